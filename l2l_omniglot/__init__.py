@@ -1,0 +1,71 @@
+"""MAML on Omniglot, on top of learn2learn: data, tasks, learner, training, evaluation.
+
+Names are loaded when first used, so that ``import l2l_omniglot`` and the command line start
+without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l2l_omniglot.backbones import list_backbones as list_backbones
+    from l2l_omniglot.backbones import make_backbone as make_backbone
+    from l2l_omniglot.basenet import BaseNet as BaseNet
+    from l2l_omniglot.errors import L2LOmniglotError as L2LOmniglotError
+    from l2l_omniglot.evaluation import Evaluation as Evaluation
+    from l2l_omniglot.evaluation import evaluate as evaluate
+    from l2l_omniglot.experiment import Experiment as Experiment
+    from l2l_omniglot.learner import Learner as Learner
+    from l2l_omniglot.prepare import prepare_stack as prepare_stack
+    from l2l_omniglot.recipes import Settings as Settings
+    from l2l_omniglot.recipes import make_settings as make_settings
+    from l2l_omniglot.splits import Splits as Splits
+    from l2l_omniglot.splits import make_splits as make_splits
+    from l2l_omniglot.stack import ImageStack as ImageStack
+    from l2l_omniglot.stack import load_stack as load_stack
+    from l2l_omniglot.synthetic import synthetic_stack as synthetic_stack
+    from l2l_omniglot.tasks import Task as Task
+    from l2l_omniglot.tasks import Tasks as Tasks
+    from l2l_omniglot.trainer import Trainer as Trainer
+
+_HOMES = {
+    "BaseNet": "basenet",
+    "Evaluation": "evaluation",
+    "Experiment": "experiment",
+    "ImageStack": "stack",
+    "L2LOmniglotError": "errors",
+    "Learner": "learner",
+    "Settings": "recipes",
+    "Splits": "splits",
+    "Task": "tasks",
+    "Tasks": "tasks",
+    "Trainer": "trainer",
+    "evaluate": "evaluation",
+    "list_backbones": "backbones",
+    "load_stack": "stack",
+    "make_backbone": "backbones",
+    "make_settings": "recipes",
+    "make_splits": "splits",
+    "prepare_stack": "prepare",
+    "synthetic_stack": "synthetic",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("l2l-omniglot")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,117 @@
+"""BaseNet, the tutorial's network."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import nn
+from torch.nn.functional import max_pool2d, relu
+
+from l2l_omniglot.errors import BackboneError
+
+Initialisation: TypeAlias = Literal["zero", "tutorial"]
+
+
+class ConvBlock(nn.Module):
+    """Convolution 3x3 (stride 2, padding 2), batch normalisation, ReLU and 2x2 max-pool.
+
+    Batch normalisation always uses the statistics of the batch at hand and keeps none, so
+    nothing leaks from task to task.
+
+    Args:
+        channels: input channels.
+        filters: output channels.
+        relu_first: ReLU before the normalisation (the tutorial's fourth block) instead of
+            after it.
+    """
+
+    def __init__(self, channels: int, filters: int, relu_first: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=2)
+        self.norm = nn.BatchNorm2d(filters, track_running_stats=False)
+        self.relu_first = relu_first
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Maps (B, channels, H, W) to (B, filters, H', W')."""
+        hidden = self.conv(images)
+        if self.relu_first:
+            return max_pool2d(self.norm(relu(hidden)), 2)
+        # ReLU and max-pool commute; pooling first leaves ReLU a quarter of the work.
+        return relu(max_pool2d(self.norm(hidden), 2))
+
+
+class BaseNet(nn.Module):
+    """Four convolution blocks and a linear layer: 112,261 parameters for 5 ways.
+
+    Parameters come in the order of the data's way: of each block convolution weight and bias,
+    then normalisation scale and shift; then the linear layer's weight and bias.
+
+    Args:
+        ways: number of classes, at least 2.
+        channels: of the images.
+        image_size: pixels; one number, or (height, width).
+        filters: of each block.
+        init: of the linear layer's weight; ``tutorial`` is all ones, ``zero`` all zeros. With
+            either, every class starts with the same logit, so accuracy before adaptation is
+            exactly 1 / ways. Convolutions are Kaiming normal, all biases zero.
+
+    Raises:
+        BackboneError: if `ways`, `channels` or `image_size` is too small or `init` unknown.
+
+    Shape:
+        float32 (B, channels, H, W) to logits (B, ways).
+    """
+
+    def __init__(
+        self,
+        ways: int = 5,
+        channels: int = 1,
+        image_size: int | tuple[int, int] = 28,
+        filters: int = 64,
+        init: Initialisation = "zero",
+        **_: object,
+    ) -> None:
+        super().__init__()
+        if ways < 2 or channels < 1:
+            raise BackboneError(
+                f"BaseNet with {ways} ways and {channels} channels: needed at least 2 and 1"
+            )
+        if init not in get_args(Initialisation):
+            known = ", ".join(get_args(Initialisation))
+            raise BackboneError(f"BaseNet with init {init!r}: needed one of {known}")
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if min(height, width) < 1:
+            raise BackboneError(f"BaseNet with image size {image_size}: needed at least 1 pixel")
+        self.block1 = ConvBlock(channels, filters, relu_first=False)
+        self.block2 = ConvBlock(filters, filters, relu_first=False)
+        self.block3 = ConvBlock(filters, filters, relu_first=False)
+        self.block4 = ConvBlock(filters, filters, relu_first=True)
+        features = filters * _size_after_blocks(height) * _size_after_blocks(width)
+        self.linear = nn.Linear(features, ways)
+        self._initialise(init)
+
+    def _initialise(self, init: Initialisation) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        nn.init.constant_(self.linear.weight, 1.0 if init == "tutorial" else 0.0)
+        nn.init.zeros_(self.linear.bias)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the linear layer sees: (B, channels, H, W) to (B, features)."""
+        hidden: torch.Tensor = self.block4(self.block3(self.block2(self.block1(images))))
+        return hidden.flatten(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits: (B, channels, H, W) to (B, ways)."""
+        logits: torch.Tensor = self.linear(self.features(images))
+        return logits
+
+
+def _size_after_blocks(size: int, blocks: int = 4) -> int:
+    """Pixels left of `size` after the blocks: 28 becomes 1."""
+    for _ in range(blocks):
+        size = ((size + 2 * 2 - 3) // 2 + 1) // 2
+    return size

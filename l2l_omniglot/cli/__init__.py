@@ -1,0 +1,49 @@
+"""The command line. Nothing else imports it, and starting it imports neither torch nor learn2learn.
+
+Exit codes: 0 done, 1 unexpected failure, 2 wrong usage or setting, 3 data, 4 download,
+5 backbone, 6 run or checkpoint, 7 training failed, 130 stopped by Ctrl-C (143 by SIGTERM).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from l2l_omniglot.cli.backbones import backbones
+from l2l_omniglot.cli.evaluate import evaluate
+from l2l_omniglot.cli.prepare import prepare
+from l2l_omniglot.cli.train import train
+from l2l_omniglot.errors import L2LOmniglotError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"l2l-omniglot {version('l2l-omniglot')}")
+        context.exit()
+
+
+@click.group(context_settings=CONTEXT)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+    help="Show the version and exit.",
+)  # fmt: skip
+def cli() -> None:
+    """Train and evaluate MAML on Omniglot, or on your own classes of images."""
+
+
+for command in (train, evaluate, prepare, backbones):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line; our own errors become one line on stderr and an exit code."""
+    try:
+        cli(prog_name="l2l-omniglot")
+    except L2LOmniglotError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,106 @@
+"""``l2l-omniglot evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--tasks",
+    "count",
+    type=click.IntRange(min=2),
+    default=500,
+    show_default=True,
+    help="Test tasks.",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Run folder or checkpoint file (the newest run's best).",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="Classes the tasks come from.",
+)
+@click.option("--ways", type=int, default=None, help="Classes a task; must be as trained.")
+@click.option("--shots", type=int, default=None, help="Support images a class (as trained).")
+@click.option("--queries", type=int, default=None, help="Query images a class (as trained).")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    default=None,
+    help="Gradient steps on the support set (as trained).",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks.")
+@click.option("--data", default=None, help="omniglot, synthetic or a .npy path (as trained).")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def evaluate(
+    count: int,
+    run: Path | None,
+    part: str,
+    ways: int | None,
+    shots: int | None,
+    queries: int | None,
+    steps: int | None,
+    seed: int,
+    data: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Fine-tune a copy of a trained network on many test tasks, and average.
+
+    Prints accuracy with its 95 % confidence interval after each step. The trained network is
+    left as it was. The same seed gives the same tasks and numbers.
+    """
+    from l2l_omniglot.checkpoint import load_checkpoint
+    from l2l_omniglot.data import open_data
+    from l2l_omniglot.evaluation import evaluate as evaluate_learner
+    from l2l_omniglot.experiment import Experiment
+    from l2l_omniglot.progress import CountProgress, say
+    from l2l_omniglot.report import evaluation_json, evaluation_table
+    from l2l_omniglot.run import resolve_checkpoint
+
+    path = resolve_checkpoint(run)
+    checkpoint = load_checkpoint(path)
+    settings = checkpoint.settings
+    if ways is not None and ways != settings.ways:
+        raise click.UsageError(f"--ways {ways}: {path} was trained for {settings.ways} ways")
+    if data is not None:
+        settings = dataclasses.replace(settings, data=data)
+    with CountProgress("preparing", "character") as progress:
+        stack = open_data(settings, say, progress)
+    if stack.sha256 != checkpoint.facts.get("data_sha256"):
+        say(f"Note: {stack.name} is not the data this checkpoint was trained on.")
+    experiment = Experiment.load(path, stack, device)
+    tasks = experiment.tasks(part, shots=shots, queries=queries, seed=seed)
+    steps = settings.eval_steps if steps is None else steps
+    with CountProgress("evaluating", "task", count) as progress:
+        result = evaluate_learner(experiment.learner, tasks, count, steps, progress)
+    about = {
+        "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": seed,
+        "part": part, "split": settings.split, "data": settings.data, "checkpoint": str(path),
+    }  # fmt: skip
+    if as_json:
+        click.echo(evaluation_json(result, **about))
+        return
+    click.echo(
+        f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class, "
+        f"{count} {part} tasks of {settings.data} (split {settings.split}, seed {seed}), "
+        f"{result.batch_norm} batch norm\n{path}\n"
+    )
+    click.echo(evaluation_table(result))

@@ -1,0 +1,186 @@
+"""``l2l-omniglot train``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from l2l_omniglot.recipes import RECIPES, SCHEDULES, Settings, make_settings
+
+if TYPE_CHECKING:
+    from l2l_omniglot.run import RunFolder
+    from l2l_omniglot.training import Outcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+NEWEST = "newest"
+# What may change when a run is resumed; the rest decides what it computes.
+RESUMABLE = ("iterations",)
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def apply(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return apply
+
+
+def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
+    return click.option(name, type=kind, default=None, help=text)
+
+
+task_options = _options(
+    _number("--ways", int, "Classes a task (5)."),
+    _number("--shots", int, "Support images a class (1)."),
+    _number("--queries", int, "Query images a class, in training too unless --train-queries (15)."),
+    _number("--train-queries", int, "Query images a class in training tasks only (recipe)."),
+)
+learning_options = _options(
+    click.option("--recipe", type=click.Choice(list(RECIPES)), default=None,
+                 help="Settings to start from (default)."),
+    _number("--meta-batch-size", int, "Tasks an iteration (recipe)."),
+    _number("--inner-steps", int, "Gradient steps on the support set, in training (recipe)."),
+    _number("--eval-steps", int, "The same in validation and evaluation (recipe)."),
+    _number("--inner-lr", float, "Step size of the inner loop (recipe)."),
+    click.option("--first-order/--second-order", default=None,
+                 help="Treat inner gradients as constants, or differentiate them (recipe)."),
+    _number("--meta-lr", float, "Adam's learning rate (recipe)."),
+    click.option("--schedule", type=click.Choice(SCHEDULES), default=None,
+                 help="Of the meta learning rate over the iterations (recipe)."),
+    _number("--iterations", int, "Meta-updates in all (recipe)."),
+    click.option("--rotations/--no-rotations", default=None,
+                 help="Rotated characters as new training classes (recipe)."),
+    click.option("--ink", type=click.Choice(["white", "black"]), default=None,
+                 help="What ink is to the network: white is 1, black is 0 (recipe)."),
+    click.option("--init", default=None, help="Of BaseNet's last layer: zero or tutorial."),
+    click.option("--backbone", default=None,
+                 help="Network, see `l2l-omniglot backbones` (recipe)."),
+)  # fmt: skip
+data_options = _options(
+    click.option("--data", default=None,
+                 help="omniglot, synthetic, or the path of a .npy class stack (omniglot)."),
+    click.option("--background", type=click.Choice(["auto", "white", "black"]), default=None,
+                 help="Paper colour of the images as stored (auto)."),
+    click.option("--split", default=None,
+                 help="tutorial, random, alphabets, or a JSON file of class names (tutorial)."),
+    _number("--split-seed", int, "Of --split random and --data synthetic (0)."),
+    _number("--seed", int, "Of initial weights and tasks (0)."),
+)  # fmt: skip
+run_options = _options(
+    _number("--validation-every", int, "Iterations from one validation to the next (500)."),
+    _number("--validation-tasks", int, "Tasks a validation, always the same ones (100)."),
+    click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=None,
+                 help="Stop after this many minutes (none)."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
+                 show_default=True, help="Where to compute."),
+    click.option("--run-dir", type=click.Path(path_type=Path), default=None,
+                 help="Folder of the run (a new one under ./runs)."),
+    click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
+                 metavar="[RUN]", help="Go on with a run, the newest if none is named."),
+)  # fmt: skip
+
+
+@click.command()
+@task_options
+@learning_options
+@data_options
+@run_options
+def train(
+    time_limit: float | None,
+    device: str,
+    run_dir: Path | None,
+    resume: str | None,
+    recipe: str | None,
+    **given: Any,
+) -> None:
+    """Meta-train a network; validates at intervals and keeps the best.
+
+    In the options below the value in brackets is the default; "recipe" means that the recipe
+    decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
+    """
+    folder, settings = _choose_run(resume, run_dir, recipe, given)
+    outcome = _train(folder, settings, resume is not None, time_limit, device)
+    _conclude(folder, settings, outcome)
+
+
+def _choose_run(
+    resume: str | None, run_dir: Path | None, recipe: str | None, given: dict[str, Any]
+) -> tuple[RunFolder, Settings]:
+    """The run folder and the settings meant by the options."""
+    from l2l_omniglot.run import RunFolder, new_run_path, newest_run
+
+    if resume is None:
+        settings = make_settings(recipe or "default", **_absolute(given))
+        return RunFolder(run_dir or new_run_path(settings)), settings
+    if run_dir is not None and resume != NEWEST:
+        raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: needed only one")
+    if run_dir is None:
+        run_dir = newest_run().path if resume == NEWEST else Path(resume)
+    folder = RunFolder(run_dir)
+    saved = folder.read_settings()
+    changes = {name: value for name, value in _absolute(given).items() if value is not None}
+    if recipe is not None:
+        changes["recipe"] = recipe
+    for name, value in changes.items():
+        if name not in RESUMABLE and value != getattr(saved, name):
+            raise click.UsageError(
+                f"--resume {run_dir} with {name.replace('_', '-')} {value}: the run has "
+                f"{getattr(saved, name)}; only --iterations, --time-limit and --device may change"
+            )
+    return folder, Settings(**{**saved.to_dict(), **changes})
+
+
+def _absolute(given: dict[str, Any]) -> dict[str, Any]:
+    """Paths made absolute, so that a saved run finds its data from anywhere."""
+    paths = {
+        name: str(Path(given[name]).resolve())
+        for name, ending in (("data", ".npy"), ("split", ".json"))
+        if given.get(name) and given[name].endswith(ending)
+    }
+    return {**given, **paths}
+
+
+def _train(
+    folder: RunFolder, settings: Settings, resumed: bool, time_limit: float | None, device: str
+) -> Outcome:
+    from l2l_omniglot.data import open_data
+    from l2l_omniglot.experiment import Experiment
+    from l2l_omniglot.interrupt import graceful_stop
+    from l2l_omniglot.progress import CountProgress, TrainingProgress, say
+    from l2l_omniglot.training import TrainingRun
+
+    with CountProgress("preparing", "character") as progress:
+        stack = open_data(settings, say, progress)
+    experiment = Experiment.build(settings, stack, device)
+    watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
+    run = TrainingRun(experiment, folder, watcher)
+    if resumed:
+        run.restore()
+    else:
+        folder.create(settings, experiment.facts())
+    say(
+        f"{'Resuming' if resumed else 'Training'} {settings.backbone}, {settings.ways}-way "
+        f"{settings.shots}-shot, recipe {settings.recipe}, iterations {run.trainer.iteration} to "
+        f"{settings.iterations}, on {experiment.learner.device}, in {folder.path}"
+    )
+    with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
+        outcome = run.train(time_limit, stop)
+    if stop.signal is not None:
+        say(f"Stopped at iteration {outcome.iteration}; go on with:")
+        say(f"  l2l-omniglot train --resume {folder.path}")
+        raise SystemExit(128 + stop.signal)
+    return outcome
+
+
+def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
+    ended = "Finished" if outcome.reason == "finished" else "Time is up"
+    best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
+    click.echo(
+        f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
+        f"accuracy {best} (transductive batch norm).\n"
+        f"Evaluate it:\n  l2l-omniglot evaluate --tasks 500 --run {folder.path}"
+    )

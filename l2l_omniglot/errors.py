@@ -1,0 +1,47 @@
+"""The one family of errors; each knows the exit code the command line ends with."""
+
+
+class L2LOmniglotError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        exit_code: what the command line exits with (see docs/commands.md).
+    """
+
+    exit_code = 1
+
+
+class SettingsError(L2LOmniglotError):
+    """A setting, or a combination of settings, that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(L2LOmniglotError):
+    """Images, a stack, a sidecar or a split that is missing, broken or too small."""
+
+    exit_code = 3
+
+
+class DownloadError(L2LOmniglotError):
+    """The archives could not be fetched."""
+
+    exit_code = 4
+
+
+class BackboneError(L2LOmniglotError):
+    """A backbone that is unknown, does not import, or breaks its contract."""
+
+    exit_code = 5
+
+
+class RunError(L2LOmniglotError):
+    """A run folder or checkpoint that is missing, broken, or of another kind."""
+
+    exit_code = 6
+
+
+class TrainingError(L2LOmniglotError):
+    """Training cannot go on: the loss is no longer a number."""
+
+    exit_code = 7

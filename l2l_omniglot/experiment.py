@@ -1,0 +1,144 @@
+"""An experiment: settings turned into data, splits, task streams, learner and trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from l2l_omniglot.backbones import make_backbone
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.learner import Learner
+from l2l_omniglot.randomness import all_random
+from l2l_omniglot.recipes import Settings
+from l2l_omniglot.splits import Splits, make_splits
+from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.tasks import Tasks
+from l2l_omniglot.trainer import Trainer
+
+
+@dataclass
+class Experiment:
+    """The parts of a run, built from its settings.
+
+    Attributes:
+        settings: what they were built from.
+        stack: the images.
+        splits: which classes are for what.
+        learner: the backbone under MAML.
+    """
+
+    settings: Settings
+    stack: ImageStack
+    splits: Splits
+    learner: Learner
+
+    @classmethod
+    def build(cls, settings: Settings, stack: ImageStack, device: str = "cpu") -> Experiment:
+        """Builds all parts; the initial weights depend on the seed only.
+
+        Args:
+            settings: of the run.
+            stack: as `open_data` gives it.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        """
+        splits = make_splits(stack.info, settings.split, settings.split_seed)
+        with all_random("weights", settings.seed):
+            backbone = make_backbone(
+                settings.backbone,
+                ways=settings.ways,
+                channels=stack.channels,
+                image_size=stack.image_size,
+                init=settings.init,
+            )
+        backbone.to(choose_device(device))
+        learner = Learner(backbone, settings.inner_lr, settings.first_order)
+        return cls(settings, stack, splits, learner)
+
+    @classmethod
+    def load(cls, path: Path, stack: ImageStack, device: str = "cpu") -> Experiment:
+        """Builds the experiment a checkpoint comes from, with the checkpoint's weights."""
+        checkpoint = load_checkpoint(path)
+        experiment = cls.build(checkpoint.settings, stack, device)
+        write_weights(experiment.learner.backbone, checkpoint.weights, str(path))
+        return experiment
+
+    def tasks(
+        self,
+        part: str,
+        *,
+        ways: int | None = None,
+        shots: int | None = None,
+        queries: int | None = None,
+        seed: int | None = None,
+    ) -> Tasks:
+        """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
+        settings = self.settings
+        training = part == "train"
+        return Tasks(
+            self.stack,
+            getattr(self.splits, part),
+            ways=ways or settings.ways,
+            shots=shots or settings.shots,
+            queries=queries or (settings.train_queries if training else settings.queries),
+            seed=settings.seed if seed is None else seed,
+            name=part,
+            rotations=training and settings.rotations,
+        )
+
+    def trainer(self) -> Trainer:
+        """A trainer at iteration 0."""
+        settings = self.settings
+        return Trainer(
+            self.learner,
+            self.tasks("train"),
+            meta_batch_size=settings.meta_batch_size,
+            inner_steps=settings.inner_steps,
+            meta_lr=settings.meta_lr,
+            schedule=settings.schedule,
+            iterations=settings.iterations,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What a run depends on beside its settings: the data's content, the device."""
+        return {
+            "data_sha256": self.stack.sha256,
+            "data_name": self.stack.name,
+            "classes": {part: len(numbers) for part, numbers in self.splits._asdict().items()},
+            "channels": self.stack.channels,
+            "image_size": self.stack.image_size,
+            "device": str(self.learner.device),
+            "threads": torch.get_num_threads(),
+        }
+
+    def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
+        """The experiment as it stands, with the optimiser's state where it is to be resumed."""
+        return Checkpoint(
+            self.settings,
+            trainer.iteration,
+            read_weights(self.learner.backbone),
+            trainer.optimizer_tensors() if resumable else {},
+            facts,
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device meant by ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        SettingsError: if this machine or this build of torch has no such device.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(device for device, there in available.items() if there))
+    if not available.get(name, False):
+        there = ", ".join(device for device, there in available.items() if there)
+        raise SettingsError(f"--device {name}: not available here; there is {there}")
+    return torch.device(name)

@@ -1,0 +1,127 @@
+"""Progress for people: bars on a terminal, plain lines anywhere else. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l2l_omniglot.run import MetricsRow
+    from l2l_omniglot.trainer import StepResult
+
+SMOOTHING = 0.02
+SECONDS_A_LINE = 10.0
+
+
+def say(line: str) -> None:
+    """Writes a line to stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class CountProgress:
+    """How far a count has come: a bar, or on no terminal a line every ten seconds.
+
+    Use as a context manager; call it with (done, in all), or with (done) when `total` is given.
+    """
+
+    def __init__(self, what: str, unit: str, total: int | None = None) -> None:
+        self._what, self._unit, self._total = what, unit, total
+        self._bar: Any = None
+        self._line_at = time.monotonic() + SECONDS_A_LINE
+
+    def __enter__(self) -> CountProgress:
+        return self
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Says that `done` of `total` are done."""
+        total = total or self._total
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = make_bar(self._what, self._unit, total, 0)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() >= self._line_at:
+            say(f"{self._what}: {done} of {total} {self._unit}s")
+            self._line_at = time.monotonic() + SECONDS_A_LINE
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class TrainingProgress:
+    """Loss, accuracy, tasks a second and time left of a training run.
+
+    Args:
+        iterations: in all.
+        meta_batch_size: tasks an iteration.
+    """
+
+    def __init__(self, iterations: int, meta_batch_size: int) -> None:
+        self._iterations, self._meta_batch_size = iterations, meta_batch_size
+        self._loss: float | None = None
+        self._accuracy = 0.0
+        self._start, self._begun = 0, time.monotonic()
+        self._bar: Any = None
+
+    @contextmanager
+    def watching(self, start: int) -> Iterator[None]:
+        """Shows the bar inside the block; `start` iterations were made before."""
+        self._start, self._begun = start, time.monotonic()
+        if sys.stderr.isatty():
+            self._bar = make_bar("training", "iteration", self._iterations, start)
+        try:
+            yield
+        finally:
+            if self._bar is not None:
+                self._bar.close()
+
+    def stepped(self, result: StepResult) -> None:
+        """Moves the bar; its loss and accuracy are running averages."""
+        if self._loss is None:
+            self._loss, self._accuracy = result.loss, result.accuracy
+        self._loss += SMOOTHING * (result.loss - self._loss)
+        self._accuracy += SMOOTHING * (result.accuracy - self._accuracy)
+        if self._bar is not None:
+            speed = self._tasks_per_second(result.iteration)
+            self._bar.set_postfix_str(
+                f"loss {self._loss:.3f}, accuracy {self._accuracy:.1%}, {speed:.0f} tasks/s",
+                refresh=False,
+            )
+            self._bar.update(1)
+
+    def validated(self, row: MetricsRow, best: bool) -> None:
+        """Writes one line a validation, above the bar where there is one."""
+        left = (self._iterations - row.iteration) * self._seconds_an_iteration(row.iteration) / 60
+        line = (
+            f"iteration {row.iteration}/{self._iterations}  "
+            f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}  "
+            f"validation accuracy {row.validation_accuracy:.1%} ± {row.validation_ci95:.1%}"
+            f"{' (best)' if best else ''}  {row.tasks_per_second:.0f} tasks/s  "
+            f"{row.minutes:.1f} min, {left:.1f} left"
+        )
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            say(line)
+
+    def _seconds_an_iteration(self, iteration: int) -> float:
+        return (time.monotonic() - self._begun) / max(1, iteration - self._start)
+
+    def _tasks_per_second(self, iteration: int) -> float:
+        return self._meta_batch_size / max(1e-9, self._seconds_an_iteration(iteration))
+
+
+def make_bar(what: str, unit: str, total: int | None, start: int) -> Any:
+    """A tqdm bar on stderr."""
+    from tqdm import tqdm
+
+    return tqdm(desc=what, unit=unit, total=total, initial=start, dynamic_ncols=True)

@@ -1,0 +1,63 @@
+"""Random streams that depend on a key only, and leave everybody's global state as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def derive_seed(*key: object) -> int:
+    """Turns a key such as ``("train", seed, task number)`` into a seed in [0, 2**63).
+
+    The same key gives the same seed in every process and on every machine (SHA-256 of the
+    parts' text).
+    """
+    text = "\x1f".join(str(part) for part in key)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def python_random(*key: object) -> Iterator[None]:
+    """Seeds Python's global ``random`` from `key` inside the block, and restores it after.
+
+    learn2learn's NWays, KShots and RemapLabels draw from that global generator.
+    """
+    state = random.getstate()
+    random.seed(derive_seed(*key))
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@contextmanager
+def all_random(*key: object) -> Iterator[None]:
+    """Seeds Python's, NumPy's and torch's global generators inside the block, restores after.
+
+    Backbones draw from any of the three when they are built (learn2learn's OmniglotFC uses
+    SciPy, hence NumPy) and dropout draws from torch's during training.
+    """
+    import numpy as np
+    import torch
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    numpy_state = np.random.get_state()
+    with python_random(*key), torch.random.fork_rng(devices=devices):
+        reseed(*key)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+
+
+def reseed(*key: object) -> None:
+    """Moves the three global generators to `key`; only for use inside `all_random`."""
+    import numpy as np
+    import torch
+
+    seed = derive_seed(*key)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,182 @@
+"""Settings of a run, and the named recipes they start from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from l2l_omniglot.errors import SettingsError
+
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a training run computes.
+
+    Attributes:
+        recipe: the name the values came from.
+        ways, shots, queries: classes a task, support and query images a class.
+        train_queries: query images a class in training tasks (validation and test: `queries`).
+        meta_batch_size: tasks an iteration.
+        inner_steps: gradient steps K in training.
+        eval_steps: gradient steps in validation and evaluation.
+        inner_lr: step size of the inner loop (alpha).
+        first_order: FOMAML instead of second-order MAML.
+        meta_lr: Adam's learning rate (at the start, where a schedule lowers it).
+        schedule: of the meta learning rate over `iterations`: ``constant``, or ``cosine`` to 0.
+        iterations: meta-updates.
+        rotations: rotated characters as new training classes.
+        ink: what ink becomes in [0, 1]: ``white`` is 1, ``black`` is 0.
+        init: of the backbone's last layer, for backbones that have a choice.
+        backbone: registered name.
+        data: ``omniglot``, ``synthetic`` or the path of a ``.npy`` stack.
+        background: of the images as stored: ``auto``, ``white`` or ``black``.
+        split: ``tutorial``, ``random``, ``alphabets`` or the path of a JSON file.
+        split_seed: of ``random``, and of the characters of ``synthetic``.
+        seed: of initial weights and training and validation tasks.
+        validation_every: iterations from one validation to the next.
+        validation_tasks: tasks a validation; the same ones each time.
+
+    Raises:
+        SettingsError: if a value is out of range; quotes it and the range.
+    """
+
+    recipe: str = "default"
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+    train_queries: int = 5
+    meta_batch_size: int = 8
+    inner_steps: int = 1
+    eval_steps: int = 5
+    inner_lr: float = 0.4
+    first_order: bool = False
+    meta_lr: float = 2e-3
+    schedule: str = "cosine"
+    iterations: int = 6000
+    rotations: bool = True
+    ink: str = "white"
+    init: str = "zero"
+    backbone: str = "basenet"
+    data: str = "omniglot"
+    background: str = "auto"
+    split: str = "tutorial"
+    split_seed: int = 0
+    seed: int = 0
+    validation_every: int = 500
+    validation_tasks: int = 100
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise SettingsError(f"{_option(name)} {value}: needed at least {least}")
+        for name in ("inner_lr", "meta_lr"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise SettingsError(f"{_option(name)} {value}: needed a number above 0")
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise SettingsError(f"{_option(name)} {value!r}: needed one of {', '.join(known)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+
+_LEAST = {
+    "ways": 2,
+    "shots": 1,
+    "queries": 1,
+    "train_queries": 1,
+    "meta_batch_size": 1,
+    "inner_steps": 0,
+    "eval_steps": 0,
+    "iterations": 1,
+    "validation_every": 1,
+    "validation_tasks": 2,
+}
+_CHOICES = {
+    "schedule": SCHEDULES,
+    "ink": ("white", "black"),
+    "background": ("auto", "white", "black"),
+}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _default(_ways: int) -> dict[str, Any]:
+    """Found by measuring: docs/results.md, "How the default recipe was found"."""
+    return {}
+
+
+def _tutorial(_ways: int) -> dict[str, Any]:
+    """The tutorial's numbers: first order in effect, paper 1, head of ones, Adam constant."""
+    return {
+        "train_queries": 15,
+        "meta_batch_size": 8,
+        "inner_steps": 5,
+        "eval_steps": 5,
+        "inner_lr": 0.04,
+        "first_order": True,
+        "meta_lr": 2e-4,
+        "schedule": "constant",
+        "iterations": 60_000,
+        "rotations": False,
+        "ink": "black",
+        "init": "tutorial",
+        "backbone": "basenet",
+    }
+
+
+def _paper(ways: int) -> dict[str, Any]:
+    """Finn et al. 2017, section 5.2 and appendix A.1; 5-way numbers below 20 ways."""
+    many = ways >= 20
+    return {
+        "train_queries": 15,
+        "meta_batch_size": 16 if many else 32,
+        "inner_steps": 5 if many else 1,
+        "eval_steps": 5 if many else 3,
+        "inner_lr": 0.1 if many else 0.4,
+        "first_order": False,
+        "meta_lr": 1e-3,
+        "schedule": "constant",
+        "iterations": 60_000,
+        "rotations": True,
+        "ink": "white",
+        "backbone": "cnn4",
+    }
+
+
+RECIPES = {"default": _default, "tutorial": _tutorial, "paper": _paper}
+
+
+def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
+    """The settings of a recipe with single values overridden.
+
+    Args:
+        recipe: ``default`` (best accuracy in 20 CPU minutes), ``tutorial`` or ``paper``
+            (Finn et al. 2017).
+        overrides: any field of `Settings`; None counts as not given. `queries` sets
+            `train_queries` too, unless that is given.
+
+    Raises:
+        SettingsError: unknown recipe or field, or a value out of range.
+    """
+    if recipe not in RECIPES:
+        raise SettingsError(f"recipe {recipe!r}: needed one of {', '.join(RECIPES)}")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "queries" in given:
+        given.setdefault("train_queries", given["queries"])
+    known = {field.name for field in dataclasses.fields(Settings)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise SettingsError(f"setting {unknown[0]!r}: unknown; needed one of {sorted(known)}")
+    values = RECIPES[recipe](given.get("ways", Settings.ways))
+    return Settings(**{**values, **given, "recipe": recipe})

@@ -1,0 +1,84 @@
+"""The JSON file beside a stack: what every class is, where it came from, what it must contain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l2l_omniglot.errors import DataError
+
+FORMAT = "l2l-omniglot stack 1"
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class of a stack.
+
+    Attributes:
+        name: unique name, e.g. ``background/Greek/character05``.
+        subset: the archive it comes from, e.g. ``background``; empty when unknown.
+        alphabet: e.g. ``Greek``; empty when unknown.
+        character: e.g. ``character05``.
+    """
+
+    name: str
+    subset: str = ""
+    alphabet: str = ""
+    character: str = ""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What is known of a stack beside its pixels.
+
+    Attributes:
+        classes: one entry a class, in the order of the stack.
+        source: where the images came from, in words.
+        image_size: height and width in pixels.
+        background: ``white`` (ink dark, as Omniglot is stored) or ``black``.
+        sha256: digest of the array's bytes in C order (not of the file's header).
+    """
+
+    classes: tuple[ClassInfo, ...]
+    source: str
+    image_size: int
+    background: str
+    sha256: str
+
+    def to_json(self) -> str:
+        """The file's text."""
+        body: dict[str, Any] = {"format": FORMAT, **vars(self)}
+        del body["classes"]  # comes last: it is long
+        body["classes"] = [vars(entry) for entry in self.classes]
+        return json.dumps(body, indent=1) + "\n"
+
+
+def sidecar_path(npy: Path) -> Path:
+    """Where the sidecar of `npy` is: the same name, ending in ``.json``."""
+    return npy.with_suffix(".json")
+
+
+def read_sidecar(npy: Path) -> Sidecar | None:
+    """Reads the sidecar of `npy`.
+
+    Returns:
+        The sidecar, or None where there is none or the JSON file is somebody else's.
+
+    Raises:
+        DataError: if it is one of ours and broken.
+    """
+    path = sidecar_path(npy)
+    if not path.is_file():
+        return None
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+            return None
+        body["classes"] = tuple(ClassInfo(**entry) for entry in body["classes"])
+        return Sidecar(**body)
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: broken sidecar ({error}); delete it or run `l2l-omniglot prepare` again"
+        ) from error

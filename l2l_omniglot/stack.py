@@ -1,0 +1,201 @@
+"""A class stack: C classes of M images each, checked when opened, read image by image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from l2l_omniglot.errors import DataError
+from l2l_omniglot.sidecar import ClassInfo, Sidecar, read_sidecar
+
+Background: TypeAlias = Literal["auto", "white", "black"]
+Ink: TypeAlias = Literal["white", "black"]
+
+_CLASSES_A_CHUNK = 64
+_CHANNELS = (1, 3)
+_LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
+
+
+class ImageStack:
+    """Images of C classes, M of each, as few-shot tasks are cut from.
+
+    The array is kept as it is (memory-mapped when it comes from `load_stack`); `images`
+    converts the few that are asked for.
+
+    Args:
+        array: shape (C, M, 1 or 3, H, W), (C, M, H, W) or (C, M, H, W, 1 or 3); boolean,
+            integer or float; values 0 to 1 or 0 to 255.
+        background: which end of the value range is paper in the array; ``auto`` takes the
+            sidecar's word, else looks at the images' borders.
+        ink: which end of [0, 1] ink gets in `images`: ``white`` is 1 (paper 0, as Finn et al.
+            2017 have it), ``black`` is 0 (paper 1, as the tutorial has it).
+        sidecar: names of the classes and the expected digest, where known.
+        name: how error messages call the array.
+
+    Attributes:
+        classes, items, channels, height, width: the sizes C, M, 1 or 3, H and W.
+        info: one `ClassInfo` a class; without sidecar the names are "0", "1", ...
+        sha256: digest of the array's bytes in C order.
+
+    Raises:
+        DataError: wrong rank or type, NaN, values out of range, or a digest that does not
+            fit the sidecar; says what was found and what was needed.
+    """
+
+    def __init__(
+        self,
+        array: npt.NDArray[Any],
+        background: Background = "auto",
+        ink: Ink = "white",
+        sidecar: Sidecar | None = None,
+        name: str = "array",
+    ) -> None:
+        _check_choice("background", background, get_args(Background))
+        _check_choice("ink", ink, get_args(Ink))
+        self.name = name
+        self._array = _channels_first(array, name)
+        self.classes, self.items, self.channels, self.height, self.width = self._array.shape
+        largest, self.sha256 = _scan(array, name)
+        self._scale = 1.0 if largest <= 1 else 1.0 / 255.0
+        self.info = _class_info(sidecar, self.classes, self.sha256, name)
+        if background == "auto":
+            background = self._guess_background(sidecar)
+        self.background: Literal["white", "black"] = background
+        self.ink: Ink = ink
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names, in order."""
+        return tuple(entry.name for entry in self.info)
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """Height and width in pixels: one number for square images, else (height, width)."""
+        return self.height if self.height == self.width else (self.height, self.width)
+
+    def images(
+        self,
+        classes: Sequence[int],
+        items: Sequence[int],
+        quarter_turns: Sequence[int] | None = None,
+    ) -> torch.Tensor:
+        """Reads B images.
+
+        Args:
+            classes: B class numbers in [0, C).
+            items: B image numbers in [0, M).
+            quarter_turns: B counterclockwise quarter turns in [0, 4); none by default.
+
+        Returns:
+            float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names.
+        """
+        raw = self._array[np.asarray(classes), np.asarray(items)]
+        pixels = raw.astype(np.float32) * np.float32(self._scale)
+        if self.background == self.ink:
+            pixels = 1 - pixels
+        if quarter_turns is not None:
+            turns = np.asarray(quarter_turns)
+            for turn in (1, 2, 3):
+                chosen = turns == turn
+                if chosen.any():
+                    pixels[chosen] = np.rot90(pixels[chosen], turn, axes=(-2, -1))
+        return torch.from_numpy(np.ascontiguousarray(pixels))
+
+    def _guess_background(self, sidecar: Sidecar | None) -> Literal["white", "black"]:
+        """The sidecar's word, else white where the images' borders are brighter than half."""
+        if sidecar is not None:
+            return "black" if sidecar.background == "black" else "white"
+        sample = self._array[:: max(1, self.classes // 100), 0].astype(np.float64) * self._scale
+        borders = (sample[..., 0, :], sample[..., -1, :], sample[..., :, 0], sample[..., :, -1])
+        return "white" if np.mean([border.mean() for border in borders]) > 0.5 else "black"
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageStack({self.name!r}, {self.classes} classes of {self.items} images, "
+            f"{self.channels}x{self.height}x{self.width}, {self.background} background)"
+        )
+
+
+def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "white") -> ImageStack:
+    """Opens a ``.npy`` class stack, memory-mapped and without pickle.
+
+    Args:
+        path: file as `prepare` writes it, or anybody's own (see `ImageStack` for the shapes
+            and ranges that are understood). A sidecar beside it gives the classes' names.
+        background: see `ImageStack`.
+        ink: see `ImageStack`.
+
+    Raises:
+        DataError: if the file is missing, truncated, no ``.npy`` array, holds Python objects,
+            or breaks a rule of `ImageStack`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; needed a .npy class stack")
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path}: not a readable .npy array: {error}") from error
+    return ImageStack(array, background, ink, read_sidecar(path), str(path))
+
+
+def _check_choice(setting: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DataError(f"{setting} {value!r}: needed one of {', '.join(known)}")
+
+
+def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Views the array as (C, M, channels, H, W)."""
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{name}: holds {array.dtype}; needed booleans, integers or floats")
+    shape = array.shape
+    if array.ndim == 4:
+        view = array[:, :, None]
+    elif array.ndim == 5 and shape[2] in _CHANNELS:
+        view = array
+    elif array.ndim == 5 and shape[4] in _CHANNELS:
+        view = np.moveaxis(array, 4, 2)
+    else:
+        raise DataError(f"{name}: has shape {shape}; needed {_LAYOUTS}")
+    if 0 in shape:
+        raise DataError(f"{name}: has shape {shape}, which holds no image; needed {_LAYOUTS}")
+    return view
+
+
+def _scan(array: npt.NDArray[Any], name: str) -> tuple[float, str]:
+    """Reads the array once, in chunks; returns its largest value and its digest."""
+    digest = hashlib.sha256()
+    lowest, largest = np.inf, -np.inf
+    for start in range(0, len(array), _CLASSES_A_CHUNK):
+        chunk = np.ascontiguousarray(array[start : start + _CLASSES_A_CHUNK])
+        digest.update(chunk.data)
+        low, high = float(chunk.min()), float(chunk.max())
+        if not np.isfinite([low, high]).all():
+            where = start + int(np.argwhere(~np.isfinite(chunk))[0][0])
+            raise DataError(f"{name}: class {where} holds NaN or infinity; needed finite values")
+        lowest, largest = min(lowest, low), max(largest, high)
+    if lowest < 0 or largest > 255:
+        raise DataError(
+            f"{name}: holds values from {lowest:g} to {largest:g}; needed 0 to 1 or 0 to 255"
+        )
+    return largest, digest.hexdigest()
+
+
+def _class_info(
+    sidecar: Sidecar | None, classes: int, sha256: str, name: str
+) -> tuple[ClassInfo, ...]:
+    if sidecar is None:
+        return tuple(ClassInfo(str(number)) for number in range(classes))
+    if sidecar.sha256 != sha256 or len(sidecar.classes) != classes:
+        raise DataError(
+            f"{name}: {classes} classes with digest {sha256[:12]}, but its sidecar describes "
+            f"{len(sidecar.classes)} with digest {sidecar.sha256[:12]}; run "
+            "`l2l-omniglot prepare` again, or delete the sidecar (.json) of a file of your own"
+        )
+    return sidecar.classes

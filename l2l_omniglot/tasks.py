@@ -1,0 +1,213 @@
+"""Few-shot tasks: learn2learn's TaskDataset over a stack, numbered and reproducible."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from l2l_omniglot.compat import l2l
+from l2l_omniglot.errors import DataError
+from l2l_omniglot.randomness import python_random
+from l2l_omniglot.stack import ImageStack
+
+QUARTER_TURNS = 4
+
+
+class Task(NamedTuple):
+    """One task ("episode").
+
+    Attributes:
+        support: float32 (ways * shots, channels, H, W) in [0, 1].
+        support_labels: int64 (ways * shots,) in [0, ways).
+        query: float32 (ways * queries, channels, H, W) in [0, 1].
+        query_labels: int64 (ways * queries,) in [0, ways).
+        classes: for each label, the class as `StackDataset.describe` takes it.
+    """
+
+    support: torch.Tensor
+    support_labels: torch.Tensor
+    query: torch.Tensor
+    query_labels: torch.Tensor
+    classes: tuple[int, ...]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Task:
+        """The task with its images and labels on `device`, images as `dtype`."""
+        return Task(
+            self.support.to(device, dtype),
+            self.support_labels.to(device),
+            self.query.to(device, dtype),
+            self.query_labels.to(device),
+            self.classes,
+        )
+
+
+class StackDataset(Dataset[tuple[torch.Tensor, int]]):
+    """Some classes of a stack as a torch data set of (image, label).
+
+    With `rotations`, each class stands four times, turned by 0, 90, 180 and 270 degrees: a
+    rotated character is a new class (Finn et al. 2017, section 5.2). Labels are
+    ``turn * len(classes) + position``, so every class has exactly one turn. (learn2learn's
+    RandomClassRotation gives all classes of a task the same turn; it is not used.)
+
+    Args:
+        stack: the images.
+        classes: class numbers of the stack that belong to this part.
+        rotations: whether to add the rotated classes.
+
+    Raises:
+        DataError: if rotations are asked of images that are not square.
+    """
+
+    def __init__(self, stack: ImageStack, classes: Sequence[int], rotations: bool = False) -> None:
+        if rotations and stack.height != stack.width:
+            raise DataError(
+                f"{stack.name}: images of {stack.height}x{stack.width} pixels cannot be rotated "
+                "into new classes; needed square ones, or --no-rotations"
+            )
+        self.stack = stack
+        self.classes = tuple(classes)
+        self.turns = QUARTER_TURNS if rotations else 1
+
+    def __len__(self) -> int:
+        return self.turns * len(self.classes) * self.stack.items
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Image number `index`: float32 (channels, H, W) in [0, 1], and its label."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.gather([index])[0], index // self.stack.items
+
+    def gather(self, indices: Sequence[int]) -> torch.Tensor:
+        """Reads B images at once: float32 (B, channels, H, W) in [0, 1]."""
+        classes, turns = zip(*(self.describe(i // self.stack.items) for i in indices), strict=True)
+        items = [i % self.stack.items for i in indices]
+        return self.stack.images(classes, items, turns)
+
+    def describe(self, label: int) -> tuple[int, int]:
+        """The stack's class number and the quarter turns behind a label."""
+        turn, position = divmod(label, len(self.classes))
+        return self.classes[position], turn
+
+    def labels_to_indices(self) -> dict[int, list[int]]:
+        """Every label with the numbers of its images, as learn2learn's MetaDataset wants it."""
+        m = self.stack.items
+        labels = range(self.turns * len(self.classes))
+        return {label: list(range(label * m, (label + 1) * m)) for label in labels}
+
+
+class _Numbers(Dataset[tuple[int, int]]):
+    """The data set's image numbers in place of its images, so a task is read in one go."""
+
+    def __init__(self, dataset: StackDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return index, index // self._dataset.stack.items
+
+
+class Tasks:
+    """An endless, numbered stream of tasks.
+
+    ``tasks[i]`` is the same task whatever was sampled before it, in whatever process: it
+    depends on (seed, name, i), the data and the sizes only. learn2learn's transforms NWays,
+    KShots, LoadData, RemapLabels and ConsecutiveLabels pick the images; the first `shots` of
+    each class are its support, the others its query, each part in random order.
+
+    Args:
+        stack: the images.
+        classes: class numbers of this part (one of `Splits`).
+        ways: classes a task, at least 2.
+        shots: support images a class, at least 1.
+        queries: query images a class, at least 1.
+        seed: of the stream.
+        name: of the stream, e.g. ``train``; streams of other names are independent.
+        rotations: see `StackDataset`.
+
+    Raises:
+        DataError: if the part has too few classes, or a class too few images.
+    """
+
+    def __init__(
+        self,
+        stack: ImageStack,
+        classes: Sequence[int],
+        *,
+        ways: int = 5,
+        shots: int = 1,
+        queries: int = 15,
+        seed: int = 0,
+        name: str = "train",
+        rotations: bool = False,
+    ) -> None:
+        _check_sizes(stack, classes, ways, shots, queries, name)
+        self.ways, self.shots, self.queries = ways, shots, queries
+        self.seed, self.name = seed, name
+        self.dataset = StackDataset(stack, classes, rotations)
+        self._taskset = self._build_taskset()
+
+    def _build_taskset(self) -> Any:
+        meta = l2l.data.MetaDataset(
+            _Numbers(self.dataset), labels_to_indices=self.dataset.labels_to_indices()
+        )
+        transforms = [
+            l2l.data.transforms.NWays(meta, self.ways),
+            l2l.data.transforms.KShots(meta, self.shots + self.queries),
+            l2l.data.transforms.LoadData(meta),
+            l2l.data.transforms.RemapLabels(meta),
+            l2l.data.transforms.ConsecutiveLabels(meta),
+        ]
+        with warnings.catch_warnings():  # TaskDataset has a newer name, Taskset
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return l2l.data.TaskDataset(meta, transforms, task_collate=list)
+
+    def __getitem__(self, number: int) -> Task:
+        """Task `number`, at least 0."""
+        if number < 0:
+            raise IndexError(f"task {number}: needed 0 or more")
+        with python_random("task", self.seed, self.name, number):
+            samples = self._taskset.sample()
+            return self._split(samples)
+
+    def _split(self, samples: list[tuple[int, int]]) -> Task:
+        """Cuts (image number, label) pairs, sorted by class, into support and query."""
+        a_class = self.shots + self.queries
+        support = [pair for i, pair in enumerate(samples) if i % a_class < self.shots]
+        query = [pair for i, pair in enumerate(samples) if i % a_class >= self.shots]
+        random.shuffle(support)
+        random.shuffle(query)
+        images = self.dataset.gather([number for number, _ in support + query])
+        labels = torch.tensor([label for _, label in support + query])
+        cut = len(support)
+        by_label = {label: number // self.dataset.stack.items for number, label in support}
+        classes = tuple(by_label[label] for label in range(self.ways))
+        return Task(images[:cut], labels[:cut], images[cut:], labels[cut:], classes)
+
+    def batch(self, start: int, count: int) -> Iterator[Task]:
+        """Tasks `start` to `start + count - 1`, one after the other."""
+        return (self[number] for number in range(start, start + count))
+
+
+def _check_sizes(
+    stack: ImageStack, classes: Sequence[int], ways: int, shots: int, queries: int, name: str
+) -> None:
+    for what, value, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
+        if value < least:
+            raise DataError(f"{value} {what}: needed at least {least}")
+    if len(classes) < ways:
+        raise DataError(
+            f"{stack.name}: the {name} part has {len(classes)} classes; {ways}-way tasks need "
+            f"at least {ways}"
+        )
+    if stack.items < shots + queries:
+        raise DataError(
+            f"{stack.name}: {stack.items} images a class; {shots} shots and {queries} queries "
+            f"need at least {shots + queries}"
+        )

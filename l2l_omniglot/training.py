@@ -1,0 +1,158 @@
+"""A training run: updates, validation at intervals, metrics, checkpoints, clean stops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from l2l_omniglot.checkpoint import load_checkpoint, write_weights
+from l2l_omniglot.errors import RunError
+from l2l_omniglot.evaluation import Evaluation, evaluate, mean
+from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.run import MetricsRow, RunFolder
+from l2l_omniglot.tasks import Tasks
+from l2l_omniglot.trainer import StepResult, Trainer
+
+
+class Observer(Protocol):
+    """Watches a training run, e.g. to show its progress."""
+
+    def stepped(self, result: StepResult) -> None:
+        """Called after every update."""
+
+    def validated(self, row: MetricsRow, best: bool) -> None:
+        """Called after every validation; `best` if none was better so far."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training run ended.
+
+    Attributes:
+        reason: ``finished`` (all iterations), ``time`` (the limit) or ``stopped`` (asked to).
+        iteration: meta-updates made, earlier sessions counted.
+        best: best validation accuracy so far, in [0, 1]; None before the first validation.
+    """
+
+    reason: str
+    iteration: int
+    best: float | None
+
+
+class TrainingRun:
+    """Trains an experiment into a run folder.
+
+    ``last.safetensors`` is written at every validation and every stop: a killed run loses only
+    the updates since. ``best.safetensors`` holds the weights of the best validation.
+
+    Args:
+        experiment: what is trained.
+        folder: where to; created by the caller.
+        observer: told of every update and validation.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, observer: Observer) -> None:
+        self.experiment, self.folder, self.observer = experiment, folder, observer
+        self.trainer: Trainer = experiment.trainer()
+        self.validation: Tasks = experiment.tasks("validation")
+        self.rows: list[MetricsRow] = []
+        self.best: float | None = None
+        self._window: list[StepResult] = []
+        self._window_start = self._started = time.monotonic()
+
+    def restore(self) -> None:
+        """Goes on from ``last.safetensors``.
+
+        Raises:
+            RunError: if there is none, or the data is not what the run was trained on.
+        """
+        checkpoint = load_checkpoint(self.folder.last)
+        facts = self.experiment.facts()
+        expected = checkpoint.facts.get("data_sha256")
+        if expected != facts["data_sha256"]:
+            raise RunError(
+                f"{self.folder.path}: was trained on data with digest {str(expected)[:12]}, but "
+                f"{facts['data_name']} has {facts['data_sha256'][:12]}"
+            )
+        backbone = self.experiment.learner.backbone
+        write_weights(backbone, checkpoint.weights, str(self.folder.last))
+        self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
+        self.best = checkpoint.facts.get("best_validation_accuracy")
+        # Lines after the checkpoint come from updates that are made again now.
+        rows = self.folder.read_metrics()
+        self.rows = [row for row in rows if row.iteration <= checkpoint.iteration]
+
+    def train(
+        self, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False
+    ) -> Outcome:
+        """Trains until the iterations are done, time is up, or a stop is asked for.
+
+        Args:
+            minutes: limit of this call, validation included; none by default.
+            should_stop: asked after every update.
+        """
+        settings = self.experiment.settings
+        self._window_start = self._started = time.monotonic()
+        while self.trainer.iteration < settings.iterations:
+            result = self.trainer.step()
+            self._window.append(result)
+            self.observer.stepped(result)
+            if should_stop():
+                self._save(self.folder.last)
+                return self._outcome("stopped")
+            timed_out = minutes is not None and self._minutes() >= minutes
+            at_end = result.iteration == settings.iterations
+            if timed_out or at_end or result.iteration % settings.validation_every == 0:
+                self._validate()
+            if timed_out and not at_end:
+                return self._outcome("time")
+        return self._outcome("finished")
+
+    def _validate(self) -> None:
+        settings = self.experiment.settings
+        trained = time.monotonic()
+        result = evaluate(
+            self.experiment.learner,
+            self.validation,
+            settings.validation_tasks,
+            settings.eval_steps,
+        )
+        row = self._row(result, trained - self._window_start)
+        best = self.best is None or result.accuracy > self.best
+        if best:
+            self.best = result.accuracy
+        self.rows.append(row)
+        self.folder.write_metrics(self.rows)
+        if best:
+            self._save(self.folder.best, resumable=False)
+        self._save(self.folder.last)
+        self.observer.validated(row, best)
+        self._window.clear()
+        self._window_start = time.monotonic()
+
+    def _row(self, result: Evaluation, seconds: float) -> MetricsRow:
+        tasks = len(self._window) * self.trainer.meta_batch_size
+        return MetricsRow(
+            iteration=self.trainer.iteration,
+            minutes=round(self._minutes(), 3),
+            train_loss=mean([step.loss for step in self._window]),
+            train_accuracy=mean([step.accuracy for step in self._window]),
+            validation_loss=result.loss,
+            validation_accuracy=result.accuracy,
+            validation_ci95=result.ci95,
+            tasks_per_second=round(tasks / seconds, 2) if seconds else 0.0,
+            meta_lr=self.trainer.current_lr(),
+        )
+
+    def _save(self, path: Path, resumable: bool = True) -> None:
+        facts = {**self.experiment.facts(), "best_validation_accuracy": self.best}
+        self.experiment.checkpoint(self.trainer, facts, resumable).save(path)
+
+    def _minutes(self) -> float:
+        return (time.monotonic() - self._started) / 60
+
+    def _outcome(self, reason: str) -> Outcome:
+        return Outcome(reason, self.trainer.iteration, self.best)
