@@ -84,7 +84,7 @@ class Trainer:
         """Makes one meta-update.
 
         Raises:
-            TrainingError: if the loss is not finite; the parameters are left as they were.
+            TrainingError: if the loss or its gradient is not finite; the parameters are left as they were.
         """
         self.learner.backbone.train()
         self.optimizer.zero_grad()
@@ -93,16 +93,21 @@ class Trainer:
         with all_random("update", self.tasks.seed, self.tasks.name, self.iteration):
             scores = self.learner.backward(batch, self.meta_batch_size, self.inner_steps)
         loss = mean([score.loss.item() for score in scores])
-        if not math.isfinite(loss):
+        if not (math.isfinite(loss) and self._gradient_is_finite()):
             raise TrainingError(
-                f"the loss became {loss} at iteration {self.iteration + 1}; a smaller --inner-lr "
-                f"(now {self.learner.inner_lr:g}) or --meta-lr (now {self.meta_lr:g}) may help"
+                f"the loss became {loss:g}, or its gradient infinite, at iteration "
+                f"{self.iteration + 1}; a smaller --inner-lr (now {self.learner.inner_lr:g}) or "
+                f"--meta-lr (now {self.meta_lr:g}) may help"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = self.current_lr()
         self.optimizer.step()
         self.iteration += 1
         return StepResult(self.iteration, loss, mean([score.accuracy for score in scores]))
+
+    def _gradient_is_finite(self) -> bool:
+        gradients = (p.grad for p in self.learner.backbone.parameters() if p.grad is not None)
+        return all(bool(gradient.isfinite().all()) for gradient in gradients)
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
         """Adam's state by name, ``<parameter number>.<what>``, for a checkpoint."""

@@ -1,0 +1,109 @@
+"""Shared fixtures: small stacks, a raw Omniglot look-alike, the real images where they are."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from l2l_omniglot.archive import CHARACTERS, SOURCE_VARIABLE
+from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.synthetic import synthetic_stack
+
+REAL = os.environ.get(SOURCE_VARIABLE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real-data tests run wherever L2L_OMNIGLOT_SOURCE is set; a wrong path fails, not skips."""
+    if REAL:
+        return
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.skip(reason=f"{SOURCE_VARIABLE} is not set"))
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has its own cache and working folder, and an untouched environment."""
+    monkeypatch.setenv("L2L_OMNIGLOT_CACHE", str(tmp_path / "cache"))
+    for name in (SOURCE_VARIABLE, "L2L_OMNIGLOT_MIRROR", "L2L_OMNIGLOT_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _global_random_state() -> object:
+    """Nobody's global random state may be changed by anything the package does."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    return None
+
+
+@pytest.fixture(scope="session")
+def stack() -> ImageStack:
+    """60 invented characters by 20 drawers."""
+    return synthetic_stack(classes=60)
+
+
+@pytest.fixture(scope="session")
+def real_source() -> Path:
+    assert REAL
+    return Path(REAL).resolve()
+
+
+@pytest.fixture(scope="session")
+def real_npy(real_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real images, prepared once a session."""
+    from l2l_omniglot.prepare import prepare_stack
+
+    path = tmp_path_factory.mktemp("real") / "omniglot.npy"
+    prepare_stack([real_source], path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def raw_archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two archives laid out as Omniglot's: all names, four different drawings."""
+    folder = tmp_path_factory.mktemp("raw")
+    drawings = [_png(np.random.default_rng(i)) for i in range(4)]
+    for subset, count in CHARACTERS.items():
+        with zipfile.ZipFile(folder / f"images_{subset}.zip", "w") as archive:
+            for number in range(count):
+                alphabet, character = divmod(number, 40)
+                for drawer in range(1, 21):
+                    name = f"Alphabet_{alphabet:02d}/character{character + 1:02d}/"
+                    path = f"images_{subset}/{name}{number:04d}_{drawer:02d}.png"
+                    archive.writestr(path, drawings[(number + drawer) % 4])
+    return folder
+
+
+def _png(generator: np.random.Generator) -> bytes:
+    pixels = generator.integers(0, 2, size=(105, 105), dtype=np.uint8) * 255
+    out = io.BytesIO()
+    Image.fromarray(pixels).convert("1").save(out, "png")
+    return out.getvalue()
+
+
+def run_cli(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "l2l_omniglot", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        timeout=600,
+        check=False,
+    )

@@ -1,0 +1,35 @@
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_learn2learn_imports_quietly_beside_this_numpy_and_torch():
+    done = python("import l2l_omniglot.compat as c; print(c.l2l.__version__)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0.2.0\n", "")
+
+
+def test_plain_import_works_once_the_package_was_imported():
+    done = python("import l2l_omniglot.compat, learn2learn, torchvision; print('ok')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+def test_operators_are_declared_only_where_they_are_missing():
+    done = python(
+        "import l2l_omniglot.compat as c, torch; c._declare_torchvision_operators(); "
+        "print(hasattr(torch.ops.torchvision, 'nms'), hasattr(torch.ops.torchvision, 'qnms'))"
+    )
+    assert (done.returncode, done.stdout) == (0, "True True\n")
+
+
+def test_gym_notice_table_is_empty():
+    importlib.import_module("l2l_omniglot.compat")
+    notices = pytest.importorskip("gym_notices.notices")
+    assert notices.notices == {}

@@ -1,0 +1,222 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from l2l_omniglot.backbones import make_backbone
+from l2l_omniglot.basenet import BaseNet
+from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.learner import Learner
+from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.synthetic import synthetic_stack
+from l2l_omniglot.tasks import Task, Tasks
+
+
+class TinyNet(nn.Module):
+    """Smooth and small, so that finite differences are exact: 4x4 images, 3 ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.norm = nn.BatchNorm2d(2, track_running_stats=False)
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.linear(torch.tanh(self.norm(self.conv(images))).flatten(1))
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task(
+        torch.rand(3, 1, 4, 4),
+        torch.arange(3),
+        torch.rand(9, 1, 4, 4),
+        torch.arange(3).repeat(3),
+        (0, 1, 2),
+    )
+
+
+def flat_gradient(learner: Learner, task: Task, steps: int) -> torch.Tensor:
+    learner.backbone.zero_grad()
+    learner.backward([task], 1, steps)
+    return torch.cat([p.grad.flatten() for p in learner.backbone.parameters()])
+
+
+def finite_differences(learner: Learner, task: Task, steps: int, eps: float = 1e-6):
+    """Central differences of the meta-loss, parameter by parameter."""
+    found = []
+    for parameter in learner.backbone.parameters():
+        flat = parameter.data.view(-1)
+        for i in range(flat.numel()):
+            value = flat[i].item()
+            losses = []
+            for shifted in (value + eps, value - eps):
+                flat[i] = shifted
+                losses.append(learner.meta_score(task, steps).loss.item())
+            flat[i] = value
+            found.append((losses[0] - losses[1]) / (2 * eps))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_second_order_meta_gradient_equals_finite_differences(task: Task, steps: int):
+    learner = Learner(TinyNet().double(), inner_lr=0.5)
+    gradient = flat_gradient(learner, task, steps)
+    torch.testing.assert_close(
+        gradient, finite_differences(learner, task, steps), atol=1e-7, rtol=1e-5
+    )
+
+
+def test_first_order_differs_from_second_and_is_the_gradient_at_the_adapted_weights(task: Task):
+    network = TinyNet().double()
+    first = flat_gradient(Learner(copy.deepcopy(network), 0.5, first_order=True), task, 2)
+    second = flat_gradient(Learner(copy.deepcopy(network), 0.5), task, 2)
+    assert (first - second).abs().max() > 1e-3
+
+    # FOMAML by hand: plain gradient descent on a copy, then the gradient where it ended.
+    adapted, parameters = network, list(network.parameters())
+    task = task.to("cpu", torch.float64)
+    for _ in range(2):
+        loss = cross_entropy(adapted(task.support), task.support_labels)
+        for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            p.data -= 0.5 * g
+    loss = cross_entropy(adapted(task.query), task.query_labels)
+    by_hand = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+    torch.testing.assert_close(first, by_hand)
+
+
+def test_meta_gradient_is_the_mean_over_tasks(stack: ImageStack):
+    learner = Learner(BaseNet().double(), 0.4)
+    batch = list(Tasks(stack, range(60), queries=3).batch(0, 3))
+    alone = torch.stack([flat_gradient(learner, task, 1) for task in batch]).mean(0)
+    learner.backbone.zero_grad()
+    scores = learner.backward(batch, 3, 1)
+    together = torch.cat([p.grad.flatten() for p in learner.backbone.parameters()])
+    torch.testing.assert_close(together, alone)
+    assert len(scores) == 3
+
+
+def test_scores_after_every_step_and_the_backbone_is_untouched(stack: ImageStack):
+    learner = Learner(BaseNet(), 0.2)
+    before = copy.deepcopy(learner.backbone.state_dict())
+    task = Tasks(stack, range(60))[0]
+    scores = learner.score_steps(task, 3)
+    assert len(scores) == 4
+    assert scores[0].accuracy == 1 / 5  # exactly: zero initialisation
+    assert scores[3].accuracy > 1 / 5
+    for name, value in learner.backbone.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(p.grad is None for p in learner.backbone.parameters())
+    assert learner.backbone.training
+    with torch.no_grad():
+        again = learner.score_steps(task, 3)
+    assert [s.accuracy for s in again] == [s.accuracy for s in scores]
+
+
+@pytest.mark.parametrize("name", ["basenet", "cnn4", "fc"])
+def test_a_task_scores_the_same_whatever_was_seen_before(stack: ImageStack, name: str):
+    learner = Learner(make_backbone(name, ways=5), 0.4)
+    tasks = Tasks(stack, range(60))
+    alone = [score.loss.item() for score in learner.score_steps(tasks[7], 2)]
+    for number in range(3):
+        learner.score_steps(tasks[number], 2)
+        learner.backward([tasks[number]], 1, 1)
+    assert [score.loss.item() for score in learner.score_steps(tasks[7], 2)] == alone
+
+
+class Counter(nn.Module):
+    """A backbone with a buffer that every forward pass changes, and a running-statistics norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.linear = nn.Linear(16, 3)
+        self.unused = nn.Linear(4, 4)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        return self.linear(self.norm(images).flatten(1)) + self.seen
+
+
+def test_no_buffer_leaks_and_unused_parameters_are_left_alone(task: Task):
+    network = Counter()
+    learner = Learner(network, 0.1)
+    assert network.norm.running_mean is None
+    learner.score_steps(task, 3)
+    learner.backward([task], 1, 2)
+    assert network.seen == 0
+    assert network.unused.weight.grad is None
+    assert network.linear.weight.grad is not None
+
+
+class Dropout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.drop = nn.Linear(16, 3), nn.Dropout(0.5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.drop(images.flatten(1)))
+
+
+def test_evaluation_is_without_dropout(task: Task):
+    learner = Learner(Dropout(), 0.1)
+    first, again = (learner.score_steps(task, 2)[-1].loss for _ in range(2))
+    assert torch.equal(first, again)
+    assert learner.backbone.training
+
+
+def test_frozen_parameters_stay(task: Task):
+    network = TinyNet()
+    network.conv.weight.requires_grad_(False)
+    learner = Learner(network, 0.5)
+    learner.backward([task], 1, 2)
+    assert network.conv.weight.grad is None
+    assert network.linear.weight.grad is not None
+
+
+class Constant(nn.Module):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight, self.shape = nn.Parameter(torch.zeros(1)), shape
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(self.shape)
+
+
+def test_broken_backbones_are_errors_and_never_printed(
+    task: Task, capfd: pytest.CaptureFixture[str]
+):
+    for network, said in (
+        (Constant((3, 3)), "cannot differentiate"),
+        (Constant((3,)), r"returned \(3,\); needed logits \(3, ways\)"),
+        (nn.Linear(7, 3), r"fails on images of shape \(3, 1, 4, 4\)"),
+    ):
+        with pytest.raises(BackboneError, match=said):
+            Learner(network, 0.1).meta_score(task, 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_inner_learning_rate_must_be_above_zero():
+    for rate in (0.0, -1.0, float("nan")):
+        with pytest.raises(SettingsError, match="inner learning rate"):
+            Learner(TinyNet(), rate)
+
+
+def test_learning_lifts_accuracy_well_above_pixels():
+    """A short real training: the learner must actually learn to learn."""
+    from l2l_omniglot.evaluation import evaluate
+    from l2l_omniglot.trainer import Trainer
+
+    stack = synthetic_stack(classes=60)
+    learner = Learner(BaseNet(), 0.4)
+    tasks = Tasks(stack, range(40), queries=5, rotations=True)
+    trainer = Trainer(learner, tasks, meta_lr=3e-3, meta_batch_size=4)
+    held_out = Tasks(stack, range(40, 60), name="test")
+    before = evaluate(learner, held_out, 20, 1).accuracy
+    for _ in range(60):
+        trainer.step()
+    after = evaluate(learner, held_out, 20, 1).accuracy
+    assert after > before + 0.08
