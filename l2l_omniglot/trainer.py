@@ -56,9 +56,9 @@ class Trainer:
         *,
         meta_batch_size: int = 8,
         inner_steps: int = 1,
-        meta_lr: float = 1e-3,
+        meta_lr: float = 3e-3,
         schedule: str = "constant",
-        iterations: int = 6000,
+        iterations: int = 7000,
     ) -> None:
         if schedule not in SCHEDULES:
             raise SettingsError(f"schedule {schedule!r}: needed one of {', '.join(SCHEDULES)}")
@@ -84,7 +84,8 @@ class Trainer:
         """Makes one meta-update.
 
         Raises:
-            TrainingError: if the loss or its gradient is not finite; the parameters are left as they were.
+            TrainingError: if the loss or its gradient is not finite; the parameters are left
+                as they were.
         """
         self.learner.backbone.train()
         self.optimizer.zero_grad()

@@ -32,7 +32,18 @@ def pixels() -> np.ndarray:
         lambda a: 1 - a / 255.0,
         np.asfortranarray,
     ],
-    ids="uint8 4d last int64 unit unit32 float255 inverted inverted-unit fortran".split(),
+    ids=[
+        "uint8",
+        "4d",
+        "last",
+        "int64",
+        "unit",
+        "unit32",
+        "float255",
+        "inverted",
+        "inverted-unit",
+        "fortran",
+    ],
 )
 def test_all_layouts_and_ranges_give_the_same_images(pixels, change, tmp_path: Path):
     np.save(tmp_path / "s.npy", change(pixels))

@@ -1,0 +1,331 @@
+"""The command line in real processes, killed for real."""
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import run_cli
+
+from l2l_omniglot.checkpoint import load_checkpoint
+from l2l_omniglot.cli import cli
+
+# Small enough for a few seconds, large enough to be stopped half-way.
+SMALL = (
+    "--ways", "3", "--queries", "3", "--meta-batch-size", "2", "--validation-tasks", "3",
+    "--validation-every", "5", "--backbone", "fc", "--schedule", "cosine",
+)  # fmt: skip
+
+
+@pytest.fixture
+def npy(tmp_path: Path, stack) -> Path:
+    """A stack of one's own, without sidecar."""
+    path = tmp_path / "own.npy"
+    np.save(path, stack._array)
+    return path
+
+
+def read_rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--nope"], []])
+def test_starting_imports_neither_torch_nor_learn2learn_nor_numpy(arguments: list[str]):
+    code = (
+        "import sys; from l2l_omniglot.cli import main; sys.argv[1:] = sys.argv[1:];\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'learn2learn', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("[]\n")
+    assert done.returncode == (2 if "--nope" in arguments or not arguments else 0)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "backbones"])
+def test_every_command_has_help(command: str):
+    result = CliRunner().invoke(cli, [command, "--help"])
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+
+
+def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
+    done = run_cli("train", "--data", str(npy), *SMALL, "--iterations", "10")
+    assert done.returncode == 0, done.stderr
+    assert "iteration 5/10" in done.stderr and "iteration 10/10" in done.stderr
+    [run] = (tmp_path / "runs").iterdir()
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.safetensors", "config.json", "last.safetensors", "metrics.csv",
+    ]  # fmt: skip
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["ways"] == 3
+    assert config["versions"]["learn2learn"] == "0.2.0"
+    assert {"torch", "numpy", "python"} <= set(config["versions"])
+    assert [row["iteration"] for row in read_rows(run)] == ["5", "10"]
+    assert f"evaluate --tasks 500 --run {Path('runs') / run.name}" in done.stdout
+
+    printed = run_cli("evaluate", "--tasks", "4")
+    assert printed.returncode == 0, printed.stderr
+    assert "transductive" in printed.stdout and "± " in printed.stdout
+    before = (run / "best.safetensors").read_bytes()
+    first, again, other = (
+        run_cli("evaluate", "--tasks", "4", "--json", "--seed", seed) for seed in "001"
+    )
+    assert (run / "best.safetensors").read_bytes() == before
+    assert first.stdout == again.stdout != other.stdout
+    body = json.loads(first.stdout)
+    assert set(body) >= {
+        "tasks", "ways", "shots", "queries", "steps", "seed", "split", "data", "checkpoint",
+        "batch_norm", "accuracy", "ci95", "loss", "accuracy_per_step",
+    }  # fmt: skip
+    assert (body["tasks"], body["ways"], body["queries"], body["steps"]) == (4, 3, 3, 5)
+    assert len(body["accuracy_per_step"]) == 6
+    assert body["accuracy"] == body["accuracy_per_step"][-1]
+    assert all(0 <= accuracy <= 1 for accuracy in body["accuracy_per_step"])
+    for where in (run, run / "last.safetensors"):
+        assert run_cli("evaluate", "--tasks", "2", "--run", str(where)).returncode == 0
+    sizes = run_cli(
+        "evaluate", "--tasks", "2", "--shots", "2", "--queries", "4", "--steps", "1", "--json"
+    )
+    body = json.loads(sizes.stdout)
+    assert (body["shots"], body["queries"], len(body["accuracy_per_step"])) == (2, 4, 2)
+
+
+def train_process(npy: Path, run: str, *more: str) -> subprocess.Popen[str]:
+    arguments = ["train", "--data", str(npy), *SMALL, "--run-dir", run, *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "l2l_omniglot", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} was never printed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_run_resumes_bit_for_bit(npy: Path, tmp_path: Path, number: signal.Signals):
+    straight = run_cli(
+        "train", "--data", str(npy), *SMALL, "--run-dir", "straight", "--iterations", "400"
+    )
+    assert straight.returncode == 0, straight.stderr
+
+    process = train_process(npy, "stopped", "--iterations", "400")
+    wait_for_line(process, "iteration 10/400")
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    reached = load_checkpoint(Path("stopped/last.safetensors")).iteration
+    assert 10 <= reached < 400
+    if number != signal.SIGKILL:
+        assert f"Stopped at iteration {reached}; go on with:" in rest
+        assert "train --resume stopped" in rest
+
+    resumed = run_cli("train", "--resume", "stopped")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"iterations {reached} to 400" in resumed.stderr
+    for name in ("last", "best"):
+        one = load_checkpoint(Path(f"straight/{name}.safetensors"))
+        two = load_checkpoint(Path(f"stopped/{name}.safetensors"))
+        assert one.iteration == two.iteration
+        assert {k: v.tolist() for k, v in one.weights.items()} == {
+            k: v.tolist() for k, v in two.weights.items()
+        }
+    columns = ("iteration", "validation_accuracy", "validation_loss")
+    rows = [[row[c] for c in columns] for row in read_rows(Path("straight"))]
+    assert [[row[c] for c in columns] for row in read_rows(Path("stopped"))] == rows
+
+
+def test_resume_options(npy: Path):
+    done = run_cli("train", "--data", str(npy), *SMALL, "--iterations", "5")
+    assert done.returncode == 0, done.stderr
+    clash = run_cli("train", "--resume", "--inner-lr", "0.1")
+    assert clash.returncode == 2
+    assert "inner-lr 0.1: the run has 0.4; only --iterations" in clash.stderr
+    longer = run_cli("train", "--resume", "--iterations", "10")  # the newest run
+    assert longer.returncode == 0, longer.stderr
+    assert "iterations 5 to 10" in longer.stderr
+    again = run_cli("train", "--resume", "nowhere")
+    assert (again.returncode, "nowhere: holds no run" in again.stderr) == (6, True)
+    np.save(npy, 255 - np.load(npy))
+    other = run_cli("train", "--resume", "--iterations", "15")
+    assert other.returncode == 6
+    assert "was trained on data with digest" in other.stderr
+
+
+def test_run_dir_is_not_overwritten(npy: Path):
+    arguments = ("train", "--data", str(npy), *SMALL, "--iterations", "1", "--run-dir", "here")
+    assert run_cli(*arguments).returncode == 0
+    before = Path("here/last.safetensors").read_bytes()
+    second = run_cli(*arguments)
+    assert second.returncode == 6
+    assert "holds a run already" in second.stderr
+    assert Path("here/last.safetensors").read_bytes() == before
+
+
+def test_time_limit(npy: Path):
+    started = time.monotonic()
+    done = run_cli(
+        "train", "--data", str(npy), *SMALL, "--iterations", "1000000", "--time-limit", "0.05"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Time is up at iteration" in done.stdout
+    assert time.monotonic() - started < 60
+    assert run_cli("evaluate", "--tasks", "2").returncode == 0
+
+
+def test_progress_bar_on_a_terminal(npy: Path):
+    """Loss, accuracy, tasks/s and time left, in a real pseudo-terminal."""
+    parent, child = pty.openpty()
+    arguments = ["train", "--data", str(npy), *SMALL, "--iterations", "60"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l2l_omniglot", *arguments], stderr=child, stdout=subprocess.PIPE
+    )
+    os.close(child)
+    seen = b""
+    while True:
+        try:
+            block = os.read(parent, 4096)
+        except OSError:
+            break
+        if not block:
+            break
+        seen += block
+    process.communicate(timeout=60)
+    os.close(parent)
+    text = seen.decode()
+    assert process.returncode == 0
+    assert "training:" in text and "loss" in text and "accuracy" in text and "tasks/s" in text
+    assert "60/60 [" in text  # tqdm's time spent and left
+
+
+def bad_array(folder: Path, name: str, array: np.ndarray) -> str:
+    np.save(folder / name, array)
+    return str(folder / name)
+
+
+def test_bad_input_gets_one_sentence_and_the_documented_code(npy: Path, tmp_path: Path):
+    few = bad_array(tmp_path, "few.npy", np.zeros((30, 6, 8, 8), np.uint8))
+    nan = bad_array(tmp_path, "nan.npy", np.full((30, 20, 8, 8), np.nan))
+    own = ("--data", str(npy))
+    for arguments, code, said in (
+        (("train", *own, "--ways", "1"), 2, "--ways 1: needed at least 2"),
+        (("train", *own, "--inner-lr", "-1"), 2, "--inner-lr -1.0: needed a number above 0"),
+        (("train", *own, "--recipe", "quick"), 2, "'quick' is not one of"),
+        (("train", *own, "--device", "mps"), 2, "--device mps: not available here; there is cpu"),
+        (("train", "--data", "none.npy"), 3, "none.npy': no such file; needed omniglot"),
+        (("train", "--data", "omnigolt"), 3, "'omnigolt': no such file; needed omniglot"),
+        (("train", "--data", few), 3, "6 images a class; 1 shots and 5 queries need at least 6"),
+        (("train", "--data", nan), 3, "class 0 holds NaN or infinity"),
+        (("train", *own, "--ways", "30"), 3, "validation part has 12 classes; 30-way tasks need"),
+        (("train", *own, "--split", "alphabets"), 3, "needs a sidecar"),
+        (("train", *own, "--backbone", "resnet"), 5, "needed one of basenet, cnn4, fc"),
+        (("evaluate", "--run", "nowhere"), 6, "nowhere: no such run folder or checkpoint"),
+        (("evaluate",), 6, "no run found; train one with `l2l-omniglot train`"),
+        (("evaluate", "--tasks", "1"), 2, "1 is not in the range x>=2"),
+        (("prepare", "--source", "nowhere"), 3, "nowhere: no such file or folder"),
+    ):
+        done = run_cli(*arguments)
+        assert (done.returncode, done.stdout) == (code, ""), (arguments, done.stderr)
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        if code > 2:
+            assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_offline_train_names_the_commands_that_help_and_trains_on_nothing_else(tmp_path: Path):
+    done = run_cli("train", env={"L2L_OMNIGLOT_MIRROR": "http://127.0.0.1:9"})
+    assert done.returncode == 4
+    for said in (
+        "No prepared Omniglot",
+        "could not fetch http://127.0.0.1:9/images_background.zip",
+        "l2l-omniglot prepare --source FOLDER",
+        "l2l-omniglot train --data synthetic",
+    ):
+        assert said in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_train_prepares_what_the_variable_points_at(raw_archives: Path, tmp_path: Path):
+    arguments = ("train", *SMALL, "--iterations", "1")
+    done = run_cli(*arguments, env={"L2L_OMNIGLOT_SOURCE": str(raw_archives)})
+    assert done.returncode == 0, done.stderr
+    assert "preparing it now" in done.stderr
+    assert "L2L_OMNIGLOT_SOURCE" in done.stderr
+    assert (tmp_path / "cache" / "omniglot.npy").is_file()
+    again = run_cli(*arguments)  # from the cache, without the variable
+    assert again.returncode == 0, again.stderr
+    assert "preparing" not in again.stderr
+
+
+def test_prepare_writes_where_it_is_told(raw_archives: Path):
+    done = run_cli(
+        "prepare", "--source", str(raw_archives), "--out", "small.npy", "--image-size", "8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.load("small.npy").shape == (1623, 20, 1, 8, 8)
+    assert json.loads(Path("small.json").read_text())["image_size"] == 8
+
+
+def test_backbones_lists_names_and_packages():
+    done = run_cli("backbones")
+    assert done.returncode == 0
+    for name in ("basenet", "cnn4", "fc"):
+        assert f"{name} " in done.stdout
+    assert "l2l-omniglot" in done.stdout
+
+
+def test_a_broken_plugin_is_reported_and_breaks_nothing(tmp_path: Path, npy: Path):
+    info = tmp_path / "site" / "broken_nets-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-nets\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[l2l_omniglot.backbones]\nbad = broken_nets:net\n")
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    listed = run_cli("backbones", env=env)
+    assert listed.returncode == 5
+    assert "basenet" in listed.stdout
+    assert "'bad' of broken-nets 1.0 does not import" in listed.stderr
+    trained = run_cli("train", "--data", str(npy), *SMALL, "--iterations", "1", env=env)
+    assert trained.returncode == 0, trained.stderr
+
+
+@pytest.mark.real
+def test_real_omniglot_from_the_archives_to_a_figure(real_source: Path, real_npy: Path):
+    """The two commands of the mission, shortened: prepared by the way, trained, evaluated."""
+    env = {"L2L_OMNIGLOT_SOURCE": str(real_source)}
+    done = run_cli(
+        "train", "--ways", "5", "--shots", "1", "--iterations", "150", "--inner-lr", "0.4",
+        "--validation-every", "75", "--validation-tasks", "20", "--eval-steps", "1", env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    body = json.loads(run_cli("evaluate", "--tasks", "60", "--json").stdout)
+    assert (body["data"], body["split"]) == ("omniglot", "tutorial")
+    # Pixels alone give about 43 %.
+    assert body["accuracy"] - body["ci95"] > 0.5
+
+
+@pytest.mark.real
+def test_real_omniglot_with_the_vinyals_split(real_source: Path, real_npy: Path):
+    done = run_cli(
+        "train", "--data", str(real_npy), "--split", str(real_source / "vinyals_split.json"),
+        *SMALL, "--iterations", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert run_cli("evaluate", "--tasks", "2").returncode == 0

@@ -1,0 +1,132 @@
+"""Every command and every Python snippet of README and docs is run, the long ones shortened.
+
+A block is run as it stands, by bash, with three programs standing in front of the real ones:
+`l2l-omniglot` appends options that make training and evaluation short, `python -m pip` only
+resolves (--dry-run), and `make` runs what `make demo` would, shortened too.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHORT = {
+    "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
+    "evaluate": "--tasks 2",
+}
+RESUME = "--iterations 3"
+
+CLI = """#!/usr/bin/env bash
+case "$1 $2" in
+  "train --resume") extra="{resume}" ;;
+  "train "*) extra="{train}" ;;
+  "evaluate "*) extra="{evaluate}" ;;
+  *) extra="" ;;
+esac
+exec {python} -m l2l_omniglot "$@" $extra
+"""
+PYTHON = """#!/usr/bin/env bash
+if [ "$1 $2" = "-m pip" ]; then exec {python} -m pip install --dry-run --quiet "${{@:4}}"; fi
+exec {python} "$@"
+"""
+MAKE = """#!/usr/bin/env bash
+set -e
+lines=$({make} --no-print-directory -n -C {root} -o .venv/.ready "$1")
+echo "$lines" | grep -o "l2l-omniglot .*" | while read -r line; do bash -ec "$line"; done
+"""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def env(tmp_path: Path, raw_archives: Path) -> dict[str, str]:
+    """A folder as the reader has it, with the programs that shorten first on the path."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    values = {
+        "python": sys.executable,
+        "root": ROOT,
+        "make": subprocess.check_output(["bash", "-c", "command -v make"], text=True).strip(),
+        "resume": RESUME,
+        **SHORT,
+    }
+    for name, text in (("l2l-omniglot", CLI), ("python", PYTHON), ("make", MAKE)):
+        path = programs / name
+        path.write_text(text.format(**values))
+        path.chmod(0o755)
+    (tmp_path / "archives").symlink_to(raw_archives)
+    for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "setup.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "L2L_OMNIGLOT_SOURCE": str(raw_archives),
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_runs(page: Path, env: dict[str, str], tmp_path: Path):
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        if language == "python":
+            command = [sys.executable, "-W", "error", "-c", block]
+        elif language == "sh":
+            command = ["bash", "-euo", "pipefail", "-c", block]
+        else:
+            assert language in {"ini", "text"}, f"{page.name}: who runs a {language} block?"
+            continue
+        done = subprocess.run(
+            command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{page.name}:\n{block}\n{done.stdout}\n{done.stderr}"
+
+
+def test_pages_link_to_files_that_exist():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_module_has_a_line_in_the_architecture():
+    listed = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/architecture.md").read_text(), re.M))
+    package = ROOT / "l2l_omniglot"
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
+    assert listed == modules | {"cli"}
+
+
+def test_every_dependency_has_a_reason():
+    setup = (ROOT / "setup.cfg").read_text()
+    names = re.findall(r"^    ([a-z0-9]+)[>=]=", setup.split("install_requires")[1], re.M)
+    page = (ROOT / "docs/install.md").read_text()
+    assert len(names) >= 9
+    for name in set(names):
+        assert re.search(rf"\b{name}\b", page), f"docs/install.md does not say why {name}"
+
+
+def test_exit_codes_are_documented():
+    from l2l_omniglot.errors import L2LOmniglotError
+
+    page = (ROOT / "docs/commands.md").read_text()
+    kinds = [L2LOmniglotError, *L2LOmniglotError.__subclasses__()]
+    assert len({kind.exit_code for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        assert f"| {kind.exit_code} |" in page
+
+
+def test_public_names_explain_themselves():
+    import l2l_omniglot
+
+    for name in l2l_omniglot.__all__:
+        if name != "__version__":
+            assert len(getattr(l2l_omniglot, name).__doc__) > 30, name
+    assert set(dir(l2l_omniglot)) >= set(l2l_omniglot.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = l2l_omniglot.nothing

@@ -1,0 +1,77 @@
+import pytest
+
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.recipes import Settings, make_settings
+
+
+def test_tutorial_recipe_is_the_tutorials_numbers():
+    settings = make_settings("tutorial")
+    assert (settings.ways, settings.shots, settings.queries, settings.train_queries) == (
+        5,
+        1,
+        15,
+        15,
+    )
+    assert (settings.meta_batch_size, settings.inner_steps, settings.eval_steps) == (8, 5, 5)
+    assert (settings.inner_lr, settings.meta_lr, settings.schedule) == (0.04, 2e-4, "constant")
+    assert (settings.iterations, settings.first_order, settings.rotations) == (60_000, True, False)
+    assert (settings.ink, settings.init, settings.backbone) == ("black", "tutorial", "basenet")
+
+
+def test_paper_recipe_is_finn_et_al():
+    five, twenty = make_settings("paper", ways=5), make_settings("paper", ways=20)
+    assert (five.inner_lr, five.inner_steps, five.eval_steps, five.meta_batch_size) == (
+        0.4,
+        1,
+        3,
+        32,
+    )
+    assert (twenty.inner_lr, twenty.inner_steps, twenty.meta_batch_size) == (0.1, 5, 16)
+    for settings in (five, twenty):
+        assert (settings.meta_lr, settings.iterations, settings.rotations) == (1e-3, 60_000, True)
+        assert (settings.first_order, settings.ink, settings.backbone) == (False, "white", "cnn4")
+
+
+def test_any_single_value_can_be_overridden():
+    base = make_settings("tutorial").to_dict()
+    for name, value in {
+        "inner_lr": 0.1, "first_order": False, "ink": "white", "meta_batch_size": 3, "seed": 9,
+        "rotations": True, "schedule": "cosine", "backbone": "cnn4",
+    }.items():  # fmt: skip
+        changed = make_settings("tutorial", **{name: value}).to_dict()
+        assert changed == {**base, name: value}
+    assert make_settings("tutorial", inner_lr=None).to_dict() == base
+
+
+def test_queries_hold_for_training_too_unless_said_otherwise():
+    assert make_settings(queries=7).train_queries == 7
+    assert make_settings(queries=7, train_queries=2).train_queries == 2
+    assert make_settings(train_queries=2).queries == 15
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ({"ways": 1}, "--ways 1: needed at least 2"),
+        ({"shots": 0}, "--shots 0: needed at least 1"),
+        ({"inner_lr": 0.0}, r"--inner-lr 0\.0: needed a number above 0"),
+        ({"meta_lr": float("inf")}, "--meta-lr inf: needed a number above 0"),
+        ({"schedule": "step"}, "--schedule 'step': needed one of constant, cosine"),
+        ({"ink": "red"}, "--ink 'red': needed one of white, black"),
+        ({"inner_step": 3}, "setting 'inner_step': unknown"),
+        ({"validation_tasks": 1}, "--validation-tasks 1: needed at least 2"),
+    ],
+)
+def test_values_out_of_range(override, said):
+    with pytest.raises(SettingsError, match=said):
+        make_settings(**override)
+
+
+def test_unknown_recipe():
+    with pytest.raises(SettingsError, match="'quick': needed one of default, tutorial, paper"):
+        make_settings("quick")
+
+
+def test_settings_survive_a_round_trip():
+    settings = make_settings("paper", seed=4)
+    assert Settings(**settings.to_dict()) == settings
