@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.randomness import all_random
 from l2l_omniglot.tasks import Tasks
 
 NORMAL_95 = 1.959964
@@ -80,7 +81,8 @@ def evaluate(
     accuracies: list[list[float]] = []
     losses: list[list[float]] = []
     for number, task in enumerate(tasks.batch(0, count)):
-        scores = learner.score_steps(task, steps)
+        with all_random("evaluation", tasks.seed, tasks.name, number):
+            scores = learner.score_steps(task, steps)
         accuracies.append([score.accuracy for score in scores])
         losses.append([score.loss.item() for score in scores])
         if progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,23 @@ class Experiment:
         return {
             "data_sha256": self.stack.sha256,
             "data_name": self.stack.name,
+            "split_sha256": hashlib.sha256(repr(tuple(self.splits)).encode()).hexdigest(),
             "classes": {part: len(numbers) for part, numbers in self.splits._asdict().items()},
             "channels": self.stack.channels,
             "image_size": self.stack.image_size,
             "device": str(self.learner.device),
             "threads": torch.get_num_threads(),
         }
+
+    def differences(self, facts: dict[str, Any]) -> list[str]:
+        """In what data and split are not those of a checkpoint's facts; empty where they are."""
+        own = self.facts()
+        if facts.get("data_sha256") != own["data_sha256"]:
+            found, needed = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
+            return [f"the data {self.stack.name} has digest {found}, at training it was {needed}"]
+        if facts.get("split_sha256") != own["split_sha256"]:
+            return [f"split {self.settings.split} has other classes than at training"]
+        return []
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
         """The experiment as it stands, with the optimiser's state where it is to be resumed."""

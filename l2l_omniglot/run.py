@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -27,7 +28,8 @@ _PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safeten
 class MetricsRow:
     """One line of ``metrics.csv``: the training since the line before, and a validation.
 
-    Accuracies are fractions in [0, 1], losses nats, `minutes` training time in this process.
+    Accuracies are fractions in [0, 1], losses nats, `minutes` training and validation time,
+    earlier sessions counted.
     """
 
     iteration: int
@@ -66,23 +68,43 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.path}: cannot be made a run folder: {error}") from error
-        body = {
-            "settings": settings.to_dict(),
-            "facts": facts,
-            "command": " ".join(sys.argv),
-            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "versions": versions(),
-        }
-        write_text(self.config, json.dumps(body, indent=1) + "\n")
+        self._write_config(settings, facts, [])
+
+    def reopen(self, settings: Settings) -> None:
+        """Notes in ``config.json`` that the run goes on, with these settings."""
+        body = self._read_config()
+        self._write_config(settings, body["facts"], body["sessions"])
 
     def read_settings(self) -> Settings:
-        """The settings the run was started with.
+        """The settings the run has.
 
         Raises:
             RunError: if the folder holds no run, or its config is broken.
         """
         try:
-            return Settings(**json.loads(self.config.read_text(encoding="utf-8"))["settings"])
+            return Settings(**self._read_config()["settings"])
+        except TypeError as error:
+            raise RunError(f"{self.config}: cannot be read: {error}") from error
+
+    def _write_config(
+        self, settings: Settings, facts: dict[str, Any], sessions: list[dict[str, Any]]
+    ) -> None:
+        session = {
+            "command": shlex.join(sys.argv),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": versions(),
+        }
+        body = {
+            "settings": settings.to_dict(),
+            "facts": facts,
+            "sessions": [*sessions, session],
+        }
+        write_text(self.config, json.dumps(body, indent=1) + "\n")
+
+    def _read_config(self) -> dict[str, Any]:
+        try:
+            body = json.loads(self.config.read_text(encoding="utf-8"))
+            return {name: body[name] for name in ("settings", "facts", "sessions")}
         except FileNotFoundError as error:
             raise RunError(f"{self.path}: holds no run (no config.json)") from error
         except (OSError, ValueError, KeyError, TypeError) as error:

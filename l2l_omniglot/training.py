@@ -62,25 +62,25 @@ class TrainingRun:
         self.best: float | None = None
         self._window: list[StepResult] = []
         self._window_start = self._started = time.monotonic()
+        self._minutes_before = 0.0
 
     def restore(self) -> None:
-        """Goes on from ``last.safetensors``.
+        """Goes on from ``last.safetensors``; a run killed before its first starts anew.
 
         Raises:
-            RunError: if there is none, or the data is not what the run was trained on.
+            RunError: if it is broken, or data or split are not what the run was trained on.
         """
+        if not self.folder.last.is_file():
+            return
         checkpoint = load_checkpoint(self.folder.last)
-        facts = self.experiment.facts()
-        expected = checkpoint.facts.get("data_sha256")
-        if expected != facts["data_sha256"]:
-            raise RunError(
-                f"{self.folder.path}: was trained on data with digest {str(expected)[:12]}, but "
-                f"{facts['data_name']} has {facts['data_sha256'][:12]}"
-            )
+        differences = self.experiment.differences(checkpoint.facts)
+        if differences:
+            raise RunError(f"{self.folder.path}: cannot go on: {differences[0]}")
         backbone = self.experiment.learner.backbone
         write_weights(backbone, checkpoint.weights, str(self.folder.last))
         self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
         self.best = checkpoint.facts.get("best_validation_accuracy")
+        self._minutes_before = checkpoint.facts.get("minutes", 0.0)
         # Lines after the checkpoint come from updates that are made again now.
         rows = self.folder.read_metrics()
         self.rows = [row for row in rows if row.iteration <= checkpoint.iteration]
@@ -137,7 +137,7 @@ class TrainingRun:
         tasks = len(self._window) * self.trainer.meta_batch_size
         return MetricsRow(
             iteration=self.trainer.iteration,
-            minutes=round(self._minutes(), 3),
+            minutes=round(self._minutes_before + self._minutes(), 3),
             train_loss=mean([step.loss for step in self._window]),
             train_accuracy=mean([step.accuracy for step in self._window]),
             validation_loss=result.loss,
@@ -148,7 +148,11 @@ class TrainingRun:
         )
 
     def _save(self, path: Path, resumable: bool = True) -> None:
-        facts = {**self.experiment.facts(), "best_validation_accuracy": self.best}
+        facts = {
+            **self.experiment.facts(),
+            "best_validation_accuracy": self.best,
+            "minutes": self._minutes_before + self._minutes(),
+        }
         self.experiment.checkpoint(self.trainer, facts, resumable).save(path)
 
     def _minutes(self) -> float:

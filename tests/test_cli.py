@@ -69,8 +69,10 @@ def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
     ]  # fmt: skip
     config = json.loads((run / "config.json").read_text())
     assert config["settings"]["ways"] == 3
-    assert config["versions"]["learn2learn"] == "0.2.0"
-    assert {"torch", "numpy", "python"} <= set(config["versions"])
+    [session] = config["sessions"]
+    assert session["versions"]["learn2learn"] == "0.2.0"
+    assert {"torch", "numpy", "python"} <= set(session["versions"])
+    assert "--iterations 10" in session["command"]
     assert [row["iteration"] for row in read_rows(run)] == ["5", "10"]
     assert f"evaluate --tasks 500 --run {Path('runs') / run.name}" in done.stdout
 
@@ -161,12 +163,17 @@ def test_resume_options(npy: Path):
     longer = run_cli("train", "--resume", "--iterations", "10")  # the newest run
     assert longer.returncode == 0, longer.stderr
     assert "iterations 5 to 10" in longer.stderr
+    further = run_cli("train", "--resume")  # the new length was noted
+    assert "iterations 10 to 10" in further.stderr
     again = run_cli("train", "--resume", "nowhere")
     assert (again.returncode, "nowhere: holds no run" in again.stderr) == (6, True)
     np.save(npy, 255 - np.load(npy))
     other = run_cli("train", "--resume", "--iterations", "15")
     assert other.returncode == 6
-    assert "was trained on data with digest" in other.stderr
+    assert "cannot go on: the data" in other.stderr
+    note = run_cli("evaluate", "--tasks", "2")
+    assert note.returncode == 0
+    assert "Note: the data" in note.stderr
 
 
 def test_run_dir_is_not_overwritten(npy: Path):
@@ -177,6 +184,38 @@ def test_run_dir_is_not_overwritten(npy: Path):
     assert second.returncode == 6
     assert "holds a run already" in second.stderr
     assert Path("here/last.safetensors").read_bytes() == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(npy: Path):
+    process = train_process(npy, "early", "--iterations", "100000", "--validation-every", "100000")
+    wait_for_line(process, "Training fc")
+    process.kill()
+    process.communicate(timeout=60)
+    assert [path.name for path in Path("early").iterdir()] == ["config.json"]
+    done = run_cli("train", "--resume", "early", "--iterations", "2")
+    assert done.returncode == 0, done.stderr
+    assert Path("early/best.safetensors").is_file()
+
+
+def test_changed_split_file_is_noticed(npy: Path):
+    names = [str(number) for number in range(60)]
+    parts = {"train": names[:40], "validation": names[40:50], "test": names[50:]}
+    Path("s.json").write_text(json.dumps(parts))
+    arguments = ("train", "--data", str(npy), *SMALL, "--split", "s.json", "--iterations", "2")
+    assert run_cli(*arguments).returncode == 0
+    assert "Note" not in run_cli("evaluate", "--tasks", "2").stderr
+    Path("s.json").write_text(json.dumps({**parts, "test": names[30:40], "train": names[:30]}))
+    assert "other classes than at training" in run_cli("evaluate", "--tasks", "2").stderr
+    resumed = run_cli("train", "--resume", "--iterations", "4")
+    assert (resumed.returncode, "cannot go on: split" in resumed.stderr) == (6, True)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(npy: Path):
+    arguments = ("train", "--data", str(npy), *SMALL, "--run-dir", f"{npy}/run")
+    done = run_cli(*arguments)
+    assert done.returncode == 6
+    assert "cannot be made a run folder" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_time_limit(npy: Path):

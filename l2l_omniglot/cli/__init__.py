@@ -1,11 +1,13 @@
-"""The command line. Nothing else imports it, and starting it imports neither torch nor learn2learn.
+"""The command line. Nothing imports it; starting it imports neither torch nor learn2learn.
 
-Exit codes: 0 done, 1 unexpected failure, 2 wrong usage or setting, 3 data, 4 download,
-5 backbone, 6 run or checkpoint, 7 training failed, 130 stopped by Ctrl-C (143 by SIGTERM).
+Exit codes: 0 done, 1 the system refused, or an unexpected failure, 2 wrong usage or setting,
+3 data, 4 download, 5 backbone, 6 run or checkpoint, 7 training failed, 130 stopped by Ctrl-C
+(143 by SIGTERM).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -41,9 +43,26 @@ for command in (train, evaluate, prepare, backbones):
 
 
 def main() -> None:
-    """Runs the command line; our own errors become one line on stderr and an exit code."""
+    """Runs the command line; every expected failure is one line on stderr and an exit code."""
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
-        cli(prog_name="l2l-omniglot")
+        code = cli.main(prog_name="l2l-omniglot", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        return 130
     except L2LOmniglotError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except BrokenPipeError:  # e.g. `l2l-omniglot evaluate | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        click.echo(f"Error: {error}", err=True)
+        return 1

@@ -84,9 +84,9 @@ def evaluate(
         settings = dataclasses.replace(settings, data=data)
     with CountProgress("preparing", "character") as progress:
         stack = open_data(settings, say, progress)
-    if stack.sha256 != checkpoint.facts.get("data_sha256"):
-        say(f"Note: {stack.name} is not the data this checkpoint was trained on.")
     experiment = Experiment.load(path, stack, device)
+    for difference in experiment.differences(checkpoint.facts):
+        say(f"Note: {difference}; test classes may have been trained on.")
     tasks = experiment.tasks(part, shots=shots, queries=queries, seed=seed)
     steps = settings.eval_steps if steps is None else steps
     with CountProgress("evaluating", "task", count) as progress:

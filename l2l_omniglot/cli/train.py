@@ -160,6 +160,7 @@ def _train(
     run = TrainingRun(experiment, folder, watcher)
     if resumed:
         run.restore()
+        folder.reopen(settings)
     else:
         folder.create(settings, experiment.facts())
     say(
