@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.tasks import Tasks
 
 NORMAL_95 = 1.959964
+BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,15 @@ def evaluate(
         raise SettingsError(f"{count} tasks, {steps} steps: needed at least 2 tasks and 0 steps")
     accuracies: list[list[float]] = []
     losses: list[list[float]] = []
-    for number, task in enumerate(tasks.batch(0, count)):
-        with all_random("evaluation", tasks.seed, tasks.name, number):
-            scores = learner.score_steps(task, steps)
-        accuracies.append([score.accuracy for score in scores])
-        losses.append([score.loss.item() for score in scores])
-        if progress:
-            progress(number + 1)
+    score_steps = partial(learner.score_steps, steps=steps)
+    with learner.evaluating(), all_random("evaluation", tasks.seed, tasks.name):
+        for start in range(0, count, BLOCK):
+            block = tasks.batch(start, min(BLOCK, count - start))
+            for scores in map_tasks(learner, score_steps, block):
+                accuracies.append([score.accuracy for score in scores])
+                losses.append([score.loss.item() for score in scores])
+                if progress:
+                    progress(len(accuracies))
     by_step = [list(column) for column in zip(*accuracies, strict=True)]
     return Evaluation(
         tasks=count,

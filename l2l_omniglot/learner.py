@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,6 +25,18 @@ class Score(NamedTuple):
 
     loss: torch.Tensor
     accuracy: float
+
+
+class TaskGradient(NamedTuple):
+    """One task's part of the meta-gradient.
+
+    Attributes:
+        score: of the query set after the last step, without a graph.
+        gradients: one a trained parameter, of its shape; None where the loss does not use it.
+    """
+
+    score: Score
+    gradients: tuple[torch.Tensor | None, ...]
 
 
 class Learner:
@@ -59,6 +71,10 @@ class Learner:
         self.maml: Any = l2l.algorithms.MAML(
             backbone, inner_lr, first_order, allow_unused=True, allow_nograd=True
         )
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The backbone's parameters that are trained (those that require gradients)."""
+        return [p for p in self.backbone.parameters() if p.requires_grad]
 
     @property
     def device(self) -> torch.device:
@@ -125,25 +141,22 @@ class Learner:
                     scores.append(score(network, task))
         return scores
 
-    def backward(self, tasks: Iterable[Task], count: int, steps: int) -> list[Score]:
-        """Adds the meta-gradient of a meta-batch to the parameters' ``grad``.
-
-        The meta-loss is the mean over tasks of the query loss after the last step.
+    def task_gradient(self, task: Task, steps: int) -> TaskGradient:
+        """One task's part of the meta-gradient: that of its query loss after the last step.
 
         Args:
-            tasks: the meta-batch.
-            count: how many tasks it holds.
+            task: see `Task`.
             steps: gradient steps K, 0 or more.
 
-        Returns:
-            One score a task, after the last step, without graphs.
+        Raises:
+            BackboneError: as `adapt`, or if no parameter is to be trained.
         """
-        scores = []
-        for task in tasks:
-            result = self.meta_score(task, steps)
-            (result.loss / count).backward()
-            scores.append(Score(result.loss.detach(), result.accuracy))
-        return scores
+        result = self.meta_score(task, steps)
+        try:
+            gradients = torch.autograd.grad(result.loss, self.parameters(), allow_unused=True)
+        except (RuntimeError, ValueError) as error:
+            raise BackboneError(f"the query loss has no gradient: {error}") from error
+        return TaskGradient(Score(result.loss.detach(), result.accuracy), gradients)
 
     def meta_score(self, task: Task, steps: int) -> Score:
         """Adapts to a task and scores its query set after the last step, with the graph kept.

@@ -31,8 +31,9 @@ def make_splits(info: Sequence[ClassInfo], split: str = "tutorial", seed: int = 
 
     Args:
         info: the stack's classes (`ImageStack.info`).
-        split: ``tutorial`` (of Omniglot the first 1,200 classes, of which every twelfth
-            validates and 1,100 train, and the last 423 for test), ``random`` (the same sizes,
+        split: ``tutorial`` (in order: of Omniglot's first 1,200 classes 1,100 train and 100,
+            nearly all of alphabets not trained on, validate; the last 423 test), ``random``
+            (the same sizes,
             drawn by `seed`), ``alphabets`` (background, of which every sixth alphabet
             validates, against evaluation), or the path of a JSON file with lists ``train``,
             ``validation`` and ``test`` of class names. Other stacks are cut in proportion.
@@ -61,16 +62,13 @@ def _random(info: Sequence[ClassInfo], seed: int) -> Splits:
 
 
 def _cut(order: list[int]) -> Splits:
-    """Cuts an order of classes in Omniglot's proportions; test is the end of the order."""
+    """Cuts an order of classes in Omniglot's proportions: train, validation, test."""
     count = len(order)
     test = round(count * OMNIGLOT_TEST / OMNIGLOT_CLASSES)
     # Small stacks would get two or three classes to validate on: a fifth, up to 20, instead.
     validation = max(round(count * OMNIGLOT_VALIDATION / OMNIGLOT_CLASSES), min(20, count // 5))
-    rest = count - test
-    # Spread evenly, so that validation sees as many alphabets as training does.
-    chosen = {(i + 1) * rest // validation - 1 for i in range(validation)}
-    train = [number for i, number in enumerate(order[:rest]) if i not in chosen]
-    parts = train, [order[i] for i in chosen], order[rest:]
+    train = count - validation - test
+    parts = order[:train], order[train : train + validation], order[train + validation :]
     return _checked(Splits(*(tuple(sorted(part)) for part in parts)), f"{count} classes")
 
 

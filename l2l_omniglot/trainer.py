@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
 from l2l_omniglot.errors import SettingsError, TrainingError
 from l2l_omniglot.evaluation import mean
-from l2l_omniglot.learner import Learner
+from l2l_omniglot.learner import Learner, Score
+from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import SCHEDULES
 from l2l_omniglot.tasks import Tasks
@@ -71,7 +73,7 @@ class Trainer:
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
         self.meta_lr, self.schedule, self.iterations = meta_lr, schedule, iterations
         self.iteration = 0
-        self.optimizer = torch.optim.Adam(learner.backbone.parameters(), lr=meta_lr)
+        self.optimizer = torch.optim.Adam(learner.parameters(), lr=meta_lr)
 
     def current_lr(self) -> float:
         """Adam's learning rate at the next update."""
@@ -88,11 +90,8 @@ class Trainer:
                 as they were.
         """
         self.learner.backbone.train()
-        self.optimizer.zero_grad()
-        start = self.iteration * self.meta_batch_size
-        batch = self.tasks.batch(start, self.meta_batch_size)
         with all_random("update", self.tasks.seed, self.tasks.name, self.iteration):
-            scores = self.learner.backward(batch, self.meta_batch_size, self.inner_steps)
+            scores = self._compute_gradient()
         loss = mean([score.loss.item() for score in scores])
         if not (math.isfinite(loss) and self._gradient_is_finite()):
             raise TrainingError(
@@ -106,8 +105,28 @@ class Trainer:
         self.iteration += 1
         return StepResult(self.iteration, loss, mean([score.accuracy for score in scores]))
 
+    def _compute_gradient(self) -> list[Score]:
+        """Puts the mean gradient over the meta-batch into the parameters' ``grad``.
+
+        Summed in the order of the tasks, whatever order they are computed in.
+        """
+        self.optimizer.zero_grad()
+        start = self.iteration * self.meta_batch_size
+        batch = self.tasks.batch(start, self.meta_batch_size)
+        task_gradient = partial(self.learner.task_gradient, steps=self.inner_steps)
+        scores = []
+        for result in map_tasks(self.learner, task_gradient, batch):
+            scores.append(result.score)
+            for parameter, gradient in zip(
+                self.learner.parameters(), result.gradients, strict=True
+            ):
+                if gradient is not None:
+                    part = gradient / self.meta_batch_size
+                    parameter.grad = part if parameter.grad is None else parameter.grad + part
+        return scores
+
     def _gradient_is_finite(self) -> bool:
-        gradients = (p.grad for p in self.learner.backbone.parameters() if p.grad is not None)
+        gradients = (p.grad for p in self.learner.parameters() if p.grad is not None)
         return all(bool(gradient.isfinite().all()) for gradient in gradients)
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:

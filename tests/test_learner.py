@@ -39,9 +39,7 @@ def task() -> Task:
 
 
 def flat_gradient(learner: Learner, task: Task, steps: int) -> torch.Tensor:
-    learner.backbone.zero_grad()
-    learner.backward([task], 1, steps)
-    return torch.cat([p.grad.flatten() for p in learner.backbone.parameters()])
+    return torch.cat([g.flatten() for g in learner.task_gradient(task, steps).gradients])
 
 
 def finite_differences(learner: Learner, task: Task, steps: int, eps: float = 1e-6):
@@ -87,15 +85,10 @@ def test_first_order_differs_from_second_and_is_the_gradient_at_the_adapted_weig
     torch.testing.assert_close(first, by_hand)
 
 
-def test_meta_gradient_is_the_mean_over_tasks(stack: ImageStack):
-    learner = Learner(BaseNet().double(), 0.4)
-    batch = list(Tasks(stack, range(60), queries=3).batch(0, 3))
-    alone = torch.stack([flat_gradient(learner, task, 1) for task in batch]).mean(0)
-    learner.backbone.zero_grad()
-    scores = learner.backward(batch, 3, 1)
-    together = torch.cat([p.grad.flatten() for p in learner.backbone.parameters()])
-    torch.testing.assert_close(together, alone)
-    assert len(scores) == 3
+def test_task_gradient_leaves_the_backbone_without_gradients(task: Task):
+    learner = Learner(TinyNet(), 0.5)
+    learner.task_gradient(task, 2)
+    assert all(p.grad is None for p in learner.backbone.parameters())
 
 
 def test_scores_after_every_step_and_the_backbone_is_untouched(stack: ImageStack):
@@ -122,8 +115,12 @@ def test_a_task_scores_the_same_whatever_was_seen_before(stack: ImageStack, name
     alone = [score.loss.item() for score in learner.score_steps(tasks[7], 2)]
     for number in range(3):
         learner.score_steps(tasks[number], 2)
-        learner.backward([tasks[number]], 1, 1)
+        learner.task_gradient(tasks[number], 1)
     assert [score.loss.item() for score in learner.score_steps(tasks[7], 2)] == alone
+
+
+def names(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_parameters()]
 
 
 class Counter(nn.Module):
@@ -146,10 +143,10 @@ def test_no_buffer_leaks_and_unused_parameters_are_left_alone(task: Task):
     learner = Learner(network, 0.1)
     assert network.norm.running_mean is None
     learner.score_steps(task, 3)
-    learner.backward([task], 1, 2)
+    gradients = dict(zip(names(network), learner.task_gradient(task, 2).gradients, strict=True))
     assert network.seen == 0
-    assert network.unused.weight.grad is None
-    assert network.linear.weight.grad is not None
+    assert gradients["unused.weight"] is None
+    assert gradients["linear.weight"] is not None
 
 
 class Dropout(nn.Module):
@@ -172,9 +169,11 @@ def test_frozen_parameters_stay(task: Task):
     network = TinyNet()
     network.conv.weight.requires_grad_(False)
     learner = Learner(network, 0.5)
-    learner.backward([task], 1, 2)
-    assert network.conv.weight.grad is None
-    assert network.linear.weight.grad is not None
+    gradients = learner.task_gradient(task, 2).gradients
+    assert len(gradients) == 5
+    for adapted in learner.adapt(task.support, task.support_labels, 1):
+        assert torch.equal(adapted.module.conv.weight, network.conv.weight)
+    assert not torch.equal(adapted.module.linear.weight, network.linear.weight)
 
 
 class Constant(nn.Module):

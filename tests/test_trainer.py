@@ -8,6 +8,7 @@ from torch import nn
 from l2l_omniglot.basenet import BaseNet
 from l2l_omniglot.errors import SettingsError, TrainingError
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.parallel import draws_random_numbers
 from l2l_omniglot.randomness import all_random, derive_seed
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
@@ -91,6 +92,43 @@ def test_schedules(stack: ImageStack):
         assert constant.current_lr() == 1e-3
         rates.append(cosine.current_lr())
     assert rates == pytest.approx([1e-3, 5e-4, 0, 0])
+
+
+def test_gradient_is_the_mean_over_the_tasks(stack: ImageStack):
+    trainer = make_trainer(stack, BaseNet().double(), meta_batch_size=3)
+    tasks = [trainer.tasks[number] for number in range(3)]
+    by_task = [trainer.learner.task_gradient(task, 1).gradients for task in tasks]
+    trainer.step()
+    for number, parameter in enumerate(trainer.learner.backbone.parameters()):
+        expected = sum(gradients[number] for gradients in by_task) / 3
+        torch.testing.assert_close(parameter.grad, expected)
+
+
+def test_number_of_threads_makes_no_difference(stack: ImageStack):
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            trainer = make_trainer(stack, meta_batch_size=5)
+            trainer.step()
+            trainer.step()
+            assert torch.get_num_threads() == number
+            found.append(weights(trainer))
+    finally:
+        torch.set_num_threads(threads)
+    assert same(found[0], found[1]) and same(found[0], found[2])
+
+
+def test_backbones_that_draw_random_numbers_are_found_out(stack: ImageStack):
+    task = Tasks(stack, range(60), queries=2)[0]
+    noisy = Learner(Noisy(), 0.1)
+    state = torch.get_rng_state()
+    assert draws_random_numbers(noisy, task)
+    assert torch.equal(torch.get_rng_state(), state)
+    with noisy.evaluating():
+        assert not draws_random_numbers(noisy, task)
+    assert not draws_random_numbers(Learner(BaseNet(filters=8), 0.1), task)
 
 
 def test_update_is_adams(stack: ImageStack):
