@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test install clean
 
 demo: $(READY)
-	$(BIN)/l2l-omniglot train --data synthetic --iterations 700 --inner-lr 0.2
+	$(BIN)/l2l-omniglot train --data synthetic --iterations 1000
 	$(BIN)/l2l-omniglot evaluate --tasks 200
 
 test: $(READY)

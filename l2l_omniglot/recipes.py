@@ -54,9 +54,9 @@ class Settings:
     eval_steps: int = 5
     inner_lr: float = 0.4
     first_order: bool = False
-    meta_lr: float = 3e-3
+    meta_lr: float = 2e-3
     schedule: str = "cosine"
-    iterations: int = 7000
+    iterations: int = 12_000
     rotations: bool = True
     ink: str = "white"
     init: str = "zero"

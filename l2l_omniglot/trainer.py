@@ -58,9 +58,9 @@ class Trainer:
         *,
         meta_batch_size: int = 8,
         inner_steps: int = 1,
-        meta_lr: float = 3e-3,
+        meta_lr: float = 2e-3,
         schedule: str = "constant",
-        iterations: int = 7000,
+        iterations: int = 12_000,
     ) -> None:
         if schedule not in SCHEDULES:
             raise SettingsError(f"schedule {schedule!r}: needed one of {', '.join(SCHEDULES)}")
