@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.backbones import list_backbones as list_backbones
     from l2l_omniglot.backbones import make_backbone as make_backbone
     from l2l_omniglot.basenet import BaseNet as BaseNet
+    from l2l_omniglot.data import open_data as open_data
     from l2l_omniglot.errors import L2LOmniglotError as L2LOmniglotError
     from l2l_omniglot.evaluation import Evaluation as Evaluation
     from l2l_omniglot.evaluation import evaluate as evaluate
@@ -48,6 +49,7 @@ _HOMES = {
     "make_backbone": "backbones",
     "make_settings": "recipes",
     "make_splits": "splits",
+    "open_data": "data",
     "prepare_stack": "prepare",
     "synthetic_stack": "synthetic",
 }

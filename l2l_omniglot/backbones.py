@@ -76,7 +76,7 @@ def make_backbone(
         backbone = factory(ways=ways, channels=channels, image_size=image_size, **options)
     except BackboneError:
         raise
-    except Exception as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         raise BackboneError(
             f"backbone {name!r} of {_package(point)} could not be built with ways={ways}, "
             f"channels={channels}, image_size={image_size}: {type(error).__name__}: {error}"
@@ -108,7 +108,7 @@ def _find(name: str) -> EntryPoint:
 def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
-    except Exception as error:  # a stranger's module may raise anything on import
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything on import
         raise BackboneError(
             f"backbone {point.name!r} of {_package(point)} does not import: "
             f"{type(error).__name__}: {error}"

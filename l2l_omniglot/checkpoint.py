@@ -54,12 +54,13 @@ class Checkpoint:
             file.write(safetensors.torch.save(tensors, metadata))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Reads a checkpoint, its tensors on the CPU.
 
     Raises:
         RunError: if the file is missing, broken, or no checkpoint of this package.
     """
+    path = Path(path)
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:

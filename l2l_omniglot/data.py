@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from l2l_omniglot.archive import SOURCE_VARIABLE, download_archives
 from l2l_omniglot.errors import DataError, DownloadError
-from l2l_omniglot.prepare import Report, default_stack_path, prepare_stack
+from l2l_omniglot.prepare import Report, check_target, default_stack_path, prepare_stack
 from l2l_omniglot.recipes import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
 Announce: TypeAlias = Callable[[str], None]
 
 
-def open_data(settings: Settings, announce: Announce, progress: Report | None = None) -> ImageStack:
+def open_data(
+    settings: Settings,
+    announce: Announce = lambda _: None,
+    progress: Report | None = None,
+) -> ImageStack:
     """Opens the data a run asks for.
 
     Args:
@@ -60,6 +64,7 @@ def prepare_omniglot(
     progress: Report | None = None,
 ) -> None:
     """Prepares the stack from `sources`, else ``L2L_OMNIGLOT_SOURCE``, else the download."""
+    check_target(out, image_size)
     named = os.environ.get(SOURCE_VARIABLE)
     origin = None
     if not sources and named:

@@ -45,7 +45,14 @@ class Experiment:
             settings: of the run.
             stack: as `open_data` gives it.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+        Raises:
+            SettingsError: if the stack shows ink or paper otherwise than the settings say.
         """
+        for what in ("ink", "background"):
+            needed, found = getattr(settings, what), getattr(stack, what)
+            if needed not in {found, "auto"}:
+                raise SettingsError(f"{stack.name}: opened with {what} {found}; needed {needed}")
         splits = make_splits(stack.info, settings.split, settings.split_seed)
         with all_random("weights", settings.seed):
             backbone = make_backbone(
@@ -60,7 +67,7 @@ class Experiment:
         return cls(settings, stack, splits, learner)
 
     @classmethod
-    def load(cls, path: Path, stack: ImageStack, device: str = "cpu") -> Experiment:
+    def load(cls, path: str | Path, stack: ImageStack, device: str = "cpu") -> Experiment:
         """Builds the experiment a checkpoint comes from, with the checkpoint's weights."""
         checkpoint = load_checkpoint(path)
         experiment = cls.build(checkpoint.settings, stack, device)
@@ -78,13 +85,18 @@ class Experiment:
     ) -> Tasks:
         """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
         settings = self.settings
+        if part not in Splits._fields:
+            known = ", ".join(Splits._fields)
+            raise SettingsError(f"part {part!r}: needed one of {known}")
         training = part == "train"
+        if queries is None:
+            queries = settings.train_queries if training else settings.queries
         return Tasks(
             self.stack,
             getattr(self.splits, part),
-            ways=ways or settings.ways,
-            shots=shots or settings.shots,
-            queries=queries or (settings.train_queries if training else settings.queries),
+            ways=settings.ways if ways is None else ways,
+            shots=settings.shots if shots is None else shots,
+            queries=queries,
             seed=settings.seed if seed is None else seed,
             name=part,
             rotations=training and settings.rotations,

@@ -57,17 +57,21 @@ class Learner:
 
     Raises:
         SettingsError: if `inner_lr` is not above 0.
+        BackboneError: if the backbone has nothing to train.
     """
 
     def __init__(self, backbone: nn.Module, inner_lr: float, first_order: bool = False) -> None:
         if not inner_lr > 0:
             raise SettingsError(f"inner learning rate {inner_lr}: needed above 0")
+        if not any(p.requires_grad for p in backbone.parameters()):
+            raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         use_batch_statistics(backbone)
         self.backbone = backbone
         self.inner_lr = inner_lr
         self.first_order = first_order
         # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
         # prints and swallows them. Parameters a forward pass does not use stay as they are.
+        self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.parallel`
         self.maml: Any = l2l.algorithms.MAML(
             backbone, inner_lr, first_order, allow_unused=True, allow_nograd=True
         )
@@ -109,11 +113,12 @@ class Learner:
             BackboneError: if the backbone fails on the images, returns something else than
                 (B, ways) logits, or its loss does not depend on its parameters.
         """
+        least = int(support_labels.max()) + 1
         clone = self.maml.clone(first_order=first_order)
         _own_buffers(clone)
         yield clone
         for _ in range(steps):
-            loss = cross_entropy(forward(clone, support), support_labels)
+            loss = cross_entropy(forward(clone, support, least), support_labels)
             try:
                 clone.adapt(loss)
             except RuntimeError as error:
@@ -171,36 +176,43 @@ class Learner:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Inside the block the backbone is in evaluation mode (no dropout)."""
-        training = self.backbone.training
+        modes = {module: module.training for module in self.backbone.modules()}
         self.backbone.eval()
         try:
             yield
         finally:
-            self.backbone.train(training)
+            for module, training in modes.items():
+                module.training = training
 
 
 def score(network: nn.Module, task: Task) -> Score:
     """Scores a network on the query set of a task, as one batch."""
-    logits = forward(network, task.query)
+    ways = len(task.classes)
+    logits = forward(network, task.query, ways)
+    if logits.shape[1] != ways:
+        raise BackboneError(f"the backbone has {logits.shape[1]} ways; the task has {ways}")
     right = int((logits.argmax(dim=1) == task.query_labels).sum())
     return Score(cross_entropy(logits, task.query_labels), right / len(logits))
 
 
-def forward(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Logits (B, ways) of images (B, channels, H, W).
+def forward(network: nn.Module, images: torch.Tensor, ways: int) -> torch.Tensor:
+    """Logits (B, at least `ways`) of images (B, channels, H, W).
 
     Raises:
         BackboneError: if the network fails, or returns another shape.
     """
     try:
         logits = network(images)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # a stranger's network may raise anything
         raise BackboneError(
-            f"the backbone fails on images of shape {tuple(images.shape)}: {error}"
+            f"the backbone fails on images of shape {tuple(images.shape)}: "
+            f"{type(error).__name__}: {error}"
         ) from error
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise BackboneError(f"the backbone returned {found}; needed logits ({len(images)}, ways)")
+    if not isinstance(logits, torch.Tensor):
+        raise BackboneError(f"the backbone returned {type(logits).__name__}; needed a tensor")
+    shape = tuple(logits.shape)
+    if len(shape) != 2 or shape[0] != len(images) or shape[1] < ways:
+        raise BackboneError(f"the backbone returned {shape}; needed logits ({len(images)}, {ways})")
     return logits
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.randomness import all_random
 from l2l_omniglot.tasks import Task
 
 R = TypeVar("R")
@@ -43,16 +46,25 @@ def map_tasks(learner: Learner, function: Callable[[Task], R], tasks: Iterable[T
 
 
 def draws_random_numbers(learner: Learner, task: Task) -> bool:
-    """Whether a forward pass in the backbone's present mode draws from torch's generator.
+    """Whether the backbone, in its present mode, draws from one of the global generators.
 
-    The generator is put back to where it was.
+    Tried once a mode, with one forward pass; the generators are put back to where they were.
     """
-    before = torch.get_rng_state()
-    with torch.no_grad():
-        learner.meta_score(task, 0)
-    drawn = not torch.equal(before, torch.get_rng_state())
-    torch.set_rng_state(before)
-    return drawn
+    mode = learner.backbone.training
+    if mode not in learner.draws:
+        with all_random("draws"):
+            before = _states()
+            with torch.no_grad():
+                learner.meta_score(task, 0)
+            learner.draws[mode] = _states() != before
+    return learner.draws[mode]
+
+
+def _states() -> tuple[object, ...]:
+    """Of Python's, NumPy's and torch's global generators."""
+    kind, keys, *rest = np.random.get_state()
+    torch_state = torch.get_rng_state().numpy().tobytes()
+    return random.getstate(), kind, np.asarray(keys).tobytes(), tuple(rest), torch_state
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ from l2l_omniglot.archive import (
 )
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.files import atomic_write, cache_folder, write_text
-from l2l_omniglot.sidecar import ClassInfo, Sidecar, sidecar_path
+from l2l_omniglot.sidecar import ClassInfo, Sidecar, is_sidecar, sidecar_path
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Report: TypeAlias = Callable[[int, int], None]
@@ -35,8 +35,8 @@ def default_stack_path() -> Path:
 
 
 def prepare_stack(
-    sources: list[Path],
-    out: Path,
+    sources: Sequence[str | Path],
+    out: str | Path,
     image_size: int = 28,
     progress: Report | None = None,
     origin: str | None = None,
@@ -61,17 +61,15 @@ def prepare_stack(
     Raises:
         DataError: if images are missing or broken; names them.
     """
-    if not 8 <= image_size <= RAW_SIZE:
-        raise DataError(f"image size {image_size}: needed 8 to {RAW_SIZE} pixels")
-    if out.suffix != ".npy":
-        raise DataError(f"{out}: needed a name that ends in .npy")
-    with open_characters(sources) as characters:
+    paths, out = [Path(source) for source in sources], Path(out)
+    check_target(out, image_size)
+    with open_characters(paths) as characters:
         stack = _read_stack(characters, image_size, progress)
     sidecar = Sidecar(
         classes=tuple(
             ClassInfo(raw.name, raw.subset, raw.alphabet, raw.character) for raw in characters
         ),
-        source=origin or ", ".join(source.name or str(source) for source in sources),
+        source=origin or ", ".join(path.name or str(path) for path in paths),
         image_size=image_size,
         background="white",
         sha256=hashlib.sha256(stack.tobytes()).hexdigest(),
@@ -82,6 +80,22 @@ def prepare_stack(
     with atomic_write(out) as file:
         np.save(file, stack, allow_pickle=False)
     return sidecar
+
+
+def check_target(out: Path, image_size: int) -> None:
+    """Refuses what could not be written; before a download, say.
+
+    Raises:
+        DataError: if the size or the name is wrong, or the sidecar would take the place of a
+            JSON file of somebody else's.
+    """
+    if not 8 <= image_size <= RAW_SIZE:
+        raise DataError(f"image size {image_size}: needed 8 to {RAW_SIZE} pixels")
+    if out.suffix != ".npy":
+        raise DataError(f"{out}: needed a name that ends in .npy")
+    beside = sidecar_path(out)
+    if beside.exists() and not is_sidecar(beside):
+        raise DataError(f"{beside}: is in the way of the sidecar of {out}; needed another --out")
 
 
 def _read_stack(characters: list[RawCharacter], image_size: int, progress: Report | None) -> Pixels:

@@ -103,6 +103,7 @@ _LEAST = {
 _CHOICES = {
     "schedule": SCHEDULES,
     "ink": ("white", "black"),
+    "init": ("zero", "tutorial"),
     "background": ("auto", "white", "black"),
 }
 

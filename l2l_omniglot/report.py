@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,4 +48,11 @@ def evaluation_json(result: Evaluation, **about: Any) -> str:
         "ci95_per_step": result.ci95_per_step,
         "loss_per_step": result.loss_per_step,
     }
-    return json.dumps(body)
+    return json.dumps({name: _finite(value) for name, value in body.items()}, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity as None: JSON has neither."""
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from l2l_omniglot.errors import RunError
+from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.files import write_text
 from l2l_omniglot.recipes import Settings
 
@@ -83,7 +83,7 @@ class RunFolder:
         """
         try:
             return Settings(**self._read_config()["settings"])
-        except TypeError as error:
+        except (TypeError, SettingsError) as error:
             raise RunError(f"{self.config}: cannot be read: {error}") from error
 
     def _write_config(

@@ -60,6 +60,11 @@ def sidecar_path(npy: Path) -> Path:
     return npy.with_suffix(".json")
 
 
+def is_sidecar(path: Path) -> bool:
+    """Whether a JSON file is a sidecar, whole or broken, and not somebody else's."""
+    return FORMAT in path.read_text(encoding="utf-8", errors="replace")
+
+
 def read_sidecar(npy: Path) -> Sidecar | None:
     """Reads the sidecar of `npy`.
 
@@ -74,11 +79,14 @@ def read_sidecar(npy: Path) -> Sidecar | None:
         return None
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-            return None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+        return None
+    try:
         body["classes"] = tuple(ClassInfo(**entry) for entry in body["classes"])
         return Sidecar(**body)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(
             f"{path}: broken sidecar ({error}); delete it or run `l2l-omniglot prepare` again"
         ) from error

@@ -26,7 +26,7 @@ class Splits(NamedTuple):
     test: tuple[int, ...]
 
 
-def make_splits(info: Sequence[ClassInfo], split: str = "tutorial", seed: int = 0) -> Splits:
+def make_splits(info: Sequence[ClassInfo], split: str | Path = "tutorial", seed: int = 0) -> Splits:
     """Cuts the classes of a stack into train, validation and test.
 
     Args:
@@ -43,6 +43,7 @@ def make_splits(info: Sequence[ClassInfo], split: str = "tutorial", seed: int = 
         DataError: unknown split, a class in two parts, names the stack does not have, an
             empty part, or alphabets that are not known.
     """
+    split = str(split)
     if split.endswith(".json"):
         return _from_file(info, Path(split))
     if split not in NAMED_SPLITS:

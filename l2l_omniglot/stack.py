@@ -17,6 +17,8 @@ from l2l_omniglot.sidecar import ClassInfo, Sidecar, read_sidecar
 Background: TypeAlias = Literal["auto", "white", "black"]
 Ink: TypeAlias = Literal["white", "black"]
 
+TOLERANCE = 1e-3  # of floats, around either range; images are clipped
+LEAST_OF_255 = 16  # floats whose largest value is between 1 and this are in neither range
 _CLASSES_A_CHUNK = 64
 _CHANNELS = (1, 3)
 _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
@@ -62,7 +64,7 @@ class ImageStack:
         self._array = _channels_first(array, name)
         self.classes, self.items, self.channels, self.height, self.width = self._array.shape
         largest, self.sha256 = _scan(array, name)
-        self._scale = 1.0 if largest <= 1 else 1.0 / 255.0
+        self._scale = 1.0 if largest <= 1 + TOLERANCE else 1.0 / 255.0
         self.info = _class_info(sidecar, self.classes, self.sha256, name)
         if background == "auto":
             background = self._guess_background(sidecar)
@@ -96,7 +98,7 @@ class ImageStack:
             float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names.
         """
         raw = self._array[np.asarray(classes), np.asarray(items)]
-        pixels = raw.astype(np.float32) * np.float32(self._scale)
+        pixels = np.clip(raw.astype(np.float32) * np.float32(self._scale), 0, 1)
         if self.background == self.ink:
             pixels = 1 - pixels
         if quarter_turns is not None:
@@ -180,7 +182,10 @@ def _scan(array: npt.NDArray[Any], name: str) -> tuple[float, str]:
             where = start + int(np.argwhere(~np.isfinite(chunk))[0][0])
             raise DataError(f"{name}: class {where} holds NaN or infinity; needed finite values")
         lowest, largest = min(lowest, low), max(largest, high)
-    if lowest < 0 or largest > 255:
+    slack = TOLERANCE if array.dtype.kind == "f" else 0.0
+    # A float maximum of 2, say, is neither of the two ranges; dividing by 255 would hide it.
+    neither = array.dtype.kind == "f" and 1 + slack < largest < LEAST_OF_255
+    if lowest < -slack or largest > 255 + slack or neither:
         raise DataError(
             f"{name}: holds values from {lowest:g} to {largest:g}; needed 0 to 1 or 0 to 255"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from l2l_omniglot.checkpoint import load_checkpoint, write_weights
-from l2l_omniglot.errors import RunError
+from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.evaluation import Evaluation, evaluate, mean
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.run import MetricsRow, RunFolder
@@ -69,6 +70,7 @@ class TrainingRun:
 
         Raises:
             RunError: if it is broken, or data or split are not what the run was trained on.
+            SettingsError: if it has more iterations than the settings allow.
         """
         if not self.folder.last.is_file():
             return
@@ -76,6 +78,12 @@ class TrainingRun:
         differences = self.experiment.differences(checkpoint.facts)
         if differences:
             raise RunError(f"{self.folder.path}: cannot go on: {differences[0]}")
+        iterations = self.experiment.settings.iterations
+        if checkpoint.iteration > iterations:
+            raise SettingsError(
+                f"--iterations {iterations}: {self.folder.path} has made {checkpoint.iteration}; "
+                "needed at least as many"
+            )
         backbone = self.experiment.learner.backbone
         write_weights(backbone, checkpoint.weights, str(self.folder.last))
         self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
@@ -91,7 +99,7 @@ class TrainingRun:
         """Trains until the iterations are done, time is up, or a stop is asked for.
 
         Args:
-            minutes: limit of this call, validation included; none by default.
+            minutes: limit of this call; a last validation is made when it is reached.
             should_stop: asked after every update.
         """
         settings = self.experiment.settings
@@ -100,15 +108,19 @@ class TrainingRun:
             result = self.trainer.step()
             self._window.append(result)
             self.observer.stepped(result)
-            if should_stop():
-                self._save(self.folder.last)
-                return self._outcome("stopped")
             timed_out = minutes is not None and self._minutes() >= minutes
             at_end = result.iteration == settings.iterations
-            if timed_out or at_end or result.iteration % settings.validation_every == 0:
+            due = timed_out or at_end or result.iteration % settings.validation_every == 0
+            if due:
                 self._validate()
-            if timed_out and not at_end:
+            if at_end:
+                break
+            if timed_out:
                 return self._outcome("time")
+            if should_stop():
+                if not due:
+                    self._save(self.folder.last)
+                return self._outcome("stopped")
         return self._outcome("finished")
 
     def _validate(self) -> None:
@@ -121,7 +133,8 @@ class TrainingRun:
             settings.eval_steps,
         )
         row = self._row(result, trained - self._window_start)
-        best = self.best is None or result.accuracy > self.best
+        finite = math.isfinite(result.loss)
+        best = finite and (self.best is None or result.accuracy > self.best)
         if best:
             self.best = result.accuracy
         self.rows.append(row)
@@ -144,7 +157,7 @@ class TrainingRun:
             validation_accuracy=result.accuracy,
             validation_ci95=result.ci95,
             tasks_per_second=round(tasks / seconds, 2) if seconds else 0.0,
-            meta_lr=self.trainer.current_lr(),
+            meta_lr=self.trainer.optimizer.param_groups[0]["lr"],
         )
 
     def _save(self, path: Path, resumable: bool = True) -> None:

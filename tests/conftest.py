@@ -42,7 +42,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _global_random_state() -> object:
-    """Nobody's global random state may be changed by anything the package does."""
+    """Tests seed themselves."""
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)

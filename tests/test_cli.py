@@ -270,7 +270,7 @@ def test_bad_input_gets_one_sentence_and_the_documented_code(npy: Path, tmp_path
         (("train", *own, "--device", "mps"), 2, "--device mps: not available here; there is cpu"),
         (("train", "--data", "none.npy"), 3, "none.npy': no such file; needed omniglot"),
         (("train", "--data", "omnigolt"), 3, "'omnigolt': no such file; needed omniglot"),
-        (("train", "--data", few), 3, "6 images a class; 1 shots and 5 queries need at least 6"),
+        (("train", "--data", few), 3, "1 shots and 15 queries need at least 16"),
         (("train", "--data", nan), 3, "class 0 holds NaN or infinity"),
         (("train", *own, "--ways", "30"), 3, "validation part has 12 classes; 30-way tasks need"),
         (("train", *own, "--split", "alphabets"), 3, "needs a sidecar"),

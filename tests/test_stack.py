@@ -106,6 +106,7 @@ def test_stack_is_memory_mapped(pixels, tmp_path: Path):
         (np.full((3, 4, 8, 8), np.nan), "class 0 holds NaN"),
         (np.full((3, 4, 8, 8), np.inf), "class 0 holds NaN or infinity"),
         (np.full((3, 4, 8, 8), -0.5), "values from -0.5 to -0.5; needed 0 to 1 or 0 to 255"),
+        (np.full((3, 4, 8, 8), 2.0), "values from 2 to 2; needed"),
         (np.full((3, 4, 8, 8), 300), "values from 300 to 300; needed"),
         (np.zeros((3, 4, 8, 8), complex), "holds complex128; needed"),
         (np.zeros((3, 4, 8, 8), "S1"), "needed booleans, integers or floats"),
@@ -115,6 +116,13 @@ def test_bad_arrays_are_told_what_was_found_and_needed(array, said, tmp_path: Pa
     np.save(tmp_path / "s.npy", array)
     with pytest.raises(DataError, match=said):
         load_stack(tmp_path / "s.npy")
+
+
+def test_floats_a_rounding_error_outside_are_clipped(pixels):
+    array = (pixels / 255.0) * 1.0000004 - 1e-7
+    images = ImageStack(array).images([0, 5], [3, 1])
+    assert images.min() >= 0 and images.max() <= 1
+    torch.testing.assert_close(images, ImageStack(pixels).images([0, 5], [3, 1]), atol=1e-6, rtol=0)
 
 
 def test_nan_in_a_late_class_is_located():

@@ -1,7 +1,9 @@
+import os
 import random
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,18 +126,18 @@ def test_streams_of_other_seeds_and_names_differ(stack: ImageStack):
 def test_task_is_the_same_in_another_process(stack: ImageStack):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from test_tasks import digest; from l2l_omniglot import *;"
+        "from test_tasks import digest;"
         "from l2l_omniglot import Tasks, synthetic_stack;"
         "print(repr(digest(Tasks(synthetic_stack(classes=60), range(60), seed=3), 40)))"
-    ).replace("from l2l_omniglot import *;", "")
-    folder = str(__import__("pathlib").Path(__file__).parent)
+    )
+    folder = str(Path(__file__).parent)
     found = {
         subprocess.run(
             [sys.executable, "-c", code, folder],
             capture_output=True,
             text=True,
             check=True,
-            env={**__import__("os").environ, "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout.strip()
         for seed in ("1", "2")
     }

@@ -30,9 +30,15 @@ import click
     show_default=True,
     help="Classes the tasks come from.",
 )
-@click.option("--ways", type=int, default=None, help="Classes a task; must be as trained.")
-@click.option("--shots", type=int, default=None, help="Support images a class (as trained).")
-@click.option("--queries", type=int, default=None, help="Query images a class (as trained).")
+@click.option(
+    "--ways", type=click.IntRange(min=2), default=None, help="Classes a task; must be as trained."
+)
+@click.option(
+    "--shots", type=click.IntRange(min=1), default=None, help="Support images a class (as trained)."
+)
+@click.option(
+    "--queries", type=click.IntRange(min=1), default=None, help="Query images a class (as trained)."
+)
 @click.option(
     "--steps",
     type=click.IntRange(min=0),

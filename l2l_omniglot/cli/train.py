@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,8 +37,8 @@ def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
 task_options = _options(
     _number("--ways", int, "Classes a task (5)."),
     _number("--shots", int, "Support images a class (1)."),
-    _number("--queries", int, "Query images a class, in training too unless --train-queries (15)."),
-    _number("--train-queries", int, "Query images a class in training tasks only (recipe)."),
+    _number("--queries", int, "Query images a class (15); where given, in training too."),
+    _number("--train-queries", int, "Query images a class in training only (recipe)."),
 )
 learning_options = _options(
     click.option("--recipe", type=click.Choice(list(RECIPES)), default=None,
@@ -102,6 +103,8 @@ def train(
     In the options below the value in brackets is the default; "recipe" means that the recipe
     decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
+    if time_limit is not None and math.isnan(time_limit):
+        raise click.UsageError("--time-limit nan: needed a number of minutes above 0")
     folder, settings = _choose_run(resume, run_dir, recipe, given)
     outcome = _train(folder, settings, resume is not None, time_limit, device)
     _conclude(folder, settings, outcome)
@@ -158,6 +161,7 @@ def _train(
     experiment = Experiment.build(settings, stack, device)
     watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
     run = TrainingRun(experiment, folder, watcher)
+    experiment.tasks("test")  # refused now where it is too small, not after the training
     if resumed:
         run.restore()
         folder.reopen(settings)
@@ -170,7 +174,7 @@ def _train(
     )
     with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
         outcome = run.train(time_limit, stop)
-    if stop.signal is not None:
+    if outcome.reason == "stopped" and stop.signal is not None:
         say(f"Stopped at iteration {outcome.iteration}; go on with:")
         say(f"  l2l-omniglot train --resume {folder.path}")
         raise SystemExit(128 + stop.signal)
