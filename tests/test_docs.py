@@ -89,6 +89,11 @@ def test_every_block_runs(page: Path, env: dict[str, str], tmp_path: Path):
         assert done.returncode == 0, f"{page.name}:\n{block}\n{done.stdout}\n{done.stderr}"
 
 
+def test_no_placeholder_was_forgotten():
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        assert not re.search(r"@[A-Z]|DEMO_|RESULT_|TODO", page.read_text(encoding="utf-8")), page
+
+
 def test_pages_link_to_files_that_exist():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
