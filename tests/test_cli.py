@@ -1,12 +1,15 @@
 """The command line in real processes, killed for real."""
 
 import csv
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -232,6 +235,7 @@ def test_time_limit(npy: Path):
 def test_progress_bar_on_a_terminal(npy: Path):
     """Loss, accuracy, tasks/s and time left, in a real pseudo-terminal."""
     parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
     arguments = ["train", "--data", str(npy), *SMALL, "--iterations", "60"]
     process = subprocess.Popen(
         [sys.executable, "-m", "l2l_omniglot", *arguments], stderr=child, stdout=subprocess.PIPE
