@@ -41,6 +41,18 @@ class ConvBlock(nn.Module):
         return relu(max_pool2d(self.norm(hidden), 2))
 
 
+class EqualLinear(nn.Linear):
+    """A linear layer, summed class by class, so that equal rows give exactly equal logits.
+
+    A matrix product may round equal rows of the weight differently, and the accuracy before
+    adaptation would not be exactly 1 / ways.
+    """
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits: (B, features) to (B, ways)."""
+        return (features.unsqueeze(1) * self.weight).sum(dim=2) + self.bias
+
+
 class BaseNet(nn.Module):
     """Four convolution blocks and a linear layer: 112,261 parameters for 5 ways.
 
@@ -88,7 +100,7 @@ class BaseNet(nn.Module):
         self.block3 = ConvBlock(filters, filters, relu_first=False)
         self.block4 = ConvBlock(filters, filters, relu_first=True)
         features = filters * _size_after_blocks(height) * _size_after_blocks(width)
-        self.linear = nn.Linear(features, ways)
+        self.linear = EqualLinear(features, ways)
         self._initialise(init)
 
     def _initialise(self, init: Initialisation) -> None:
@@ -106,10 +118,8 @@ class BaseNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits: (B, channels, H, W) to (B, ways)."""
-        # The linear layer, summed class by class: a matrix product may round equal rows of the
-        # weight differently, and the accuracy before adaptation would not be exactly 1 / ways.
-        products = self.features(images).unsqueeze(1) * self.linear.weight
-        return products.sum(dim=2) + self.linear.bias
+        logits: torch.Tensor = self.linear(self.features(images))
+        return logits
 
 
 def _size_after_blocks(size: int, blocks: int = 4) -> int:

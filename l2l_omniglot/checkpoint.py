@@ -31,6 +31,7 @@ class Checkpoint:
         optimizer: the optimiser's state; empty in a checkpoint that is only for evaluation.
         facts: plain values beside them: digest of the data, channels, image size, versions,
             the best validation so far.
+        source: the file it was read from, for error messages.
     """
 
     settings: Settings
@@ -38,6 +39,7 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    source: str = "checkpoint"
 
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
@@ -79,7 +81,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise RunError(f"{path}: its settings cannot be read: {error}") from error
     return Checkpoint(
-        settings, iteration, _under(tensors, _MODEL), _under(tensors, _OPTIMIZER), facts
+        settings, iteration, _under(tensors, _MODEL), _under(tensors, _OPTIMIZER), facts, str(path)
     )
 
 

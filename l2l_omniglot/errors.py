@@ -45,3 +45,9 @@ class TrainingError(L2LOmniglotError):
     """Training cannot go on: the loss is no longer a number."""
 
     exit_code = 7
+
+
+class WorkerError(L2LOmniglotError):
+    """A worker process is gone, or was never there."""
+
+    exit_code = 8

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
+import torch
+
+from l2l_omniglot.engines import Engine
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.tasks import Tasks
+from l2l_omniglot.tasks import TaskBatch, Tasks
+from l2l_omniglot.workers import ALONE, Workers
 
 NORMAL_95 = 1.959964
 BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
@@ -66,6 +69,7 @@ def evaluate(
     count: int = 500,
     steps: int = 5,
     progress: Callable[[int], None] | None = None,
+    workers: Workers = ALONE,
 ) -> Evaluation:
     """Evaluates on tasks 0 to `count` - 1 of a stream; the learner is left as it was.
 
@@ -75,31 +79,46 @@ def evaluate(
         count: number of tasks, at least 2 (one has no interval).
         steps: gradient steps K, 0 or more.
         progress: called with the number of tasks done.
+        workers: the processes that share the tasks out; each gets the whole result.
 
     Raises:
         SettingsError: if `count` or `steps` is too small.
     """
     if count < 2 or steps < 0:
         raise SettingsError(f"{count} tasks, {steps} steps: needed at least 2 tasks and 0 steps")
-    accuracies: list[list[float]] = []
-    losses: list[list[float]] = []
-    score_steps = partial(learner.score_steps, steps=steps)
+    own = workers.share(count)
+    # One row a task: accuracies after every step, then losses.
+    rows = torch.zeros(count, 2, steps + 1, dtype=torch.float64)
     with learner.evaluating(), all_random("evaluation", tasks.seed, tasks.name):
-        for start in range(0, count, BLOCK):
-            block = tasks.batch(start, min(BLOCK, count - start))
-            for scores in map_tasks(learner, score_steps, block):
-                accuracies.append([score.accuracy for score in scores])
-                losses.append([score.loss.item() for score in scores])
-                if progress:
-                    progress(len(accuracies))
-    by_step = [list(column) for column in zip(*accuracies, strict=True)]
+        for start in range(own.start, own.stop, BLOCK):
+            block = range(start, min(start + BLOCK, own.stop))
+            rows[block.start : block.stop] = _score(learner, tasks, block, steps)
+            if progress:
+                progress(block.stop * count // own.stop)
+    rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")
+    workers.sum(rows)
+    accuracies, losses = rows.permute(1, 2, 0).tolist()
     return Evaluation(
         tasks=count,
         steps=steps,
-        accuracy_per_step=[mean(column) for column in by_step],
-        ci95_per_step=[half_width(column) for column in by_step],
-        loss_per_step=[mean(list(column)) for column in zip(*losses, strict=True)],
+        accuracy_per_step=[mean(column) for column in accuracies],
+        ci95_per_step=[half_width(column) for column in accuracies],
+        loss_per_step=[mean(column) for column in losses],
     )
+
+
+def _score(learner: Learner, tasks: Tasks, block: range, steps: int) -> torch.Tensor:
+    """Accuracies and losses after every step of the tasks in a block: (tasks, 2, K + 1)."""
+
+    def score_chunk(chunk: TaskBatch, engine: Engine) -> torch.Tensor:
+        scores = learner.score_steps(chunk, steps, engine)
+        accuracies = torch.stack([step.accuracies for step in scores], dim=1)
+        losses = torch.stack([step.losses for step in scores], dim=1)
+        return torch.stack([accuracies, losses.to(accuracies)], dim=1)
+
+    key = ("evaluation", tasks.seed, tasks.name)
+    drawn = tasks.batch(block.start, len(block))
+    return torch.cat(map_tasks(learner, score_chunk, drawn, key, block.start))
 
 
 def mean(values: list[float]) -> float:

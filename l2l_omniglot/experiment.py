@@ -11,6 +11,7 @@ import torch
 
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
+from l2l_omniglot.engines import Choice
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.randomness import all_random
@@ -19,6 +20,7 @@ from l2l_omniglot.splits import Splits, make_splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import Trainer
+from l2l_omniglot.workers import ALONE, Workers, local_rank
 
 
 @dataclass
@@ -30,21 +32,32 @@ class Experiment:
         stack: the images.
         splits: which classes are for what.
         learner: the backbone under MAML.
+        workers: the processes that share its tasks out.
     """
 
     settings: Settings
     stack: ImageStack
     splits: Splits
     learner: Learner
+    workers: Workers = ALONE
 
     @classmethod
-    def build(cls, settings: Settings, stack: ImageStack, device: str = "cpu") -> Experiment:
+    def build(
+        cls,
+        settings: Settings,
+        stack: ImageStack,
+        device: str = "cpu",
+        engine: str = "auto",
+        workers: Workers = ALONE,
+    ) -> Experiment:
         """Builds all parts; the initial weights depend on the seed only.
 
         Args:
             settings: of the run.
             stack: as `open_data` gives it.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            engine: see `Learner`.
+            workers: the processes that share the tasks out.
 
         Raises:
             SettingsError: if the stack shows ink or paper otherwise than the settings say.
@@ -63,15 +76,22 @@ class Experiment:
                 init=settings.init,
             )
         backbone.to(choose_device(device))
-        learner = Learner(backbone, settings.inner_lr, settings.first_order)
-        return cls(settings, stack, splits, learner)
+        learner = Learner(backbone, settings.inner_lr, settings.first_order, engine)
+        return cls(settings, stack, splits, learner, workers)
 
     @classmethod
-    def load(cls, path: str | Path, stack: ImageStack, device: str = "cpu") -> Experiment:
-        """Builds the experiment a checkpoint comes from, with the checkpoint's weights."""
-        checkpoint = load_checkpoint(path)
-        experiment = cls.build(checkpoint.settings, stack, device)
-        write_weights(experiment.learner.backbone, checkpoint.weights, str(path))
+    def load(
+        cls,
+        source: str | Path | Checkpoint,
+        stack: ImageStack,
+        device: str = "cpu",
+        engine: str = "auto",
+        workers: Workers = ALONE,
+    ) -> Experiment:
+        """Builds the experiment a checkpoint (or its file) comes from, with its weights."""
+        checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
+        experiment = cls.build(checkpoint.settings, stack, device, engine, workers)
+        write_weights(experiment.learner.backbone, checkpoint.weights, checkpoint.source)
         return experiment
 
     def tasks(
@@ -113,10 +133,15 @@ class Experiment:
             meta_lr=settings.meta_lr,
             schedule=settings.schedule,
             iterations=settings.iterations,
+            workers=self.workers,
         )
 
+    def choose_engine(self) -> Choice:
+        """Which engine computes the experiment's tasks, and why."""
+        return self.learner.choose(self.tasks("train")[0])
+
     def facts(self) -> dict[str, Any]:
-        """What a run depends on beside its settings: the data's content, the device."""
+        """What a run depends on beside its settings: the data's content, device and engine."""
         return {
             "data_sha256": self.stack.sha256,
             "data_name": self.stack.name,
@@ -126,6 +151,8 @@ class Experiment:
             "image_size": self.stack.image_size,
             "device": str(self.learner.device),
             "threads": torch.get_num_threads(),
+            "engine": self.choose_engine().engine.name,
+            "workers": self.workers.count,
         }
 
     def differences(self, facts: dict[str, Any]) -> list[str]:
@@ -161,8 +188,19 @@ def choose_device(name: str) -> torch.device:
         "cpu": True,
     }
     if name == "auto":
-        return torch.device(next(device for device, there in available.items() if there))
+        return _own_device(next(device for device, there in available.items() if there))
     if not available.get(name, False):
         there = ", ".join(device for device, there in available.items() if there)
         raise SettingsError(f"--device {name}: not available here; there is {there}")
-    return torch.device(name)
+    return _own_device(name)
+
+
+def _own_device(name: str) -> torch.device:
+    """Of several workers on a machine, each takes a GPU of its own."""
+    if name != "cuda":
+        return torch.device(name)
+    rank, there = local_rank(), torch.cuda.device_count()
+    if rank >= there:
+        raise SettingsError(f"worker {rank} on this machine has no GPU: there are {there}")
+    torch.cuda.set_device(rank)
+    return torch.device("cuda", rank)

@@ -1,41 +1,44 @@
-"""The learner: learn2learn's MAML around a backbone, and the one inner loop of this package."""
+"""The learner: a backbone that adapts to tasks, computed by one of the engines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from l2l_omniglot.compat import l2l
+from l2l_omniglot.engines import Choice, Engine, choose_engine
+from l2l_omniglot.engines.clones import CloneEngine
+from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.errors import BackboneError, SettingsError
-from l2l_omniglot.tasks import Task
+from l2l_omniglot.tasks import Task, TaskBatch
 
 
-class Score(NamedTuple):
-    """How a network does on a query set.
-
-    Attributes:
-        loss: mean cross-entropy in nats, a scalar tensor (with its graph where one is kept).
-        accuracy: fraction of the query images classified right, in [0, 1].
-    """
-
-    loss: torch.Tensor
-    accuracy: float
-
-
-class TaskGradient(NamedTuple):
-    """One task's part of the meta-gradient.
+class Scores(NamedTuple):
+    """How networks do on the query sets of T tasks.
 
     Attributes:
-        score: of the query set after the last step, without a graph.
-        gradients: one a trained parameter, of its shape; None where the loss does not use it.
+        losses: (T,), each task's mean cross-entropy in nats.
+        accuracies: float64 (T,) on the CPU, fractions of the query images classified right, in
+            [0, 1].
     """
 
-    score: Score
+    losses: torch.Tensor
+    accuracies: torch.Tensor
+
+
+class MetaGradient(NamedTuple):
+    """The part of T tasks in the meta-gradient.
+
+    Attributes:
+        scores: of the query sets after the last step, without a graph.
+        gradients: of the sum of the query losses, one a trained parameter, of its shape; None
+            where the losses do not use it.
+    """
+
+    scores: Scores
     gradients: tuple[torch.Tensor | None, ...]
 
 
@@ -50,17 +53,26 @@ class Learner:
         inner_lr: step size of the inner loop (alpha), above 0.
         first_order: treat the inner gradients as constants (FOMAML, section 5.2 of the paper)
             instead of differentiating through them.
+        engine: ``learn2learn`` (its clone and adapt, task by task), ``stacked`` (several tasks
+            as one batch of every layer; the same numbers but for rounding) or ``auto``
+            (stacked for backbones that it can take).
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
-        maml: learn2learn's ``MAML`` around it.
+        reference: the learn2learn engine.
 
     Raises:
         SettingsError: if `inner_lr` is not above 0.
         BackboneError: if the backbone has nothing to train.
     """
 
-    def __init__(self, backbone: nn.Module, inner_lr: float, first_order: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        inner_lr: float,
+        first_order: bool = False,
+        engine: str = "auto",
+    ) -> None:
         if not inner_lr > 0:
             raise SettingsError(f"inner learning rate {inner_lr}: needed above 0")
         if not any(p.requires_grad for p in backbone.parameters()):
@@ -69,12 +81,10 @@ class Learner:
         self.backbone = backbone
         self.inner_lr = inner_lr
         self.first_order = first_order
-        # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
-        # prints and swallows them. Parameters a forward pass does not use stay as they are.
+        self.reference = CloneEngine(backbone, inner_lr)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.parallel`
-        self.maml: Any = l2l.algorithms.MAML(
-            backbone, inner_lr, first_order, allow_unused=True, allow_nograd=True
-        )
+        self._engine = engine
+        self._choice: Choice | None = None
 
     def parameters(self) -> list[nn.Parameter]:
         """The backbone's parameters that are trained (those that require gradients)."""
@@ -90,88 +100,82 @@ class Learner:
         """Of the parameters, hence of the images."""
         return next(self.backbone.parameters()).dtype
 
+    def choose(self, task: Task) -> Choice:
+        """The engine that computes tasks like this one, and why; decided at the first."""
+        if self._choice is None:
+            images = torch.cat([task.support, task.query])
+            self._choice = choose_engine(self._engine, self.reference, self.backbone, images)
+        return self._choice
+
+    def batch(self, tasks: Sequence[Task]) -> TaskBatch:
+        """Tasks of the same sizes as one, on the learner's device and of its type."""
+        return TaskBatch.of(tasks, self.device, self.dtype)
+
     def adapt(
-        self,
-        support: torch.Tensor,
-        support_labels: torch.Tensor,
-        steps: int,
-        first_order: bool | None = None,
+        self, support: torch.Tensor, support_labels: torch.Tensor, steps: int
     ) -> Iterator[nn.Module]:
-        """The inner loop: gradient steps on the support set, on a copy of the backbone.
+        """Adapts a learn2learn clone of the backbone to one task.
 
         Args:
             support: images (ways * shots, channels, H, W) in [0, 1].
             support_labels: int64 (ways * shots,) in [0, ways).
             steps: gradient steps K, 0 or more.
-            first_order: as in the constructor; by default what was said there.
 
         Yields:
-            The copy after 0, 1, ..., K steps; each time the same module, so use it before
+            The clone after 0, 1, ..., K steps; each time the same module, so use it before
             asking for the next. Its parameters lead back to the backbone's.
 
         Raises:
             BackboneError: if the backbone fails on the images, returns something else than
                 (B, ways) logits, or its loss does not depend on its parameters.
         """
-        least = int(support_labels.max()) + 1
-        clone = self.maml.clone(first_order=first_order)
-        _own_buffers(clone)
-        yield clone
-        for _ in range(steps):
-            loss = cross_entropy(forward(clone, support, least), support_labels)
-            try:
-                clone.adapt(loss)
-            except RuntimeError as error:
-                raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
-            yield clone
+        clone = self.reference.start(1, self.first_order)
+        for _ in inner_loop(clone, support[None], support_labels[None], steps):
+            yield clone.network
 
-    def score_steps(self, task: Task, steps: int) -> list[Score]:
-        """Adapts to a task, and scores its query set after every step.
+    def score_steps(
+        self, tasks: TaskBatch, steps: int, engine: Engine | None = None
+    ) -> list[Scores]:
+        """Adapts to T tasks, and scores their query sets after every step.
 
-        All query images are one batch: batch normalisation is *transductive*.
+        All query images of a task are one batch: batch normalisation is *transductive*.
 
         Args:
-            task: see `Task`.
+            tasks: see `TaskBatch`.
             steps: gradient steps K, 0 or more.
+            engine: the learn2learn engine by default, for which T is 1.
 
         Returns:
             K + 1 scores, before adaptation and after each step, without graphs.
         """
         scores = []
-        task = task.to(self.device, self.dtype)
         with self.evaluating(), torch.enable_grad():
             # Nothing differentiates through these steps, so no graph of them is kept.
-            for network in self.adapt(task.support, task.support_labels, steps, first_order=True):
+            weights = (engine or self.reference).start(len(tasks.support), first_order=True)
+            for adapted in inner_loop(weights, tasks.support, tasks.support_labels, steps):
                 with torch.no_grad():
-                    scores.append(score(network, task))
+                    scores.append(score(adapted, tasks))
         return scores
 
-    def task_gradient(self, task: Task, steps: int) -> TaskGradient:
-        """One task's part of the meta-gradient: that of its query loss after the last step.
+    def meta_gradient(
+        self, tasks: TaskBatch, steps: int, engine: Engine | None = None
+    ) -> MetaGradient:
+        """The part of T tasks in the meta-gradient: that of their query losses after K steps.
 
         Args:
-            task: see `Task`.
+            tasks: see `TaskBatch`.
             steps: gradient steps K, 0 or more.
+            engine: the learn2learn engine by default, for which T is 1.
 
         Raises:
             BackboneError: as `adapt`, or if no parameter is to be trained.
         """
-        result = self.meta_score(task, steps)
-        try:
-            gradients = torch.autograd.grad(result.loss, self.parameters(), allow_unused=True)
-        except (RuntimeError, ValueError) as error:
-            raise BackboneError(f"the query loss has no gradient: {error}") from error
-        return TaskGradient(Score(result.loss.detach(), result.accuracy), gradients)
-
-    def meta_score(self, task: Task, steps: int) -> Score:
-        """Adapts to a task and scores its query set after the last step, with the graph kept.
-
-        The loss differentiates with respect to the backbone's parameters: through the inner
-        steps, or in first order past them.
-        """
-        task = task.to(self.device, self.dtype)
-        *_, network = self.adapt(task.support, task.support_labels, steps)
-        return score(network, task)
+        weights = (engine or self.reference).start(len(tasks.support), self.first_order)
+        for _ in inner_loop(weights, tasks.support, tasks.support_labels, steps):
+            pass
+        result = score(weights, tasks)
+        gradients = weights.meta_gradient(result.losses)
+        return MetaGradient(Scores(result.losses.detach(), result.accuracies), gradients)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -185,35 +189,18 @@ class Learner:
                 module.training = training
 
 
-def score(network: nn.Module, task: Task) -> Score:
-    """Scores a network on the query set of a task, as one batch."""
-    ways = len(task.classes)
-    logits = forward(network, task.query, ways)
-    if logits.shape[1] != ways:
-        raise BackboneError(f"the backbone has {logits.shape[1]} ways; the task has {ways}")
-    right = int((logits.argmax(dim=1) == task.query_labels).sum())
-    return Score(cross_entropy(logits, task.query_labels), right / len(logits))
-
-
-def forward(network: nn.Module, images: torch.Tensor, ways: int) -> torch.Tensor:
-    """Logits (B, at least `ways`) of images (B, channels, H, W).
+def score(weights: FastWeights, tasks: TaskBatch) -> Scores:
+    """Scores T networks on the query sets of T tasks, each set as one batch.
 
     Raises:
-        BackboneError: if the network fails, or returns another shape.
+        BackboneError: if the backbone's ways are not the tasks'.
     """
-    try:
-        logits = network(images)
-    except Exception as error:  # a stranger's network may raise anything
-        raise BackboneError(
-            f"the backbone fails on images of shape {tuple(images.shape)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(logits, torch.Tensor):
-        raise BackboneError(f"the backbone returned {type(logits).__name__}; needed a tensor")
-    shape = tuple(logits.shape)
-    if len(shape) != 2 or shape[0] != len(images) or shape[1] < ways:
-        raise BackboneError(f"the backbone returned {shape}; needed logits ({len(images)}, {ways})")
-    return logits
+    logits = weights.logits(tasks.query)
+    if logits.shape[2] != tasks.ways:
+        raise BackboneError(f"the backbone has {logits.shape[2]} ways; the task has {tasks.ways}")
+    right = (logits.argmax(dim=2) == tasks.query_labels).sum(dim=1)
+    accuracies = right.to("cpu", torch.float64) / logits.shape[1]
+    return Scores(task_losses(logits, tasks.query_labels), accuracies)
 
 
 def use_batch_statistics(module: nn.Module) -> None:
@@ -225,11 +212,3 @@ def use_batch_statistics(module: nn.Module) -> None:
         if isinstance(layer, nn.modules.batchnorm._NormBase):
             layer.track_running_stats = False
             layer.running_mean = layer.running_var = layer.num_batches_tracked = None
-
-
-def _own_buffers(module: nn.Module) -> None:
-    """Gives a learn2learn clone its own buffers; as made, it shares its original's."""
-    for layer in module.modules():
-        for name, buffer in layer._buffers.items():
-            if buffer is not None:
-                layer._buffers[name] = buffer.clone()

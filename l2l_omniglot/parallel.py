@@ -1,4 +1,4 @@
-"""Tasks side by side on a CPU's cores: one thread a task, which beats many threads a task."""
+"""Tasks in chunks, through the engine that suits them, on all cores."""
 
 from __future__ import annotations
 
@@ -11,38 +11,76 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from l2l_omniglot.engines import Engine
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.randomness import all_random
-from l2l_omniglot.tasks import Task
+from l2l_omniglot.randomness import all_random, reseed
+from l2l_omniglot.tasks import Task, TaskBatch
 
 R = TypeVar("R")
 
 
-def map_tasks(learner: Learner, function: Callable[[Task], R], tasks: Iterable[Task]) -> list[R]:
-    """Applies `function` to every task; results come in the order of the tasks.
+def map_tasks(
+    learner: Learner,
+    function: Callable[[TaskBatch, Engine], R],
+    tasks: Iterable[Task],
+    key: tuple[object, ...],
+    first: int,
+) -> list[R]:
+    """Applies `function` to chunks of the tasks; results come in the order of the tasks.
 
-    On a CPU, as many tasks run at a time as torch has threads, each computing with one: the
-    operations of a small network are too short to be shared out well, and a task's result does
-    not depend on the number of threads. One by one, on the caller's thread, go tasks on other
-    devices, and those of a backbone that draws random numbers, since their order decides.
+    How many tasks make a chunk is the engine's word. The chunks are computed one by one, unless
+    the engine wants the threads of a CPU to share them out: then as many are computed at a time
+    as torch has threads, each with one. Not so for a backbone that draws random numbers, since
+    their order decides: its tasks go one by one through the learn2learn engine, each with a
+    random state that depends on its number, so that it does not matter who computes which.
+
+    To be used inside `all_random`.
 
     Args:
-        learner: decides which of the two; `function` computes with it.
-        function: called once a task; must leave the learner as it is.
-        tasks: a meta-batch; drawn before any is computed.
+        learner: what computes.
+        function: called with every chunk and the engine that is to compute it; must leave the
+            learner as it is.
+        tasks: of the same sizes, e.g. a meta-batch; drawn before any is computed.
+        key: of the random state of tasks that draw from it.
+        first: number of the first task under that key.
     """
-    batch = list(tasks)
-    if not batch:
+    drawn = list(tasks)
+    if not drawn:
         return []
-    if learner.device.type != "cpu" or draws_random_numbers(learner, batch[0]):
-        return [function(task) for task in batch]
+    engine = learner.choose(drawn[0]).engine
+    draws = draws_random_numbers(learner, drawn[0])
+    if draws:
+        return _one_by_one(learner, function, drawn, key, first)
+    size = engine.tasks_at_once(max(len(drawn[0].support), len(drawn[0].query)))
+    chunks = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+
+    def compute(chunk: list[Task]) -> R:
+        return function(learner.batch(chunk), engine)
+
     workers = torch.get_num_threads()
+    shared_out = engine.threads_share == "chunks" and learner.device.type == "cpu"
+    if not shared_out or workers == 1:
+        return [compute(chunk) for chunk in chunks]
     # For the whole process while it lasts: autograd gives a thread the count that was set last.
     torch.set_num_threads(1)
     try:
-        return list(_pool(workers).map(function, batch))
+        return list(_pool(workers).map(compute, chunks))
     finally:
         torch.set_num_threads(workers)
+
+
+def _one_by_one(
+    learner: Learner,
+    function: Callable[[TaskBatch, Engine], R],
+    tasks: list[Task],
+    key: tuple[object, ...],
+    first: int,
+) -> list[R]:
+    results = []
+    for number, task in enumerate(tasks, first):
+        reseed(*key, number)
+        results.append(function(learner.batch([task]), learner.reference))
+    return results
 
 
 def draws_random_numbers(learner: Learner, task: Task) -> bool:
@@ -54,8 +92,9 @@ def draws_random_numbers(learner: Learner, task: Task) -> bool:
     if mode not in learner.draws:
         with all_random("draws"):
             before = _states()
+            batch = learner.batch([task])
             with torch.no_grad():
-                learner.meta_score(task, 0)
+                learner.reference.start(1, first_order=True).logits(batch.query)
             learner.draws[mode] = _states() != before
     return learner.draws[mode]
 

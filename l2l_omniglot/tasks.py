@@ -46,6 +46,38 @@ class Task(NamedTuple):
         )
 
 
+class TaskBatch(NamedTuple):
+    """T tasks of the same sizes side by side.
+
+    Attributes:
+        support: (T, ways * shots, channels, H, W) in [0, 1].
+        support_labels: int64 (T, ways * shots) in [0, ways).
+        query: (T, ways * queries, channels, H, W) in [0, 1].
+        query_labels: int64 (T, ways * queries) in [0, ways).
+        ways: classes a task.
+    """
+
+    support: torch.Tensor
+    support_labels: torch.Tensor
+    query: torch.Tensor
+    query_labels: torch.Tensor
+    ways: int
+
+    @classmethod
+    def of(
+        cls, tasks: Sequence[Task], device: torch.device | str, dtype: torch.dtype | None = None
+    ) -> TaskBatch:
+        """Stacks tasks; images as `dtype`."""
+        support, support_labels, query, query_labels, classes = zip(*tasks, strict=True)
+        return cls(
+            torch.stack(support).to(device, dtype),
+            torch.stack(support_labels).to(device),
+            torch.stack(query).to(device, dtype),
+            torch.stack(query_labels).to(device),
+            len(classes[0]),
+        )
+
+
 class StackDataset(Dataset[tuple[torch.Tensor, int]]):
     """Some classes of a stack as a torch data set of (image, label).
 

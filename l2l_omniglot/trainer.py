@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
+from l2l_omniglot.engines import Engine
 from l2l_omniglot.errors import SettingsError, TrainingError
 from l2l_omniglot.evaluation import mean
-from l2l_omniglot.learner import Learner, Score
+from l2l_omniglot.learner import Learner, MetaGradient
 from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import SCHEDULES
-from l2l_omniglot.tasks import Tasks
+from l2l_omniglot.tasks import TaskBatch, Tasks
+from l2l_omniglot.workers import ALONE, Workers
 
 
 class StepResult(NamedTuple):
@@ -46,6 +47,8 @@ class Trainer:
         meta_lr: Adam's learning rate.
         schedule: ``constant``, or ``cosine``: from `meta_lr` down to 0 at `iterations`.
         iterations: length of the schedule; training on beyond it stays at its end.
+        workers: the processes that share the tasks of an update out; each makes the same
+            update. All must have the same weights to begin with.
 
     Raises:
         SettingsError: if the schedule is unknown or a number is out of range.
@@ -61,6 +64,7 @@ class Trainer:
         meta_lr: float = 2e-3,
         schedule: str = "constant",
         iterations: int = 12_000,
+        workers: Workers = ALONE,
     ) -> None:
         if schedule not in SCHEDULES:
             raise SettingsError(f"schedule {schedule!r}: needed one of {', '.join(SCHEDULES)}")
@@ -72,6 +76,7 @@ class Trainer:
         self.learner, self.tasks = learner, tasks
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
         self.meta_lr, self.schedule, self.iterations = meta_lr, schedule, iterations
+        self.workers = workers
         self.iteration = 0
         self.optimizer = torch.optim.Adam(learner.parameters(), lr=meta_lr)
 
@@ -90,9 +95,10 @@ class Trainer:
                 as they were.
         """
         self.learner.backbone.train()
-        with all_random("update", self.tasks.seed, self.tasks.name, self.iteration):
-            scores = self._compute_gradient()
-        loss = mean([score.loss.item() for score in scores])
+        key = ("update", self.tasks.seed, self.tasks.name, self.iteration)
+        with all_random(*key):
+            losses, accuracies = self._compute_gradient(key)
+        loss = mean(losses)
         if not (math.isfinite(loss) and self._gradient_is_finite()):
             raise TrainingError(
                 f"the loss became {loss:g}, or its gradient infinite, at iteration "
@@ -103,27 +109,54 @@ class Trainer:
             group["lr"] = self.current_lr()
         self.optimizer.step()
         self.iteration += 1
-        return StepResult(self.iteration, loss, mean([score.accuracy for score in scores]))
+        return StepResult(self.iteration, loss, mean(accuracies))
 
-    def _compute_gradient(self) -> list[Score]:
+    def _compute_gradient(self, key: tuple[object, ...]) -> tuple[list[float], list[float]]:
         """Puts the mean gradient over the meta-batch into the parameters' ``grad``.
 
         Summed in the order of the tasks, whatever order they are computed in.
+
+        Returns:
+            Every task's query loss and accuracy.
         """
         self.optimizer.zero_grad()
-        start = self.iteration * self.meta_batch_size
-        batch = self.tasks.batch(start, self.meta_batch_size)
-        task_gradient = partial(self.learner.task_gradient, steps=self.inner_steps)
-        scores = []
-        for result in map_tasks(self.learner, task_gradient, batch):
-            scores.append(result.score)
-            for parameter, gradient in zip(
-                self.learner.parameters(), result.gradients, strict=True
-            ):
-                if gradient is not None:
-                    part = gradient / self.meta_batch_size
-                    parameter.grad = part if parameter.grad is None else parameter.grad + part
-        return scores
+        own = self.workers.share(self.meta_batch_size)
+        batch = self.tasks.batch(self.iteration * self.meta_batch_size + own.start, len(own))
+        results = torch.zeros(2, self.meta_batch_size, dtype=torch.float64)
+        done = own.start
+        for part in map_tasks(self.learner, self._meta_gradient, batch, key, own.start):
+            end = done + len(part.scores.losses)
+            results[0, done:end] = part.scores.losses
+            results[1, done:end] = part.scores.accuracies
+            done = end
+            self._add(part)
+        if self.workers.count > 1:
+            self._exchange(results)
+        losses, accuracies = results.tolist()
+        return losses, accuracies
+
+    def _meta_gradient(self, chunk: TaskBatch, engine: Engine) -> MetaGradient:
+        return self.learner.meta_gradient(chunk, self.inner_steps, engine)
+
+    def _add(self, part: MetaGradient) -> None:
+        """Adds a chunk's part to the parameters' ``grad``."""
+        for parameter, gradient in zip(self.learner.parameters(), part.gradients, strict=True):
+            if gradient is not None:
+                own = gradient / self.meta_batch_size
+                parameter.grad = own if parameter.grad is None else parameter.grad + own
+
+    def _exchange(self, results: torch.Tensor) -> None:
+        """Sums gradients and results over the workers: two all-reduces an update."""
+        parameters = self.learner.parameters()
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([part.flatten() for part in parts])
+        self.workers.sum(flat)
+        sizes = [p.numel() for p in parameters]
+        for parameter, part in zip(parameters, flat.split(sizes), strict=True):
+            parameter.grad = part.view_as(parameter)
+        on_device = results.to(self.learner.device)
+        self.workers.sum(on_device)
+        results.copy_(on_device)
 
     def _gradient_is_finite(self) -> bool:
         gradients = (p.grad for p in self.learner.parameters() if p.grad is not None)

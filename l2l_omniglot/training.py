@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from l2l_omniglot.checkpoint import load_checkpoint, write_weights
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, write_weights
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.evaluation import Evaluation, evaluate, mean
 from l2l_omniglot.experiment import Experiment
@@ -51,7 +51,7 @@ class TrainingRun:
 
     Args:
         experiment: what is trained.
-        folder: where to; created by the caller.
+        folder: where to; created by the caller. Of several workers only the first writes.
         observer: told of every update and validation.
     """
 
@@ -72,8 +72,22 @@ class TrainingRun:
             RunError: if it is broken, or data or split are not what the run was trained on.
             SettingsError: if it has more iterations than the settings allow.
         """
-        if not self.folder.last.is_file():
+        workers = self.experiment.workers
+        # Only the first worker need see the folder; the others are told.
+        saved = self._read() if workers.first else None
+        saved = workers.from_first(saved)
+        if saved is None:
             return
+        checkpoint, self.rows = saved
+        write_weights(self.experiment.learner.backbone, checkpoint.weights, checkpoint.source)
+        self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
+        self.best = checkpoint.facts.get("best_validation_accuracy")
+        self._minutes_before = checkpoint.facts.get("minutes", 0.0)
+
+    def _read(self) -> tuple[Checkpoint, list[MetricsRow]] | None:
+        """The last checkpoint and the metrics until then; None where there is none yet."""
+        if not self.folder.last.is_file():
+            return None
         checkpoint = load_checkpoint(self.folder.last)
         differences = self.experiment.differences(checkpoint.facts)
         if differences:
@@ -84,14 +98,9 @@ class TrainingRun:
                 f"--iterations {iterations}: {self.folder.path} has made {checkpoint.iteration}; "
                 "needed at least as many"
             )
-        backbone = self.experiment.learner.backbone
-        write_weights(backbone, checkpoint.weights, str(self.folder.last))
-        self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
-        self.best = checkpoint.facts.get("best_validation_accuracy")
-        self._minutes_before = checkpoint.facts.get("minutes", 0.0)
         # Lines after the checkpoint come from updates that are made again now.
         rows = self.folder.read_metrics()
-        self.rows = [row for row in rows if row.iteration <= checkpoint.iteration]
+        return checkpoint, [row for row in rows if row.iteration <= checkpoint.iteration]
 
     def train(
         self, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False
@@ -108,7 +117,10 @@ class TrainingRun:
             result = self.trainer.step()
             self._window.append(result)
             self.observer.stepped(result)
-            timed_out = minutes is not None and self._minutes() >= minutes
+            # Workers must agree on when to stop: each counts the others in.
+            timed_out, stopped = self.experiment.workers.any(
+                minutes is not None and self._minutes() >= minutes, should_stop()
+            )
             at_end = result.iteration == settings.iterations
             due = timed_out or at_end or result.iteration % settings.validation_every == 0
             if due:
@@ -117,7 +129,7 @@ class TrainingRun:
                 break
             if timed_out:
                 return self._outcome("time")
-            if should_stop():
+            if stopped:
                 if not due:
                     self._save(self.folder.last)
                 return self._outcome("stopped")
@@ -131,6 +143,7 @@ class TrainingRun:
             self.validation,
             settings.validation_tasks,
             settings.eval_steps,
+            workers=self.experiment.workers,
         )
         row = self._row(result, trained - self._window_start)
         finite = math.isfinite(result.loss)
@@ -138,7 +151,8 @@ class TrainingRun:
         if best:
             self.best = result.accuracy
         self.rows.append(row)
-        self.folder.write_metrics(self.rows)
+        if self.experiment.workers.first:
+            self.folder.write_metrics(self.rows)
         if best:
             self._save(self.folder.best, resumable=False)
         self._save(self.folder.last)
@@ -161,6 +175,8 @@ class TrainingRun:
         )
 
     def _save(self, path: Path, resumable: bool = True) -> None:
+        if not self.experiment.workers.first:
+            return
         facts = {
             **self.experiment.facts(),
             "best_validation_accuracy": self.best,

@@ -15,12 +15,14 @@ from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import Trainer
 
 
-def make_trainer(stack: ImageStack, backbone: nn.Module | None = None, **options) -> Trainer:
+def make_trainer(
+    stack: ImageStack, backbone: nn.Module | None = None, engine: str = "auto", **options
+) -> Trainer:
     with all_random("test weights"):
         backbone = backbone or BaseNet(filters=8)
     tasks = Tasks(stack, range(60), queries=2)
     options = {"meta_batch_size": 2, "iterations": 10, "schedule": "cosine", **options}
-    return Trainer(Learner(backbone, 0.4), tasks, **options)
+    return Trainer(Learner(backbone, 0.4, engine=engine), tasks, **options)
 
 
 def weights(trainer: Trainer) -> list[torch.Tensor]:
@@ -97,20 +99,21 @@ def test_schedules(stack: ImageStack):
 def test_gradient_is_the_mean_over_the_tasks(stack: ImageStack):
     trainer = make_trainer(stack, BaseNet().double(), meta_batch_size=3)
     tasks = [trainer.tasks[number] for number in range(3)]
-    by_task = [trainer.learner.task_gradient(task, 1).gradients for task in tasks]
+    learner = trainer.learner
+    by_task = [learner.meta_gradient(learner.batch([task]), 1).gradients for task in tasks]
     trainer.step()
     for number, parameter in enumerate(trainer.learner.backbone.parameters()):
         expected = sum(gradients[number] for gradients in by_task) / 3
         torch.testing.assert_close(parameter.grad, expected)
 
 
-def test_number_of_threads_makes_no_difference(stack: ImageStack):
+def test_number_of_threads_makes_no_difference_to_learn2learns_engine(stack: ImageStack):
     threads = torch.get_num_threads()
     found = []
     try:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
-            trainer = make_trainer(stack, meta_batch_size=5)
+            trainer = make_trainer(stack, meta_batch_size=5, engine="learn2learn")
             trainer.step()
             trainer.step()
             assert torch.get_num_threads() == number
@@ -143,7 +146,7 @@ def test_update_is_adams(stack: ImageStack):
 
 def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageStack):
     trainer = make_trainer(stack)
-    trainer.learner.maml.lr = 1e38
+    trainer.learner.choose(trainer.tasks[0]).engine.inner_lr = 1e38
     before = weights(trainer)
     with pytest.raises(TrainingError, match=r"at iteration 1; a smaller --inner-lr"):
         trainer.step()

@@ -1,8 +1,8 @@
 """The command line. Nothing imports it; starting it imports neither torch nor learn2learn.
 
 Exit codes: 0 done, 1 the system refused, or an unexpected failure, 2 wrong usage or setting,
-3 data, 4 download, 5 backbone, 6 run or checkpoint, 7 training failed, 130 stopped by Ctrl-C
-(143 by SIGTERM).
+3 data, 4 download, 5 backbone, 6 run or checkpoint, 7 training failed, 8 a worker died, 130
+stopped by Ctrl-C (143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from l2l_omniglot.cli.backbones import backbones
 from l2l_omniglot.cli.evaluate import evaluate
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.train import train
-from l2l_omniglot.errors import L2LOmniglotError
+from l2l_omniglot.errors import L2LOmniglotError, WorkerError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -58,7 +58,9 @@ def _run() -> int:
         click.echo("Stopped.", err=True)
         return 130
     except L2LOmniglotError as error:
-        click.echo(f"Error: {error}", err=True)
+        # That another worker is gone, the first says for all.
+        if not isinstance(error, WorkerError) or os.environ.get("RANK", "0") == "0":
+            click.echo(f"Error: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:  # e.g. `l2l-omniglot evaluate | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

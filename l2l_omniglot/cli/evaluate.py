@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from l2l_omniglot.cli.workers import start_workers, worker
+from l2l_omniglot.progress import CountProgress, say
+from l2l_omniglot.report import evaluation_json, evaluation_table
+
+if TYPE_CHECKING:
+    from l2l_omniglot.evaluation import Evaluation
+    from l2l_omniglot.recipes import Settings
+    from l2l_omniglot.tasks import Tasks
 
 
 @click.command()
@@ -54,6 +64,20 @@ import click
     show_default=True,
     help="Where to compute.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "learn2learn", "stacked"]),
+    default="auto",
+    show_default=True,
+    help="How to compute.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Worker processes on this machine.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(
     count: int,
@@ -66,6 +90,8 @@ def evaluate(
     seed: int,
     data: str | None,
     device: str,
+    engine: str,
+    processes: int,
     as_json: bool,
 ) -> None:
     """Fine-tune a copy of a trained network on many test tasks, and average.
@@ -74,11 +100,8 @@ def evaluate(
     left as it was. The same seed gives the same tasks and numbers.
     """
     from l2l_omniglot.checkpoint import load_checkpoint
-    from l2l_omniglot.data import open_data
     from l2l_omniglot.evaluation import evaluate as evaluate_learner
     from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.progress import CountProgress, say
-    from l2l_omniglot.report import evaluation_json, evaluation_table
     from l2l_omniglot.run import resolve_checkpoint
 
     path = resolve_checkpoint(run)
@@ -88,17 +111,25 @@ def evaluate(
         raise click.UsageError(f"--ways {ways}: {path} was trained for {settings.ways} ways")
     if data is not None:
         settings = dataclasses.replace(settings, data=data)
-    with CountProgress("preparing", "character") as progress:
-        stack = open_data(settings, say, progress)
-    experiment = Experiment.load(path, stack, device)
-    for difference in experiment.differences(checkpoint.facts):
-        say(f"Note: {difference}; test classes may have been trained on.")
-    tasks = experiment.tasks(part, shots=shots, queries=queries, seed=seed)
-    steps = settings.eval_steps if steps is None else steps
-    with CountProgress("evaluating", "task", count) as progress:
-        result = evaluate_learner(experiment.learner, tasks, count, steps, progress)
+    if start_workers(processes):
+        return
+    with worker(settings, device) as (workers, stack):
+        experiment = Experiment.load(checkpoint, stack, device, engine, workers)
+        for difference in experiment.differences(checkpoint.facts):
+            say(f"Note: {difference}; test classes may have been trained on.")
+        tasks = experiment.tasks(part, shots=shots, queries=queries, seed=seed)
+        steps = settings.eval_steps if steps is None else steps
+        with CountProgress("evaluating", "task", count) as progress:
+            result = evaluate_learner(experiment.learner, tasks, count, steps, progress, workers)
+        if workers.first:
+            _print(result, tasks, settings, part, path, as_json)
+
+
+def _print(
+    result: Evaluation, tasks: Tasks, settings: Settings, part: str, path: Path, as_json: bool
+) -> None:
     about = {
-        "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": seed,
+        "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
         "part": part, "split": settings.split, "data": settings.data, "checkpoint": str(path),
     }  # fmt: skip
     if as_json:
@@ -106,7 +137,7 @@ def evaluate(
         return
     click.echo(
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class, "
-        f"{count} {part} tasks of {settings.data} (split {settings.split}, seed {seed}), "
-        f"{result.batch_norm} batch norm\n{path}\n"
+        f"{result.tasks} {part} tasks of {settings.data} (split {settings.split}, seed "
+        f"{tasks.seed}), {result.batch_norm} batch norm\n{path}\n"
     )
     click.echo(evaluation_table(result))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from l2l_omniglot.cli.workers import start_workers, worker
+from l2l_omniglot.interrupt import graceful_stop
+from l2l_omniglot.progress import TrainingProgress, say
 from l2l_omniglot.recipes import RECIPES, SCHEDULES, Settings, make_settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.run import RunFolder
-    from l2l_omniglot.training import Outcome
+    from l2l_omniglot.training import Outcome, TrainingRun
 
 F = TypeVar("F", bound=Callable[..., Any])
 NEWEST = "newest"
@@ -78,6 +82,10 @@ run_options = _options(
                  help="Stop after this many minutes (none)."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
                  show_default=True, help="Where to compute."),
+    click.option("--engine", type=click.Choice(["auto", "learn2learn", "stacked"]), default="auto",
+                 show_default=True, help="How to compute: task by task, or stacked."),
+    click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True,
+                 help="Worker processes on this machine; see also torchrun in docs/scaling.md."),
     click.option("--run-dir", type=click.Path(path_type=Path), default=None,
                  help="Folder of the run (a new one under ./runs)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
@@ -93,6 +101,8 @@ run_options = _options(
 def train(
     time_limit: float | None,
     device: str,
+    engine: str,
+    processes: int,
     run_dir: Path | None,
     resume: str | None,
     recipe: str | None,
@@ -106,8 +116,28 @@ def train(
     if time_limit is not None and math.isnan(time_limit):
         raise click.UsageError("--time-limit nan: needed a number of minutes above 0")
     folder, settings = _choose_run(resume, run_dir, recipe, given)
-    outcome = _train(folder, settings, resume is not None, time_limit, device)
-    _conclude(folder, settings, outcome)
+    if start_workers(processes):
+        return
+    from l2l_omniglot.workers import restarted
+
+    resumed = resume is not None
+    if restarted():
+        folder, resumed = _find_own(folder, settings), True
+    outcome = _train(folder, settings, resumed, time_limit, device, engine)
+    if outcome is not None:
+        _conclude(folder, settings, outcome)
+
+
+def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
+    """The run that workers started again after a death go on with, where it had been made."""
+    from l2l_omniglot.errors import RunError
+    from l2l_omniglot.run import newest_run
+
+    try:
+        found = folder if folder.config.exists() else newest_run()
+        return found if found.read_settings() == settings else folder
+    except RunError:
+        return folder
 
 
 def _choose_run(
@@ -148,37 +178,48 @@ def _absolute(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(
-    folder: RunFolder, settings: Settings, resumed: bool, time_limit: float | None, device: str
-) -> Outcome:
-    from l2l_omniglot.data import open_data
+    folder: RunFolder,
+    settings: Settings,
+    resumed: bool,
+    time_limit: float | None,
+    device: str,
+    engine: str,
+) -> Outcome | None:
+    """Trains; of several workers, only the first gets the outcome, and speaks."""
     from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.interrupt import graceful_stop
-    from l2l_omniglot.progress import CountProgress, TrainingProgress, say
     from l2l_omniglot.training import TrainingRun
 
-    with CountProgress("preparing", "character") as progress:
-        stack = open_data(settings, say, progress)
-    experiment = Experiment.build(settings, stack, device)
-    watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
-    run = TrainingRun(experiment, folder, watcher)
-    experiment.tasks("test")  # refused now where it is too small, not after the training
-    if resumed:
-        run.restore()
-        folder.reopen(settings)
-    else:
-        folder.create(settings, experiment.facts())
+    with worker(settings, device) as (workers, stack):
+        experiment = Experiment.build(settings, stack, device, engine, workers)
+        watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
+        run = TrainingRun(experiment, folder, watcher)
+        experiment.tasks("test")  # refused now where it is too small, not after the training
+        if resumed and workers.from_first(folder.config.exists()):
+            run.restore()
+            if workers.first:
+                folder.reopen(settings)
+        elif workers.first:
+            folder.create(settings, experiment.facts())
+        _announce(run, "Resuming" if resumed else "Training")
+        with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
+            outcome = run.train(time_limit, stop)
+        if outcome.reason == "stopped":
+            say(f"Stopped at iteration {outcome.iteration}; go on with:")
+            say(f"  l2l-omniglot train --resume {folder.path}")
+            raise SystemExit(128 + (stop.signal or signal.SIGINT))
+        return outcome if workers.first else None
+
+
+def _announce(run: TrainingRun, what: str) -> None:
+    experiment, settings = run.experiment, run.experiment.settings
+    choice, count = experiment.choose_engine(), experiment.workers.count
+    workers = f" by {count} workers" if count > 1 else ""
     say(
-        f"{'Resuming' if resumed else 'Training'} {settings.backbone}, {settings.ways}-way "
-        f"{settings.shots}-shot, recipe {settings.recipe}, iterations {run.trainer.iteration} to "
-        f"{settings.iterations}, on {experiment.learner.device}, in {folder.path}"
+        f"{what} {settings.backbone}, {settings.ways}-way {settings.shots}-shot, recipe "
+        f"{settings.recipe}, iterations {run.trainer.iteration} to {settings.iterations}, on "
+        f"{experiment.learner.device}{workers}, in {run.folder.path}"
     )
-    with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
-        outcome = run.train(time_limit, stop)
-    if outcome.reason == "stopped" and stop.signal is not None:
-        say(f"Stopped at iteration {outcome.iteration}; go on with:")
-        say(f"  l2l-omniglot train --resume {folder.path}")
-        raise SystemExit(128 + stop.signal)
-    return outcome
+    say(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
 
 
 def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:

@@ -1,0 +1,71 @@
+"""Peak memory of one meta-update in second order, by inner steps and by tasks.
+
+Every point is a process of its own: what it takes beyond a process that only drew the tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.loops import learn2learn_loop, package_loop
+from benchmarks.speed import LR, Setting, draw
+from l2l_omniglot.backbones import make_backbone
+from l2l_omniglot.randomness import all_random
+from l2l_omniglot.report import table
+
+STEPS = (1, 2, 4, 8, 16)
+TASKS = (4, 8, 16, 32, 64)
+
+
+def peak(kind: str, steps: int, tasks: int) -> float:
+    """Megabytes at the peak of a process that makes three updates; `kind` none makes none."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--point", kind, str(steps), str(tasks)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def run_point(kind: str, steps: int, tasks: int) -> float:
+    """In this process: the updates, then its peak in megabytes."""
+    drawn = draw(Setting(5, 1, False, steps), tasks, 15)
+    with all_random("benchmark"):
+        network = make_backbone("basenet", ways=5)
+    if kind == "loop":
+        update = learn2learn_loop(drawn, network, LR, steps, False)
+    else:
+        update = package_loop(drawn, network, LR, max(steps, 1), False, "auto")
+    for _ in range(3 if kind != "none" else 0):
+        update()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the two curves."""
+    parser = argparse.ArgumentParser(prog="benchmarks.memory", description=__doc__)
+    parser.add_argument("--point", nargs=3, metavar=("KIND", "STEPS", "TASKS"))
+    given = parser.parse_args(arguments)
+    if given.point:
+        kind, steps, tasks = given.point
+        print(run_point(kind, int(steps), int(tasks)))
+        return
+    base = peak("none", 1, 8)
+    print(f"BaseNet, 5-way 1-shot, 15 queries, second order; {base:.0f} MB before the first update")
+    for title, points in (
+        ("inner steps, 8 tasks", [(steps, 8) for steps in STEPS]),
+        ("tasks, 5 inner steps", [(5, tasks) for tasks in TASKS]),
+    ):
+        found = [
+            (
+                str(steps if title.startswith("inner") else tasks),
+                *(f"{peak(kind, steps, tasks) - base:.0f} MB" for kind in ("auto", "loop")),
+            )
+            for steps, tasks in points
+        ]
+        print("\n" + table((title, "this package", "learn2learn's loop"), found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

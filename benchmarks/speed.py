@@ -1,0 +1,172 @@
+"""Tasks a second of each loop, alternately in one process, on the same tasks and network."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.loops import Update, learn2learn_loop, package_loop, tutorial_loop
+from l2l_omniglot.backbones import make_backbone
+from l2l_omniglot.basenet import BaseNet
+from l2l_omniglot.heap import keep_freed_memory
+from l2l_omniglot.randomness import all_random
+from l2l_omniglot.report import table
+from l2l_omniglot.synthetic import synthetic_stack
+from l2l_omniglot.tasks import Task, Tasks
+
+LR = 0.04
+LEARN2LEARN, TUTORIAL = "learn2learn's loop (a)", "the tutorial's loop (b)"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: sizes, order and steps."""
+
+    ways: int
+    shots: int
+    first_order: bool
+    steps: int
+
+    def __str__(self) -> str:
+        order = "first" if self.first_order else "second"
+        steps = f"{self.steps} step{'s' if self.steps > 1 else ''}"
+        return f"{self.ways}-way {self.shots}-shot, {order} order, {steps}"
+
+
+SETTINGS = [
+    Setting(ways, shots, first_order, steps)
+    for ways, shots in ((5, 1), (20, 5))
+    for first_order in (True, False)
+    for steps in (5, 1)
+]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one loop: median seconds an update, and floating-point operations it executes."""
+
+    name: str
+    seconds: float
+    operations: int
+
+
+def draw(setting: Setting, count: int, queries: int) -> list[Task]:
+    """Tasks of built-in characters."""
+    stack = synthetic_stack(classes=60)
+    ways, shots = setting.ways, setting.shots
+    return list(Tasks(stack, range(60), ways=ways, shots=shots, queries=queries).batch(0, count))
+
+
+def loops(
+    setting: Setting, tasks: Sequence[Task], backbone: str, device: str, engines: Sequence[str]
+) -> dict[str, Update]:
+    """Every loop for a setting, each with its own copy of the same network."""
+    with all_random("benchmark"):
+        network = make_backbone(backbone, ways=setting.ways).to(device)
+
+    def own() -> nn.Module:
+        return copy.deepcopy(network)
+
+    order, steps = setting.first_order, setting.steps
+    found = {LEARN2LEARN: learn2learn_loop(tasks, own(), LR, steps, order)}
+    twin = own()
+    if order and isinstance(twin, BaseNet):
+        found[TUTORIAL] = tutorial_loop(tasks, twin, LR, steps)
+    for engine in engines:
+        found[f"engine {engine}"] = package_loop(tasks, own(), LR, steps, order, engine)
+    return found
+
+
+def measure(updates: dict[str, Update], device: str, seconds: float) -> list[Measured]:
+    """Runs the loops in turn for about so long, at least three rounds."""
+    operations = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the counter sees its own thread only
+    for name, update in updates.items():
+        with FlopCounterMode(display=False) as counter:
+            update()
+        operations[name] = counter.get_total_flops()
+    torch.set_num_threads(threads)
+    for update in updates.values():
+        update()
+    times: dict[str, list[float]] = {name: [] for name in updates}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[LEARN2LEARN]) < 3:
+        for name, update in updates.items():
+            start = time.perf_counter()
+            update()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - start)
+    return [Measured(name, median(times[name]), operations[name]) for name in updates]
+
+
+def product_speed(device: str, size: int = 2048, rounds: int = 9) -> float:
+    """What the machine's float32 matrix product reaches, in operations a second."""
+    one, other = torch.rand(2, size, size, device=device)
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        one @ other
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return 2 * size**3 / median(found)
+
+
+def rows(measured: Sequence[Measured], tasks: int, speed: float) -> list[tuple[str, ...]]:
+    """A table's lines; the work a loop is credited with is that of the learn2learn loop."""
+    by_name = {entry.name: entry for entry in measured}
+    nominal = by_name[LEARN2LEARN].operations
+    found = []
+    for entry in measured:
+        ratios = [
+            f"{by_name[base].seconds / entry.seconds:.2f}" if base in by_name else "-"
+            for base in (LEARN2LEARN, TUTORIAL)
+        ]
+        found.append((
+            entry.name,
+            f"{tasks / entry.seconds:.1f}",
+            *ratios,
+            f"{nominal / entry.seconds / speed:.0%}",
+            f"{entry.operations / entry.seconds / speed:.0%}",
+        ))  # fmt: skip
+    return found
+
+
+HEADER = ("loop", "tasks/s", "/ (a)", "/ (b)", "of matrix product", "executed")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints one table a setting."""
+    parser = argparse.ArgumentParser(prog="benchmarks.speed", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20, help="a setting (20)")
+    parser.add_argument("--tasks", type=int, default=8, help="an update (8)")
+    parser.add_argument("--queries", type=int, default=15, help="a class (15)")
+    parser.add_argument("--backbone", default="basenet")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--settings", default="", help="only those whose name holds this")
+    parser.add_argument("--engines", default="learn2learn,stacked")
+    given = parser.parse_args(arguments)
+    keep_freed_memory()
+    for setting in SETTINGS:
+        if given.settings not in str(setting):
+            continue
+        tasks = draw(setting, given.tasks, given.queries)
+        updates = loops(setting, tasks, given.backbone, given.device, given.engines.split(","))
+        measured = measure(updates, given.device, given.seconds)
+        speed = product_speed(given.device)
+        print(f"\n{given.backbone}, {setting}; matrix product {speed / 1e9:.0f} GFLOP/s\n")
+        print(table(HEADER, rows(measured, given.tasks, speed)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What the commands that work in several processes share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l2l_omniglot.progress import CountProgress, say
+
+if TYPE_CHECKING:
+    from l2l_omniglot.recipes import Settings
+    from l2l_omniglot.stack import ImageStack
+    from l2l_omniglot.workers import Workers
+
+
+def start_workers(processes: int) -> bool:
+    """Runs this command line in several processes, if it asks for them and is not yet in one.
+
+    Returns:
+        Whether it did; the program ends where one of them failed.
+    """
+    if processes == 1 or "RANK" in os.environ:
+        return False
+    from l2l_omniglot.launch import launch
+
+    code = launch(processes, sys.argv[1:])
+    if code:
+        raise SystemExit(code)
+    return True
+
+
+@contextmanager
+def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStack]]:
+    """Inside the block this process is one of the workers, or the only one, and has the data.
+
+    The first opens (and where needed prepares) the data before the others do, and alone speaks.
+    """
+    from l2l_omniglot.data import open_data
+    from l2l_omniglot.experiment import choose_device
+    from l2l_omniglot.heap import keep_freed_memory
+    from l2l_omniglot.workers import joined, take_own_cores
+
+    keep_freed_memory()
+    take_own_cores()
+    with joined(choose_device(device)) as workers, contextlib.ExitStack() as quiet:
+        if not workers.first:
+            nowhere = quiet.enter_context(Path(os.devnull).open("w"))
+            quiet.enter_context(contextlib.redirect_stderr(nowhere))
+            workers.from_first(None)
+        with CountProgress("preparing", "character") as progress:
+            stack = open_data(settings, say, progress)
+        if workers.first:
+            workers.from_first(None)
+        yield workers, stack

@@ -1,0 +1,116 @@
+"""The reference engine: learn2learn's MAML, clone and adapt, one task at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from l2l_omniglot.compat import l2l
+from l2l_omniglot.engines.fast_weights import FastWeights
+from l2l_omniglot.errors import BackboneError
+
+
+class CloneEngine:
+    """Any backbone, on any device.
+
+    Args:
+        backbone: see `Learner`.
+        inner_lr: step size of the inner loop.
+
+    Attributes:
+        maml: learn2learn's ``MAML`` around the backbone.
+    """
+
+    name = "learn2learn"
+    threads_share = "chunks"
+
+    def __init__(self, backbone: nn.Module, inner_lr: float) -> None:
+        # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
+        # prints and swallows them. Parameters a forward pass does not use stay as they are.
+        self.inner_lr = inner_lr
+        self.maml: Any = l2l.algorithms.MAML(
+            backbone, inner_lr, allow_unused=True, allow_nograd=True
+        )
+
+    def tasks_at_once(self, _images: int) -> int:
+        """One."""
+        return 1
+
+    def start(self, tasks: int, first_order: bool) -> Clone:
+        """A clone of the backbone, for one task."""
+        if tasks != 1:
+            raise ValueError(f"{tasks} tasks at once: the learn2learn engine takes 1")
+        return Clone(self.maml, first_order)
+
+
+class Clone(FastWeights):
+    """A learn2learn clone, adapted in place.
+
+    Attributes:
+        network: the clone; from (B, channels, H, W) to (B, ways).
+    """
+
+    def __init__(self, maml: Any, first_order: bool) -> None:
+        self._parameters = [p for p in maml.module.parameters() if p.requires_grad]
+        self.network = maml.clone(first_order=first_order)
+        _own_buffers(self.network)
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """See `FastWeights`; T is 1."""
+        return forward(self.network, images[0])[None]
+
+    def step(self, losses: torch.Tensor) -> None:
+        """See `FastWeights`."""
+        try:
+            self.network.adapt(losses.sum())
+        except RuntimeError as error:
+            raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
+
+    def meta_gradient(self, losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """See `FastWeights`."""
+        return differentiate(losses, self._parameters)
+
+
+def differentiate(
+    losses: torch.Tensor, parameters: list[nn.Parameter] | list[torch.Tensor]
+) -> tuple[torch.Tensor | None, ...]:
+    """Gradient of the sum of the losses; None for parameters that play no part.
+
+    Raises:
+        BackboneError: if the losses depend on none of them.
+    """
+    try:
+        return torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
+    except (RuntimeError, ValueError) as error:
+        raise BackboneError(f"the query loss has no gradient: {error}") from error
+
+
+def forward(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Logits (B, ways) of images (B, channels, H, W).
+
+    Raises:
+        BackboneError: if the network fails, or returns another shape.
+    """
+    try:
+        logits = network(images)
+    except Exception as error:  # a stranger's network may raise anything
+        raise BackboneError(
+            f"the backbone fails on images of shape {tuple(images.shape)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(logits, torch.Tensor):
+        raise BackboneError(f"the backbone returned {type(logits).__name__}; needed a tensor")
+    shape = tuple(logits.shape)
+    if len(shape) != 2 or shape[0] != len(images):
+        raise BackboneError(f"the backbone returned {shape}; needed logits ({len(images)}, ways)")
+    return logits
+
+
+def _own_buffers(module: nn.Module) -> None:
+    """Gives a learn2learn clone its own buffers; as made, it shares its original's."""
+    for layer in module.modules():
+        for name, buffer in layer._buffers.items():
+            if buffer is not None:
+                layer._buffers[name] = buffer.clone()

@@ -1,0 +1,251 @@
+"""Convolutions of T tasks side by side, each with a weight of its own, as matrix products.
+
+A strided convolution is cut into its phases: input pixels of one remainder modulo the stride
+meet the same kernel taps, so a phase is one matrix product of its pixels with those taps, and
+zero padding is never multiplied. With BaseNet's stride and padding of 2 that is half of what a
+convolution over the padded image multiplies. The three bilinear maps (output, gradient of the
+input, gradient of the weight) differentiate into each other: derivatives of any order are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch.nn.functional import conv2d, pad
+
+FEW_PIXELS = 4  # of an image, up to which phases beat torch's convolution
+FEW_PRODUCTS = 32  # channels x taps up to which windows are cheaper copied than cut into phases
+
+
+class Geometry(NamedTuple):
+    """A convolution without dilation or groups; each pair is (height, width)."""
+
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """Height and width of the output."""
+        axes = zip(self.size, self.kernel, self.stride, self.padding, strict=True)
+        height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in axes)
+        return height, width
+
+
+class Phase(NamedTuple):
+    """Along one axis: the input pixels ``[first::stride]`` and the taps ``[tap::stride]``.
+
+    Pixel j meets output pixel ``j + shift`` through the tap; `spans` lists, for every tap,
+    (pixels, outputs) as slices, cut to outputs that exist.
+    """
+
+    first: int
+    tap: int
+    spans: tuple[tuple[slice, slice], ...]
+
+
+@lru_cache(maxsize=256)
+def _axis_phases(n: int, k: int, s: int, p: int) -> tuple[Phase, ...]:
+    outputs = (n + 2 * p - k) // s + 1
+    phases = []
+    for first in range(min(s, n)):
+        tap = (first + p) % s
+        if tap >= k:  # a stride beyond the kernel leaves these pixels out
+            continue
+        count = len(range(first, n, s))
+        spans = []
+        for t in range(tap, k, s):
+            shift = (first + p - t) // s
+            start, stop = max(0, -shift), min(count, outputs - shift)
+            stop = max(start, stop)
+            spans.append((slice(start, stop), slice(start + shift, stop + shift)))
+        phases.append(Phase(first, tap, tuple(spans)))
+    return tuple(phases)
+
+
+def _phases(g: Geometry) -> Iterable[tuple[Phase, ...]]:
+    axes = zip(g.size, g.kernel, g.stride, g.padding, strict=True)
+    return product(*(_axis_phases(*axis) for axis in axes))
+
+
+def convolve(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Convolves the images of each task with that task's weight.
+
+    Args:
+        images: (T, B, H, W, channels).
+        weight: (T, filters, kernel height, kernel width, channels).
+        geometry: sizes.
+
+    Returns:
+        (T, B, H', W', filters).
+    """
+    if images.is_cuda or weight[0, 0].numel() <= FEW_PRODUCTS:
+        columns = windows(images, geometry)
+        kernels = weight.flatten(2).transpose(1, 2)
+        return torch.bmm(columns.flatten(1, 3), kernels).view(*columns.shape[:4], -1)
+    height, width = geometry.size
+    if height * width <= FEW_PIXELS:
+        return convolution(images, weight, geometry)
+    maps = [
+        conv2d(part.permute(0, 3, 1, 2), kernel.permute(0, 3, 1, 2), None, *geometry[2:])
+        for part, kernel in zip(images.unbind(), weight.unbind(), strict=True)
+    ]
+    return torch.stack(maps).permute(0, 1, 3, 4, 2)
+
+
+def windows(images: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """What every output pixel sees: (T, B, H', W', kernel height * kernel width * channels)."""
+    (ph, pw), (kh, kw), (sh, sw) = geometry.padding, geometry.kernel, geometry.stride
+    padded = pad(images, (0, 0, pw, pw, ph, ph))
+    seen = padded.unfold(2, kh, sh).unfold(3, kw, sw)
+    return seen.permute(0, 1, 2, 3, 5, 6, 4).flatten(4)
+
+
+def _pixels(images: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
+    """A phase's input pixels, one a row: (T, B * height * width, channels)."""
+    return images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]].flatten(1, 3)
+
+
+def _taps(weight: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
+    """A phase's taps: (T, taps * filters, channels)."""
+    return _slice_taps(weight, g, h, w).flatten(1, 3)
+
+
+def _slice_taps(weight: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
+    """A view of a phase's taps: (T, height taps, width taps, filters, channels)."""
+    return weight[:, :, h.tap :: g.stride[0], w.tap :: g.stride[1]].permute(0, 2, 3, 1, 4)
+
+
+def _outputs(grad: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
+    """What a phase's pixels meet through each tap: (T, B * height * width, taps * filters)."""
+    tasks, batch, *_, filters = grad.shape
+    counts = [len(range(p.first, n, s)) for p, n, s in zip((h, w), g.size, g.stride, strict=True)]
+    met = grad.new_zeros(tasks, batch, *counts, len(h.spans), len(w.spans), filters)
+    for (a, (hp, ho)), (b, (wp, wo)) in product(enumerate(h.spans), enumerate(w.spans)):
+        met[:, :, hp, wp, a, b] = grad[:, :, ho, wo]
+    return met.flatten(4).flatten(1, 3)
+
+
+def _output(images: torch.Tensor, weight: torch.Tensor, g: Geometry) -> torch.Tensor:
+    tasks, batch, filters = images.shape[0], images.shape[1], weight.shape[1]
+    out = images.new_zeros(tasks, batch, *g.out, filters)
+    for h, w in _phases(g):
+        pixels = images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]]
+        met = torch.bmm(pixels.flatten(1, 3), _taps(weight, g, h, w).transpose(1, 2))
+        met = met.view(*pixels.shape[:4], len(h.spans), len(w.spans), filters)
+        for (a, (hp, ho)), (b, (wp, wo)) in product(enumerate(h.spans), enumerate(w.spans)):
+            out[:, :, ho, wo] += met[:, :, hp, wp, a, b]
+    return out
+
+
+def _gradients(
+    grad: torch.Tensor,
+    images: torch.Tensor | None,
+    weight: torch.Tensor | None,
+    g: Geometry,
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Gradients of the input (where `weight` is given) and of the weight (where `images` is)."""
+    tasks, batch, *_, filters = grad.shape
+    of_images = of_weight = None
+    if weight is not None:
+        of_images = grad.new_zeros(tasks, batch, *g.size, weight.shape[-1])
+    if images is not None:
+        of_weight = grad.new_zeros(tasks, filters, *g.kernel, images.shape[-1])
+    for h, w in _phases(g):
+        met = _outputs(grad, g, h, w)
+        if of_images is not None and weight is not None:
+            target = of_images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]]
+            target.copy_(torch.bmm(met, _taps(weight, g, h, w)).view(target.shape))
+        if of_weight is not None and images is not None:
+            target = _slice_taps(of_weight, g, h, w)
+            rows = torch.bmm(met.transpose(1, 2), _pixels(images, g, h, w))
+            target.copy_(rows.view(target.shape))
+    return of_images, of_weight
+
+
+class _Convolve(torch.autograd.Function):
+    """(images, weight) to output."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: torch.Tensor, weight: torch.Tensor, geometry: Geometry
+    ) -> torch.Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.geometry = geometry
+        return _output(images, weight, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        images, weight = ctx.saved_tensors
+        wants_images, wants_weight, _ = ctx.needs_input_grad
+        if not torch.is_grad_enabled():  # both at once share work
+            return *_gradients(
+                grad,
+                images if wants_weight else None,
+                weight if wants_images else None,
+                ctx.geometry,
+            ), None
+        return (
+            input_gradient(grad, weight, ctx.geometry) if wants_images else None,
+            weight_gradient(grad, images, ctx.geometry) if wants_weight else None,
+            None,
+        )
+
+
+class _InputGradient(torch.autograd.Function):
+    """(gradient of the output, weight) to gradient of the input."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: torch.Tensor, weight: torch.Tensor, geometry: Geometry
+    ) -> torch.Tensor:
+        ctx.save_for_backward(grad, weight)
+        ctx.geometry = geometry
+        result = _gradients(grad, None, weight, geometry)[0]
+        assert result is not None
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, images: torch.Tensor) -> Any:
+        grad, weight = ctx.saved_tensors
+        wants_grad, wants_weight, _ = ctx.needs_input_grad
+        return (
+            convolution(images, weight, ctx.geometry) if wants_grad else None,
+            weight_gradient(grad, images, ctx.geometry) if wants_weight else None,
+            None,
+        )
+
+
+class _WeightGradient(torch.autograd.Function):
+    """(gradient of the output, images) to gradient of the weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: torch.Tensor, images: torch.Tensor, geometry: Geometry
+    ) -> torch.Tensor:
+        ctx.save_for_backward(grad, images)
+        ctx.geometry = geometry
+        result = _gradients(grad, images, None, geometry)[1]
+        assert result is not None
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, weight: torch.Tensor) -> Any:
+        grad, images = ctx.saved_tensors
+        wants_grad, wants_images, _ = ctx.needs_input_grad
+        return (
+            convolution(images, weight, ctx.geometry) if wants_grad else None,
+            input_gradient(grad, weight, ctx.geometry) if wants_images else None,
+            None,
+        )
+
+
+_Bilinear: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Geometry], torch.Tensor]
+convolution: _Bilinear = _Convolve.apply
+input_gradient: _Bilinear = _InputGradient.apply
+weight_gradient: _Bilinear = _WeightGradient.apply

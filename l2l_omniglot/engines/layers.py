@@ -1,0 +1,241 @@
+"""Twins of layers, for T tasks side by side: task t's images meet task t's weights.
+
+The images of all tasks come as one batch, (T * B, ...), task by task. Layers without
+parameters, and code that treats every image alone, work on that batch as they are; only the
+layers with parameters, and batch normalisation, must know where one task ends. A twin has the
+parameters of its original by the same names, each with a leading T, set before every use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.functional import relu
+
+from l2l_omniglot.basenet import ConvBlock, EqualLinear
+from l2l_omniglot.engines.convolution import FEW_PRODUCTS, Geometry, convolve, windows
+from l2l_omniglot.engines.pooling import corners, pool, pool_products
+
+Maker = Callable[[Any], "nn.Module | None"]
+M = TypeVar("M", bound=Maker)
+
+
+class Twin(nn.Module):
+    """A layer for T tasks.
+
+    Attributes:
+        tasks: T, set before each use.
+        names: of the original's parameters, set before each use, with a leading T (None where
+            the original has none).
+    """
+
+    names = ("weight", "bias")
+    tasks: int
+
+    def by_task(self, batch: torch.Tensor) -> torch.Tensor:
+        """(T * B, ...) as (T, B, ...)."""
+        return batch.view(self.tasks, -1, *batch.shape[1:])
+
+
+class TwinConv2d(Twin):
+    """Of `nn.Conv2d` without dilation, groups or other padding than zeros."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = layer.kernel_size, layer.stride, layer.padding
+
+    def geometry(self, images: torch.Tensor) -> Geometry:
+        """For images (T, B, H, W, channels)."""
+        return Geometry(tuple(images.shape[2:4]), self.kernel, self.stride, self.padding)  # type: ignore[arg-type]
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(T * B, channels, H, W) to (T * B, filters, H', W')."""
+        images = self.by_task(batch.permute(0, 2, 3, 1))
+        maps = convolve(images, channels_last(self.weight), self.geometry(images))
+        if self.bias is not None:
+            maps = maps + self.bias[:, None, None, None]
+        return maps.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+class TwinLinear(Twin):
+    """Of `nn.Linear`."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(T * B, ..., features) to (T * B, ..., out)."""
+        rows = self.by_task(batch).flatten(1, -2)
+        products = torch.bmm(rows, self.weight.transpose(1, 2))
+        if self.bias is not None:
+            products = products + self.bias[:, None]
+        return products.reshape(*batch.shape[:-1], -1)
+
+
+class TwinEqualLinear(Twin):
+    """Of BaseNet's last layer."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(T * B, features) to (T * B, ways)."""
+        products = self.by_task(batch)[:, :, None] * self.weight[:, None]
+        return (products.sum(dim=3) + self.bias[:, None]).flatten(0, 1)
+
+
+class TwinBatchNorm(Twin):
+    """Of batch normalisation by the statistics of each task's own batch."""
+
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+
+    def __init__(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        self.eps = layer.eps
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(T * B, channels, ...) to the same shape."""
+        values = self.by_task(batch.movedim(1, -1))
+        variance, mean = moments(values)
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -mean * scale
+        if self.bias is not None:
+            shift = shift + self.bias
+        normed = torch.addcmul(spread(shift, values), values, spread(scale, values))
+        return normed.flatten(0, 1).movedim(-1, 1)
+
+
+class TwinConvBlock(nn.Module):
+    """Of BaseNet's `ConvBlock`, normalising after the pooling instead of before.
+
+    Normalisation is monotone in each channel, so it commutes with the maximum (with the
+    minimum, where its scale is negative): a quarter of the pixels is left to normalise. A bias
+    before the normalisation cancels. Statistics of a convolution with few inputs come from the
+    covariance of what it sees, without a pass over its output.
+    """
+
+    def __init__(self, block: ConvBlock) -> None:
+        super().__init__()
+        self.conv, self.norm = TwinConv2d(block.conv), TwinBatchNorm(block.norm)
+        self.relu_first = block.relu_first
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """(T * B, channels, H, W) to (T * B, filters, H', W')."""
+        images = batch.permute(0, 2, 3, 1).unflatten(0, (self.conv.tasks, -1))
+        scale, shift = self.norm.weight, self.norm.bias
+        assert scale is not None and shift is not None
+        sign = None
+        if scale.is_cuda or bool((scale < 0).any()):
+            sign = torch.where(scale.detach() < 0, -1.0, 1.0).to(scale)
+            scale = scale * sign
+        if not self.relu_first and self.conv.bias is not None:
+            shift = shift + 0 * self.conv.bias  # its gradient is zero, but it has one
+        pooled, variance, mean = self._pool(images, sign)
+        scale = scale * torch.rsqrt(variance + self.norm.eps)
+        shift = shift - mean * scale
+        out = torch.addcmul(spread(shift, pooled), pooled, spread(scale, pooled))
+        out = out if self.relu_first else relu(out)
+        return out.flatten(0, 1).permute(0, 3, 1, 2)
+
+    def _pool(
+        self, images: torch.Tensor, sign: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pooled maps times `sign`, and the maps' variance and mean; each (T, filters)."""
+        geometry = self.conv.geometry(images)
+        weight = channels_last(self.conv.weight)
+        if self.relu_first:
+            bias = self.conv.bias
+            assert bias is not None
+            maps = relu(convolve(images, weight, geometry) + bias[:, None, None, None])
+            maps = maps if sign is None else maps * spread(sign, maps)
+            return pool(maps), *moments(maps)
+        if sign is not None:
+            weight = weight * sign[:, :, None, None, None]
+        if images.requires_grad or weight[0, 0].numel() > FEW_PRODUCTS:
+            maps = convolve(images, weight, geometry)
+            return pool(maps), *moments(maps)
+        seen, weights = windows(images, geometry), weight.flatten(2).transpose(1, 2)
+        parts = corners(seen)
+        pooled = pool_products([part.flatten(1, 3) for part in parts], weights)
+        return pooled.unflatten(1, parts[0].shape[1:4]), *product_moments(seen, weights)
+
+
+def product_moments(seen: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Moments of the products of constants (T, ..., K) with weights (T, K, filters)."""
+    rows = seen.flatten(1, -2)
+    centre = rows.mean(dim=1, keepdim=True)
+    centred = rows - centre
+    covariance = torch.bmm(centred.transpose(1, 2), centred) / rows.shape[1]
+    variance = (weights * torch.bmm(covariance, weights)).sum(dim=1)
+    return variance, torch.bmm(centre, weights).squeeze(1)
+
+
+def channels_last(weight: torch.Tensor) -> torch.Tensor:
+    """(T, filters, channels, height, width) as (T, filters, height, width, channels)."""
+    return weight.permute(0, 1, 3, 4, 2)
+
+
+def moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variance (not corrected) and mean of (T, ..., channels): each (T, channels)."""
+    rows = values.flatten(1, -2)
+    mean = rows.mean(dim=1)  # in two passes: torch.var_mean takes three times as long
+    return (rows - mean[:, None]).square().mean(dim=1), mean
+
+
+def spread(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(T, channels), to be broadcast over (T, ..., channels)."""
+    return value.view(value.shape[0], *(1,) * (like.ndim - 2), value.shape[1])
+
+
+_MAKERS: dict[type[nn.Module], Maker] = {}
+
+
+def twin_of(*kinds: type[nn.Module]) -> Callable[[M], M]:
+    """Registers a maker of twins for layers of exactly these classes."""
+
+    def register(maker: M) -> M:
+        _MAKERS.update(dict.fromkeys(kinds, maker))
+        return maker
+
+    return register
+
+
+def make_twin(layer: nn.Module) -> nn.Module | None:
+    """The twin of a layer; None where there is none."""
+    maker = _MAKERS.get(type(layer))
+    return maker(layer) if maker else None
+
+
+@twin_of(nn.Conv2d)
+def _conv2d(layer: nn.Conv2d) -> nn.Module | None:
+    plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+    return TwinConv2d(layer) if plain and not isinstance(layer.padding, str) else None
+
+
+@twin_of(nn.BatchNorm1d, nn.BatchNorm2d)
+def _batch_norm(layer: nn.BatchNorm2d) -> nn.Module | None:
+    return TwinBatchNorm(layer)
+
+
+@twin_of(nn.Linear)
+def _linear(_layer: nn.Linear) -> nn.Module | None:
+    return TwinLinear()
+
+
+@twin_of(EqualLinear)
+def _equal_linear(_layer: EqualLinear) -> nn.Module | None:
+    return TwinEqualLinear()
+
+
+@twin_of(ConvBlock)
+def _conv_block(block: ConvBlock) -> nn.Module | None:
+    return TwinConvBlock(block)

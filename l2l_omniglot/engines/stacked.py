@@ -1,0 +1,161 @@
+"""The stacked engine: the tasks of a chunk side by side, as one batch of every layer."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from typing import Any
+
+import torch
+from torch import nn
+
+from l2l_omniglot.engines.clones import differentiate, forward
+from l2l_omniglot.engines.fast_weights import FastWeights
+from l2l_omniglot.engines.layers import Twin, make_twin
+from l2l_omniglot.errors import BackboneError
+
+IMAGES_ON_CPU = 600  # of a chunk's larger set; measured, see docs/performance.md
+IMAGES_ON_GPU = 9600
+
+
+class StackedEngine:
+    """Backbones all of whose parameters are in layers that have a twin (see `layers`).
+
+    A skeleton of the backbone, with twins in place of those layers, computes T tasks at once.
+    First-order steps keep no graph and change the weights in place.
+
+    Args:
+        backbone: see `Learner`.
+        inner_lr: step size of the inner loop.
+
+    Raises:
+        BackboneError: if a layer has no twin; says which.
+    """
+
+    name = "stacked"
+    threads_share = "operations"
+
+    def __init__(self, backbone: nn.Module, inner_lr: float) -> None:
+        self.backbone, self.inner_lr = backbone, inner_lr
+        self._skeleton = _make_skeleton(backbone, {})
+        self._own = threading.local()
+        # A parameter shared by two layers has two names, of which named_parameters gives one.
+        first = {id(p): name for name, p in backbone.named_parameters()}
+        every = backbone.named_parameters(remove_duplicate=False)
+        self._names = {name: first[id(p)] for name, p in every}
+
+    def tasks_at_once(self, images: int) -> int:
+        """How many tasks, of `images` images each, are best computed together."""
+        on_cpu = next(self.backbone.parameters()).device.type == "cpu"
+        return max(1, (IMAGES_ON_CPU if on_cpu else IMAGES_ON_GPU) // images)
+
+    def start(self, tasks: int, first_order: bool) -> StackedWeights:
+        """The backbone's weights, `tasks` times."""
+        return StackedWeights(self, tasks, first_order)
+
+    def run(
+        self, weights: dict[str, torch.Tensor], tasks: int, batch: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits (T * B, ways) of a batch (T * B, channels, H, W), task by task.
+
+        Args:
+            weights: by the backbone's names, each with a leading T.
+            tasks: T.
+            batch: images.
+        """
+        if not hasattr(self._own, "skeleton"):  # one a thread: weights are put into it
+            skeleton = copy.deepcopy(self._skeleton)
+            named = skeleton.named_modules()
+            self._own.skeleton = skeleton
+            self._own.twins = [(name, twin) for name, twin in named if isinstance(twin, Twin)]
+        for path, twin in self._own.twins:
+            twin.tasks = tasks
+            for name in twin.names:
+                full = self._names.get(f"{path}.{name}" if path else name)
+                setattr(twin, name, None if full is None else weights[full])
+        network: nn.Module = self._own.skeleton
+        if network.training != self.backbone.training:
+            network.train(self.backbone.training)
+        return forward(network, batch)
+
+
+class StackedWeights(FastWeights):
+    """T copies of the backbone's weights, each parameter one tensor with a leading T."""
+
+    def __init__(self, engine: StackedEngine, tasks: int, first_order: bool) -> None:
+        self._engine, self._tasks, self._first_order = engine, tasks, first_order
+        parameters = dict(engine.backbone.named_parameters())
+        self._trained = [name for name, p in parameters.items() if p.requires_grad]
+        self._parameters = [parameters[name] for name in self._trained]
+        self._weights = {name: _stack(p, tasks) for name, p in parameters.items()}
+        if first_order:
+            for name in self._trained:
+                self._weights[name] = self._weights[name].detach().requires_grad_()
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """See `FastWeights`."""
+        logits = self._engine.run(self._weights, self._tasks, images.flatten(0, 1))
+        return logits.view(*images.shape[:2], -1)
+
+    def step(self, losses: torch.Tensor) -> None:
+        """See `FastWeights`."""
+        old = [self._weights[name] for name in self._trained]
+        try:
+            gradients = torch.autograd.grad(
+                losses.sum(), old, create_graph=not self._first_order, allow_unused=True
+            )
+        except RuntimeError as error:
+            raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
+        for name, weight, gradient in zip(self._trained, old, gradients, strict=True):
+            if gradient is None:
+                continue
+            if self._first_order:
+                with torch.no_grad():
+                    weight.sub_(gradient, alpha=self._engine.inner_lr)
+            else:
+                self._weights[name] = torch.sub(weight, gradient, alpha=self._engine.inner_lr)
+
+    def meta_gradient(self, losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """See `FastWeights`."""
+        if not self._first_order:
+            return differentiate(losses, self._parameters)
+        copies = [self._weights[name] for name in self._trained]
+        gradients = differentiate(losses, copies)
+        return tuple(None if g is None else g.sum(dim=0) for g in gradients)
+
+
+def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
+    """T copies, those of convolutions with their channels last."""
+    copies = parameter.expand(tasks, *parameter.shape)
+    if parameter.ndim != 4:
+        return copies.clone(memory_format=torch.contiguous_format)
+    last = copies.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format)
+    return last.permute(0, 1, 4, 2, 3)
+
+
+def _make_skeleton(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
+    """The module with twins in place of its layers with parameters or batch statistics.
+
+    Args:
+        module: of the backbone.
+        made: skeletons so far by the identity of their originals, since layers may be shared.
+    """
+    if id(module) not in made:
+        skeleton = make_twin(module)
+        if skeleton is None:
+            own = [name for name, _ in module.named_parameters(recurse=False)]
+            if own or isinstance(module, nn.modules.batchnorm._NormBase):
+                raise BackboneError(f"{type(module).__name__} has no stacked twin")
+            skeleton = _shallow_copy(module)
+            for name, child in module._modules.items():  # named_children leaves out repeats
+                skeleton._modules[name] = child and _make_skeleton(child, made)
+        made[id(module)] = skeleton
+    return made[id(module)]
+
+
+def _shallow_copy(module: nn.Module) -> Any:
+    """The module with its own dictionaries of children and buffers, its attributes shared."""
+    other = copy.copy(module)
+    other._modules = dict(module._modules)
+    other._buffers = {k: None if b is None else b.clone() for k, b in module._buffers.items()}
+    return other

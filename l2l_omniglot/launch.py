@@ -1,0 +1,52 @@
+"""Starts worker processes on this machine, as torchrun does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from l2l_omniglot.errors import SettingsError
+
+
+def launch(processes: int, arguments: Sequence[str]) -> int:
+    """Runs ``l2l-omniglot ARGUMENTS`` in several processes that share its tasks out.
+
+    Args:
+        processes: how many, at least 1.
+        arguments: of the command line.
+
+    Returns:
+        The exit code: 0, or that of the worker that failed first (128 + signal if killed).
+
+    Raises:
+        SettingsError: if there are more processes than cores.
+    """
+    cores = os.cpu_count() or 1
+    if not 1 <= processes <= cores:
+        raise SettingsError(f"--processes {processes}: needed 1 to {cores}, this machine's cores")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=f"l2l-omniglot-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "l2l_omniglot", *arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        code = failure.exitcode
+        return 128 - code if code < 0 else code
+    except SignalException as error:
+        return 128 + error.sigval.value
+    return 0

@@ -1,0 +1,133 @@
+"""Worker processes that share out tasks, on one machine or many: torch.distributed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+from l2l_omniglot.errors import SettingsError, WorkerError
+
+T = TypeVar("T")
+PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the data
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those of a job.
+
+    Attributes:
+        rank: its number, from 0; number 0 writes and speaks for all.
+        count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is number 0."""
+        return self.rank == 0
+
+    def share(self, total: int) -> range:
+        """This worker's part of `total` things, which all workers' parts make up in order."""
+        return range(total * self.rank // self.count, total * (self.rank + 1) // self.count)
+
+    def sum(self, tensor: torch.Tensor) -> None:
+        """Puts the sum of all workers' tensors into each.
+
+        Raises:
+            WorkerError: if another worker is gone.
+        """
+        if self.count > 1:
+            try:
+                distributed.all_reduce(tensor)
+            except RuntimeError as error:
+                raise WorkerError(f"another worker is gone: {error}") from error
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether any worker has it set."""
+        if self.count == 1:
+            return flags
+        counts = torch.tensor(flags, dtype=torch.float32, device=self._device)
+        self.sum(counts)
+        return tuple(bool(count) for count in counts.tolist())
+
+    def from_first(self, value: T) -> T:
+        """The value that worker 0 has; the others' are ignored.
+
+        Raises:
+            WorkerError: if worker 0 is gone.
+        """
+        if self.count == 1:
+            return value
+        box: list[T] = [value]
+        try:
+            distributed.broadcast_object_list(box)
+        except RuntimeError as error:
+            raise WorkerError(f"another worker is gone: {error}") from error
+        return box[0]
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+
+
+ALONE = Workers()
+
+
+def launched() -> bool:
+    """Whether torchrun, or something like it, started this process as one of several."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def local_rank() -> int:
+    """This process's number among those on this machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def restarted() -> bool:
+    """Whether torchrun started this process again after a worker had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Workers]:
+    """Inside the block this process is one of the job's workers; alone outside of torchrun.
+
+    Args:
+        device: where it computes; NCCL connects GPUs, gloo all else.
+
+    Raises:
+        SettingsError: if what torchrun left in the environment is not understood.
+        WorkerError: if the others do not come.
+    """
+    if not launched():
+        yield ALONE
+        return
+    try:
+        workers = Workers(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    except ValueError as error:
+        raise SettingsError(f"RANK or WORLD_SIZE is no number: {error}") from error
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    try:
+        distributed.init_process_group(backend, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise WorkerError(f"the workers did not find each other: {error}") from error
+    try:
+        yield workers
+    finally:
+        distributed.destroy_process_group()
+
+
+def take_own_cores() -> None:
+    """Lets workers on one machine share its cores out, unless OMP_NUM_THREADS says otherwise."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if launched() and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # 1 is torchrun's default
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
