@@ -1,10 +1,10 @@
-# Two commands: `make demo` and `make test`. Both make .venv and install all they need.
+# `make demo`, `make test`, `make bench`: each makes .venv and installs all it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test install clean
+.PHONY: demo test bench bench-accuracy install clean
 
 demo: $(READY)
 	$(BIN)/l2l-omniglot train --data synthetic --iterations 1000
@@ -15,6 +15,12 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+bench-accuracy: $(READY)
+	$(BIN)/python -m benchmarks.time_to_accuracy --minutes $(or $(MINUTES),20)
 
 install: $(READY)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.evaluation import Evaluation as Evaluation
     from l2l_omniglot.evaluation import evaluate as evaluate
     from l2l_omniglot.experiment import Experiment as Experiment
+    from l2l_omniglot.heap import keep_freed_memory as keep_freed_memory
     from l2l_omniglot.learner import Learner as Learner
     from l2l_omniglot.prepare import prepare_stack as prepare_stack
     from l2l_omniglot.recipes import Settings as Settings
@@ -44,6 +45,7 @@ _HOMES = {
     "Tasks": "tasks",
     "Trainer": "trainer",
     "evaluate": "evaluation",
+    "keep_freed_memory": "heap",
     "list_backbones": "backbones",
     "load_stack": "stack",
     "make_backbone": "backbones",

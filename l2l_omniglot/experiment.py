@@ -75,8 +75,10 @@ class Experiment:
                 image_size=stack.image_size,
                 init=settings.init,
             )
-        backbone.to(choose_device(device))
-        learner = Learner(backbone, settings.inner_lr, settings.first_order, engine)
+        place = choose_device(device)
+        if place.type == "cuda":
+            stack = stack.on(place)
+        learner = Learner(backbone.to(place), settings.inner_lr, settings.first_order, engine)
         return cls(settings, stack, splits, learner, workers)
 
     @classmethod

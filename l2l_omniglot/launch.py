@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import SettingsError, WorkerError
+
+RUN_ID = "l2l-omniglot"
+RESUME = "go on from the last checkpoint with `l2l-omniglot train --resume`"
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
@@ -17,10 +21,11 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         arguments: of the command line.
 
     Returns:
-        The exit code: 0, or that of the worker that failed first (128 + signal if killed).
+        The exit code: 0, or that of the worker that failed first.
 
     Raises:
         SettingsError: if there are more processes than cores.
+        WorkerError: if a worker died.
     """
     cores = os.cpu_count() or 1
     if not 1 <= processes <= cores:
@@ -31,11 +36,13 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # What it would log, the exit code and the workers' own words say more plainly.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
-        run_id=f"l2l-omniglot-{os.getpid()}",
+        run_id=f"{RUN_ID}-{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
@@ -45,8 +52,10 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         elastic_launch(config, sys.executable)("-m", "l2l_omniglot", *arguments)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
-        code = failure.exitcode
-        return 128 - code if code < 0 else code
+        if failure.exitcode in {WorkerError.exit_code, *range(-64, 0)}:
+            died = f"worker {failure.local_rank} died (exit code {failure.exitcode})"
+            raise WorkerError(f"{died}; {RESUME}") from error
+        return int(failure.exitcode)
     except SignalException as error:
         return 128 + error.sigval.value
     return 0

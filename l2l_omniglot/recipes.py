@@ -56,7 +56,7 @@ class Settings:
     first_order: bool = False
     meta_lr: float = 2e-3
     schedule: str = "cosine"
-    iterations: int = 12_000
+    iterations: int = 24_000
     rotations: bool = True
     ink: str = "white"
     init: str = "zero"
@@ -66,7 +66,7 @@ class Settings:
     split: str = "tutorial"
     split_seed: int = 0
     seed: int = 0
-    validation_every: int = 500
+    validation_every: int = 1000
     validation_tasks: int = 100
 
     def __post_init__(self) -> None:

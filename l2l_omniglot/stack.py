@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ class ImageStack:
         _check_choice("ink", ink, get_args(Ink))
         self.name = name
         self._array = _channels_first(array, name)
+        self._on_device: torch.Tensor | None = None
         self.classes, self.items, self.channels, self.height, self.width = self._array.shape
         largest, self.sha256 = _scan(array, name)
         self._scale = 1.0 if largest <= 1 + TOLERANCE else 1.0 / 255.0
@@ -95,19 +97,35 @@ class ImageStack:
             quarter_turns: B counterclockwise quarter turns in [0, 4); none by default.
 
         Returns:
-            float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names.
+            float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names; on the
+            CPU, or where `on` has put the stack.
         """
-        raw = self._array[np.asarray(classes), np.asarray(items)]
-        pixels = np.clip(raw.astype(np.float32) * np.float32(self._scale), 0, 1)
+        pixels = self._read(classes, items).mul_(self._scale).clamp_(0, 1)
         if self.background == self.ink:
             pixels = 1 - pixels
         if quarter_turns is not None:
-            turns = np.asarray(quarter_turns)
+            turns = torch.as_tensor(quarter_turns)
             for turn in (1, 2, 3):
-                chosen = turns == turn
-                if chosen.any():
-                    pixels[chosen] = np.rot90(pixels[chosen], turn, axes=(-2, -1))
-        return torch.from_numpy(np.ascontiguousarray(pixels))
+                chosen = (turns == turn).nonzero().squeeze(1).to(pixels.device)
+                if len(chosen):
+                    pixels[chosen] = pixels[chosen].rot90(turn, (-2, -1))
+        return pixels
+
+    def on(self, device: torch.device | str) -> ImageStack:
+        """The same stack, its images kept on a device: only indices move there from now on."""
+        other = copy.copy(self)
+        array = np.ascontiguousarray(self._array)
+        array = array if array.dtype == np.uint8 else array.astype(np.float32)
+        other._on_device = torch.tensor(array, device=device)
+        return other
+
+    def _read(self, classes: Sequence[int], items: Sequence[int]) -> torch.Tensor:
+        """Images as stored, but in float32."""
+        if self._on_device is None:
+            raw = self._array[np.asarray(classes), np.asarray(items)]
+            return torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
+        where = torch.tensor([classes, items], device=self._on_device.device)
+        return self._on_device[where[0], where[1]].to(torch.float32)
 
     def _guess_background(self, sidecar: Sidecar | None) -> Literal["white", "black"]:
         """The sidecar's word, else white where the images' borders are brighter than half."""

@@ -63,7 +63,7 @@ class Trainer:
         inner_steps: int = 1,
         meta_lr: float = 2e-3,
         schedule: str = "constant",
-        iterations: int = 12_000,
+        iterations: int = 24_000,
         workers: Workers = ALONE,
     ) -> None:
         if schedule not in SCHEDULES:

@@ -11,10 +11,14 @@ from typing import TypeVar
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from l2l_omniglot.errors import SettingsError, WorkerError
+from l2l_omniglot.launch import RESUME
 
 T = TypeVar("T")
+GONE = f"another worker is gone; {RESUME}"
 PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the data
 
 
@@ -49,7 +53,7 @@ class Workers:
             try:
                 distributed.all_reduce(tensor)
             except RuntimeError as error:
-                raise WorkerError(f"another worker is gone: {error}") from error
+                raise WorkerError(GONE) from error
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag, whether any worker has it set."""
@@ -71,7 +75,7 @@ class Workers:
         try:
             distributed.broadcast_object_list(box)
         except RuntimeError as error:
-            raise WorkerError(f"another worker is gone: {error}") from error
+            raise WorkerError(GONE) from error
         return box[0]
 
     @property
@@ -85,6 +89,18 @@ ALONE = Workers()
 def launched() -> bool:
     """Whether torchrun, or something like it, started this process as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def _fresh(store: Store) -> Store:
+    """The store without what workers of an earlier start left in it.
+
+    On one machine torchrun keeps its store over a restart, with the addresses of the dead. On
+    several it opens a new one, and their restart counts need not agree.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return store
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"start {attempt}", store)
 
 
 def local_rank() -> int:
@@ -117,7 +133,10 @@ def joined(device: torch.device) -> Iterator[Workers]:
         raise SettingsError(f"RANK or WORLD_SIZE is no number: {error}") from error
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+        distributed.init_process_group(
+            backend, timeout=PATIENCE, store=_fresh(store), rank=rank, world_size=count
+        )
     except (RuntimeError, ValueError) as error:
         raise WorkerError(f"the workers did not find each other: {error}") from error
     try:

@@ -1,8 +1,9 @@
 """Every command and every Python snippet of README and docs is run, the long ones shortened.
 
-A block is run as it stands, by bash, with three programs standing in front of the real ones:
-`l2l-omniglot` appends options that make training and evaluation short, `python -m pip` only
-resolves (--dry-run), and `make` runs what `make demo` would, shortened too.
+A block is run as it stands, by bash, with four programs standing in front of the real ones:
+`l2l-omniglot` and `torchrun` append options that make training and evaluation short, `python -m
+pip` only resolves (--dry-run), `python -m benchmarks` is quick and stays on the CPU, and `make`
+runs the commands that the real one would, through these.
 """
 
 import os
@@ -30,14 +31,26 @@ case "$1 $2" in
 esac
 exec {python} -m l2l_omniglot "$@" $extra
 """
+TORCHRUN = """#!/usr/bin/env bash
+exec {python} -m torch.distributed.run "$@" {train}
+"""
 PYTHON = """#!/usr/bin/env bash
-if [ "$1 $2" = "-m pip" ]; then exec {python} -m pip install --dry-run --quiet "${{@:4}}"; fi
+export PYTHONPATH={root}
+case "$1 $2" in
+  "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
+  "-m benchmarks") exec {python} -m benchmarks --quick ;;
+  "-m benchmarks.speed") exec {python} "${{@//cuda/cpu}}" --seconds 0 --settings "1 step" ;;
+  "-m benchmarks.time_to_accuracy")
+    exec {python} "$@" --minutes 0.01 --data synthetic --meta-batch-size 1 --validation-tasks 2 ;;
+esac
 exec {python} "$@"
 """
 MAKE = """#!/usr/bin/env bash
-set -e
-lines=$({make} --no-print-directory -n -C {root} -o .venv/.ready "$1")
-echo "$lines" | grep -o "l2l-omniglot .*" | while read -r line; do bash -ec "$line"; done
+set -eo pipefail
+if [ "$1" = test ]; then exit 0; fi  # what runs this
+lines=$({make} --no-print-directory -n -C {root} -o .venv/.ready "$@")
+echo "$lines" | grep -oE "(l2l-omniglot|python -m benchmarks).*" |
+  while read -r line; do bash -ec "$line"; done
 """
 
 
@@ -58,7 +71,8 @@ def env(tmp_path: Path, raw_archives: Path) -> dict[str, str]:
         "resume": RESUME,
         **SHORT,
     }
-    for name, text in (("l2l-omniglot", CLI), ("python", PYTHON), ("make", MAKE)):
+    shims = {"l2l-omniglot": CLI, "torchrun": TORCHRUN, "python": PYTHON, "make": MAKE}
+    for name, text in shims.items():
         path = programs / name
         path.write_text(text.format(**values))
         path.chmod(0o755)

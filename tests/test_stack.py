@@ -163,3 +163,13 @@ def test_unknown_choices():
     for setting in ("background", "ink"):
         with pytest.raises(DataError, match=f"{setting} 'green': needed one of"):
             ImageStack(np.zeros((3, 4, 8, 8)), **{setting: "green"})
+
+
+def test_a_stack_on_a_device_gives_the_same_images(pixels: np.ndarray):
+    for array in (pixels, pixels / 255.0, np.repeat(pixels, 3, axis=2)):
+        for ink in ("white", "black"):
+            here = ImageStack(array, "white", ink)
+            there = here.on("cpu")
+            where = ([0, 5, 2, 2], [1, 0, 3, 2], [0, 1, 2, 3])
+            assert torch.equal(here.images(*where), there.images(*where))
+            assert there.sha256 == here.sha256

@@ -17,6 +17,7 @@ from l2l_omniglot.cli.evaluate import evaluate
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError
+from l2l_omniglot.launch import RUN_ID
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -47,6 +48,12 @@ def main() -> None:
     sys.exit(_run())
 
 
+def _another_says_it() -> bool:
+    """Whether the launcher, or else the first worker, says that a worker is gone."""
+    launcher = os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(f"{RUN_ID}-")
+    return launcher or os.environ.get("RANK", "0") != "0"
+
+
 def _run() -> int:
     try:
         code = cli.main(prog_name="l2l-omniglot", standalone_mode=False)
@@ -58,8 +65,7 @@ def _run() -> int:
         click.echo("Stopped.", err=True)
         return 130
     except L2LOmniglotError as error:
-        # That another worker is gone, the first says for all.
-        if not isinstance(error, WorkerError) or os.environ.get("RANK", "0") == "0":
+        if not (isinstance(error, WorkerError) and _another_says_it()):
             click.echo(f"Error: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:  # e.g. `l2l-omniglot evaluate | head -1`

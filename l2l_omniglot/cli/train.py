@@ -76,7 +76,7 @@ data_options = _options(
     _number("--seed", int, "Of initial weights and tasks (0)."),
 )  # fmt: skip
 run_options = _options(
-    _number("--validation-every", int, "Iterations from one validation to the next (500)."),
+    _number("--validation-every", int, "Iterations from one validation to the next (1000)."),
     _number("--validation-tasks", int, "Tasks a validation, always the same ones (100)."),
     click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=None,
                  help="Stop after this many minutes (none)."),

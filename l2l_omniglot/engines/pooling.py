@@ -16,8 +16,10 @@ CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a window, in the order max_pool
 
 def pool(maps: torch.Tensor) -> torch.Tensor:
     """Maxima of the 2x2 windows of (T, B, H, W, channels); a last odd row or column is left out."""
+    if not torch.is_grad_enabled():
+        return _maxima(corners(maps))
     with torch.no_grad():
-        _, choice = _maxima(corners(maps))
+        _, choice = _maxima_and_choice(corners(maps))
     return select(maps, choice)
 
 
@@ -31,8 +33,10 @@ def pool_products(rows: Sequence[torch.Tensor], weight: torch.Tensor) -> torch.T
     Returns:
         (T, N, filters).
     """
+    if not torch.is_grad_enabled():
+        return _maxima([torch.bmm(part, weight) for part in rows])
     with torch.no_grad():
-        pooled, choice = _maxima([torch.bmm(part, weight) for part in rows])
+        pooled, choice = _maxima_and_choice([torch.bmm(part, weight) for part in rows])
     return select_products(weight, choice, pooled, *rows)
 
 
@@ -42,7 +46,15 @@ def corners(maps: torch.Tensor) -> list[torch.Tensor]:
     return [maps[:, :, y:height:2, x:width:2] for y, x in CORNERS]
 
 
-def _maxima(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _maxima(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The largest of the parts."""
+    largest = torch.maximum(parts[0], parts[1]).contiguous()
+    for part in parts[2:]:
+        torch.maximum(largest, part, out=largest)
+    return largest
+
+
+def _maxima_and_choice(parts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest of the parts, and the number of the part it is (the first among equals).
 
     Choices are numbers of the parts' own type: torch's operations on booleans, and those that

@@ -68,15 +68,22 @@ class StackedEngine:
             named = skeleton.named_modules()
             self._own.skeleton = skeleton
             self._own.twins = [(name, twin) for name, twin in named if isinstance(twin, Twin)]
-        for path, twin in self._own.twins:
-            twin.tasks = tasks
-            for name in twin.names:
-                full = self._names.get(f"{path}.{name}" if path else name)
-                setattr(twin, name, None if full is None else weights[full])
         network: nn.Module = self._own.skeleton
         if network.training != self.backbone.training:
             network.train(self.backbone.training)
-        return forward(network, batch)
+        self._put(weights, tasks)
+        try:
+            return forward(network, batch)
+        finally:
+            self._put({}, 0)  # or the last tasks' graph would live on
+
+    def _put(self, weights: dict[str, torch.Tensor], tasks: int) -> None:
+        """Puts weights into this thread's skeleton."""
+        for path, twin in self._own.twins:
+            twin.tasks = tasks
+            for name in twin.names:
+                full = self._names.get(f"{path}.{name}" if path else name, "")
+                setattr(twin, name, weights.get(full))
 
 
 class StackedWeights(FastWeights):

@@ -1,0 +1,57 @@
+"""What sampling and gathering a meta-batch costs, beside the update that uses it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from benchmarks.loops import package_loop
+from benchmarks.speed import LR, Setting, draw
+from l2l_omniglot.backbones import make_backbone
+from l2l_omniglot.heap import keep_freed_memory
+from l2l_omniglot.report import table
+from l2l_omniglot.synthetic import synthetic_stack
+from l2l_omniglot.tasks import Tasks
+
+TASKS = 32
+CASES = ((15, Setting(5, 1, True, 5)), (5, Setting(5, 1, False, 1)))
+
+
+def milliseconds(function: Callable[[], object], rounds: int) -> float:
+    """Median time of a call."""
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    return 1000 * median(found)
+
+
+def row(queries: int, setting: Setting, rounds: int) -> tuple[str, ...]:
+    """A table's line: drawing 32 tasks from 4,400 rotated classes, and one update on them."""
+    stream = Tasks(synthetic_stack(classes=1100), range(1100), queries=queries, rotations=True)
+    network = make_backbone("basenet", ways=setting.ways)
+    drawn = draw(setting, TASKS, queries)
+    update = package_loop(drawn, network, LR, setting.steps, setting.first_order, "auto")
+    update()
+    sampling = milliseconds(lambda: list(stream.batch(0, TASKS)), rounds)
+    updating = milliseconds(update, rounds)
+    share = sampling / (sampling + updating)
+    name = f"{setting}, {queries} queries"
+    return name, f"{sampling:.1f} ms", f"{updating:.1f} ms", f"{share:.1%}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints one line a setting."""
+    parser = argparse.ArgumentParser(prog="benchmarks.data", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="of which the median counts (15)")
+    rounds = parser.parse_args(arguments).rounds
+    keep_freed_memory()
+    header = (f"{TASKS} tasks", "drawing", "update", "share of drawing")
+    print(table(header, [row(*case, rounds) for case in CASES]))
+
+
+if __name__ == "__main__":
+    main()
