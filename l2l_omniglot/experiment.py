@@ -122,6 +122,7 @@ class Experiment:
             seed=settings.seed if seed is None else seed,
             name=part,
             rotations=training and settings.rotations,
+            distortions=training and settings.distortions,
         )
 
     def trainer(self) -> Trainer:
