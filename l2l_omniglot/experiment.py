@@ -122,7 +122,6 @@ class Experiment:
             seed=settings.seed if seed is None else seed,
             name=part,
             rotations=training and settings.rotations,
-            distortions=training and settings.distortions,
         )
 
     def trainer(self) -> Trainer:

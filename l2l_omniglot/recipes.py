@@ -29,7 +29,6 @@ class Settings:
         schedule: of the meta learning rate over `iterations`: ``constant``, or ``cosine`` to 0.
         iterations: meta-updates.
         rotations: rotated characters as new training classes.
-        distortions: small random distortions of training images.
         ink: what ink becomes in [0, 1]: ``white`` is 1, ``black`` is 0.
         init: of the backbone's last layer, for backbones that have a choice.
         backbone: registered name.
@@ -59,7 +58,6 @@ class Settings:
     schedule: str = "cosine"
     iterations: int = 24_000
     rotations: bool = True
-    distortions: bool = True
     ink: str = "white"
     init: str = "zero"
     backbone: str = "basenet"
@@ -137,7 +135,6 @@ def _tutorial(_ways: int, _shots: int) -> dict[str, Any]:
         "schedule": "constant",
         "iterations": 60_000,
         "rotations": False,
-        "distortions": False,
         "ink": "black",
         "init": "tutorial",
         "backbone": "basenet",
@@ -158,7 +155,6 @@ def _paper(ways: int, _shots: int) -> dict[str, Any]:
         "schedule": "constant",
         "iterations": 60_000,
         "rotations": True,
-        "distortions": False,
         "ink": "white",
         "backbone": "cnn4",
     }

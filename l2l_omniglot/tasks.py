@@ -11,7 +11,6 @@ import torch
 from torch.utils.data import Dataset
 
 from l2l_omniglot.compat import l2l
-from l2l_omniglot.distortions import distort
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.randomness import python_random
 from l2l_omniglot.stack import ImageStack
@@ -163,7 +162,6 @@ class Tasks:
         seed: of the stream.
         name: of the stream, e.g. ``train``; streams of other names are independent.
         rotations: see `StackDataset`.
-        distortions: whether every image is distorted a little, see `distort`.
 
     Raises:
         DataError: if the part has too few classes, or a class too few images.
@@ -180,12 +178,10 @@ class Tasks:
         seed: int = 0,
         name: str = "train",
         rotations: bool = False,
-        distortions: bool = False,
     ) -> None:
         _check_sizes(stack, classes, ways, shots, queries, name)
         self.ways, self.shots, self.queries = ways, shots, queries
         self.seed, self.name = seed, name
-        self.distortions = distortions
         self.dataset = StackDataset(stack, classes, rotations)
         self._taskset = self._build_taskset()
 
@@ -220,8 +216,6 @@ class Tasks:
         random.shuffle(support)
         random.shuffle(query)
         images = self.dataset.gather([number for number, _ in support + query])
-        if self.distortions:
-            images = distort(images, paper=float(self.dataset.stack.ink == "black"))
         labels = torch.tensor([label for _, label in support + query])
         cut = len(support)
         by_label = {label: number // self.dataset.stack.items for number, label in support}
