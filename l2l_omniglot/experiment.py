@@ -20,7 +20,7 @@ from l2l_omniglot.splits import Splits, make_splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import Trainer
-from l2l_omniglot.workers import ALONE, Workers, local_rank
+from l2l_omniglot.workers import ALONE, Workers, local_place
 
 
 @dataclass
@@ -201,8 +201,8 @@ def _own_device(name: str) -> torch.device:
     """Of several workers on a machine, each takes a GPU of its own."""
     if name != "cuda":
         return torch.device(name)
-    rank, there = local_rank(), torch.cuda.device_count()
-    if rank >= there:
-        raise SettingsError(f"worker {rank} on this machine has no GPU: there are {there}")
+    (rank, here), there = local_place(), torch.cuda.device_count()
+    if here > there:
+        raise SettingsError(f"{here} workers on this machine: needed at most {there}, one a GPU")
     torch.cuda.set_device(rank)
     return torch.device("cuda", rank)

@@ -103,9 +103,9 @@ def _fresh(store: Store) -> Store:
     return PrefixStore(f"start {attempt}", store)
 
 
-def local_rank() -> int:
-    """This process's number among those on this machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+def local_place() -> tuple[int, int]:
+    """This process's number among the workers on this machine, and how many they are."""
+    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def restarted() -> bool:
@@ -147,6 +147,6 @@ def joined(device: torch.device) -> Iterator[Workers]:
 
 def take_own_cores() -> None:
     """Lets workers on one machine share its cores out, unless OMP_NUM_THREADS says otherwise."""
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    _, here = local_place()
     if launched() and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # 1 is torchrun's default
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))

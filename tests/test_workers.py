@@ -19,8 +19,8 @@ from l2l_omniglot.run import RunFolder
 from l2l_omniglot.workers import ALONE, Workers, joined
 
 TRAIN = [
-    "train", "--data", "synthetic", "--backbone", "fc", "--iterations", "6", "--queries", "3",
-    "--validation-every", "2", "--validation-tasks", "4", "--meta-batch-size", "4",
+    "train", "--data", "synthetic", "--iterations", "6", "--queries", "3", "--schedule", "constant",
+    "--validation-every", "3", "--validation-tasks", "4", "--meta-batch-size", "4",
 ]  # fmt: skip
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 MODULE = ["-m", "l2l_omniglot"]
@@ -56,7 +56,7 @@ def test_any_number_of_workers_gives_the_same_weights(straight: Path, tmp_path: 
     assert done.stderr.count("iteration 6/6") == 1
     one, other = RunFolder(straight).read_metrics(), RunFolder(run).read_metrics()
     for row, twin in zip(one, other, strict=True):
-        assert twin.validation_accuracy == pytest.approx(row.validation_accuracy, abs=0.02)
+        assert twin.validation_accuracy == pytest.approx(row.validation_accuracy, abs=0.05)
 
 
 def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -86,7 +86,7 @@ def worker(run: Path, rank: int) -> int:
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-LONG = [*TRAIN, "--iterations", "300", "--validation-every", "20"]
+LONG = [*TRAIN, "--backbone", "fc", "--iterations", "120", "--validation-every", "20"]
 
 
 @needs_proc
@@ -95,27 +95,27 @@ def test_torchrun_starts_dead_workers_again_from_the_last_checkpoint(tmp_path: P
     run, log = tmp_path / "run", tmp_path / "log"
     command = [*TORCHRUN, "--nproc-per-node=2", "--max-restarts=1", *MODULE, *LONG]
     job = start([*command, "--run-dir", str(run)], log)
-    wait_for(log, "iteration 20/300")
+    wait_for(log, "iteration 20/120")
     os.kill(worker(run, rank), signal.SIGKILL)
     assert job.wait(120) == 0, log.read_text()
     assert "Resuming fc" in log.read_text()
-    assert "iteration 300/300" in log.read_text()
+    assert "iteration 120/120" in log.read_text()
     iterations = [row.iteration for row in RunFolder(run).read_metrics()]
-    assert iterations == list(range(20, 301, 20))
+    assert iterations == list(range(20, 121, 20))
 
 
 @needs_proc
 def test_a_dead_worker_ends_the_job_and_resume_goes_on(tmp_path: Path):
     run, log = tmp_path / "run", tmp_path / "log"
     job = start([sys.executable, *MODULE, *LONG, "--processes", "2", "--run-dir", str(run)], log)
-    wait_for(log, "iteration 20/300")
+    wait_for(log, "iteration 20/120")
     os.kill(worker(run, 1), signal.SIGKILL)
     assert job.wait(60) == 8, log.read_text()
     assert log.read_text().count("Error:") == 1
     assert "Error: worker 1 died (exit code -9); go on from the last" in log.read_text()
-    done = run_cli("train", "--resume", str(run), "--iterations", "300", "--processes", "2")
+    done = run_cli("train", "--resume", str(run), "--iterations", "120", "--processes", "2")
     assert done.returncode == 0, done.stderr
-    assert load_checkpoint(run / "last.safetensors").iteration == 300
+    assert load_checkpoint(run / "last.safetensors").iteration == 120
 
 
 def test_ctrl_c_stops_all_workers_at_the_same_iteration(tmp_path: Path):

@@ -48,10 +48,13 @@ def main() -> None:
     sys.exit(_run())
 
 
-def _another_says_it() -> bool:
-    """Whether the launcher, or else the first worker, says that a worker is gone."""
+def _another_says_it(error: L2LOmniglotError) -> bool:
+    """Whether the first worker says it too, or else the launcher, that a worker is gone."""
     launcher = os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(f"{RUN_ID}-")
-    return launcher or os.environ.get("RANK", "0") != "0"
+    first = os.environ.get("RANK", "0") == "0"
+    if isinstance(error, WorkerError):
+        return launcher or not first
+    return launcher and not first
 
 
 def _run() -> int:
@@ -65,7 +68,7 @@ def _run() -> int:
         click.echo("Stopped.", err=True)
         return 130
     except L2LOmniglotError as error:
-        if not (isinstance(error, WorkerError) and _another_says_it()):
+        if not _another_says_it(error):
             click.echo(f"Error: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:  # e.g. `l2l-omniglot evaluate | head -1`

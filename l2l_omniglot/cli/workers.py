@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from l2l_omniglot.errors import L2LOmniglotError
 from l2l_omniglot.progress import CountProgress, say
 
 if TYPE_CHECKING:
@@ -51,9 +52,15 @@ def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStac
         if not workers.first:
             nowhere = quiet.enter_context(Path(os.devnull).open("w"))
             quiet.enter_context(contextlib.redirect_stderr(nowhere))
-            workers.from_first(None)
-        with CountProgress("preparing", "character") as progress:
-            stack = open_data(settings, say, progress)
+            if code := workers.from_first(0):
+                raise SystemExit(code)
+        try:
+            with CountProgress("preparing", "character") as progress:
+                stack = open_data(settings, say, progress)
+        except L2LOmniglotError as error:
+            if workers.first:
+                workers.from_first(error.exit_code)
+            raise
         if workers.first:
-            workers.from_first(None)
+            workers.from_first(0)
         yield workers, stack

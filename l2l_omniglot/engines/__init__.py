@@ -66,6 +66,8 @@ def choose_engine(
     if name == "learn2learn":
         return Choice(reference, "")
     try:
+        if next(backbone.parameters()).device.type == "mps":
+            raise BackboneError("it is on MPS, which has no float64")
         engine = StackedEngine(backbone, reference.inner_lr)
         _try_out(backbone, images)
     except BackboneError as error:

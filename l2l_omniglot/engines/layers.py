@@ -141,15 +141,16 @@ class TwinConvBlock(nn.Module):
             shift = shift + 0 * self.conv.bias  # its gradient is zero, but it has one
         pooled, variance, mean = self._pool(images, sign)
         scale = scale * torch.rsqrt(variance + self.norm.eps)
-        shift = shift - mean * scale
+        if mean is not None:
+            shift = shift - mean * scale
         out = torch.addcmul(spread(shift, pooled), pooled, spread(scale, pooled))
         out = out if self.relu_first else relu(out)
         return out.flatten(0, 1).permute(0, 3, 1, 2)
 
     def _pool(
         self, images: torch.Tensor, sign: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pooled maps times `sign`, and the maps' variance and mean; each (T, filters)."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Pooled maps times `sign`, and the maps' variance and mean (None: 0); (T, filters)."""
         geometry = self.conv.geometry(images)
         weight = channels_last(self.conv.weight)
         if self.relu_first:
@@ -163,20 +164,37 @@ class TwinConvBlock(nn.Module):
         if images.requires_grad or weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
             return pool(maps), *moments(maps)
-        seen, weights = windows(images, geometry), weight.flatten(2).transpose(1, 2)
+        seen = centred(windows(images, geometry))  # the mean of its products is then 0
+        weights = weight.flatten(2).transpose(1, 2)
         parts = corners(seen)
         pooled = pool_products([part.flatten(1, 3) for part in parts], weights)
-        return pooled.unflatten(1, parts[0].shape[1:4]), *product_moments(seen, weights)
+        return pooled.unflatten(1, parts[0].shape[1:4]), product_variance(seen, weights), None
 
 
-def product_moments(seen: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Moments of the products of constants (T, ..., K) with weights (T, K, filters)."""
-    rows = seen.flatten(1, -2)
-    centre = rows.mean(dim=1, keepdim=True)
-    centred = rows - centre
-    covariance = torch.bmm(centred.transpose(1, 2), centred) / rows.shape[1]
-    variance = (weights * torch.bmm(covariance, weights)).sum(dim=1)
-    return variance, torch.bmm(centre, weights).squeeze(1)
+def centred(values: torch.Tensor) -> torch.Tensor:
+    """(T, ..., K) less its mean over each task."""
+    return values - spread(values.flatten(1, -2).mean(dim=1), values)
+
+
+def product_variance(seen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Variance of the products of centred constants with weights.
+
+    In float64 from each image's covariance on: the gradient of a normalised product is a small
+    difference of large numbers.
+
+    Args:
+        seen: (T, B, height, width, K).
+        weights: (T, K, filters).
+
+    Returns:
+        (T, filters).
+    """
+    tasks, batch, height, width, _ = seen.shape
+    rows = seen.flatten(0, 1).flatten(1, 2)
+    by_image = torch.bmm(rows.transpose(1, 2), rows).unflatten(0, (tasks, batch))
+    covariance = by_image.double().mean(dim=1) / (height * width)
+    wide = weights.double()
+    return (wide * torch.bmm(covariance, wide)).sum(dim=1).to(weights.dtype)
 
 
 def channels_last(weight: torch.Tensor) -> torch.Tensor:
