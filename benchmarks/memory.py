@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.loops import learn2learn_loop, package_loop
 from benchmarks.speed import LR, Setting, draw
@@ -39,6 +40,15 @@ def run_point(kind: str, steps: int, tasks: int) -> float:
         update = package_loop(drawn, network, LR, max(steps, 1), False, "auto")
     for _ in range(3 if kind != "none" else 0):
         update()
+    return peak_memory()
+
+
+def peak_memory() -> float:
+    """Of this process, in megabytes. Linux counts a parent's peak in ru_maxrss; VmHWM is ours."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

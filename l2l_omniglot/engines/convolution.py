@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch.nn.functional import conv2d, pad
 
-FEW_PIXELS = 4  # of an image, up to which phases beat torch's convolution
+# Phases beat torch's convolution up to so many pixels an image, or pixels a task; measured.
+FEW_PIXELS, FEW_PIXELS_A_TASK = 4, 300
 FEW_PRODUCTS = 32  # channels x taps up to which windows are cheaper copied than cut into phases
 
 
@@ -88,8 +89,8 @@ def convolve(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> 
         columns = windows(images, geometry)
         kernels = weight.flatten(2).transpose(1, 2)
         return torch.bmm(columns.flatten(1, 3), kernels).view(*columns.shape[:4], -1)
-    height, width = geometry.size
-    if height * width <= FEW_PIXELS:
+    pixels = geometry.size[0] * geometry.size[1]
+    if pixels <= FEW_PIXELS or pixels * images.shape[1] <= FEW_PIXELS_A_TASK:
         return convolution(images, weight, geometry)
     maps = [
         conv2d(part.permute(0, 3, 1, 2), kernel.permute(0, 3, 1, 2), None, *geometry[2:])
