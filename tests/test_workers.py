@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,18 @@ def test_errors_of_data_are_said_once(tmp_path: Path):
     assert "nowhere.npy" in done.stderr
     done = run_cli("train", "--data", "synthetic", "--ways", "1", "--processes", "2")
     assert (done.returncode, done.stderr) == (2, "Error: --ways 1: needed at least 2\n")
+    done = run_cli("train", "--data", "synthetic", "--ways", "400", "--processes", "2")
+    assert done.returncode == 3
+    assert done.stderr.count("Error:") == 1
+
+
+def test_a_broken_checkpoint_is_said_once(straight: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    (run / "last.safetensors").write_bytes(b"broken")
+    done = run_cli("train", "--resume", str(run), "--iterations", "8", "--processes", "2")
+    assert done.returncode == 6, done.stderr
+    assert done.stderr.count("Error:") == 1
 
 
 def test_more_processes_than_cores_are_refused():

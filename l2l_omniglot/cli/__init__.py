@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import click
 
@@ -19,6 +20,7 @@ from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError
 from l2l_omniglot.launch import RUN_ID
 
+PAUSE = 3.0  # seconds: whoever made this worker fail ends first, and its exit code is the job's
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -70,6 +72,8 @@ def _run() -> int:
     except L2LOmniglotError as error:
         if not _another_says_it(error):
             click.echo(f"Error: {error}", err=True)
+        if isinstance(error, WorkerError) and "RANK" in os.environ:
+            time.sleep(PAUSE)
         return error.exit_code
     except BrokenPipeError:  # e.g. `l2l-omniglot evaluate | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,114 @@
+"""How the time of a meta-update grows with ways, shots, steps, tasks, image size, processes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch.nn.functional import interpolate
+
+from benchmarks.loops import package_loop
+from benchmarks.speed import LR, Setting, draw
+from l2l_omniglot.backbones import make_backbone
+from l2l_omniglot.heap import keep_freed_memory
+from l2l_omniglot.report import table
+from l2l_omniglot.run import RunFolder
+from l2l_omniglot.tasks import Task
+
+QUERIES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One point; the defaults are where all the rows start from."""
+
+    ways: int = 5
+    shots: int = 1
+    steps: int = 1
+    tasks: int = 8
+    size: int = 28
+
+
+VALUES = {
+    "ways": (5, 10, 20),
+    "shots": (1, 5, 10),
+    "steps": (1, 2, 5, 10),
+    "tasks": (1, 8, 32),
+    "size": (28, 56, 84),
+}
+
+
+def resized(task: Task, size: int) -> Task:
+    """The task with larger images."""
+    support, query = (
+        interpolate(images, size=(size, size)) for images in (task.support, task.query)
+    )
+    return task._replace(support=support, query=query)
+
+
+def milliseconds(case: Case, rounds: int) -> float:
+    """Median time of an update in second order."""
+    setting = Setting(case.ways, case.shots, False, case.steps)
+    tasks = [resized(task, case.size) for task in draw(setting, case.tasks, QUERIES)]
+    network = make_backbone("basenet", ways=case.ways, image_size=case.size)
+    update = package_loop(tasks, network, LR, case.steps, False, "auto")
+    found = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        update()
+        found.append(time.perf_counter() - start)
+    return 1000 * median(found[1:])
+
+
+def by_processes(count: int, iterations: int) -> float:
+    """Tasks a second of a real training by so many workers, in the second half of its time."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = [
+            sys.executable, "-m", "l2l_omniglot", "train", "--data", "synthetic",
+            "--processes", str(count), "--iterations", str(iterations), "--meta-batch-size", "16",
+            "--validation-every", str(iterations // 2), "--validation-tasks", "2",
+            "--run-dir", str(run),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        return RunFolder(run).read_metrics()[-1].tasks_per_second
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints one table a factor."""
+    parser = argparse.ArgumentParser(prog="benchmarks.scaling", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="of which the median counts (7)")
+    given = parser.parse_args(arguments)
+    keep_freed_memory()
+    print(f"BaseNet, second order, {QUERIES} queries; where not said otherwise {Case()}")
+    for name, values in VALUES.items():
+        times = [
+            milliseconds(dataclasses.replace(Case(), **{name: value}), given.rounds)
+            for value in values
+        ]
+        lines = [
+            (str(value), f"{found:.0f} ms", f"{found / times[0]:.1f}")
+            for value, found in zip(values, times, strict=True)
+        ]
+        print("\n" + table((name, "an update", "times the first"), lines), flush=True)
+    cores = torch.get_num_threads()
+    counts = sorted({1, cores})
+    speeds = [by_processes(count, 20 * given.rounds) for count in counts]
+    lines = [
+        (str(count), f"{speed:.0f}", f"{speed / speeds[0]:.2f}")
+        for count, speed in zip(counts, speeds, strict=True)
+    ]
+    print(f"\nTraining, 16 tasks an iteration, default recipe, {cores} cores in all\n")
+    print(table(("processes", "tasks/s", "times one"), lines))
+
+
+if __name__ == "__main__":
+    main()
