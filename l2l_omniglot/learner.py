@@ -16,6 +16,9 @@ from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.tasks import Task, TaskBatch
 
 
+TRIED = 40  # images on which an engine is tried out
+
+
 class Scores(NamedTuple):
     """How networks do on the query sets of T tasks.
 
@@ -103,7 +106,7 @@ class Learner:
     def choose(self, task: Task) -> Choice:
         """The engine that computes tasks like this one, and why; decided at the first."""
         if self._choice is None:
-            images = torch.cat([task.support, task.query])
+            images = torch.cat([task.support, task.query])[:TRIED]
             self._choice = choose_engine(self._engine, self.reference, self.backbone, images)
         return self._choice
 

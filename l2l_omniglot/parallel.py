@@ -51,7 +51,7 @@ def map_tasks(
     draws = draws_random_numbers(learner, drawn[0])
     if draws:
         return _one_by_one(learner, function, drawn, key, first)
-    size = engine.tasks_at_once(max(len(drawn[0].support), len(drawn[0].query)))
+    size = engine.tasks_at_once(max(drawn[0].support.numel(), drawn[0].query.numel()))
     chunks = [drawn[start : start + size] for start in range(0, len(drawn), size)]
 
     def compute(chunk: list[Task]) -> R:

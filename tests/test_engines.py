@@ -119,8 +119,8 @@ def test_chunks_do_not_matter(stack: ImageStack, monkeypatch: pytest.MonkeyPatch
     ]
     for number, gradient in enumerate(whole):
         torch.testing.assert_close(gradient, sum(half.gradients[number] for half in halves))
-    monkeypatch.setattr("l2l_omniglot.engines.stacked.IMAGES_ON_CPU", 40)
-    assert (engine.tasks_at_once(10), engine.tasks_at_once(75)) == (4, 1)
+    monkeypatch.setattr("l2l_omniglot.engines.stacked.PIXELS_ON_CPU", 40 * 28 * 28)
+    assert (engine.tasks_at_once(10 * 28 * 28), engine.tasks_at_once(75 * 28 * 28)) == (4, 1)
 
 
 class Mixing(nn.Module):

@@ -29,8 +29,8 @@ class Engine(Protocol):
     name: str
     threads_share: str
 
-    def tasks_at_once(self, images: int) -> int:
-        """How many tasks are best computed together, where the larger set has `images`."""
+    def tasks_at_once(self, pixels: int) -> int:
+        """How many tasks are best computed together, whose larger set has so many pixels."""
 
     def start(self, tasks: int, first_order: bool) -> FastWeights:
         """The backbone's weights, once for each of `tasks` tasks."""

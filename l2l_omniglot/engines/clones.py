@@ -34,7 +34,7 @@ class CloneEngine:
             backbone, inner_lr, allow_unused=True, allow_nograd=True
         )
 
-    def tasks_at_once(self, _images: int) -> int:
+    def tasks_at_once(self, _pixels: int) -> int:
         """One."""
         return 1
 

@@ -14,8 +14,9 @@ from l2l_omniglot.engines.fast_weights import FastWeights
 from l2l_omniglot.engines.layers import Twin, make_twin
 from l2l_omniglot.errors import BackboneError
 
-IMAGES_ON_CPU = 600  # of a chunk's larger set; measured, see docs/performance.md
-IMAGES_ON_GPU = 9600
+# Of a chunk's larger set: 600 images of 28 x 28, measured, see docs/performance.md. On a GPU a
+# guess.
+PIXELS_ON_CPU, PIXELS_ON_GPU = 470_400, 7_526_400
 
 
 class StackedEngine:
@@ -44,10 +45,10 @@ class StackedEngine:
         every = backbone.named_parameters(remove_duplicate=False)
         self._names = {name: first[id(p)] for name, p in every}
 
-    def tasks_at_once(self, images: int) -> int:
-        """How many tasks, of `images` images each, are best computed together."""
+    def tasks_at_once(self, pixels: int) -> int:
+        """How many tasks are best computed together, whose larger set has so many pixels."""
         on_cpu = next(self.backbone.parameters()).device.type == "cpu"
-        return max(1, (IMAGES_ON_CPU if on_cpu else IMAGES_ON_GPU) // images)
+        return max(1, (PIXELS_ON_CPU if on_cpu else PIXELS_ON_GPU) // pixels)
 
     def start(self, tasks: int, first_order: bool) -> StackedWeights:
         """The backbone's weights, `tasks` times."""
