@@ -15,7 +15,6 @@ from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_loss
 from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.tasks import Task, TaskBatch
 
-
 TRIED = 40  # images on which an engine is tried out
 
 
