@@ -85,9 +85,9 @@ class ImageStack:
 
     def images(
         self,
-        classes: Sequence[int],
-        items: Sequence[int],
-        quarter_turns: Sequence[int] | None = None,
+        classes: Sequence[int] | npt.NDArray[np.int64],
+        items: Sequence[int] | npt.NDArray[np.int64],
+        quarter_turns: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> torch.Tensor:
         """Reads B images.
 
@@ -100,16 +100,9 @@ class ImageStack:
             float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names; on the
             CPU, or where `on` has put the stack.
         """
-        pixels = self._read(classes, items).mul_(self._scale).clamp_(0, 1)
-        if self.background == self.ink:
-            pixels = 1 - pixels
-        if quarter_turns is not None:
-            turns = torch.as_tensor(quarter_turns)
-            for turn in (1, 2, 3):
-                chosen = (turns == turn).nonzero().squeeze(1).to(pixels.device)
-                if len(chosen):
-                    pixels[chosen] = pixels[chosen].rot90(turn, (-2, -1))
-        return pixels
+        pixels = self._read(np.asarray(classes), np.asarray(items), quarter_turns)
+        pixels = pixels.mul_(self._scale).clamp_(0, 1)
+        return 1 - pixels if self.background == self.ink else pixels
 
     def on(self, device: torch.device | str) -> ImageStack:
         """The same stack, its images kept on a device: only indices move there from now on."""
@@ -119,13 +112,29 @@ class ImageStack:
         other._on_device = torch.tensor(array, device=device)
         return other
 
-    def _read(self, classes: Sequence[int], items: Sequence[int]) -> torch.Tensor:
-        """Images as stored, but in float32."""
+    def _read(
+        self,
+        classes: npt.NDArray[np.int64],
+        items: npt.NDArray[np.int64],
+        quarter_turns: Sequence[int] | npt.NDArray[np.int64] | None,
+    ) -> torch.Tensor:
+        """Images as stored, but turned, and in float32."""
         if self._on_device is None:
-            raw = self._array[np.asarray(classes), np.asarray(items)]
-            return torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
-        where = torch.tensor([classes, items], device=self._on_device.device)
-        return self._on_device[where[0], where[1]].to(torch.float32)
+            raw: Any = self._array[classes, items]
+        else:
+            where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
+            raw = self._on_device[where[0], where[1]]
+        if quarter_turns is not None:
+            turns = np.asarray(quarter_turns)
+            rotate = np.rot90 if self._on_device is None else torch.rot90
+            for turn in (1, 2, 3):
+                chosen = np.flatnonzero(turns == turn)
+                if len(chosen):
+                    raw[chosen] = rotate(raw[chosen], turn, (-2, -1))
+        if self._on_device is None:
+            raw = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
+        pixels: torch.Tensor = raw.to(torch.float32)
+        return pixels
 
     def _guess_background(self, sidecar: Sidecar | None) -> Literal["white", "black"]:
         """The sidecar's word, else white where the images' borders are brighter than half."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -103,6 +104,7 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
             )
         self.stack = stack
         self.classes = tuple(classes)
+        self._numbers = np.asarray(self.classes)
         self.turns = QUARTER_TURNS if rotations else 1
 
     def __len__(self) -> int:
@@ -116,9 +118,9 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
 
     def gather(self, indices: Sequence[int]) -> torch.Tensor:
         """Reads B images at once: float32 (B, channels, H, W) in [0, 1]."""
-        classes, turns = zip(*(self.describe(i // self.stack.items) for i in indices), strict=True)
-        items = [i % self.stack.items for i in indices]
-        return self.stack.images(classes, items, turns)
+        labels, items = np.divmod(np.asarray(indices), self.stack.items)
+        turns, positions = np.divmod(labels, len(self.classes))
+        return self.stack.images(self._numbers[positions], items, turns)
 
     def describe(self, label: int) -> tuple[int, int]:
         """The stack's class number and the quarter turns behind a label."""
