@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from l2l_omniglot.engines import Choice, Engine, choose_engine
+from l2l_omniglot.engines import ENGINES, Choice, Engine, choose_engine
 from l2l_omniglot.engines.clones import CloneEngine
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.errors import BackboneError, SettingsError
@@ -64,7 +64,7 @@ class Learner:
         reference: the learn2learn engine.
 
     Raises:
-        SettingsError: if `inner_lr` is not above 0.
+        SettingsError: if `inner_lr` is not above 0 or `engine` unknown.
         BackboneError: if the backbone has nothing to train.
     """
 
@@ -77,6 +77,8 @@ class Learner:
     ) -> None:
         if not inner_lr > 0:
             raise SettingsError(f"inner learning rate {inner_lr}: needed above 0")
+        if engine not in ENGINES:
+            raise SettingsError(f"engine {engine!r}: needed one of {', '.join(ENGINES)}")
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         use_batch_statistics(backbone)

@@ -215,11 +215,10 @@ def test_frozen_parameters_stay_in_stacked_tasks(stack: ImageStack):
 
 
 def test_unknown_engine_and_too_many_tasks_for_learn2learn():
-    reference = CloneEngine(BaseNet(), 0.1)
     with pytest.raises(SettingsError, match="engine 'fast': needed one of auto, learn2learn"):
-        choose_engine("fast", reference, BaseNet(), torch.rand(2, 1, 28, 28))
+        Learner(BaseNet(), 0.1, engine="fast")
     with pytest.raises(ValueError, match="takes 1"):
-        reference.start(2, first_order=True)
+        CloneEngine(BaseNet(), 0.1).start(2, first_order=True)
 
 
 def test_first_order_steps_keep_no_graph():

@@ -11,7 +11,7 @@ from torch import nn
 from l2l_omniglot.engines.clones import CloneEngine, forward
 from l2l_omniglot.engines.fast_weights import FastWeights
 from l2l_omniglot.engines.stacked import StackedEngine
-from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.randomness import all_random
 
 ENGINES = ("auto", "learn2learn", "stacked")
@@ -58,11 +58,8 @@ def choose_engine(
         images: some (B, channels, H, W), at least 2.
 
     Raises:
-        SettingsError: if the name is unknown.
         BackboneError: if ``stacked`` is asked for and cannot be had; says why.
     """
-    if name not in ENGINES:
-        raise SettingsError(f"engine {name!r}: needed one of {', '.join(ENGINES)}")
     if name == "learn2learn":
         return Choice(reference, "")
     try:
