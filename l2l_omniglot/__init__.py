@@ -7,6 +7,7 @@ without torch.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from l2l_omniglot.tasks import Task as Task
     from l2l_omniglot.tasks import Tasks as Tasks
     from l2l_omniglot.trainer import Trainer as Trainer
+
+# OpenMP's threads would spin while they wait for each other; on a machine that is busy with
+# something else as well, that slows torch down a hundredfold. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOMES = {
     "BaseNet": "basenet",

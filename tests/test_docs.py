@@ -39,7 +39,7 @@ export PYTHONPATH={root}
 case "$1 $2" in
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
   "-m benchmarks") exec {python} -m benchmarks --quick ;;
-  "-m benchmarks.speed") exec {python} "${{@//cuda/cpu}}" --seconds 0 --settings "1 step" ;;
+  "-m benchmarks.speed") exec {python} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
   "-m benchmarks.scaling") exec {python} "$@" --rounds 1 ;;
   "-m benchmarks.time_to_accuracy")
     exec {python} "$@" --minutes 0.01 --data synthetic --meta-batch-size 1 --validation-tasks 2 ;;
