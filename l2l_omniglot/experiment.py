@@ -122,6 +122,7 @@ class Experiment:
             seed=settings.seed if seed is None else seed,
             name=part,
             rotations=training and settings.rotations,
+            mirrors=training and settings.mirrors,
         )
 
     def trainer(self) -> Trainer:

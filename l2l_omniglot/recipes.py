@@ -29,6 +29,7 @@ class Settings:
         schedule: of the meta learning rate over `iterations`: ``constant``, or ``cosine`` to 0.
         iterations: meta-updates.
         rotations: rotated characters as new training classes.
+        mirrors: mirrored characters as new training classes.
         ink: what ink becomes in [0, 1]: ``white`` is 1, ``black`` is 0.
         init: of the backbone's last layer, for backbones that have a choice.
         backbone: registered name.
@@ -58,6 +59,7 @@ class Settings:
     schedule: str = "cosine"
     iterations: int = 24_000
     rotations: bool = True
+    mirrors: bool = False
     ink: str = "white"
     init: str = "zero"
     backbone: str = "basenet"

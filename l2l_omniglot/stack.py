@@ -20,6 +20,7 @@ Ink: TypeAlias = Literal["white", "black"]
 
 TOLERANCE = 1e-3  # of floats, around either range; images are clipped
 LEAST_OF_255 = 16  # floats whose largest value is between 1 and this are in neither range
+TURNS, POSES = 4, 8  # quarter turns of an image; with those of its mirror image
 _CLASSES_A_CHUNK = 64
 _CHANNELS = (1, 3)
 _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
@@ -87,20 +88,21 @@ class ImageStack:
         self,
         classes: Sequence[int] | npt.NDArray[np.int64],
         items: Sequence[int] | npt.NDArray[np.int64],
-        quarter_turns: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        poses: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> torch.Tensor:
         """Reads B images.
 
         Args:
             classes: B class numbers in [0, C).
             items: B image numbers in [0, M).
-            quarter_turns: B counterclockwise quarter turns in [0, 4); none by default.
+            poses: B in [0, 8): so many counterclockwise quarter turns, those from 4 after a
+                mirroring left to right; 0 by default.
 
         Returns:
             float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names; on the
             CPU, or where `on` has put the stack.
         """
-        pixels = self._read(np.asarray(classes), np.asarray(items), quarter_turns)
+        pixels = self._read(np.asarray(classes), np.asarray(items), poses)
         pixels = pixels.mul_(self._scale).clamp_(0, 1)
         return 1 - pixels if self.background == self.ink else pixels
 
@@ -116,7 +118,7 @@ class ImageStack:
         self,
         classes: npt.NDArray[np.int64],
         items: npt.NDArray[np.int64],
-        quarter_turns: Sequence[int] | npt.NDArray[np.int64] | None,
+        poses: Sequence[int] | npt.NDArray[np.int64] | None,
     ) -> torch.Tensor:
         """Images as stored, but turned, and in float32."""
         if self._on_device is None:
@@ -124,13 +126,12 @@ class ImageStack:
         else:
             where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
             raw = self._on_device[where[0], where[1]]
-        if quarter_turns is not None:
-            turns = np.asarray(quarter_turns)
-            rotate = np.rot90 if self._on_device is None else torch.rot90
-            for turn in (1, 2, 3):
-                chosen = np.flatnonzero(turns == turn)
+        if poses is not None:
+            found = np.asarray(poses)
+            for pose in range(1, POSES):
+                chosen = np.flatnonzero(found == pose)
                 if len(chosen):
-                    raw[chosen] = rotate(raw[chosen], turn, (-2, -1))
+                    raw[chosen] = _posed(raw[chosen], pose)
         if self._on_device is None:
             raw = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
         pixels: torch.Tensor = raw.to(torch.float32)
@@ -172,6 +173,13 @@ def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "wh
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path}: not a readable .npy array: {error}") from error
     return ImageStack(array, background, ink, read_sidecar(path), str(path))
+
+
+def _posed(images: Any, pose: int) -> Any:
+    """NumPy or torch images (..., H, W), mirrored where `pose` says so, then turned."""
+    library: Any = torch if isinstance(images, torch.Tensor) else np
+    seen = library.flip(images, (-1,)) if pose >= TURNS else images
+    return library.rot90(seen, pose % TURNS, (-2, -1))
 
 
 def _check_choice(setting: str, value: str, known: tuple[str, ...]) -> None:

@@ -14,9 +14,7 @@ from torch.utils.data import Dataset
 from l2l_omniglot.compat import l2l
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.randomness import python_random
-from l2l_omniglot.stack import ImageStack
-
-QUARTER_TURNS = 4
+from l2l_omniglot.stack import POSES, TURNS, ImageStack
 
 
 class Task(NamedTuple):
@@ -83,20 +81,28 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
     """Some classes of a stack as a torch data set of (image, label).
 
     With `rotations`, each class stands four times, turned by 0, 90, 180 and 270 degrees: a
-    rotated character is a new class (Finn et al. 2017, section 5.2). Labels are
-    ``turn * len(classes) + position``, so every class has exactly one turn. (learn2learn's
+    rotated character is a new class (Finn et al. 2017, section 5.2). With `mirrors` it stands
+    twice as many times again, as its mirror image. Labels are ``number of the pose *
+    len(classes) + position``, so every class has exactly one pose. (learn2learn's
     RandomClassRotation gives all classes of a task the same turn; it is not used.)
 
     Args:
         stack: the images.
         classes: class numbers of the stack that belong to this part.
         rotations: whether to add the rotated classes.
+        mirrors: whether to add the mirrored classes.
 
     Raises:
         DataError: if rotations are asked of images that are not square.
     """
 
-    def __init__(self, stack: ImageStack, classes: Sequence[int], rotations: bool = False) -> None:
+    def __init__(
+        self,
+        stack: ImageStack,
+        classes: Sequence[int],
+        rotations: bool = False,
+        mirrors: bool = False,
+    ) -> None:
         if rotations and stack.height != stack.width:
             raise DataError(
                 f"{stack.name}: images of {stack.height}x{stack.width} pixels cannot be rotated "
@@ -105,10 +111,11 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         self.stack = stack
         self.classes = tuple(classes)
         self._numbers = np.asarray(self.classes)
-        self.turns = QUARTER_TURNS if rotations else 1
+        poses = np.arange(POSES if mirrors else TURNS)
+        self._poses = poses if rotations else poses[::TURNS]
 
     def __len__(self) -> int:
-        return self.turns * len(self.classes) * self.stack.items
+        return len(self._poses) * len(self.classes) * self.stack.items
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """Image number `index`: float32 (channels, H, W) in [0, 1], and its label."""
@@ -119,18 +126,18 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
     def gather(self, indices: Sequence[int]) -> torch.Tensor:
         """Reads B images at once: float32 (B, channels, H, W) in [0, 1]."""
         labels, items = np.divmod(np.asarray(indices), self.stack.items)
-        turns, positions = np.divmod(labels, len(self.classes))
-        return self.stack.images(self._numbers[positions], items, turns)
+        poses, positions = np.divmod(labels, len(self.classes))
+        return self.stack.images(self._numbers[positions], items, self._poses[poses])
 
     def describe(self, label: int) -> tuple[int, int]:
-        """The stack's class number and the quarter turns behind a label."""
-        turn, position = divmod(label, len(self.classes))
-        return self.classes[position], turn
+        """The stack's class number behind a label, and its pose (see `ImageStack.images`)."""
+        pose, position = divmod(label, len(self.classes))
+        return self.classes[position], int(self._poses[pose])
 
     def labels_to_indices(self) -> dict[int, list[int]]:
         """Every label with the numbers of its images, as learn2learn's MetaDataset wants it."""
         m = self.stack.items
-        labels = range(self.turns * len(self.classes))
+        labels = range(len(self._poses) * len(self.classes))
         return {label: list(range(label * m, (label + 1) * m)) for label in labels}
 
 
@@ -164,6 +171,7 @@ class Tasks:
         seed: of the stream.
         name: of the stream, e.g. ``train``; streams of other names are independent.
         rotations: see `StackDataset`.
+        mirrors: see `StackDataset`.
 
     Raises:
         DataError: if the part has too few classes, or a class too few images.
@@ -180,11 +188,12 @@ class Tasks:
         seed: int = 0,
         name: str = "train",
         rotations: bool = False,
+        mirrors: bool = False,
     ) -> None:
         _check_sizes(stack, classes, ways, shots, queries, name)
         self.ways, self.shots, self.queries = ways, shots, queries
         self.seed, self.name = seed, name
-        self.dataset = StackDataset(stack, classes, rotations)
+        self.dataset = StackDataset(stack, classes, rotations, mirrors)
         self._taskset = self._build_taskset()
 
     def _build_taskset(self) -> Any:

@@ -92,6 +92,19 @@ def test_each_class_has_a_rotation_of_its_own(numbered: ImageStack):
     assert several > 90
 
 
+def test_mirrored_classes(numbered: ImageStack):
+    plain = StackDataset(numbered, [7, 9])
+    for rotations, poses in ((False, (0, 4)), (True, range(8))):
+        dataset = StackDataset(numbered, [7, 9], rotations=rotations, mirrors=True)
+        assert len(dataset) == len(poses) * 2 * 20
+        for number, pose in enumerate(poses):
+            label = 2 * number + 1
+            assert dataset.describe(label) == (9, pose)
+            expected = torch.flip(plain[20][0], (-1,)) if pose >= 4 else plain[20][0]
+            expected = torch.rot90(expected, pose % 4, (-2, -1))
+            assert torch.equal(dataset[20 * label][0], expected)
+
+
 def test_dataset_is_an_ordinary_torch_dataset(numbered: ImageStack):
     dataset = StackDataset(numbered, [7, 9], rotations=True)
     assert len(dataset) == 4 * 2 * 20

@@ -59,6 +59,8 @@ learning_options = _options(
     _number("--iterations", int, "Meta-updates in all (recipe)."),
     click.option("--rotations/--no-rotations", default=None,
                  help="Rotated characters as new training classes (recipe)."),
+    click.option("--mirrors/--no-mirrors", default=None,
+                 help="Mirrored characters as new training classes (no)."),
     click.option("--ink", type=click.Choice(["white", "black"]), default=None,
                  help="What ink is to the network: white is 1, black is 0 (recipe)."),
     click.option("--init", default=None, help="Of BaseNet's last layer: zero or tutorial."),
