@@ -48,6 +48,12 @@ class TrainingError(L2LOmniglotError):
 
 
 class WorkerError(L2LOmniglotError):
-    """A worker process is gone, or was never there."""
+    """A worker process is gone, or was never there; says how to go on."""
 
     exit_code = 8
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}; a training goes on from its last checkpoint with `l2l-omniglot train "
+            "--resume`"
+        )

@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Lets glibc keep freed memory instead of handing it back to the system at once.
 
     A training frees and allocates the same few megabytes hundreds of times a second; fetching
-    them anew each time, page by page, costs a quarter of the time on some machines. For the
+    them anew each time, page by page, costs a fifth of the time on some machines. For the
     whole process, so it is for programs to call, as the command line does; without glibc
     nothing happens.
 

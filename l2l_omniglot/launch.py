@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from l2l_omniglot.errors import SettingsError, WorkerError
 
 RUN_ID = "l2l-omniglot"
-RESUME = "go on from the last checkpoint with `l2l-omniglot train --resume`"
+
+
+def launched() -> bool:
+    """Whether torchrun, or something like it, started this process as one of several."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
@@ -54,7 +58,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         _, failure = error.get_first_failure()
         if failure.exitcode in {WorkerError.exit_code, *range(-64, 0)}:
             died = f"worker {failure.local_rank} died (exit code {failure.exitcode})"
-            raise WorkerError(f"{died}; {RESUME}") from error
+            raise WorkerError(died) from error
         return int(failure.exitcode)
     except SignalException as error:
         return 128 + error.sigval.value

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from l2l_omniglot.engines import ENGINES, Choice, Engine, choose_engine
+from l2l_omniglot.engines import Choice, Engine, choose_engine
 from l2l_omniglot.engines.clones import CloneEngine
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.recipes import ENGINES
 from l2l_omniglot.tasks import Task, TaskBatch
 
 TRIED = 40  # images on which an engine is tried out

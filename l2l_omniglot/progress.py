@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SMOOTHING = 0.02
 SECONDS_A_LINE = 10.0
+SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first
 
 
 def say(line: str) -> None:
@@ -60,6 +61,8 @@ class CountProgress:
 class TrainingProgress:
     """Loss, accuracy, tasks a second and time left of a training run.
 
+    A bar, or on no terminal a line after ten seconds and then at least one a minute.
+
     Args:
         iterations: in all.
         meta_batch_size: tasks an iteration.
@@ -71,11 +74,13 @@ class TrainingProgress:
         self._accuracy = 0.0
         self._start, self._begun = 0, time.monotonic()
         self._bar: Any = None
+        self._line_at = self._begun + SECONDS_A_LINE
 
     @contextmanager
     def watching(self, start: int) -> Iterator[None]:
         """Shows the bar inside the block; `start` iterations were made before."""
         self._start, self._begun = start, time.monotonic()
+        self._line_at = self._begun + SECONDS_A_LINE
         if sys.stderr.isatty():
             self._bar = make_bar("training", "iteration", self._iterations, start)
         try:
@@ -91,12 +96,11 @@ class TrainingProgress:
         self._loss += SMOOTHING * (result.loss - self._loss)
         self._accuracy += SMOOTHING * (result.accuracy - self._accuracy)
         if self._bar is not None:
-            speed = self._tasks_per_second(result.iteration)
-            self._bar.set_postfix_str(
-                f"loss {self._loss:.3f}, accuracy {self._accuracy:.1%}, {speed:.0f} tasks/s",
-                refresh=False,
-            )
+            self._bar.set_postfix_str(self._recent(result.iteration), refresh=False)
             self._bar.update(1)
+        elif time.monotonic() >= self._line_at:
+            recent = self._recent(result.iteration)
+            self._say(f"iteration {result.iteration}/{self._iterations}  {recent}")
 
     def validated(self, row: MetricsRow, best: bool) -> None:
         """Writes one line a validation, above the bar where there is one."""
@@ -111,7 +115,15 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
         else:
-            say(line)
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        say(line)
+        self._line_at = time.monotonic() + SECONDS_WITHOUT_A_LINE
+
+    def _recent(self, iteration: int) -> str:
+        speed = self._tasks_per_second(iteration)
+        return f"loss {self._loss:.3f}, accuracy {self._accuracy:.1%}, {speed:.0f} tasks/s"
 
     def _seconds_an_iteration(self, iteration: int) -> float:
         return (time.monotonic() - self._begun) / max(1, iteration - self._start)

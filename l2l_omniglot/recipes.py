@@ -10,6 +10,8 @@ from typing import Any
 from l2l_omniglot.errors import SettingsError
 
 SCHEDULES = ("constant", "cosine")
+ENGINES = ("auto", "learn2learn", "stacked")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from l2l_omniglot.files import write_text
 from l2l_omniglot.recipes import Settings
 
 RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
+LAST = "last.safetensors"
 _PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safetensors", "click")
 
 
@@ -50,7 +51,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.json"
         self.metrics = path / "metrics.csv"
-        self.last = path / "last.safetensors"
+        self.last = path / LAST
         self.best = path / "best.safetensors"
 
     def create(self, settings: Settings, facts: dict[str, Any]) -> None:
@@ -169,7 +170,7 @@ def newest_run() -> RunFolder:
     Raises:
         RunError: if there is none.
     """
-    found = [path for path in runs_folder().glob("*/last.safetensors") if path.is_file()]
+    found = [path for path in runs_folder().glob(f"*/{LAST}") if path.is_file()]
     if not found:
         raise RunError(
             f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name one "

@@ -15,10 +15,9 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from l2l_omniglot.errors import SettingsError, WorkerError
-from l2l_omniglot.launch import RESUME
+from l2l_omniglot.launch import launched
 
 T = TypeVar("T")
-GONE = f"another worker is gone; {RESUME}"
 PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the data
 
 
@@ -50,10 +49,8 @@ class Workers:
             WorkerError: if another worker is gone.
         """
         if self.count > 1:
-            try:
+            with _together():
                 distributed.all_reduce(tensor)
-            except RuntimeError as error:
-                raise WorkerError(GONE) from error
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag, whether any worker has it set."""
@@ -72,10 +69,8 @@ class Workers:
         if self.count == 1:
             return value
         box: list[T] = [value]
-        try:
+        with _together():
             distributed.broadcast_object_list(box)
-        except RuntimeError as error:
-            raise WorkerError(GONE) from error
         return box[0]
 
     @property
@@ -86,9 +81,13 @@ class Workers:
 ALONE = Workers()
 
 
-def launched() -> bool:
-    """Whether torchrun, or something like it, started this process as one of several."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+@contextmanager
+def _together() -> Iterator[None]:
+    """Inside the block all workers exchange something; torch fails where one is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise WorkerError("another worker is gone") from error
 
 
 def _fresh(store: Store) -> Store:
@@ -127,20 +126,18 @@ def joined(device: torch.device) -> Iterator[Workers]:
     if not launched():
         yield ALONE
         return
-    try:
-        workers = Workers(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    except ValueError as error:
-        raise SettingsError(f"RANK or WORLD_SIZE is no number: {error}") from error
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
         distributed.init_process_group(
             backend, timeout=PATIENCE, store=_fresh(store), rank=rank, world_size=count
         )
-    except (RuntimeError, ValueError) as error:
+    except ValueError as error:
+        raise SettingsError(f"the environment that torchrun should have set: {error}") from error
+    except RuntimeError as error:
         raise WorkerError(f"the workers did not find each other: {error}") from error
     try:
-        yield workers
+        yield Workers(rank, count)
     finally:
         distributed.destroy_process_group()
 

@@ -20,6 +20,8 @@ from conftest import run_cli
 
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.cli import cli
+from l2l_omniglot.progress import TrainingProgress
+from l2l_omniglot.trainer import StepResult
 
 # Small enough for a few seconds, large enough to be stopped half-way.
 SMALL = (
@@ -256,6 +258,30 @@ def test_progress_bar_on_a_terminal(npy: Path):
     assert process.returncode == 0
     assert "training:" in text and "loss" in text and "accuracy" in text and "tasks/s" in text
     assert "60/60 [" in text  # tqdm's time spent and left
+
+
+def test_off_a_terminal_training_shows_life_before_its_first_validation(capsys, monkeypatch):
+    monkeypatch.setattr("l2l_omniglot.progress.SECONDS_A_LINE", 0.0)
+    watcher = TrainingProgress(100, 8)
+    with watcher.watching(0):
+        for iteration in (1, 2):
+            watcher.stepped(StepResult(iteration, 1.5, 0.25))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1  # the second is due a minute later
+    assert "iteration 1/100  loss 1.500, accuracy 25.0%" in lines[0]
+
+
+def test_evaluating_a_run_without_validation_says_so(npy: Path, tmp_path: Path):
+    run = tmp_path / "short"
+    trained = run_cli(
+        "train", "--data", str(npy), *SMALL, "--iterations", "1", "--run-dir", str(run)
+    )
+    assert trained.returncode == 0, trained.stderr
+    (run / "best.safetensors").unlink()
+    done = run_cli("evaluate", "--tasks", "2", "--run", str(run))
+    assert done.returncode == 0 and "had no validation yet" in done.stderr
+    done = run_cli("evaluate", "--tasks", "2", "--run", str(run / "last.safetensors"))
+    assert done.returncode == 0 and "had no validation" not in done.stderr
 
 
 def bad_array(folder: Path, name: str, array: np.ndarray) -> str:

@@ -18,7 +18,7 @@ from l2l_omniglot.cli.evaluate import evaluate
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError
-from l2l_omniglot.launch import RUN_ID
+from l2l_omniglot.launch import RUN_ID, launched
 
 PAUSE = 3.0  # seconds: whoever made this worker fail ends first, and its exit code is the job's
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -72,7 +72,7 @@ def _run() -> int:
     except L2LOmniglotError as error:
         if not _another_says_it(error):
             click.echo(f"Error: {error}", err=True)
-        if isinstance(error, WorkerError) and "RANK" in os.environ:
+        if isinstance(error, WorkerError) and launched():
             time.sleep(PAUSE)
         return error.exit_code
     except BrokenPipeError:  # e.g. `l2l-omniglot evaluate | head -1`

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l2l_omniglot.cli.options import computing_options
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.progress import CountProgress, say
 from l2l_omniglot.report import evaluation_json, evaluation_table
@@ -57,27 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks.")
 @click.option("--data", default=None, help="omniglot, synthetic or a .npy path (as trained).")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", "learn2learn", "stacked"]),
-    default="auto",
-    show_default=True,
-    help="How to compute.",
-)
-@click.option(
-    "--processes",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Worker processes on this machine.",
-)
+@computing_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(
     count: int,
@@ -99,13 +80,16 @@ def evaluate(
     Prints accuracy with its 95 % confidence interval after each step. The trained network is
     left as it was. The same seed gives the same tasks and numbers.
     """
+    from l2l_omniglot.run import LAST, resolve_checkpoint
+
+    path = resolve_checkpoint(run)  # before torch is imported: a wrong path is told at once
     from l2l_omniglot.checkpoint import load_checkpoint
     from l2l_omniglot.evaluation import evaluate as evaluate_learner
     from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.run import resolve_checkpoint
 
-    path = resolve_checkpoint(run)
     checkpoint = load_checkpoint(path)
+    if path != run and path.name == LAST:
+        say(f"Note: {path.parent} had no validation yet, so these are not its best weights.")
     settings = checkpoint.settings
     if ways is not None and ways != settings.ways:
         raise click.UsageError(f"--ways {ways}: {path} was trained for {settings.ways} ways")

@@ -6,10 +6,11 @@ import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.cli.options import F, computing_options, options
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.progress import TrainingProgress, say
@@ -19,32 +20,22 @@ if TYPE_CHECKING:
     from l2l_omniglot.run import RunFolder
     from l2l_omniglot.training import Outcome, TrainingRun
 
-F = TypeVar("F", bound=Callable[..., Any])
 NEWEST = "newest"
 # What may change when a run is resumed; the rest decides what it computes.
 RESUMABLE = ("iterations",)
-
-
-def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def apply(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return apply
 
 
 def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
     return click.option(name, type=kind, default=None, help=text)
 
 
-task_options = _options(
+task_options = options(
     _number("--ways", int, "Classes a task (5)."),
     _number("--shots", int, "Support images a class (1)."),
     _number("--queries", int, "Query images a class (15); where given, in training too."),
     _number("--train-queries", int, "Query images a class in training only (recipe)."),
 )
-learning_options = _options(
+learning_options = options(
     click.option("--recipe", type=click.Choice(list(RECIPES)), default=None,
                  help="Settings to start from (default)."),
     _number("--meta-batch-size", int, "Tasks an iteration (recipe)."),
@@ -67,7 +58,7 @@ learning_options = _options(
     click.option("--backbone", default=None,
                  help="Network, see `l2l-omniglot backbones` (recipe)."),
 )  # fmt: skip
-data_options = _options(
+data_options = options(
     click.option("--data", default=None,
                  help="omniglot, synthetic, or the path of a .npy class stack (omniglot)."),
     click.option("--background", type=click.Choice(["auto", "white", "black"]), default=None,
@@ -77,17 +68,11 @@ data_options = _options(
     _number("--split-seed", int, "Of --split random and --data synthetic (0)."),
     _number("--seed", int, "Of initial weights and tasks (0)."),
 )  # fmt: skip
-run_options = _options(
+run_options = options(
     _number("--validation-every", int, "Iterations from one validation to the next (1000)."),
     _number("--validation-tasks", int, "Tasks a validation, always the same ones (100)."),
     click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=None,
                  help="Stop after this many minutes (none)."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
-                 show_default=True, help="Where to compute."),
-    click.option("--engine", type=click.Choice(["auto", "learn2learn", "stacked"]), default="auto",
-                 show_default=True, help="How to compute: task by task, or stacked."),
-    click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True,
-                 help="Worker processes on this machine; see also torchrun in docs/scaling.md."),
     click.option("--run-dir", type=click.Path(path_type=Path), default=None,
                  help="Folder of the run (a new one under ./runs)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
@@ -100,6 +85,7 @@ run_options = _options(
 @learning_options
 @data_options
 @run_options
+@computing_options
 def train(
     time_limit: float | None,
     device: str,

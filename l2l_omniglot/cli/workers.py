@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2l_omniglot.errors import L2LOmniglotError
+from l2l_omniglot.launch import launch, launched
 from l2l_omniglot.progress import CountProgress, say
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ def start_workers(processes: int) -> bool:
     Returns:
         Whether it did; the program ends where one of them failed.
     """
-    if processes == 1 or "RANK" in os.environ:
+    if processes == 1 or launched():
         return False
-    from l2l_omniglot.launch import launch
-
     code = launch(processes, sys.argv[1:])
     if code:
         raise SystemExit(code)

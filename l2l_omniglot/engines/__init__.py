@@ -14,8 +14,6 @@ from l2l_omniglot.engines.stacked import StackedEngine
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.randomness import all_random
 
-ENGINES = ("auto", "learn2learn", "stacked")
-
 
 class Engine(Protocol):
     """Computes tasks under fast weights.
@@ -52,7 +50,7 @@ def choose_engine(
     against the backbone itself in float64; else ``learn2learn``.
 
     Args:
-        name: one of `ENGINES`.
+        name: one of ``learn2learn``, ``stacked`` or ``auto``.
         reference: the learn2learn engine.
         backbone: see `Learner`.
         images: some (B, channels, H, W), at least 2.

@@ -3,8 +3,8 @@
 A strided convolution is cut into its phases: input pixels of one remainder modulo the stride
 meet the same kernel taps, so a phase is one matrix product of its pixels with those taps, and
 zero padding is never multiplied. With BaseNet's stride and padding of 2 that is half of what a
-convolution over the padded image multiplies. The three bilinear maps (output, gradient of the
-input, gradient of the weight) differentiate into each other: derivatives of any order are exact.
+convolution over the padded image multiplies. Output, gradient of the input and gradient of the
+weight are bilinear maps that differentiate into each other: derivatives of any order are exact.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import conv2d, pad
@@ -169,84 +169,54 @@ def _gradients(
     return of_images, of_weight
 
 
-class _Convolve(torch.autograd.Function):
-    """(images, weight) to output."""
+class _Contraction(torch.autograd.Function):
+    """Of images, weight and gradient of the output, the one that the two others make."""
 
     @staticmethod
     def forward(
-        ctx: Any, images: torch.Tensor, weight: torch.Tensor, geometry: Geometry
+        ctx: Any,
+        images: torch.Tensor | None,
+        weight: torch.Tensor | None,
+        grad: torch.Tensor | None,
+        geometry: Geometry,
     ) -> torch.Tensor:
-        ctx.save_for_backward(images, weight)
+        ctx.save_for_backward(images, weight, grad)
         ctx.geometry = geometry
+        return _complete(images, weight, grad, geometry)
+
+    @staticmethod
+    def backward(ctx: Any, third: torch.Tensor) -> Any:
+        images, weight, grad = (third if one is None else one for one in ctx.saved_tensors)
+        of_images, of_weight, of_grad, _ = ctx.needs_input_grad
+        g = ctx.geometry
+        if of_images and of_weight and not torch.is_grad_enabled():
+            return *_gradients(grad, images, weight, g), None, None  # together they share work
+        return (
+            contract(None, weight, grad, g) if of_images else None,
+            contract(images, None, grad, g) if of_weight else None,
+            contract(images, weight, None, g) if of_grad else None,
+            None,
+        )
+
+
+def _complete(
+    images: torch.Tensor | None,
+    weight: torch.Tensor | None,
+    grad: torch.Tensor | None,
+    geometry: Geometry,
+) -> torch.Tensor:
+    if grad is None:
+        assert images is not None and weight is not None
         return _output(images, weight, geometry)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        images, weight = ctx.saved_tensors
-        wants_images, wants_weight, _ = ctx.needs_input_grad
-        if not torch.is_grad_enabled():  # both at once share work
-            return *_gradients(
-                grad,
-                images if wants_weight else None,
-                weight if wants_images else None,
-                ctx.geometry,
-            ), None
-        return (
-            input_gradient(grad, weight, ctx.geometry) if wants_images else None,
-            weight_gradient(grad, images, ctx.geometry) if wants_weight else None,
-            None,
-        )
+    of_images, of_weight = _gradients(grad, images, weight, geometry)
+    result = of_images if images is None else of_weight
+    assert result is not None
+    return result
 
 
-class _InputGradient(torch.autograd.Function):
-    """(gradient of the output, weight) to gradient of the input."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, grad: torch.Tensor, weight: torch.Tensor, geometry: Geometry
-    ) -> torch.Tensor:
-        ctx.save_for_backward(grad, weight)
-        ctx.geometry = geometry
-        result = _gradients(grad, None, weight, geometry)[0]
-        assert result is not None
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, images: torch.Tensor) -> Any:
-        grad, weight = ctx.saved_tensors
-        wants_grad, wants_weight, _ = ctx.needs_input_grad
-        return (
-            convolution(images, weight, ctx.geometry) if wants_grad else None,
-            weight_gradient(grad, images, ctx.geometry) if wants_weight else None,
-            None,
-        )
+contract: Callable[..., torch.Tensor] = _Contraction.apply
 
 
-class _WeightGradient(torch.autograd.Function):
-    """(gradient of the output, images) to gradient of the weight."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, grad: torch.Tensor, images: torch.Tensor, geometry: Geometry
-    ) -> torch.Tensor:
-        ctx.save_for_backward(grad, images)
-        ctx.geometry = geometry
-        result = _gradients(grad, images, None, geometry)[1]
-        assert result is not None
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, weight: torch.Tensor) -> Any:
-        grad, images = ctx.saved_tensors
-        wants_grad, wants_images, _ = ctx.needs_input_grad
-        return (
-            convolution(images, weight, ctx.geometry) if wants_grad else None,
-            input_gradient(grad, weight, ctx.geometry) if wants_images else None,
-            None,
-        )
-
-
-_Bilinear: TypeAlias = Callable[[torch.Tensor, torch.Tensor, Geometry], torch.Tensor]
-convolution: _Bilinear = _Convolve.apply
-input_gradient: _Bilinear = _InputGradient.apply
-weight_gradient: _Bilinear = _WeightGradient.apply
+def convolution(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """As `convolve`, always by phases."""
+    return contract(images, weight, None, geometry)
