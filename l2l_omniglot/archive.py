@@ -146,14 +146,24 @@ def _list_images(
 def _list_archive(
     path: Path, stack: ExitStack
 ) -> Iterator[tuple[re.Match[str], Callable[[], bytes]]]:
+    for name, read in list_archive(path, stack):
+        match = _IMAGE.search(name)
+        if match:
+            yield match, read
+
+
+def list_archive(path: Path, stack: ExitStack) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Every file of a zip archive, which stays open as long as `stack`, with a way to read it.
+
+    Raises:
+        DataError: if it is no readable archive.
+    """
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"{path}: not a readable zip archive ({error})") from error
     for name in sorted(archive.namelist()):
-        match = _IMAGE.search(name)
-        if match:
-            yield match, lambda name=name: archive.read(name)  # type: ignore[misc]
+        yield name, lambda name=name: archive.read(name)  # type: ignore[misc]
 
 
 def check_characters(characters: list[RawCharacter]) -> list[str]:

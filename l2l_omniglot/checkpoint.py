@@ -17,7 +17,7 @@ from l2l_omniglot.files import atomic_write
 from l2l_omniglot.recipes import Settings
 
 FORMAT = "l2l-omniglot checkpoint 1"
-_MODEL, _OPTIMIZER = "model/", "optimizer/"
+_MODEL, _RATES, _OPTIMIZER = "model/", "rates/", "optimizer/"
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Checkpoint:
         settings: of the run it comes from.
         iteration: meta-updates behind it.
         weights: the backbone's parameters and buffers by name.
+        rates: the inner loop's learned rates by name; empty where they are fixed.
         optimizer: the optimiser's state; empty in a checkpoint that is only for evaluation.
         facts: plain values beside them: digest of the data, channels, image size, versions,
             the best validation so far.
@@ -37,6 +38,7 @@ class Checkpoint:
     settings: Settings
     iteration: int
     weights: dict[str, torch.Tensor]
+    rates: dict[str, torch.Tensor] = field(default_factory=dict)
     optimizer: dict[str, torch.Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     source: str = "checkpoint"
@@ -44,6 +46,7 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
         named = {_MODEL + name: tensor for name, tensor in self.weights.items()}
+        named |= {_RATES + name: tensor for name, tensor in self.rates.items()}
         named |= {_OPTIMIZER + name: tensor for name, tensor in self.optimizer.items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
         body = {
@@ -80,9 +83,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         iteration, facts = int(body["iteration"]), dict(body["facts"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise RunError(f"{path}: its settings cannot be read: {error}") from error
-    return Checkpoint(
-        settings, iteration, _under(tensors, _MODEL), _under(tensors, _OPTIMIZER), facts, str(path)
-    )
+    weights, rates, optimizer = (_under(tensors, part) for part in (_MODEL, _RATES, _OPTIMIZER))
+    return Checkpoint(settings, iteration, weights, rates, optimizer, facts, str(path))
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -13,33 +14,40 @@ from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.tasks import TaskBatch, Tasks
+from l2l_omniglot.recipes import EVALUATED
+from l2l_omniglot.tasks import Task, TaskBatch
 from l2l_omniglot.workers import ALONE, Workers
 
 NORMAL_95 = 1.959964
 BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
 
 
+class TaskStream(Protocol):
+    """What tasks are taken from by number, e.g. `Tasks`; `seed` and `name` say which stream."""
+
+    seed: int
+    name: str
+
+    def batch(self, start: int, count: int) -> Iterator[Task]:
+        """Tasks `start` to `start + count - 1`."""
+
+
 @dataclass(frozen=True)
-class Evaluation:
-    """What many tasks gave; each list has K + 1 entries, before adaptation and after each step.
+class Curve:
+    """Results in one mode of batch normalisation, K + 1 entries: before adapting, after each step.
 
     Attributes:
-        tasks: number of tasks.
-        steps: gradient steps K.
         accuracy_per_step: mean over tasks, fractions in [0, 1].
         ci95_per_step: half width of the 95 % confidence interval of that mean over tasks
             (normal approximation, 1.96 standard errors).
         loss_per_step: mean query cross-entropy in nats.
-        batch_norm: ``transductive``: each task's queries are normalised together.
+        accuracy_per_task: every task's accuracy after the last step.
     """
 
-    tasks: int
-    steps: int
     accuracy_per_step: list[float]
     ci95_per_step: list[float]
     loss_per_step: list[float]
-    batch_norm: str = "transductive"
+    accuracy_per_task: list[float] = field(repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -56,20 +64,63 @@ class Evaluation:
         """After the last step."""
         return self.loss_per_step[-1]
 
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What many tasks gave.
+
+    Attributes:
+        tasks: number of tasks.
+        steps: gradient steps K.
+        curves: by mode of batch normalisation: ``transductive``, where each task's queries are
+            normalised together, before ``inductive``, where no query sees another.
+    """
+
+    tasks: int
+    steps: int
+    curves: dict[str, Curve]
+
+    @property
+    def batch_norm(self) -> str:
+        """The mode of the figures below: transductive where it was evaluated."""
+        return next(iter(self.curves))
+
+    @property
+    def curve(self) -> Curve:
+        """That mode's results."""
+        return self.curves[self.batch_norm]
+
+    @property
+    def accuracy(self) -> float:
+        """After the last step."""
+        return self.curve.accuracy
+
+    @property
+    def ci95(self) -> float:
+        """After the last step."""
+        return self.curve.ci95
+
+    @property
+    def loss(self) -> float:
+        """After the last step."""
+        return self.curve.loss
+
     def __str__(self) -> str:
-        return (
-            f"{self.accuracy:.2%} ± {self.ci95:.2%} after {self.steps} steps "
-            f"({self.tasks} tasks, {self.batch_norm} batch norm)"
+        figures = ", ".join(
+            f"{curve.accuracy:.2%} ± {curve.ci95:.2%} ({mode} batch norm)"
+            for mode, curve in self.curves.items()
         )
+        return f"{figures} after {self.steps} steps, {self.tasks} tasks"
 
 
 def evaluate(
     learner: Learner,
-    tasks: Tasks,
+    tasks: TaskStream,
     count: int = 500,
     steps: int = 5,
     progress: Callable[[int], None] | None = None,
     workers: Workers = ALONE,
+    batch_norm: str = "transductive",
 ) -> Evaluation:
     """Evaluates on tasks 0 to `count` - 1 of a stream; the learner is left as it was.
 
@@ -80,41 +131,54 @@ def evaluate(
         steps: gradient steps K, 0 or more.
         progress: called with the number of tasks done.
         workers: the processes that share the tasks out; each gets the whole result.
+        batch_norm: ``transductive``, ``inductive`` or ``both``; see `Learner.score_steps`.
 
     Raises:
-        SettingsError: if `count` or `steps` is too small.
+        SettingsError: if `count` or `steps` is too small or `batch_norm` unknown.
     """
     if count < 2 or steps < 0:
         raise SettingsError(f"{count} tasks, {steps} steps: needed at least 2 tasks and 0 steps")
+    if batch_norm not in EVALUATED:
+        raise SettingsError(f"batch norm {batch_norm!r}: needed one of {', '.join(EVALUATED)}")
+    modes = EVALUATED[batch_norm]
     own = workers.share(count)
-    # One row a task: accuracies after every step, then losses.
-    rows = torch.zeros(count, 2, steps + 1, dtype=torch.float64)
+    # A task's accuracies after every step, then its losses, in each mode.
+    rows = torch.zeros(count, len(modes), 2, steps + 1, dtype=torch.float64)
     with learner.evaluating(), all_random("evaluation", tasks.seed, tasks.name):
         for start in range(own.start, own.stop, BLOCK):
             block = range(start, min(start + BLOCK, own.stop))
-            rows[block.start : block.stop] = _score(learner, tasks, block, steps)
+            rows[block.start : block.stop] = _score(learner, tasks, block, steps, modes)
             if progress:
                 progress(block.stop * count // own.stop)
     rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")
     workers.sum(rows)
-    accuracies, losses = rows.permute(1, 2, 0).tolist()
-    return Evaluation(
-        tasks=count,
-        steps=steps,
+    figures = rows.permute(1, 2, 3, 0).tolist()
+    curves = {mode: _curve(*figures[number]) for number, mode in enumerate(modes)}
+    return Evaluation(count, steps, curves)
+
+
+def _curve(accuracies: list[list[float]], losses: list[list[float]]) -> Curve:
+    """From lists with an entry a step, each with one a task."""
+    return Curve(
         accuracy_per_step=[mean(column) for column in accuracies],
         ci95_per_step=[half_width(column) for column in accuracies],
         loss_per_step=[mean(column) for column in losses],
+        accuracy_per_task=accuracies[-1],
     )
 
 
-def _score(learner: Learner, tasks: Tasks, block: range, steps: int) -> torch.Tensor:
-    """Accuracies and losses after every step of the tasks in a block: (tasks, 2, K + 1)."""
+def _score(
+    learner: Learner, tasks: TaskStream, block: range, steps: int, modes: Sequence[str]
+) -> torch.Tensor:
+    """Of the tasks in a block, accuracies and losses: (tasks, modes, 2, K + 1)."""
 
     def score_chunk(chunk: TaskBatch, engine: Engine) -> torch.Tensor:
-        scores = learner.score_steps(chunk, steps, engine)
-        accuracies = torch.stack([step.accuracies for step in scores], dim=1)
-        losses = torch.stack([step.losses for step in scores], dim=1)
-        return torch.stack([accuracies, losses.to(accuracies)], dim=1)
+        scores = learner.score_steps(chunk, steps, engine, modes)
+        accuracies = torch.stack([mode.accuracies for step in scores for mode in step])
+        losses = torch.stack([mode.losses for step in scores for mode in step])
+        both = torch.stack([accuracies, losses.to(accuracies)])  # (2, (K + 1) * modes, tasks)
+        by_step = both.view(2, steps + 1, len(modes), -1)
+        return by_step.permute(3, 2, 0, 1)
 
     key = ("evaluation", tasks.seed, tasks.name)
     drawn = tasks.batch(block.start, len(block))

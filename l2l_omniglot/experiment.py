@@ -67,18 +67,9 @@ class Experiment:
             if needed not in {found, "auto"}:
                 raise SettingsError(f"{stack.name}: opened with {what} {found}; needed {needed}")
         splits = make_splits(stack.info, settings.split, settings.split_seed)
-        with all_random("weights", settings.seed):
-            backbone = make_backbone(
-                settings.backbone,
-                ways=settings.ways,
-                channels=stack.channels,
-                image_size=stack.image_size,
-                init=settings.init,
-            )
-        place = choose_device(device)
-        if place.type == "cuda":
-            stack = stack.on(place)
-        learner = Learner(backbone.to(place), settings.inner_lr, settings.first_order, engine)
+        learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
+        if learner.device.type == "cuda":
+            stack = stack.on(learner.device)
         return cls(settings, stack, splits, learner, workers)
 
     @classmethod
@@ -93,7 +84,7 @@ class Experiment:
         """Builds the experiment a checkpoint (or its file) comes from, with its weights."""
         checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
         experiment = cls.build(checkpoint.settings, stack, device, engine, workers)
-        write_weights(experiment.learner.backbone, checkpoint.weights, checkpoint.source)
+        write_learner(experiment.learner, checkpoint)
         return experiment
 
     def tasks(
@@ -104,6 +95,7 @@ class Experiment:
         shots: int | None = None,
         queries: int | None = None,
         seed: int | None = None,
+        within_alphabet: bool = False,
     ) -> Tasks:
         """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
         settings = self.settings
@@ -123,6 +115,7 @@ class Experiment:
             name=part,
             rotations=training and settings.rotations,
             mirrors=training and settings.mirrors,
+            within_alphabet=within_alphabet,
         )
 
     def trainer(self) -> Trainer:
@@ -136,6 +129,8 @@ class Experiment:
             meta_lr=settings.meta_lr,
             schedule=settings.schedule,
             iterations=settings.iterations,
+            first_order_until=settings.first_order_until,
+            multi_step_until=settings.multi_step_until,
             workers=self.workers,
         )
 
@@ -174,9 +169,55 @@ class Experiment:
             self.settings,
             trainer.iteration,
             read_weights(self.learner.backbone),
+            read_weights(self.learner.rates),
             trainer.optimizer_tensors() if resumable else {},
             facts,
         )
+
+
+def build_learner(
+    settings: Settings,
+    channels: int = 1,
+    image_size: int | tuple[int, int] = 28,
+    device: str = "cpu",
+    engine: str = "auto",
+) -> Learner:
+    """The learner of a run at iteration 0; its initial weights depend on the seed only.
+
+    Args:
+        settings: of the run.
+        channels: of the images.
+        image_size: pixels; one number, or (height, width).
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: see `Learner`.
+    """
+    with all_random("weights", settings.seed):
+        backbone = make_backbone(
+            settings.backbone,
+            ways=settings.ways,
+            channels=channels,
+            image_size=image_size,
+            init=settings.init,
+        )
+    return Learner(
+        backbone.to(choose_device(device)),
+        settings.inner_lr,
+        settings.first_order,
+        engine,
+        settings.inner_rates,
+        settings.adapt,
+        settings.inner_steps,
+    )
+
+
+def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint's weights and inner rates into a learner, in place.
+
+    Raises:
+        RunError: if they do not fit.
+    """
+    write_weights(learner.backbone, checkpoint.weights, checkpoint.source)
+    write_weights(learner.rates, checkpoint.rates, checkpoint.source)
 
 
 def choose_device(name: str) -> torch.device:

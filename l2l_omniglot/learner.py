@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from l2l_omniglot.engines import Choice, Engine, choose_engine
-from l2l_omniglot.engines.clones import CloneEngine
+from l2l_omniglot.engines.clones import CloneEngine, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.errors import BackboneError, SettingsError
-from l2l_omniglot.recipes import ENGINES
+from l2l_omniglot.normalisation import use_batch_statistics
+from l2l_omniglot.rates import make_rates
+from l2l_omniglot.recipes import BATCH_NORMS, ENGINES
 from l2l_omniglot.tasks import Task, TaskBatch
 
 TRIED = 40  # images on which an engine is tried out
@@ -37,8 +39,8 @@ class MetaGradient(NamedTuple):
 
     Attributes:
         scores: of the query sets after the last step, without a graph.
-        gradients: of the sum of the query losses, one a trained parameter, of its shape; None
-            where the losses do not use it.
+        gradients: of the sum of the query losses, one for each of the learner's `parameters`,
+            of its shape; None where the losses do not use it.
     """
 
     scores: Scores
@@ -47,6 +49,9 @@ class MetaGradient(NamedTuple):
 
 class Learner:
     """A backbone that adapts to tasks: MAML (Finn et al. 2017, algorithm 1 and 2).
+
+    With ``adapt="head"`` it is ANIL, with ``rates="parameter"`` Meta-SGD, with
+    ``rates="layer-step"`` it has the learned rates of MAML++; they can be combined.
 
     Batch normalisation in the backbone loses its running statistics, in place: it then always
     uses those of the batch at hand, and no task can change what the next one sees.
@@ -59,13 +64,18 @@ class Learner:
         engine: ``learn2learn`` (its clone and adapt, task by task), ``stacked`` (several tasks
             as one batch of every layer; the same numbers but for rounding) or ``auto``
             (stacked for backbones that it can take).
+        rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one a weight)
+            or ``layer-step`` (one a layer and step).
+        adapt: what the inner loop changes: ``all`` or the ``head``.
+        inner_steps: gradient steps K in training, for ``layer-step``.
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
+        rates: of the inner loop, see `l2l_omniglot.rates`.
         reference: the learn2learn engine.
 
     Raises:
-        SettingsError: if `inner_lr` is not above 0 or `engine` unknown.
+        SettingsError: if `inner_lr` is not above 0 or a name unknown.
         BackboneError: if the backbone has nothing to train.
     """
 
@@ -75,9 +85,10 @@ class Learner:
         inner_lr: float,
         first_order: bool = False,
         engine: str = "auto",
+        rates: str = "fixed",
+        adapt: str = "all",
+        inner_steps: int = 1,
     ) -> None:
-        if not inner_lr > 0:
-            raise SettingsError(f"inner learning rate {inner_lr}: needed above 0")
         if engine not in ENGINES:
             raise SettingsError(f"engine {engine!r}: needed one of {', '.join(ENGINES)}")
         if not any(p.requires_grad for p in backbone.parameters()):
@@ -86,14 +97,15 @@ class Learner:
         self.backbone = backbone
         self.inner_lr = inner_lr
         self.first_order = first_order
-        self.reference = CloneEngine(backbone, inner_lr)
+        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
+        self.reference = CloneEngine(backbone, self.rates)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.parallel`
         self._engine = engine
         self._choice: Choice | None = None
 
     def parameters(self) -> list[nn.Parameter]:
-        """The backbone's parameters that are trained (those that require gradients)."""
-        return [p for p in self.backbone.parameters() if p.requires_grad]
+        """What is trained: the backbone's parameters that require gradients, then the rates'."""
+        return trained_parameters(self.backbone, self.rates)
 
     @property
     def device(self) -> torch.device:
@@ -139,19 +151,25 @@ class Learner:
             yield clone.network
 
     def score_steps(
-        self, tasks: TaskBatch, steps: int, engine: Engine | None = None
-    ) -> list[Scores]:
+        self,
+        tasks: TaskBatch,
+        steps: int,
+        engine: Engine | None = None,
+        batch_norms: Sequence[str] = BATCH_NORMS[:1],
+    ) -> list[tuple[Scores, ...]]:
         """Adapts to T tasks, and scores their query sets after every step.
-
-        All query images of a task are one batch: batch normalisation is *transductive*.
 
         Args:
             tasks: see `TaskBatch`.
             steps: gradient steps K, 0 or more.
             engine: the learn2learn engine by default, for which T is 1.
+            batch_norms: how query images are normalised. ``transductive``: all of a task are
+                one batch; ``inductive``: each by the statistics of the task's support set
+                under the adapted weights, so that no query image sees another.
 
         Returns:
-            K + 1 scores, before adaptation and after each step, without graphs.
+            K + 1 entries, before adaptation and after each step, each with a `Scores` for each
+            of `batch_norms`, without graphs.
         """
         scores = []
         with self.evaluating(), torch.enable_grad():
@@ -159,11 +177,16 @@ class Learner:
             weights = (engine or self.reference).start(len(tasks.support), first_order=True)
             for adapted in inner_loop(weights, tasks.support, tasks.support_labels, steps):
                 with torch.no_grad():
-                    scores.append(score(adapted, tasks))
+                    scores.append(tuple(score(adapted, tasks, how) for how in batch_norms))
         return scores
 
     def meta_gradient(
-        self, tasks: TaskBatch, steps: int, engine: Engine | None = None
+        self,
+        tasks: TaskBatch,
+        steps: int,
+        engine: Engine | None = None,
+        first_order: bool | None = None,
+        step_weights: Sequence[float] | None = None,
     ) -> MetaGradient:
         """The part of T tasks in the meta-gradient: that of their query losses after K steps.
 
@@ -171,15 +194,22 @@ class Learner:
             tasks: see `TaskBatch`.
             steps: gradient steps K, 0 or more.
             engine: the learn2learn engine by default, for which T is 1.
+            first_order: the learner's own by default.
+            step_weights: K + 1, of the query losses after 0, 1, ..., K steps, the last above
+                0; the last step's alone by default.
 
         Raises:
             BackboneError: as `adapt`, or if no parameter is to be trained.
         """
-        weights = (engine or self.reference).start(len(tasks.support), self.first_order)
-        for _ in inner_loop(weights, tasks.support, tasks.support_labels, steps):
-            pass
-        result = score(weights, tasks)
-        gradients = weights.meta_gradient(result.losses)
+        order = self.first_order if first_order is None else first_order
+        shares = (*(0.0,) * steps, 1.0) if step_weights is None else step_weights
+        weights = (engine or self.reference).start(len(tasks.support), order)
+        adapting = inner_loop(weights, tasks.support, tasks.support_labels, steps)
+        for share, adapted in zip(shares, adapting, strict=True):
+            if share:
+                result = score(adapted, tasks)
+                adapted.add_loss(share * result.losses)
+        gradients = weights.meta_gradient()
         return MetaGradient(Scores(result.losses.detach(), result.accuracies), gradients)
 
     @contextmanager
@@ -194,26 +224,22 @@ class Learner:
                 module.training = training
 
 
-def score(weights: FastWeights, tasks: TaskBatch) -> Scores:
-    """Scores T networks on the query sets of T tasks, each set as one batch.
+# Whose statistics normalise the query images; None: their own.
+_STATISTICS: dict[str, Callable[[TaskBatch], torch.Tensor | None]] = {
+    "transductive": lambda _tasks: None,
+    "inductive": lambda tasks: tasks.support,
+}
+
+
+def score(weights: FastWeights, tasks: TaskBatch, batch_norm: str = BATCH_NORMS[0]) -> Scores:
+    """Scores T networks on the query sets of T tasks; see `Learner.score_steps`.
 
     Raises:
         BackboneError: if the backbone's ways are not the tasks'.
     """
-    logits = weights.logits(tasks.query)
+    logits = weights.logits(tasks.query, _STATISTICS[batch_norm](tasks))
     if logits.shape[2] != tasks.ways:
         raise BackboneError(f"the backbone has {logits.shape[2]} ways; the task has {tasks.ways}")
     right = (logits.argmax(dim=2) == tasks.query_labels).sum(dim=1)
     accuracies = right.to("cpu", torch.float64) / logits.shape[1]
     return Scores(task_losses(logits, tasks.query_labels), accuracies)
-
-
-def use_batch_statistics(module: nn.Module) -> None:
-    """Takes the running statistics out of every normalisation layer, in place.
-
-    Without them PyTorch normalises by the batch at hand in training and evaluation mode alike.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._NormBase):
-            layer.track_running_stats = False
-            layer.running_mean = layer.running_var = layer.num_batches_tracked = None

@@ -106,7 +106,7 @@ def _read_stack(characters: list[RawCharacter], image_size: int, progress: Repor
     for number, character in enumerate(characters):
         for drawer, (name, read) in character.drawings.items():
             try:
-                image = _decode(read(), image_size)
+                image = decode(read(), image_size)
             except Exception as error:  # Pillow, zlib and zipfile raise many kinds
                 problems.append(f"{name}: {error}")
                 continue
@@ -119,7 +119,7 @@ def _read_stack(characters: list[RawCharacter], image_size: int, progress: Repor
     return stack
 
 
-def _decode(png: bytes, image_size: int) -> Pixels:
+def decode(png: bytes, image_size: int) -> Pixels:
     """Decodes one drawing to 8-bit grey of shape (image_size, image_size)."""
     with Image.open(io.BytesIO(png)) as image:
         if image.size != (RAW_SIZE, RAW_SIZE):

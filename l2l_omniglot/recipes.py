@@ -11,6 +11,10 @@ from l2l_omniglot.errors import SettingsError
 
 SCHEDULES = ("constant", "cosine")
 ENGINES = ("auto", "learn2learn", "stacked")
+BATCH_NORMS = ("transductive", "inductive")
+EVALUATED = {name: (name,) for name in BATCH_NORMS} | {"both": BATCH_NORMS}
+INNER_RATES = ("fixed", "parameter", "layer-step")
+ADAPTED = ("all", "head")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -27,6 +31,11 @@ class Settings:
         eval_steps: gradient steps in validation and evaluation.
         inner_lr: step size of the inner loop (alpha).
         first_order: FOMAML instead of second-order MAML.
+        algorithm: the name the following values (and `first_order`) came from.
+        adapt: what the inner loop changes: ``all``, or the ``head`` (ANIL).
+        inner_rates: ``fixed``, or learned: ``parameter`` (Meta-SGD), ``layer-step`` (MAML++).
+        first_order_until, multi_step_until: parts of the iterations in [0, 1], see
+            `l2l_omniglot.schedules.Schedule`.
         meta_lr: Adam's learning rate (at the start, where a schedule lowers it).
         schedule: of the meta learning rate over `iterations`: ``constant``, or ``cosine`` to 0.
         iterations: meta-updates.
@@ -57,6 +66,11 @@ class Settings:
     eval_steps: int = 5
     inner_lr: float = 0.4
     first_order: bool = False
+    algorithm: str = "maml"
+    adapt: str = "all"
+    inner_rates: str = "fixed"
+    first_order_until: float = 0.0
+    multi_step_until: float = 0.0
     meta_lr: float = 2e-3
     schedule: str = "cosine"
     iterations: int = 24_000
@@ -82,6 +96,10 @@ class Settings:
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
                 raise SettingsError(f"{_option(name)} {value}: needed a number above 0")
+        for name in ("first_order_until", "multi_step_until"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise SettingsError(f"{_option(name)} {value}: needed 0 to 1")
         for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
@@ -104,7 +122,26 @@ _LEAST = {
     "validation_every": 1,
     "validation_tasks": 2,
 }
+# What makes the algorithms different; each value is an option of its own as well. The last is
+# that of Antoniou et al. 2019, "How to train your MAML".
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "maml": {"first_order": False},
+    "fomaml": {"first_order": True},
+    "anil": {"adapt": "head", "inner_steps": 5},
+    "meta-sgd": {"inner_rates": "parameter"},
+    "maml++": {
+        "inner_rates": "layer-step",
+        "multi_step_until": 0.15,
+        "first_order_until": 0.3,
+        "inner_steps": 5,
+        "inner_lr": 0.1,
+        "schedule": "cosine",
+    },
+}
 _CHOICES = {
+    "algorithm": tuple(ALGORITHMS),
+    "adapt": ADAPTED,
+    "inner_rates": INNER_RATES,
     "schedule": SCHEDULES,
     "ink": ("white", "black"),
     "init": ("zero", "tutorial"),
@@ -190,4 +227,11 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
         raise SettingsError(f"setting {unknown[0]!r}: unknown; needed one of {sorted(known)}")
     sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
     values = RECIPES[recipe](*sizes)
+    if "algorithm" in given:
+        if given["algorithm"] not in ALGORITHMS:
+            needed = ", ".join(ALGORITHMS)
+            raise SettingsError(f"--algorithm {given['algorithm']!r}: needed one of {needed}")
+        values |= ALGORITHMS[given["algorithm"]]
+    elif values.get("first_order"):
+        values["algorithm"] = "fomaml"
     return Settings(**{**values, **given, "recipe": recipe})

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from l2l_omniglot.evaluation import Evaluation
+    from l2l_omniglot.evaluation import Curve, Evaluation
+    from l2l_omniglot.nearest import Baseline
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -22,37 +23,100 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def evaluation_table(result: Evaluation) -> str:
-    """Accuracy with its interval, and loss, after every step."""
-    columns = zip(result.accuracy_per_step, result.ci95_per_step, result.loss_per_step, strict=True)
+    """Accuracy with its interval, and loss, after every step; a group of columns a mode."""
+    header = ["step"]
+    rows = [[str(step)] for step in range(result.steps + 1)]
+    for mode, curve in result.curves.items():
+        header += [mode, "95 % interval", "loss"]
+        columns = zip(
+            curve.accuracy_per_step, curve.ci95_per_step, curve.loss_per_step, strict=True
+        )
+        for row, (accuracy, ci95, loss) in zip(rows, columns, strict=True):
+            row += [percent(accuracy), f"± {100 * ci95:.2f}", f"{loss:.4f}"]
+    return table(header, rows)
+
+
+def percent(fraction: float, ci95: float | None = None) -> str:
+    """A fraction in [0, 1] as people read it, with the half width of its interval if given."""
+    interval = "" if ci95 is None else f"± {100 * ci95:.2f} "
+    return f"{100 * fraction:.2f} {interval}%"
+
+
+def baselines_table(baselines: dict[str, Baseline]) -> str:
+    """Accuracies on the same tasks without an inner loop."""
+    rows = [(name, percent(found.accuracy, found.ci95)) for name, found in baselines.items()]
+    return table(("without adapting", "accuracy"), rows)
+
+
+def one_shot_runs_table(result: Evaluation, names: Sequence[str]) -> str:
+    """The error of every run, and their mean with its interval; a column a mode."""
+    header = ["run", *(f"error, {mode}" for mode in result.curves)]
     rows = [
-        (str(step), f"{100 * accuracy:.2f} %", f"± {100 * ci95:.2f}", f"{loss:.4f}")
-        for step, (accuracy, ci95, loss) in enumerate(columns)
+        [name, *(percent(1 - curve.accuracy_per_task[number]) for curve in result.curves.values())]
+        for number, name in enumerate(names)
     ]
-    return table(("step", "accuracy", "95 % interval", "loss"), rows)
+    total = (percent(1 - curve.accuracy, curve.ci95) for curve in result.curves.values())
+    return table(header, [*rows, ["mean", *total]])
 
 
-def evaluation_json(result: Evaluation, **about: Any) -> str:
+def one_shot_runs_json(result: Evaluation, names: Sequence[str], **about: Any) -> str:
+    """One JSON object: for each mode the mean error, its interval, and the error of every run.
+
+    Errors are fractions in [0, 1].
+    """
+    modes = {
+        mode: {
+            "error": 1 - curve.accuracy,
+            "ci95": curve.ci95,
+            "error_per_run": {
+                name: 1 - accuracy
+                for name, accuracy in zip(names, curve.accuracy_per_task, strict=True)
+            },
+        }
+        for mode, curve in result.curves.items()
+    }
+    body = {"protocol": "one-shot-runs", **about, "steps": result.steps, **modes}
+    return json.dumps(finite(body), allow_nan=False)
+
+
+def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about: Any) -> str:
     """One JSON object: `about` (ways, shots, ..., checkpoint), then the figures.
 
-    Accuracies are fractions in [0, 1]; ``accuracy_per_step`` has steps + 1 entries.
+    Those of the first mode of batch normalisation stand at the top level; under the name of
+    each mode stand its own. Accuracies are fractions in [0, 1]; the lists have steps + 1
+    entries.
     """
     body = {
         "tasks": result.tasks,
         **about,
         "steps": result.steps,
         "batch_norm": result.batch_norm,
-        "accuracy": result.accuracy,
-        "ci95": result.ci95,
-        "loss": result.loss,
-        "accuracy_per_step": result.accuracy_per_step,
-        "ci95_per_step": result.ci95_per_step,
-        "loss_per_step": result.loss_per_step,
+        **_figures(result.curve),
+        **{mode: _figures(curve) for mode, curve in result.curves.items()},
     }
-    return json.dumps({name: _finite(value) for name, value in body.items()}, allow_nan=False)
+    if baselines:
+        body["baselines"] = {
+            name: {"accuracy": found.accuracy, "ci95": found.ci95}
+            for name, found in baselines.items()
+        }
+    return json.dumps(finite(body), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
-    """NaN and infinity as None: JSON has neither."""
+def _figures(curve: Curve) -> dict[str, Any]:
+    return {
+        "accuracy": curve.accuracy,
+        "ci95": curve.ci95,
+        "loss": curve.loss,
+        "accuracy_per_step": curve.accuracy_per_step,
+        "ci95_per_step": curve.ci95_per_step,
+        "loss_per_step": curve.loss_per_step,
+    }
+
+
+def finite(value: Any) -> Any:
+    """The same with NaN and infinity as None: JSON has neither."""
+    if isinstance(value, dict):
+        return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -172,9 +172,12 @@ class Tasks:
         name: of the stream, e.g. ``train``; streams of other names are independent.
         rotations: see `StackDataset`.
         mirrors: see `StackDataset`.
+        within_alphabet: whether all classes of a task are of one alphabet, each alphabet that
+            has enough classes being as likely as the others.
 
     Raises:
-        DataError: if the part has too few classes, or a class too few images.
+        DataError: if the part has too few classes, a class too few images, or no alphabet is
+            large enough or known.
     """
 
     def __init__(
@@ -189,17 +192,38 @@ class Tasks:
         name: str = "train",
         rotations: bool = False,
         mirrors: bool = False,
+        within_alphabet: bool = False,
     ) -> None:
         _check_sizes(stack, classes, ways, shots, queries, name)
         self.ways, self.shots, self.queries = ways, shots, queries
         self.seed, self.name = seed, name
         self.dataset = StackDataset(stack, classes, rotations, mirrors)
-        self._taskset = self._build_taskset()
+        indices = self.dataset.labels_to_indices()
+        groups = self._alphabets() if within_alphabet else [list(indices)]
+        self._tasksets = [
+            self._build_taskset({label: indices[label] for label in group}) for group in groups
+        ]
 
-    def _build_taskset(self) -> Any:
-        meta = l2l.data.MetaDataset(
-            _Numbers(self.dataset), labels_to_indices=self.dataset.labels_to_indices()
-        )
+    def _alphabets(self) -> list[list[int]]:
+        """The labels of each alphabet that has enough of them."""
+        stack = self.dataset.stack
+        found: dict[tuple[str, str], list[int]] = {}
+        for label in self.dataset.labels_to_indices():
+            info = stack.info[self.dataset.describe(label)[0]]
+            if info.alphabet:
+                found.setdefault((info.subset, info.alphabet), []).append(label)
+        large = [labels for labels in found.values() if len(labels) >= self.ways]
+        if not large:
+            most = max(map(len, found.values()), default=0)
+            raise DataError(
+                f"{stack.name}: the {self.name} part has {len(found)} known alphabets, of at most "
+                f"{most} classes; {self.ways}-way tasks within one need {self.ways}"
+            )
+        return large
+
+    def _build_taskset(self, indices: dict[int, list[int]]) -> Any:
+        """Tasks of the labels given, each with the numbers of its images."""
+        meta = l2l.data.MetaDataset(_Numbers(self.dataset), labels_to_indices=indices)
         transforms = [
             l2l.data.transforms.NWays(meta, self.ways),
             l2l.data.transforms.KShots(meta, self.shots + self.queries),
@@ -216,8 +240,9 @@ class Tasks:
         if number < 0:
             raise IndexError(f"task {number}: needed 0 or more")
         with python_random("task", self.seed, self.name, number):
-            samples = self._taskset.sample()
-            return self._split(samples)
+            several = len(self._tasksets) > 1
+            taskset = random.choice(self._tasksets) if several else self._tasksets[0]
+            return self._split(taskset.sample())
 
     def _split(self, samples: list[tuple[int, int]]) -> Task:
         """Cuts (image number, label) pairs, sorted by class, into support and query."""

@@ -13,7 +13,7 @@ from l2l_omniglot.evaluation import mean
 from l2l_omniglot.learner import Learner, MetaGradient
 from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.recipes import SCHEDULES
+from l2l_omniglot.schedules import Schedule
 from l2l_omniglot.tasks import TaskBatch, Tasks
 from l2l_omniglot.workers import ALONE, Workers
 
@@ -47,6 +47,7 @@ class Trainer:
         meta_lr: Adam's learning rate.
         schedule: ``constant``, or ``cosine``: from `meta_lr` down to 0 at `iterations`.
         iterations: length of the schedule; training on beyond it stays at its end.
+        first_order_until, multi_step_until: see `l2l_omniglot.schedules.Schedule`.
         workers: the processes that share the tasks of an update out; each makes the same
             update. All must have the same weights to begin with.
 
@@ -64,28 +65,23 @@ class Trainer:
         meta_lr: float = 2e-3,
         schedule: str = "constant",
         iterations: int = 24_000,
+        first_order_until: float = 0.0,
+        multi_step_until: float = 0.0,
         workers: Workers = ALONE,
     ) -> None:
-        if schedule not in SCHEDULES:
-            raise SettingsError(f"schedule {schedule!r}: needed one of {', '.join(SCHEDULES)}")
-        if meta_batch_size < 1 or inner_steps < 0 or iterations < 1 or not meta_lr > 0:
+        if meta_batch_size < 1 or inner_steps < 0:
             raise SettingsError(
-                f"meta-batch of {meta_batch_size}, {inner_steps} inner steps, {iterations} "
-                f"iterations, meta learning rate {meta_lr}: needed at least 1, 0, 1 and above 0"
+                f"meta-batch of {meta_batch_size}, {inner_steps} inner steps: needed at least 1 "
+                "and 0"
             )
+        self.schedule = Schedule(
+            iterations, meta_lr, schedule, learner.first_order, first_order_until, multi_step_until
+        )
         self.learner, self.tasks = learner, tasks
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
-        self.meta_lr, self.schedule, self.iterations = meta_lr, schedule, iterations
         self.workers = workers
         self.iteration = 0
         self.optimizer = torch.optim.Adam(learner.parameters(), lr=meta_lr)
-
-    def current_lr(self) -> float:
-        """Adam's learning rate at the next update."""
-        if self.schedule == "constant":
-            return self.meta_lr
-        done = min(1.0, self.iteration / self.iterations)
-        return self.meta_lr * 0.5 * (1 + math.cos(math.pi * done))
 
     def step(self) -> StepResult:
         """Makes one meta-update.
@@ -103,10 +99,10 @@ class Trainer:
             raise TrainingError(
                 f"the loss became {loss:g}, or its gradient infinite, at iteration "
                 f"{self.iteration + 1}; a smaller --inner-lr (now {self.learner.inner_lr:g}) or "
-                f"--meta-lr (now {self.meta_lr:g}) may help"
+                f"--meta-lr (now {self.schedule.meta_lr:g}) may help"
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.current_lr()
+            group["lr"] = self.schedule.lr(self.iteration)
         self.optimizer.step()
         self.iteration += 1
         return StepResult(self.iteration, loss, mean(accuracies))
@@ -136,7 +132,13 @@ class Trainer:
         return losses, accuracies
 
     def _meta_gradient(self, chunk: TaskBatch, engine: Engine) -> MetaGradient:
-        return self.learner.meta_gradient(chunk, self.inner_steps, engine)
+        return self.learner.meta_gradient(
+            chunk,
+            self.inner_steps,
+            engine,
+            self.schedule.is_first_order(self.iteration),
+            self.schedule.step_weights(self.iteration, self.inner_steps),
+        )
 
     def _add(self, part: MetaGradient) -> None:
         """Adds a chunk's part to the parameters' ``grad``."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, write_weights
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.evaluation import Evaluation, evaluate, mean
-from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.experiment import Experiment, write_learner
 from l2l_omniglot.run import MetricsRow, RunFolder
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import StepResult, Trainer
@@ -79,7 +79,7 @@ class TrainingRun:
         if saved is None:
             return
         checkpoint, self.rows = saved
-        write_weights(self.experiment.learner.backbone, checkpoint.weights, checkpoint.source)
+        write_learner(self.experiment.learner, checkpoint)
         self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
         self.best = checkpoint.facts.get("best_validation_accuracy")
         self._minutes_before = checkpoint.facts.get("minutes", 0.0)

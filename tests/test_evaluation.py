@@ -24,21 +24,40 @@ def test_average_and_interval_are_those_of_the_tasks(learner: Learner, stack: Im
     by_task = []
     for i in range(12):
         scores = learner.score_steps(learner.batch([tasks[i]]), 2)  # one by one, learn2learn's
-        by_task.append([step.accuracies.item() for step in scores])
+        by_task.append([step.accuracies.item() for (step,) in scores])
     for step in range(3):
         column = [row[step] for row in by_task]
-        assert result.accuracy_per_step[step] == pytest.approx(statistics.fmean(column))
+        assert result.curve.accuracy_per_step[step] == pytest.approx(statistics.fmean(column))
         error = statistics.stdev(column) / 12**0.5
-        assert result.ci95_per_step[step] == pytest.approx(1.96 * error, rel=1e-4)
+        assert result.curve.ci95_per_step[step] == pytest.approx(1.96 * error, rel=1e-4)
     assert (result.accuracy, result.ci95) == (
-        result.accuracy_per_step[-1],
-        result.ci95_per_step[-1],
+        result.curve.accuracy_per_step[-1],
+        result.curve.ci95_per_step[-1],
     )
     assert (result.tasks, result.steps, result.batch_norm) == (12, 2, "transductive")
-    assert result.accuracy_per_step[0] == pytest.approx(0.2, abs=1e-12)
-    assert result.ci95_per_step[0] == pytest.approx(0, abs=1e-12)
+    assert result.curve.accuracy_per_step[0] == pytest.approx(0.2, abs=1e-12)
+    assert result.curve.ci95_per_step[0] == pytest.approx(0, abs=1e-12)
     assert seen[-1] == 12 and seen == sorted(set(seen))
     assert "transductive" in str(result)
+
+
+def test_both_modes_are_each_mode_by_itself(learner: Learner, stack: ImageStack):
+    tasks = Tasks(stack, range(60), queries=4)
+    both = evaluate(learner, tasks, 6, 2, batch_norm="both")
+    assert list(both.curves) == ["transductive", "inductive"]
+    assert (both.batch_norm, both.accuracy) == (
+        "transductive",
+        both.curves["transductive"].accuracy,
+    )
+    for mode in both.curves:
+        alone = evaluate(learner, tasks, 6, 2, batch_norm=mode)
+        assert alone.curves == {mode: both.curves[mode]}
+        assert alone.batch_norm == mode
+        assert mean(alone.curve.accuracy_per_task) == alone.accuracy
+    assert both.curves["transductive"].loss != both.curves["inductive"].loss
+    assert "inductive" in str(both)
+    with pytest.raises(SettingsError, match="batch norm 'running': needed one of transductive"):
+        evaluate(learner, tasks, 6, 2, batch_norm="running")
 
 
 def test_same_seed_same_numbers(learner: Learner, stack: ImageStack):

@@ -48,7 +48,11 @@ def test_parts_have_their_own_classes_sizes_and_rotations(experiment: Experiment
     assert train.dataset.classes == splits.train
     assert validation.dataset.classes == splits.validation
     assert test.dataset.classes == splits.test
-    assert (train.dataset.turns, validation.dataset.turns, test.dataset.turns) == (4, 1, 1)
+    assert [len(t.dataset) // len(t.dataset.classes) for t in (train, validation, test)] == [
+        80,
+        20,
+        20,
+    ]
     assert (train.queries, validation.queries, test.queries) == (2, 4, 4)
     assert len({train.name, validation.name, test.name}) == 3
     with pytest.raises(SettingsError, match="part 'tset': needed one of train, validation, test"):

@@ -1,3 +1,4 @@
+import copy
 import os
 import random
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from l2l_omniglot.errors import DataError
+from l2l_omniglot.sidecar import ClassInfo
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import StackDataset, Tasks
 
@@ -90,6 +92,26 @@ def test_each_class_has_a_rotation_of_its_own(numbered: ImageStack):
         several += len(together) > 1
     assert turns_seen == {0, 1, 2, 3}
     assert several > 90
+
+
+def test_tasks_within_an_alphabet(numbered: ImageStack):
+    alphabets = ["A"] * 12 + ["B"] * 3 + ["C"] * 10 + [""] * 5
+    numbered = copy.copy(numbered)
+    numbered.info = tuple(
+        ClassInfo(str(i), "background", alphabet) for i, alphabet in enumerate(alphabets)
+    )
+    tasks = Tasks(numbered, range(30), queries=2, rotations=True, within_alphabet=True)
+    seen = []
+    for task in tasks.batch(0, 60):
+        found = {alphabets[tasks.dataset.describe(label)[0]] for label in task.classes}
+        assert len(found) == 1
+        seen.append(found.pop())
+    assert 15 < seen.count("A") < 45  # as likely as C, though larger
+    assert seen.count("B") > 0  # 3 characters in 4 poses are 12 classes
+    plain = Tasks(numbered, range(30), queries=2, within_alphabet=True)
+    assert {alphabets[task.classes[0]] for task in plain.batch(0, 40)} == {"A", "C"}
+    with pytest.raises(DataError, match="3 known alphabets, of at most 12 classes; 13-way"):
+        Tasks(numbered, range(30), ways=13, queries=2, within_alphabet=True)
 
 
 def test_mirrored_classes(numbered: ImageStack):

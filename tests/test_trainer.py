@@ -91,8 +91,8 @@ def test_schedules(stack: ImageStack):
     rates = []
     for iteration in (0, 5, 10, 15):
         constant.iteration = cosine.iteration = iteration
-        assert constant.current_lr() == 1e-3
-        rates.append(cosine.current_lr())
+        assert constant.schedule.lr(constant.iteration) == 1e-3
+        rates.append(cosine.schedule.lr(cosine.iteration))
     assert rates == pytest.approx([1e-3, 5e-4, 0, 0])
 
 
@@ -146,7 +146,7 @@ def test_update_is_adams(stack: ImageStack):
 
 def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageStack):
     trainer = make_trainer(stack)
-    trainer.learner.choose(trainer.tasks[0]).engine.inner_lr = 1e38
+    trainer.learner.choose(trainer.tasks[0]).engine.rates.initial = 1e38
     before = weights(trainer)
     with pytest.raises(TrainingError, match=r"at iteration 1; a smaller --inner-lr"):
         trainer.step()

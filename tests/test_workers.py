@@ -113,7 +113,9 @@ def test_a_dead_worker_ends_the_job_and_resume_goes_on(tmp_path: Path):
     os.kill(worker(run, 1), signal.SIGKILL)
     assert job.wait(60) == 8, log.read_text()
     assert log.read_text().count("Error:") == 1
-    assert "Error: worker 1 died (exit code -9); go on from the last" in log.read_text()
+    assert (
+        "Error: worker 1 died (exit code -9); a training goes on from its last" in log.read_text()
+    )
     done = run_cli("train", "--resume", str(run), "--iterations", "120", "--processes", "2")
     assert done.returncode == 0, done.stderr
     assert load_checkpoint(run / "last.safetensors").iteration == 120

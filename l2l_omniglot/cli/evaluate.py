@@ -4,19 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from l2l_omniglot.cli.options import computing_options
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.progress import CountProgress, say
-from l2l_omniglot.report import evaluation_json, evaluation_table
+from l2l_omniglot.recipes import EVALUATED
+from l2l_omniglot.report import (
+    baselines_table,
+    evaluation_json,
+    evaluation_table,
+    one_shot_runs_json,
+    one_shot_runs_table,
+)
 
 if TYPE_CHECKING:
+    from l2l_omniglot.checkpoint import Checkpoint
     from l2l_omniglot.evaluation import Evaluation
-    from l2l_omniglot.recipes import Settings
+    from l2l_omniglot.experiment import Experiment
+    from l2l_omniglot.nearest import Baseline
+    from l2l_omniglot.one_shot_runs import OneShotRuns
     from l2l_omniglot.tasks import Tasks
+    from l2l_omniglot.workers import Workers
+
+TASKS, ONE_SHOT_RUNS = "tasks", "one-shot-runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line asks for, beside the checkpoint and where to compute."""
+
+    count: int
+    protocol: str
+    runs: Path | None
+    part: str
+    ways: int | None
+    shots: int | None
+    queries: int | None
+    within_alphabet: bool
+    steps: int | None
+    batch_norm: str
+    baselines: bool
+    seed: int
+    data: str | None
+    as_json: bool
 
 
 @click.command()
@@ -35,6 +68,24 @@ if TYPE_CHECKING:
     help="Run folder or checkpoint file (the newest run's best).",
 )
 @click.option(
+    "--pretrained",
+    default=None,
+    help="Weights that come along instead, see `l2l-omniglot pretrained`.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice([TASKS, ONE_SHOT_RUNS]),
+    default=TASKS,
+    show_default=True,
+    help="Random tasks, or Lake et al.'s one-shot test (20-way).",
+)
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder or archive of the one-shot runs.",
+)
+@click.option(
     "--part",
     type=click.Choice(["test", "validation", "train"]),
     default="test",
@@ -50,78 +101,150 @@ if TYPE_CHECKING:
 @click.option(
     "--queries", type=click.IntRange(min=1), default=None, help="Query images a class (as trained)."
 )
+@click.option("--within-alphabet", is_flag=True, help="All classes of a task of one alphabet.")
 @click.option(
     "--steps",
     type=click.IntRange(min=0),
     default=None,
     help="Gradient steps on the support set (as trained).",
 )
+@click.option(
+    "--batch-norm",
+    type=click.Choice(list(EVALUATED)),
+    default="both",
+    show_default=True,
+    help="Queries normalised together, each by the support set, or both in turn.",
+)
+@click.option(
+    "--baselines",
+    is_flag=True,
+    help="Nearest neighbour and class means on the same tasks, beside it.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks.")
 @click.option("--data", default=None, help="omniglot, synthetic or a .npy path (as trained).")
 @computing_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(
-    count: int,
     run: Path | None,
-    part: str,
-    ways: int | None,
-    shots: int | None,
-    queries: int | None,
-    steps: int | None,
-    seed: int,
-    data: str | None,
+    pretrained: str | None,
     device: str,
     engine: str,
     processes: int,
-    as_json: bool,
+    **given: Any,
 ) -> None:
     """Fine-tune a copy of a trained network on many test tasks, and average.
 
-    Prints accuracy with its 95 % confidence interval after each step. The trained network is
-    left as it was. The same seed gives the same tasks and numbers.
-    """
-    from l2l_omniglot.run import LAST, resolve_checkpoint
-
-    path = resolve_checkpoint(run)  # before torch is imported: a wrong path is told at once
-    from l2l_omniglot.checkpoint import load_checkpoint
-    from l2l_omniglot.evaluation import evaluate as evaluate_learner
-    from l2l_omniglot.experiment import Experiment
-
-    checkpoint = load_checkpoint(path)
-    if path != run and path.name == LAST:
-        say(f"Note: {path.parent} had no validation yet, so these are not its best weights.")
+    Prints accuracy with its 95 % confidence interval after each step, with the queries of a
+    task normalised together (transductive) and each by the support set alone (inductive). The
+    trained network is left as it was. The same seed gives the same tasks and numbers.
+    """  # fmt: skip
+    options = Options(**given)
+    path, checkpoint = _find_checkpoint(run, pretrained)
     settings = checkpoint.settings
-    if ways is not None and ways != settings.ways:
-        raise click.UsageError(f"--ways {ways}: {path} was trained for {settings.ways} ways")
-    if data is not None:
-        settings = dataclasses.replace(settings, data=data)
+    _check(options, settings.ways, settings.split, path)
+    if options.data is not None:
+        settings = dataclasses.replace(settings, data=options.data)
+        checkpoint.settings = settings
     if start_workers(processes):
         return
+    from l2l_omniglot.experiment import Experiment
+
     with worker(settings, device) as (workers, stack):
         experiment = Experiment.load(checkpoint, stack, device, engine, workers)
         for difference in experiment.differences(checkpoint.facts):
             say(f"Note: {difference}; test classes may have been trained on.")
-        tasks = experiment.tasks(part, shots=shots, queries=queries, seed=seed)
-        steps = settings.eval_steps if steps is None else steps
-        with CountProgress("evaluating", "task", count) as progress:
-            result = evaluate_learner(experiment.learner, tasks, count, steps, progress, workers)
+        evaluated = _one_shot_runs if options.protocol == ONE_SHOT_RUNS else _tasks
+        text = evaluated(experiment, options, path)
         if workers.first:
-            _print(result, tasks, settings, part, path, as_json)
+            click.echo(text)
 
 
-def _print(
-    result: Evaluation, tasks: Tasks, settings: Settings, part: str, path: Path, as_json: bool
-) -> None:
+def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Checkpoint]:
+    """The checkpoint that is meant, and what to call it."""
+    if run is not None and pretrained is not None:
+        raise click.UsageError(f"--run {run} and --pretrained {pretrained}: needed only one")
+    if pretrained is not None:
+        from l2l_omniglot.pretrained import load_pretrained_checkpoint
+
+        return pretrained, load_pretrained_checkpoint(pretrained)
+    from l2l_omniglot.run import LAST, resolve_checkpoint
+
+    path = resolve_checkpoint(run)  # before torch is imported: a wrong path is told at once
+    from l2l_omniglot.checkpoint import load_checkpoint
+
+    if path != run and path.name == LAST:
+        say(f"Note: {path.parent} had no validation yet, so these are not its best weights.")
+    return str(path), load_checkpoint(path)
+
+
+def _check(options: Options, ways: int, split: str, path: str) -> None:
+    """Refuses options that do not go together, or with the checkpoint."""
+    if options.ways not in {None, ways}:
+        raise click.UsageError(f"--ways {options.ways}: {path} was trained for {ways} ways")
+    if (options.runs is None) == (options.protocol == ONE_SHOT_RUNS):
+        raise click.UsageError(
+            f"--protocol {options.protocol} with --runs {options.runs}: needed both or neither"
+        )
+    if options.protocol == ONE_SHOT_RUNS and (ways, split) != (20, "alphabets"):
+        raise click.UsageError(
+            f"--protocol {ONE_SHOT_RUNS}: {path} was trained for {ways} ways on split {split}; "
+            "needed 20 ways on split alphabets, whose training has none of the test's characters"
+        )
+
+
+def _tasks(experiment: Experiment, options: Options, path: str) -> str:
+    """Evaluates on random tasks of a part; what is to be printed."""
+    settings = experiment.settings
+    tasks = experiment.tasks(
+        options.part, shots=options.shots, queries=options.queries, seed=options.seed,
+        within_alphabet=options.within_alphabet,
+    )  # fmt: skip
+    result = _evaluate(experiment, tasks, options.count, options)
+    beside = _baselines(experiment, tasks, options) if options.baselines else {}
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
-        "part": part, "split": settings.split, "data": settings.data, "checkpoint": str(path),
+        "part": options.part, "split": settings.split, "data": settings.data,
+        "within_alphabet": options.within_alphabet, "checkpoint": path,
     }  # fmt: skip
-    if as_json:
-        click.echo(evaluation_json(result, **about))
-        return
-    click.echo(
+    if options.as_json:
+        return evaluation_json(result, beside, **about)
+    within = " within one alphabet each" if options.within_alphabet else ""
+    head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class, "
-        f"{result.tasks} {part} tasks of {settings.data} (split {settings.split}, seed "
-        f"{tasks.seed}), {result.batch_norm} batch norm\n{path}\n"
+        f"{result.tasks} {options.part} tasks{within} of {settings.data} (split "
+        f"{settings.split}, seed {tasks.seed})\n{path}\n\n"
     )
-    click.echo(evaluation_table(result))
+    return head + evaluation_table(result) + ((beside and f"\n\n{baselines_table(beside)}") or "")
+
+
+def _one_shot_runs(experiment: Experiment, options: Options, path: str) -> str:
+    """Evaluates on the official runs; what is to be printed."""
+    from l2l_omniglot.one_shot_runs import OneShotRuns
+
+    assert options.runs is not None
+    size = experiment.stack.height
+    runs = OneShotRuns(options.runs, size, experiment.stack.ink)
+    result = _evaluate(experiment, runs, len(runs), options)
+    if options.as_json:
+        return one_shot_runs_json(result, runs.names, runs=str(options.runs), checkpoint=path)
+    return f"One-shot runs, 20-way\n{path}\n\n{one_shot_runs_table(result, runs.names)}"
+
+
+def _evaluate(
+    experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, options: Options
+) -> Evaluation:
+    from l2l_omniglot.evaluation import evaluate as evaluate_learner
+
+    steps = experiment.settings.eval_steps if options.steps is None else options.steps
+    workers: Workers = experiment.workers
+    with CountProgress("evaluating", "task", count) as progress:
+        return evaluate_learner(
+            experiment.learner, tasks, count, steps, progress, workers, options.batch_norm
+        )
+
+
+def _baselines(experiment: Experiment, tasks: Tasks, options: Options) -> dict[str, Baseline]:
+    """By name, on the same tasks."""
+    from l2l_omniglot.nearest import baselines
+
+    return baselines(experiment, tasks, options.count, EVALUATED[options.batch_norm])

@@ -14,7 +14,15 @@ from l2l_omniglot.cli.options import F, computing_options, options
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.progress import TrainingProgress, say
-from l2l_omniglot.recipes import RECIPES, SCHEDULES, Settings, make_settings
+from l2l_omniglot.recipes import (
+    ADAPTED,
+    ALGORITHMS,
+    INNER_RATES,
+    RECIPES,
+    SCHEDULES,
+    Settings,
+    make_settings,
+)
 
 if TYPE_CHECKING:
     from l2l_omniglot.run import RunFolder
@@ -44,6 +52,15 @@ learning_options = options(
     _number("--inner-lr", float, "Step size of the inner loop (recipe)."),
     click.option("--first-order/--second-order", default=None,
                  help="Treat inner gradients as constants, or differentiate them (recipe)."),
+    click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default=None,
+                 help="Sets the four options below and others: see docs/algorithms.md (maml)."),
+    click.option("--adapt", type=click.Choice(ADAPTED), default=None,
+                 help="What the inner loop changes; head is ANIL (all)."),
+    click.option("--inner-rates", type=click.Choice(INNER_RATES), default=None,
+                 help="fixed, or learned: one a weight (Meta-SGD), or a layer and step (fixed)."),
+    _number("--first-order-until", float, "Part of the iterations, 0 to 1, in first order (0)."),
+    _number("--multi-step-until", float,
+            "Part of the iterations, 0 to 1, that count the loss after every step too (0)."),
     _number("--meta-lr", float, "Adam's learning rate (recipe)."),
     click.option("--schedule", type=click.Choice(SCHEDULES), default=None,
                  help="Of the meta learning rate over the iterations (recipe)."),

@@ -13,6 +13,7 @@ from l2l_omniglot.engines.fast_weights import FastWeights
 from l2l_omniglot.engines.stacked import StackedEngine
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.randomness import all_random
+from l2l_omniglot.rates import InnerRates
 
 
 class Engine(Protocol):
@@ -63,8 +64,8 @@ def choose_engine(
     try:
         if next(backbone.parameters()).device.type == "mps":
             raise BackboneError("it is on MPS, which has no float64")
-        engine = StackedEngine(backbone, reference.inner_lr)
-        _try_out(backbone, images)
+        engine = StackedEngine(backbone, reference.rates)
+        _try_out(backbone, reference.rates, images)
     except BackboneError as error:
         if name == "stacked":
             raise BackboneError(f"--engine stacked cannot take this backbone: {error}") from error
@@ -72,7 +73,7 @@ def choose_engine(
     return Choice(engine, "every layer has a stacked twin" if name == "auto" else "")
 
 
-def _try_out(backbone: nn.Module, images: torch.Tensor) -> None:
+def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> None:
     """Compares two stacked copies with other weights, on other images, with the backbone.
 
     Raises:
@@ -86,7 +87,7 @@ def _try_out(backbone: nn.Module, images: torch.Tensor) -> None:
         name: torch.stack([p.detach(), p.detach() * 1.5 + 0.01])
         for name, p in network.named_parameters()
     }
-    engine = StackedEngine(network, 1.0)
+    engine = StackedEngine(network, rates)
     with torch.no_grad(), all_random("engine"):
         found = engine.run(stacked, 2, torch.cat(batches)).unflatten(0, (2, half))
         for task, batch in enumerate(batches):

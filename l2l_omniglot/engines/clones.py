@@ -10,6 +10,8 @@ from torch import nn
 from l2l_omniglot.compat import l2l
 from l2l_omniglot.engines.fast_weights import FastWeights
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.normalisation import normalised_by
+from l2l_omniglot.rates import InnerRates
 
 
 class CloneEngine:
@@ -17,21 +19,22 @@ class CloneEngine:
 
     Args:
         backbone: see `Learner`.
-        inner_lr: step size of the inner loop.
+        rates: of the inner loop.
 
     Attributes:
         maml: learn2learn's ``MAML`` around the backbone.
+        rates: of the inner loop.
     """
 
     name = "learn2learn"
     threads_share = "chunks"
 
-    def __init__(self, backbone: nn.Module, inner_lr: float) -> None:
+    def __init__(self, backbone: nn.Module, rates: InnerRates) -> None:
         # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
         # prints and swallows them. Parameters a forward pass does not use stay as they are.
-        self.inner_lr = inner_lr
+        self.rates = rates
         self.maml: Any = l2l.algorithms.MAML(
-            backbone, inner_lr, allow_unused=True, allow_nograd=True
+            backbone, rates.initial, allow_unused=True, allow_nograd=True
         )
 
     def tasks_at_once(self, _pixels: int) -> int:
@@ -42,7 +45,7 @@ class CloneEngine:
         """A clone of the backbone, for one task."""
         if tasks != 1:
             raise ValueError(f"{tasks} tasks at once: the learn2learn engine takes 1")
-        return Clone(self.maml, first_order)
+        return Clone(self.maml, self.rates, first_order)
 
 
 class Clone(FastWeights):
@@ -52,29 +55,60 @@ class Clone(FastWeights):
         network: the clone; from (B, channels, H, W) to (B, ways).
     """
 
-    def __init__(self, maml: Any, first_order: bool) -> None:
-        self._parameters = [p for p in maml.module.parameters() if p.requires_grad]
+    def __init__(self, maml: Any, rates: InnerRates, first_order: bool) -> None:
+        self._parameters = trained_parameters(maml.module, rates)
         self.network = maml.clone(first_order=first_order)
+        self._rates, self._first_order, self._step = rates, first_order, 0
+        self._losses: list[torch.Tensor] = []
         _own_buffers(self.network)
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self, images: torch.Tensor, statistics_of: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """See `FastWeights`; T is 1."""
-        return forward(self.network, images[0])[None]
+        if statistics_of is None:
+            return forward(self.network, images[0])[None]
+        return normalised_by(self.network, statistics_of[0], images[0], forward)[None]
 
     def step(self, losses: torch.Tensor) -> None:
         """See `FastWeights`."""
         try:
-            self.network.adapt(losses.sum())
+            if self._rates.plain:
+                self.network.adapt(losses.sum())
+            else:
+                self._adapt(losses.sum())
         except RuntimeError as error:
             raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
+        self._step += 1
 
-    def meta_gradient(self, losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def _adapt(self, loss: torch.Tensor) -> None:
+        """As learn2learn's `MAML.adapt` and `MetaSGD.adapt`, of some parameters by any rates."""
+        own = dict(self.network.module.named_parameters())
+        adapted = [own[name] for name in self._rates.names]
+        gradients = torch.autograd.grad(
+            loss, adapted, create_graph=not self._first_order, allow_unused=True
+        )
+        for name, parameter, gradient in zip(self._rates.names, adapted, gradients, strict=True):
+            if gradient is not None:
+                parameter.update = -self._rates.at(name, self._step) * gradient
+        self.network.module = l2l.update_module(self.network.module)
+
+    def add_loss(self, losses: torch.Tensor) -> None:
         """See `FastWeights`."""
-        return differentiate(losses, self._parameters)
+        self._losses.append(losses)
+
+    def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
+        """See `FastWeights`."""
+        return differentiate(self._losses, self._parameters)
+
+
+def trained_parameters(backbone: nn.Module, rates: InnerRates) -> list[nn.Parameter]:
+    """Those of the backbone that require gradients, then those of the rates."""
+    return [p for p in (*backbone.parameters(), *rates.parameters()) if p.requires_grad]
 
 
 def differentiate(
-    losses: torch.Tensor, parameters: list[nn.Parameter] | list[torch.Tensor]
+    losses: list[torch.Tensor], parameters: list[nn.Parameter] | list[torch.Tensor]
 ) -> tuple[torch.Tensor | None, ...]:
     """Gradient of the sum of the losses; None for parameters that play no part.
 
@@ -82,7 +116,8 @@ def differentiate(
         BackboneError: if the losses depend on none of them.
     """
     try:
-        return torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
+        total = torch.stack(losses).sum()
+        return torch.autograd.grad(total, parameters, allow_unused=True)
     except (RuntimeError, ValueError) as error:
         raise BackboneError(f"the query loss has no gradient: {error}") from error
 

@@ -14,10 +14,13 @@ from l2l_omniglot.errors import BackboneError
 class FastWeights(Protocol):
     """A backbone's weights, one copy for each of T tasks."""
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self, images: torch.Tensor, statistics_of: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Each task's images (T, B, channels, H, W) through its own copy: (T, B, ways).
 
-        All images of a task are one batch to batch normalisation.
+        All images of a task are one batch to batch normalisation; or it goes by the statistics
+        of other images of the task, (T, B', channels, H, W), and no image sees another.
 
         Raises:
             BackboneError: if the backbone fails, or returns another shape.
@@ -30,10 +33,18 @@ class FastWeights(Protocol):
             BackboneError: if the losses do not depend on the weights.
         """
 
-    def meta_gradient(self, losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradient of the sum of losses (T,) for each of the backbone's trained parameters.
+    def add_loss(self, losses: torch.Tensor) -> None:
+        """Adds losses (T,) of the weights as they are now to what `meta_gradient` is of.
 
-        Through the steps, or in first order past them. None for those that play no part.
+        Raises:
+            BackboneError: if the losses do not depend on any parameter.
+        """
+
+    def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
+        """Gradient of the sum of all losses added, for each parameter that is trained.
+
+        Those of the backbone, then of the inner rates; through the steps, or in first order
+        past them. None for parameters that play no part.
 
         Raises:
             BackboneError: if the losses do not depend on any parameter.

@@ -9,15 +9,17 @@ parameters of its original by the same names, each with a leading T, set before 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.functional import relu
 
 from l2l_omniglot.basenet import ConvBlock, EqualLinear
-from l2l_omniglot.engines.convolution import FEW_PRODUCTS, Geometry, convolve, windows
-from l2l_omniglot.engines.pooling import corners, pool, pool_products
+from l2l_omniglot.engines.convolution import FEW_PRODUCTS, Geometry, convolve
+from l2l_omniglot.engines.pooling import pool, pool_products
+from l2l_omniglot.engines.seen import Seen, look, moments, product_variance, spread
+from l2l_omniglot.normalisation import Book, Moments
 
 Maker = Callable[[Any], "nn.Module | None"]
 M = TypeVar("M", bound=Maker)
@@ -99,19 +101,52 @@ class TwinBatchNorm(Twin):
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
         self.eps = layer.eps
+        self.book: Book | None = None
+        self._reading = False
+
+    def write_into(self, book: Book) -> None:
+        """From now on the statistics of every batch are noted."""
+        self.book, self._reading = book, False
+
+    def read_back(self) -> None:
+        """From now on the noted statistics are used."""
+        self._reading = True
+
+    def go_by_batch(self) -> None:
+        """From now on every batch is normalised by its own statistics."""
+        self.book, self._reading = None, False
+
+    def moments(self, values: torch.Tensor) -> Moments:
+        """The variance and mean by which to normalise (T, B, ..., channels)."""
+        if self.book is not None and self._reading:
+            return self.book.read()
+        found = moments(values)
+        if self.book is not None:
+            self.book.write(found)
+        return found
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """(T * B, channels, ...) to the same shape."""
         values = self.by_task(batch.movedim(1, -1))
-        variance, mean = moments(values)
-        scale = torch.rsqrt(variance + self.eps)
-        if self.weight is not None:
-            scale = scale * self.weight
-        shift = -mean * scale
-        if self.bias is not None:
-            shift = shift + self.bias
-        normed = torch.addcmul(spread(shift, values), values, spread(scale, values))
+        normed = self.normalise(values, *self.moments(values), self.weight, self.bias)
         return normed.flatten(0, 1).movedim(-1, 1)
+
+    def normalise(
+        self,
+        values: torch.Tensor,
+        variance: torch.Tensor,
+        mean: torch.Tensor | None,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(T, B, ..., channels) by moments (T, channels); a mean of None is 0."""
+        scale = torch.rsqrt(variance + self.eps)
+        if weight is not None:
+            scale = weight * scale
+        shift = torch.zeros_like(scale) if bias is None else bias
+        if mean is not None:
+            shift = shift - mean * scale
+        return torch.addcmul(spread(shift, values), values, spread(scale, values))
 
 
 class TwinConvBlock(nn.Module):
@@ -141,10 +176,7 @@ class TwinConvBlock(nn.Module):
         if not self.relu_first and self.conv.bias is not None:
             shift = shift + 0 * self.conv.bias  # its gradient is zero, but it has one
         pooled, variance, mean = self._pool(images, sign)
-        scale = scale * torch.rsqrt(variance + self.norm.eps)
-        if mean is not None:
-            shift = shift - mean * scale
-        out = torch.addcmul(spread(shift, pooled), pooled, spread(scale, pooled))
+        out = self.norm.normalise(pooled, variance, mean, scale, shift)
         out = out if self.relu_first else relu(out)
         return out.flatten(0, 1).permute(0, 3, 1, 2)
 
@@ -159,12 +191,13 @@ class TwinConvBlock(nn.Module):
             assert bias is not None
             maps = relu(convolve(images, weight, geometry) + bias[:, None, None, None])
             maps = maps if sign is None else maps * spread(sign, maps)
-            return pool(maps), *moments(maps)
+            return pool(maps), *self.norm.moments(maps)
         if sign is not None:
             weight = weight * sign[:, :, None, None, None]
-        if images.requires_grad or weight[0, 0].numel() > FEW_PRODUCTS:
+        many = weight[0, 0].numel() > FEW_PRODUCTS
+        if images.requires_grad or many or self.norm.book is not None:
             maps = convolve(images, weight, geometry)
-            return pool(maps), *moments(maps)
+            return pool(maps), *self.norm.moments(maps)
         seen, weights = self._look(images), weight.flatten(2).transpose(1, 2)
         pooled = pool_products(seen.corners, weights).unflatten(1, seen.shape)
         return pooled, product_variance(seen.covariance, weights), None
@@ -183,57 +216,9 @@ class TwinConvBlock(nn.Module):
         return found
 
 
-class Seen(NamedTuple):
-    """What a pooled convolution sees of constant images, less its mean over each task.
-
-    Attributes:
-        corners: four of (T, N, K), one a corner of the pooling windows.
-        shape: B, height and width, which make up N.
-        covariance: float64 (T, K, K), over all that is seen.
-    """
-
-    corners: list[torch.Tensor]
-    shape: tuple[int, ...]
-    covariance: torch.Tensor
-
-
-def look(images: torch.Tensor, geometry: Geometry) -> Seen:
-    """For images (T, B, H, W, channels).
-
-    The covariance is summed in float64: the gradient of a normalised product is a small
-    difference of large numbers.
-    """
-    seen = windows(images, geometry)
-    seen = seen - spread(seen.flatten(1, -2).mean(dim=1), seen)
-    tasks, batch, height, width, _ = seen.shape
-    rows = seen.flatten(0, 1).flatten(1, 2)
-    by_image = torch.bmm(rows.transpose(1, 2), rows).unflatten(0, (tasks, batch))
-    covariance = by_image.double().mean(dim=1) / (height * width)
-    parts = corners(seen)
-    return Seen([part.flatten(1, 3) for part in parts], parts[0].shape[1:4], covariance)
-
-
-def product_variance(covariance: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Variance (T, filters) of products with weights (T, K, filters), given (T, K, K)."""
-    wide = weights.double()
-    return (wide * torch.bmm(covariance, wide)).sum(dim=1).to(weights.dtype)
-
-
 def channels_last(weight: torch.Tensor) -> torch.Tensor:
     """(T, filters, channels, height, width) as (T, filters, height, width, channels)."""
     return weight.permute(0, 1, 3, 4, 2)
-
-
-def moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Variance (not corrected) and mean of (T, ..., channels): each (T, channels)."""
-    rows = values.flatten(1, -2)
-    mean = rows.mean(dim=1)  # in two passes: torch.var_mean takes three times as long
-    return (rows - mean[:, None]).square().mean(dim=1), mean
-
-
-def spread(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """(T, channels), to be broadcast over (T, ..., channels)."""
-    return value.view(value.shape[0], *(1,) * (like.ndim - 2), value.shape[1])
 
 
 _MAKERS: dict[type[nn.Module], Maker] = {}

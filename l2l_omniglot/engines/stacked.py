@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from l2l_omniglot.engines.clones import differentiate, forward
+from l2l_omniglot.engines.clones import differentiate, forward, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights
-from l2l_omniglot.engines.layers import Twin, make_twin
+from l2l_omniglot.engines.layers import Twin, TwinBatchNorm, make_twin
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.normalisation import Book
+from l2l_omniglot.rates import InnerRates
 
 # Of a chunk's larger set: 600 images of 28 x 28, measured, see docs/performance.md. On a GPU a
 # guess.
@@ -27,7 +29,7 @@ class StackedEngine:
 
     Args:
         backbone: see `Learner`.
-        inner_lr: step size of the inner loop.
+        rates: of the inner loop.
 
     Raises:
         BackboneError: if a layer has no twin; says which.
@@ -36,8 +38,8 @@ class StackedEngine:
     name = "stacked"
     threads_share = "operations"
 
-    def __init__(self, backbone: nn.Module, inner_lr: float) -> None:
-        self.backbone, self.inner_lr = backbone, inner_lr
+    def __init__(self, backbone: nn.Module, rates: InnerRates) -> None:
+        self.backbone, self.rates = backbone, rates
         self._skeleton = _make_skeleton(backbone, {})
         self._own = threading.local()
         # A parameter shared by two layers has two names, of which named_parameters gives one.
@@ -55,7 +57,11 @@ class StackedEngine:
         return StackedWeights(self, tasks, first_order)
 
     def run(
-        self, weights: dict[str, torch.Tensor], tasks: int, batch: torch.Tensor
+        self,
+        weights: dict[str, torch.Tensor],
+        tasks: int,
+        batch: torch.Tensor,
+        statistics_of: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Logits (T * B, ways) of a batch (T * B, channels, H, W), task by task.
 
@@ -63,6 +69,8 @@ class StackedEngine:
             weights: by the backbone's names, each with a leading T.
             tasks: T.
             batch: images.
+            statistics_of: batch (T * B', channels, H, W) by which to normalise; `batch` itself
+                by default.
         """
         if not hasattr(self._own, "skeleton"):  # one a thread: weights are put into it
             skeleton = copy.deepcopy(self._skeleton)
@@ -73,10 +81,19 @@ class StackedEngine:
         if network.training != self.backbone.training:
             network.train(self.backbone.training)
         self._put(weights, tasks)
+        norms = [twin for _, twin in self._own.twins if isinstance(twin, TwinBatchNorm)]
         try:
+            if statistics_of is not None:
+                for norm in norms:
+                    norm.write_into(Book())
+                forward(network, statistics_of)
+                for norm in norms:
+                    norm.read_back()
             return forward(network, batch)
         finally:
             self._put({}, 0)  # or the last tasks' graph would live on
+            for norm in norms:
+                norm.go_by_batch()
 
     def _put(self, weights: dict[str, torch.Tensor], tasks: int) -> None:
         """Puts weights into this thread's skeleton."""
@@ -92,44 +109,68 @@ class StackedWeights(FastWeights):
 
     def __init__(self, engine: StackedEngine, tasks: int, first_order: bool) -> None:
         self._engine, self._tasks, self._first_order = engine, tasks, first_order
+        self._rates, self._step = engine.rates, 0
         parameters = dict(engine.backbone.named_parameters())
         self._trained = [name for name, p in parameters.items() if p.requires_grad]
-        self._parameters = [parameters[name] for name in self._trained]
+        self._parameters = trained_parameters(engine.backbone, engine.rates)
         self._weights = {name: _stack(p, tasks) for name, p in parameters.items()}
-        if first_order:
+        self._losses: list[torch.Tensor] = []
+        # Learned rates need the chain of steps, though not the inner gradients' graph.
+        self._in_place = first_order and not engine.rates.learned
+        self._sums: list[torch.Tensor | None] = [None] * len(self._trained)
+        if self._in_place:
             for name in self._trained:
                 self._weights[name] = self._weights[name].detach().requires_grad_()
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
+    def logits(
+        self, images: torch.Tensor, statistics_of: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """See `FastWeights`."""
-        logits = self._engine.run(self._weights, self._tasks, images.flatten(0, 1))
+        other = None if statistics_of is None else statistics_of.flatten(0, 1)
+        logits = self._engine.run(self._weights, self._tasks, images.flatten(0, 1), other)
         return logits.view(*images.shape[:2], -1)
 
     def step(self, losses: torch.Tensor) -> None:
         """See `FastWeights`."""
-        old = [self._weights[name] for name in self._trained]
+        names = self._rates.names
+        old = [self._weights[name] for name in names]
         try:
             gradients = torch.autograd.grad(
                 losses.sum(), old, create_graph=not self._first_order, allow_unused=True
             )
         except RuntimeError as error:
             raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
-        for name, weight, gradient in zip(self._trained, old, gradients, strict=True):
-            if gradient is None:
-                continue
-            if self._first_order:
-                with torch.no_grad():
-                    weight.sub_(gradient, alpha=self._engine.inner_lr)
-            else:
-                self._weights[name] = torch.sub(weight, gradient, alpha=self._engine.inner_lr)
+        for name, weight, gradient in zip(names, old, gradients, strict=True):
+            if gradient is not None:
+                self._weights[name] = self._moved(weight, gradient, name)
+        self._step += 1
 
-    def meta_gradient(self, losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def _moved(self, weight: torch.Tensor, gradient: torch.Tensor, name: str) -> torch.Tensor:
+        rate = self._rates.at(name, self._step)
+        if isinstance(rate, torch.Tensor):
+            return weight - rate * gradient
+        if self._in_place:
+            with torch.no_grad():
+                return weight.sub_(gradient, alpha=rate)
+        return torch.sub(weight, gradient, alpha=rate)
+
+    def add_loss(self, losses: torch.Tensor) -> None:
         """See `FastWeights`."""
-        if not self._first_order:
-            return differentiate(losses, self._parameters)
+        if not self._in_place:
+            self._losses.append(losses)
+            return
+        # Now, for the next step changes the weights.
         copies = [self._weights[name] for name in self._trained]
-        gradients = differentiate(losses, copies)
-        return tuple(None if g is None else g.sum(dim=0) for g in gradients)
+        for number, gradient in enumerate(differentiate([losses], copies)):
+            if gradient is not None:
+                before, own = self._sums[number], gradient.sum(dim=0)
+                self._sums[number] = own if before is None else before + own
+
+    def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
+        """See `FastWeights`."""
+        if self._in_place:
+            return tuple(self._sums)
+        return differentiate(self._losses, self._parameters)
 
 
 def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:

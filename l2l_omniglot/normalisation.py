@@ -1,0 +1,102 @@
+"""Batch normalisation: by the batch at hand, or by the statistics of another batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.functional import batch_norm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from l2l_omniglot.errors import BackboneError
+
+Moments = tuple[torch.Tensor, torch.Tensor]
+
+
+def use_batch_statistics(module: nn.Module) -> None:
+    """Takes the running statistics out of every normalisation layer, in place.
+
+    Without them PyTorch normalises by the batch at hand in training and evaluation mode alike.
+    """
+    for layer in module.modules():
+        if isinstance(layer, _NormBase):
+            layer.track_running_stats = False
+            layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+
+
+def normalised_by(
+    network: nn.Module,
+    statistics_of: torch.Tensor,
+    images: torch.Tensor,
+    forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Passes images through a network whose batch normalisation goes by another batch.
+
+    Every layer normalises the images by the mean and variance it has for `statistics_of`: no
+    image sees another. Only layers of torch's own batch normalisation are known as such.
+
+    Args:
+        network: left as it was; no other thread may use it meanwhile.
+        statistics_of: the other batch, e.g. the support set; (B, channels, H, W).
+        images: (B', channels, H, W).
+        forward: ``network(images)``, or that with checks around it.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    books = [Book() for _ in layers]
+    try:
+        for layer, book in zip(layers, books, strict=True):
+            layer.forward = _recorder(layer, book)  # type: ignore[assignment]
+        forward(network, statistics_of)
+        for layer, book in zip(layers, books, strict=True):
+            layer.forward = _reader(layer, book)  # type: ignore[assignment]
+        return forward(network, images)
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
+
+
+class Book:
+    """The statistics of a layer for each of its uses in a forward pass, in order."""
+
+    def __init__(self) -> None:
+        self._moments: list[Moments] = []
+        self._read = 0
+
+    def write(self, moments: Moments) -> None:
+        """Notes those of the next use."""
+        self._moments.append(moments)
+
+    def read(self) -> Moments:
+        """Those of the next use.
+
+        Raises:
+            BackboneError: if the layer was not used that often.
+        """
+        if self._read == len(self._moments):
+            raise BackboneError(
+                "a batch normalisation layer is used more often for the query than for the "
+                "support set"
+            )
+        self._read += 1
+        return self._moments[self._read - 1]
+
+
+def _recorder(layer: _BatchNorm, book: Book) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        others = [axis for axis in range(batch.ndim) if axis != 1]
+        variance, mean = torch.var_mean(batch, others, correction=0)
+        book.write((variance, mean))
+        return _normalise(layer, batch, variance, mean)
+
+    return forward
+
+
+def _reader(layer: _BatchNorm, book: Book) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda batch: _normalise(layer, batch, *book.read())
+
+
+def _normalise(
+    layer: _BatchNorm, batch: torch.Tensor, variance: torch.Tensor, mean: torch.Tensor
+) -> torch.Tensor:
+    return batch_norm(batch, mean, variance, layer.weight, layer.bias, eps=layer.eps)

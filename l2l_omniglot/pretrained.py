@@ -1,0 +1,117 @@
+"""Weights that come with the package, each with a card that says how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.errors import RunError
+from l2l_omniglot.experiment import build_learner, write_learner
+from l2l_omniglot.learner import Learner
+
+FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
+
+
+@dataclass(frozen=True)
+class Card:
+    """How a file of weights was made, and what it reaches.
+
+    Attributes:
+        name: e.g. ``basenet-5w1s``.
+        settings: of the training run.
+        iteration: the meta-updates behind the weights.
+        minutes: of training and validation.
+        accuracy: by mode of batch normalisation: ``accuracy`` and ``ci95`` in [0, 1].
+        tasks: test tasks behind that.
+        split: whose test classes they were drawn from.
+        date: of the evaluation.
+        commands: that train and evaluate.
+        machine: what it was made on.
+        sha256: digest of the file of weights.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    iteration: int
+    minutes: float
+    accuracy: dict[str, dict[str, float]]
+    tasks: int
+    split: str
+    date: str
+    commands: list[str]
+    machine: str
+    sha256: str
+
+    def save(self, folder: Path) -> None:
+        """Writes ``<name>.json``."""
+        path = folder / f"{self.name}.json"
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def list_pretrained(folder: Path = FOLDER) -> list[Card]:
+    """The cards of all weights there are, by name.
+
+    Raises:
+        RunError: if a card is broken.
+    """
+    return [_read_card(path) for path in sorted(folder.glob("*.json"))]
+
+
+def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
+    """The checkpoint of that name, if it is what its card says.
+
+    Raises:
+        RunError: if there is none, or file and card do not fit each other.
+    """
+    path = folder / f"{name}.safetensors"
+    if not (folder / f"{name}.json").is_file():
+        known = ", ".join(card.name for card in list_pretrained(folder)) or "none"
+        raise RunError(f"pretrained weights {name!r}: there are {known}")
+    card = _read_card(folder / f"{name}.json")
+    if not path.is_file():
+        raise RunError(f"{path}: is not there, though its card is; install the package again")
+    digest = sha256(path)
+    if digest != card.sha256:
+        raise RunError(
+            f"{path}: has SHA-256 {digest[:12]}, its card says {card.sha256[:12]}; it was changed "
+            "or cut off: install the package again"
+        )
+    checkpoint = load_checkpoint(path)
+    if (checkpoint.settings.to_dict(), checkpoint.iteration) != (card.settings, card.iteration):
+        raise RunError(f"{path}: was made with other settings than its card says")
+    return checkpoint
+
+
+def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Learner:
+    """A learner with pretrained weights, ready to adapt.
+
+    Args:
+        name: e.g. ``basenet-5w1s``; see `list_pretrained`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: see `Learner`.
+
+    Raises:
+        RunError: if there are no such weights, or they do not fit their card.
+    """
+    checkpoint = load_pretrained_checkpoint(name)
+    channels, size = checkpoint.facts["channels"], checkpoint.facts["image_size"]
+    learner = build_learner(checkpoint.settings, channels, size, device, engine)
+    write_learner(learner, checkpoint)
+    return learner
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: not a readable card: {error}") from error

@@ -1,0 +1,132 @@
+"""Inner learning rates: which parameters the inner loop adapts, and how far in each step."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from l2l_omniglot.errors import SettingsError
+
+Rate: TypeAlias = "float | torch.Tensor"
+
+
+class InnerRates(nn.Module):
+    """One rate for everything (Finn et al. 2017); subclasses learn theirs with the backbone.
+
+    Args:
+        backbone: see `l2l_omniglot.learner.Learner`.
+        initial: the rate to start from (alpha), above 0.
+        adapt: ``all`` parameters that are trained, or those of the ``head`` only: ANIL
+            (Raghu et al. 2020, "Rapid learning or feature reuse?"). The head is the layer that
+            has the backbone's last parameter.
+        steps: gradient steps K in training.
+
+    Attributes:
+        names: of the adapted parameters.
+        plain: whether learn2learn's `MAML.adapt` does the same.
+        learned: whether there are rates to be trained, among the module's parameters.
+
+    Raises:
+        SettingsError: if `initial` is not above 0 or `adapt` unknown.
+    """
+
+    learned = False
+
+    def __init__(
+        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+    ) -> None:
+        super().__init__()
+        if not initial > 0:
+            raise SettingsError(f"inner learning rate {initial}: needed above 0")
+        if adapt not in _ADAPTED:
+            raise SettingsError(f"adapt {adapt!r}: needed one of {', '.join(_ADAPTED)}")
+        self.initial, self.steps = initial, steps
+        self.names = _ADAPTED[adapt](backbone)
+        self.plain = adapt == "all" and not self.learned
+
+    def at(self, _name: str, _step: int) -> Rate:
+        """The rate of a parameter in a step: a number, or a tensor that fits the parameter.
+
+        Args:
+            _name: of an adapted parameter.
+            _step: from 0; those beyond training's K have the rates of the last.
+        """
+        return self.initial
+
+
+class ParameterRates(InnerRates):
+    """A learned rate for every single weight: Meta-SGD (Li et al. 2017, algorithm 1)."""
+
+    learned = True
+
+    def __init__(
+        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+    ) -> None:
+        super().__init__(backbone, initial, adapt, steps)
+        weights = dict(backbone.named_parameters())
+        self._number = {name: number for number, name in enumerate(self.names)}
+        self.rates = nn.ParameterList(
+            torch.full_like(weights[name], initial) for name in self.names
+        )
+
+    def at(self, name: str, _step: int) -> Rate:
+        """See `InnerRates`."""
+        rate: torch.Tensor = self.rates[self._number[name]]
+        return rate
+
+
+class LayerStepRates(InnerRates):
+    """A learned rate for every layer and step (Antoniou et al. 2019, section 4, "LSLR")."""
+
+    learned = True
+
+    def __init__(
+        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+    ) -> None:
+        super().__init__(backbone, initial, adapt, steps)
+        layers = list(dict.fromkeys(map(_layer, self.names)))
+        self._number = {name: layers.index(_layer(name)) for name in self.names}
+        like = next(backbone.parameters()).detach()
+        self.rates = nn.Parameter(like.new_full((len(layers), max(1, steps)), initial))
+
+    def at(self, name: str, step: int) -> Rate:
+        """See `InnerRates`."""
+        return self.rates[self._number[name], min(step, self.rates.shape[1] - 1)]
+
+
+def make_rates(
+    kind: str, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+) -> InnerRates:
+    """Rates of a kind: ``fixed``, ``parameter`` or ``layer-step``.
+
+    Raises:
+        SettingsError: unknown kind, or as `InnerRates`.
+    """
+    if kind not in _KINDS:
+        raise SettingsError(f"inner rates {kind!r}: needed one of {', '.join(_KINDS)}")
+    return _KINDS[kind](backbone, initial, adapt, steps)
+
+
+def head_layer(backbone: nn.Module) -> str:
+    """The name of the layer with the backbone's last trained parameter."""
+    return _layer(_trained(backbone)[-1])
+
+
+def _trained(backbone: nn.Module) -> tuple[str, ...]:
+    return tuple(name for name, p in backbone.named_parameters() if p.requires_grad)
+
+
+def _head(backbone: nn.Module) -> tuple[str, ...]:
+    head = head_layer(backbone)
+    return tuple(name for name in _trained(backbone) if _layer(name) == head)
+
+
+def _layer(name: str) -> str:
+    """Of the module that has the parameter."""
+    return name.rpartition(".")[0]
+
+
+_ADAPTED = {"all": _trained, "head": _head}
+_KINDS = {"fixed": InnerRates, "parameter": ParameterRates, "layer-step": LayerStepRates}

@@ -1,0 +1,75 @@
+"""Schedules: what changes over the meta-updates of a training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.recipes import SCHEDULES
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What meta-update number t, from 0, is made with.
+
+    Attributes:
+        iterations: its length; beyond it all stays at its end.
+        meta_lr: learning rate at the start.
+        kind: of the meta learning rate: ``constant``, or ``cosine`` to 0 (Loshchilov & Hutter
+            2017; in MAML Antoniou et al. 2019, "CA").
+        first_order: whether all updates are first order.
+        first_order_until: the part of the iterations, in [0, 1], that is first order before
+            second order begins (Antoniou et al. 2019, "DA").
+        multi_step_until: the part of the iterations, in [0, 1], over which the loss moves from
+            the mean over all steps to the last step's (Antoniou et al. 2019, "MSL").
+
+    Raises:
+        SettingsError: if a value is out of range.
+    """
+
+    iterations: int
+    meta_lr: float
+    kind: str = "constant"
+    first_order: bool = False
+    first_order_until: float = 0.0
+    multi_step_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCHEDULES:
+            raise SettingsError(f"schedule {self.kind!r}: needed one of {', '.join(SCHEDULES)}")
+        if self.iterations < 1 or not self.meta_lr > 0:
+            raise SettingsError(
+                f"{self.iterations} iterations, meta learning rate {self.meta_lr}: needed at "
+                "least 1 and above 0"
+            )
+        for name in ("first_order_until", "multi_step_until"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise SettingsError(f"{name} {value}: needed a part of the iterations, 0 to 1")
+
+    def lr(self, iteration: int) -> float:
+        """Adam's learning rate."""
+        if self.kind == "constant":
+            return self.meta_lr
+        return self.meta_lr * 0.5 * (1 + math.cos(math.pi * self._done(iteration, 1.0)))
+
+    def is_first_order(self, iteration: int) -> bool:
+        """Whether the inner gradients count as constants."""
+        return self.first_order or self._done(iteration, self.first_order_until) < 1
+
+    def step_weights(self, iteration: int, steps: int) -> tuple[float, ...]:
+        """The weight of the query loss after each of 0, 1, ..., K steps; they add up to 1.
+
+        While the multi-step loss lasts, each step has 1 / K at first; all but the last go down
+        to 0 in a straight line.
+        """
+        if steps == 0:
+            return (1.0,)
+        early = (1 - self._done(iteration, self.multi_step_until)) / steps
+        return (0.0, *(early,) * (steps - 1), 1 - early * (steps - 1))
+
+    def _done(self, iteration: int, part: float) -> float:
+        """How much of a part of the iterations is behind, in [0, 1]."""
+        length = part * self.iterations
+        return min(1.0, iteration / length) if length > 0 else 1.0

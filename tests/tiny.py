@@ -1,0 +1,76 @@
+"""A tiny learner, and the finite differences of its meta-loss."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from l2l_omniglot.engines import Engine
+from l2l_omniglot.learner import Learner
+from l2l_omniglot.tasks import Task
+
+
+class TinyNet(nn.Module):
+    """Smooth and small, so that finite differences are exact: 4x4 images, 3 ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.norm = nn.BatchNorm2d(2, track_running_stats=False)
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.linear(torch.tanh(self.norm(self.conv(images))).flatten(1))
+
+
+def tiny_task(seed: int = 0) -> Task:
+    """3 ways, 1 shot, 3 queries of 4x4 pixels, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return Task(
+        torch.rand(3, 1, 4, 4, generator=generator, dtype=torch.float64),
+        torch.arange(3),
+        torch.rand(9, 1, 4, 4, generator=generator, dtype=torch.float64),
+        torch.arange(3).repeat(3),
+        (0, 1, 2),
+    )
+
+
+def meta_loss(learner: Learner, task: Task, step_weights: Sequence[float]) -> float:
+    """The weighted query losses after 0, 1, ..., K steps, from scores alone."""
+    scores = learner.score_steps(learner.batch([task]), len(step_weights) - 1)
+    return sum(w * s.losses.item() for w, (s,) in zip(step_weights, scores, strict=True))
+
+
+def finite_differences(
+    learner: Learner, task: Task, step_weights: Sequence[float], eps: float = 1e-6
+) -> torch.Tensor:
+    """Central differences of the meta-loss, number by number of all that is trained."""
+    found = []
+    for parameter in learner.parameters():
+        flat = parameter.data.view(-1)
+        for i in range(flat.numel()):
+            value = flat[i].item()
+            around = []
+            for shifted in (value + eps, value - eps):
+                flat[i] = shifted
+                around.append(meta_loss(learner, task, step_weights))
+            flat[i] = value
+            found.append((around[0] - around[1]) / (2 * eps))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def flat_gradient(
+    learner: Learner,
+    task: Task,
+    step_weights: Sequence[float],
+    engine: Engine | None = None,
+    first_order: bool | None = None,
+) -> torch.Tensor:
+    """The meta-gradient as one vector; zeros for what plays no part."""
+    found = learner.meta_gradient(
+        learner.batch([task]), len(step_weights) - 1, engine, first_order, step_weights
+    ).gradients
+    pairs = zip(found, learner.parameters(), strict=True)
+    return torch.cat(
+        [torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in pairs]
+    )
