@@ -28,20 +28,20 @@ class Checkpoint:
         settings: of the run it comes from.
         iteration: meta-updates behind it.
         weights: the backbone's parameters and buffers by name.
-        rates: the inner loop's learned rates by name; empty where they are fixed.
         optimizer: the optimiser's state; empty in a checkpoint that is only for evaluation.
         facts: plain values beside them: digest of the data, channels, image size, versions,
             the best validation so far.
         source: the file it was read from, for error messages.
+        rates: the inner loop's learned rates by name; empty where they are fixed.
     """
 
     settings: Settings
     iteration: int
     weights: dict[str, torch.Tensor]
-    rates: dict[str, torch.Tensor] = field(default_factory=dict)
     optimizer: dict[str, torch.Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     source: str = "checkpoint"
+    rates: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
@@ -84,7 +84,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise RunError(f"{path}: its settings cannot be read: {error}") from error
     weights, rates, optimizer = (_under(tensors, part) for part in (_MODEL, _RATES, _OPTIMIZER))
-    return Checkpoint(settings, iteration, weights, rates, optimizer, facts, str(path))
+    return Checkpoint(settings, iteration, weights, optimizer, facts, str(path), rates)
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -169,9 +169,9 @@ class Experiment:
             self.settings,
             trainer.iteration,
             read_weights(self.learner.backbone),
-            read_weights(self.learner.rates),
             trainer.optimizer_tensors() if resumable else {},
             facts,
+            rates=read_weights(self.learner.rates),
         )
 
 
