@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from l2l_omniglot.evaluation import Curve, Evaluation
     from l2l_omniglot.nearest import Baseline
+    from l2l_omniglot.reproduce import CellResult
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -20,6 +23,52 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def reproduction_markdown(results: Sequence[CellResult]) -> str:
+    """The grid as a Markdown table, published figures beside ours."""
+    rows = []
+    for result in results:
+        curves = result.evaluation.curves.values()
+        published = result.cell.published
+        rows.append(
+            [
+                result.cell.setting,
+                result.cell.backbone,
+                result.cell.algorithm,
+                f"{result.iteration:,} of {result.iterations:,}",
+                f"{result.minutes:.1f}",
+                *(percent(curve.accuracy, curve.ci95) for curve in curves),
+                f"{published[1]} % ({published[0]})" if published else "",
+            ]
+        )
+    evaluation = results[0].evaluation
+    header = ("setting", "backbone", "algorithm", "iterations", "minutes", *evaluation.curves)
+    tasks = f"{evaluation.tasks} test tasks, after {evaluation.steps} steps, 95 % intervals"
+    return markdown((*header, "published"), rows) + f"\n{tasks}.\n"
+
+
+def reproduction_csv(results: Sequence[CellResult]) -> str:
+    """The grid as CSV, a line a cell; accuracies in [0, 1]."""
+    text = io.StringIO(newline="")
+    rows = []
+    for result in results:
+        row = {k: v for k, v in result.to_dict().items() if not isinstance(v, dict)}
+        for mode, curve in result.evaluation.curves.items():
+            row |= {f"{mode}_accuracy": curve.accuracy, f"{mode}_ci95": curve.ci95}
+        published = result.cell.published
+        row["published"] = published[1] / 100 if published else None
+        rows.append(row)
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def evaluation_table(result: Evaluation) -> str:

@@ -65,6 +65,20 @@ class TrainingRun:
         self._window_start = self._started = time.monotonic()
         self._minutes_before = 0.0
 
+    def begin(self, resume: bool) -> None:
+        """Makes the run folder; or, to resume, goes on with what it holds, if it does.
+
+        Raises:
+            RunError, SettingsError: as `restore`; or if a run is there that is not resumed.
+        """
+        workers, settings = self.experiment.workers, self.experiment.settings
+        if resume and workers.from_first(self.folder.config.exists()):
+            self.restore()
+            if workers.first:
+                self.folder.reopen(settings)
+        elif workers.first:
+            self.folder.create(settings, self.experiment.facts())
+
     def restore(self) -> None:
         """Goes on from ``last.safetensors``; a run killed before its first starts anew.
 
@@ -164,7 +178,7 @@ class TrainingRun:
         tasks = len(self._window) * self.trainer.meta_batch_size
         return MetricsRow(
             iteration=self.trainer.iteration,
-            minutes=round(self._minutes_before + self._minutes(), 3),
+            minutes=round(self.minutes, 3),
             train_loss=mean([step.loss for step in self._window]),
             train_accuracy=mean([step.accuracy for step in self._window]),
             validation_loss=result.loss,
@@ -180,9 +194,14 @@ class TrainingRun:
         facts = {
             **self.experiment.facts(),
             "best_validation_accuracy": self.best,
-            "minutes": self._minutes_before + self._minutes(),
+            "minutes": self.minutes,
         }
         self.experiment.checkpoint(self.trainer, facts, resumable).save(path)
+
+    @property
+    def minutes(self) -> float:
+        """Of training and validation so far, earlier sessions counted."""
+        return self._minutes_before + self._minutes()
 
     def _minutes(self) -> float:
         return (time.monotonic() - self._started) / 60

@@ -108,6 +108,62 @@ def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
     assert (body["shots"], body["queries"], len(body["accuracy_per_step"])) == (2, 4, 2)
 
 
+def test_evaluate_in_both_modes_within_alphabets_and_beside_baselines(npy: Path):
+    arguments = ("evaluate", "--tasks", "3", "--steps", "2")
+    assert run_cli("train", "--data", str(npy), *SMALL, "--iterations", "3").returncode == 0
+    printed = run_cli(*arguments, "--baselines")
+    assert printed.returncode == 0, printed.stderr
+    header = next(line for line in printed.stdout.splitlines() if line.startswith("step"))
+    assert header.split() == ["step", *(["transductive", "95", "%", "interval", "loss"]),
+                              *(["inductive", "95", "%", "interval", "loss"])]  # fmt: skip
+    assert "nearest neighbour, pixels" in printed.stdout
+    assert "class means, trained features, inductive" in printed.stdout
+    body = json.loads(run_cli(*arguments, "--baselines", "--json").stdout)
+    assert body["accuracy"] == body["transductive"]["accuracy"]
+    assert body["batch_norm"] == "transductive"
+    assert len(body["inductive"]["accuracy_per_step"]) == 3
+    assert 0 < body["baselines"]["nearest neighbour, pixels"]["accuracy"] <= 1
+    alone = json.loads(run_cli(*arguments, "--batch-norm", "inductive", "--json").stdout)
+    assert (alone["batch_norm"], alone["inductive"]) == ("inductive", body["inductive"])
+    assert alone["accuracy"] == body["inductive"]["accuracy"] and "transductive" not in alone
+    within = run_cli(*arguments, "--within-alphabet")
+    assert within.returncode == 3  # no sidecar, no alphabets
+    assert "0 known alphabets" in within.stderr
+
+
+def test_one_shot_runs_want_a_network_trained_for_them(npy: Path):
+    assert run_cli("train", "--data", str(npy), *SMALL, "--iterations", "1").returncode == 0
+    for arguments, said in (
+        (("--protocol", "one-shot-runs", "--runs", "x"), "needed 20 ways on split alphabets"),
+        (("--protocol", "one-shot-runs"), "needed both or neither"),
+        (("--runs", "x"), "needed both or neither"),
+        (("--run", "a", "--pretrained", "b"), "needed only one"),
+    ):
+        done = run_cli("evaluate", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
+
+
+@pytest.mark.real
+def test_the_one_shot_runs_and_tasks_within_an_alphabet(real_source: Path, real_npy: Path):
+    done = run_cli(
+        "train", "--data", str(real_npy), "--split", "alphabets", "--ways", "20", "--iterations",
+        "2", "--validation-tasks", "2", "--meta-batch-size", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    runs = real_source / "one_shot_runs_01_10.zip"
+    arguments = ("evaluate", "--protocol", "one-shot-runs", "--runs", str(runs))
+    printed = run_cli(*arguments)
+    assert printed.returncode == 0, printed.stderr
+    assert "run10" in printed.stdout and "mean" in printed.stdout
+    body = json.loads(run_cli(*arguments, "--json").stdout)
+    errors = body["inductive"]["error_per_run"]
+    assert list(errors) == [f"run{number:02d}" for number in range(1, 11)]
+    assert body["inductive"]["error"] == pytest.approx(sum(errors.values()) / 10)
+    within = run_cli("evaluate", "--tasks", "2", "--within-alphabet")
+    assert within.returncode == 0 and "within one alphabet" in within.stdout
+
+
 def train_process(npy: Path, run: str, *more: str) -> subprocess.Popen[str]:
     arguments = ["train", "--data", str(npy), *SMALL, "--run-dir", run, *more]
     return subprocess.Popen(

@@ -199,12 +199,7 @@ def _train(
         watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
         run = TrainingRun(experiment, folder, watcher)
         experiment.tasks("test")  # refused now where it is too small, not after the training
-        if resumed and workers.from_first(folder.config.exists()):
-            run.restore()
-            if workers.first:
-                folder.reopen(settings)
-        elif workers.first:
-            folder.create(settings, experiment.facts())
+        run.begin(resumed)
         _announce(run, "Resuming" if resumed else "Training")
         with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
             outcome = run.train(time_limit, stop)
