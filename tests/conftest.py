@@ -94,6 +94,32 @@ def _png(generator: np.random.Generator) -> bytes:
     return out.getvalue()
 
 
+def _bar(number: int) -> bytes:
+    """White paper with a black bar whose place tells the class."""
+    pixels = np.full((105, 105), 255, dtype=np.uint8)
+    pixels[5 * number : 5 * number + 5] = 0
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "png")
+    return out.getvalue()
+
+
+@pytest.fixture
+def one_shot_runs(tmp_path: Path) -> Path:
+    """Two runs; the test item i of the first is of class 21 - i, of the second of class i."""
+    folder = tmp_path / "runs"
+    for run, backwards in (("run01", True), ("run02", False)):
+        lines = []
+        for part in ("training", "test"):
+            (folder / run / part).mkdir(parents=True)
+        for item in range(1, 21):
+            answer = 21 - item if backwards else item
+            (folder / run / f"training/class{item:02d}.png").write_bytes(_bar(item - 1))
+            (folder / run / f"test/item{item:02d}.png").write_bytes(_bar(answer - 1))
+            lines.append(f"{run}/test/item{item:02d}.png {run}/training/class{answer:02d}.png")
+        (folder / run / "class_labels.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def run_cli(
     *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ runs the commands that the real one would, through these.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
     "evaluate": "--tasks 2",
+    "reproduce": "--iterations 2 --tasks 2 --data synthetic",
 }
 RESUME = "--iterations 3"
 
@@ -27,6 +29,7 @@ case "$1 $2" in
   "train --resume") extra="{resume}" ;;
   "train "*) extra="{train}" ;;
   "evaluate "*) extra="{evaluate}" ;;
+  "reproduce "*) extra="{reproduce}" ;;
   *) extra="" ;;
 esac
 exec {python} -m l2l_omniglot "$@" $extra
@@ -61,7 +64,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def env(tmp_path: Path, raw_archives: Path) -> dict[str, str]:
+def env(tmp_path: Path, raw_archives: Path, one_shot_runs: Path) -> dict[str, str]:
     """A folder as the reader has it, with the programs that shorten first on the path."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -78,6 +81,7 @@ def env(tmp_path: Path, raw_archives: Path) -> dict[str, str]:
         path.write_text(text.format(**values))
         path.chmod(0o755)
     (tmp_path / "archives").symlink_to(raw_archives)
+    shutil.make_archive(str(tmp_path / "all_runs"), "zip", one_shot_runs)
     for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "setup.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     return {

@@ -1,45 +1,16 @@
-import io
 import shutil
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.one_shot_runs import OneShotRuns
 
 
-def drawing(number: int) -> bytes:
-    """White paper with a black bar whose place tells the class."""
-    pixels = np.full((105, 105), 255, dtype=np.uint8)
-    pixels[5 * number : 5 * number + 5] = 0
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "png")
-    return out.getvalue()
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """Two runs; the test item i of the first is of class 21 - i, of the second of class i."""
-    folder = tmp_path / "runs"
-    for run, backwards in (("run01", True), ("run02", False)):
-        lines = []
-        for part in ("training", "test"):
-            (folder / run / part).mkdir(parents=True)
-        for item in range(1, 21):
-            answer = 21 - item if backwards else item
-            (folder / run / f"training/class{item:02d}.png").write_bytes(drawing(item - 1))
-            (folder / run / f"test/item{item:02d}.png").write_bytes(drawing(answer - 1))
-            lines.append(f"{run}/test/item{item:02d}.png {run}/training/class{answer:02d}.png")
-        (folder / run / "class_labels.txt").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def test_support_query_and_answers(runs: Path):
-    found = OneShotRuns(runs)
+def test_support_query_and_answers(one_shot_runs: Path):
+    found = OneShotRuns(one_shot_runs)
     assert (len(found), found.names) == (2, ("run01", "run02"))
     first, second = found.batch(0, 2)
     assert first.support.shape == first.query.shape == (20, 1, 28, 28)
@@ -49,27 +20,27 @@ def test_support_query_and_answers(runs: Path):
     for task in (first, second):  # every item looks like the class it is said to be of
         assert torch.equal(task.query, task.support[task.query_labels])
     assert first.support.max() == 1 and first.support.mean() < 0.2  # ink is 1
-    black = OneShotRuns(runs, image_size=14, ink="black")[0]
+    black = OneShotRuns(one_shot_runs, image_size=14, ink="black")[0]
     assert black.support.shape == (20, 1, 14, 14) and black.support.mean() > 0.8
 
 
-def test_an_archive_gives_the_same_as_the_folder(runs: Path, tmp_path: Path):
+def test_an_archive_gives_the_same_as_the_folder(one_shot_runs: Path, tmp_path: Path):
     path = tmp_path / "runs.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for file in runs.rglob("*.*"):
-            archive.write(file, f"all_runs/{file.relative_to(runs)}")
+        for file in one_shot_runs.rglob("*.*"):
+            archive.write(file, f"all_runs/{file.relative_to(one_shot_runs)}")
     for one, other in zip(
-        OneShotRuns(runs).batch(0, 2), OneShotRuns(path).batch(0, 2), strict=True
+        OneShotRuns(one_shot_runs).batch(0, 2), OneShotRuns(path).batch(0, 2), strict=True
     ):
         assert torch.equal(one.query, other.query)
         assert torch.equal(one.query_labels, other.query_labels)
 
 
-def test_what_is_broken_is_named(runs: Path, tmp_path: Path):
+def test_what_is_broken_is_named(one_shot_runs: Path, tmp_path: Path):
     def broken(name: str, what: bytes | None) -> Path:
         folder = tmp_path / "broken"
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(runs, folder)
+        shutil.copytree(one_shot_runs, folder)
         (folder / name).unlink()
         if what is not None:
             (folder / name).write_bytes(what)
@@ -87,9 +58,9 @@ def test_what_is_broken_is_named(runs: Path, tmp_path: Path):
             OneShotRuns(broken(name, what))
     with pytest.raises(DataError, match="no such file or folder"):
         OneShotRuns(tmp_path / "nowhere")
-    shutil.rmtree(runs / "run02")
+    shutil.rmtree(one_shot_runs / "run02")
     with pytest.raises(DataError, match="1 one-shot runs found; needed at least 2"):
-        OneShotRuns(runs)
+        OneShotRuns(one_shot_runs)
 
 
 @pytest.mark.real
