@@ -5,12 +5,12 @@ import torch
 from test_engines import some_backbone
 from torch import nn
 
-from l2l_omniglot.engines.fast_weights import inner_loop
+from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.normalisation import normalised_by
 from l2l_omniglot.stack import ImageStack
-from l2l_omniglot.tasks import TaskBatch, Tasks
+from l2l_omniglot.tasks import Task, TaskBatch, Tasks
 
 NAMES = ["basenet", "cnn4", "fc", "residual"]
 ENGINES = ["learn2learn", "stacked"]
@@ -21,21 +21,25 @@ def tasks(stack: ImageStack) -> Tasks:
     return Tasks(stack, range(60), queries=3)
 
 
-def adapted_logits(learner: Learner, batch: TaskBatch, engine: str, query: torch.Tensor):
-    """Inductive logits of query images after two steps."""
+def adapt(learner: Learner, batch: TaskBatch, engine: str) -> FastWeights:
+    """The weights after two steps."""
     kinds = {"learn2learn": learner.reference, "stacked": learner.choose(first(batch)).engine}
     chosen = kinds[engine]
     assert chosen.name == engine
     weights = chosen.start(len(batch.support), first_order=True)
     for _ in inner_loop(weights, batch.support, batch.support_labels, 2):
         pass
+    return weights
+
+
+def adapted_logits(learner: Learner, batch: TaskBatch, engine: str, query: torch.Tensor):
+    """Inductive and transductive logits of query images after two steps."""
+    weights = adapt(learner, batch, engine)
     with torch.no_grad():
         return weights.logits(query, batch.support), weights.logits(query)
 
 
-def first(batch: TaskBatch):
-    from l2l_omniglot.tasks import Task
-
+def first(batch: TaskBatch) -> Task:
     parts = (part[0] for part in batch[:4])
     return Task(*parts, tuple(range(batch.ways)))
 
@@ -61,10 +65,7 @@ def test_a_single_query_is_enough(tasks: Tasks, name: str, engine: str):
     learner = Learner(some_backbone(name), 0.1, engine="stacked")
     batch = learner.batch([tasks[0]])
     together, _ = adapted_logits(learner, batch, engine, batch.query)
-    kinds = {"learn2learn": learner.reference, "stacked": learner.choose(tasks[0]).engine}
-    weights = kinds[engine].start(1, first_order=True)
-    for _ in inner_loop(weights, batch.support, batch.support_labels, 2):
-        pass
+    weights = adapt(learner, batch, engine)
     with torch.no_grad():
         alone = weights.logits(batch.query[:, :1], batch.support)
     torch.testing.assert_close(alone[:, 0], together[:, 0], atol=1e-5, rtol=0)

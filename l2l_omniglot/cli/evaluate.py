@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli.options import computing_options
+from l2l_omniglot.cli.options import computing_options, options
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.progress import CountProgress, say
 from l2l_omniglot.recipes import EVALUATED
@@ -52,76 +52,45 @@ class Options:
     as_json: bool
 
 
+network_options = options(
+    click.option("--run", type=click.Path(path_type=Path), default=None,
+                 help="Run folder or checkpoint file (the newest run's best)."),
+    click.option("--pretrained", default=None,
+                 help="Weights that come along instead, see `l2l-omniglot pretrained`."),
+    click.option("--steps", type=click.IntRange(min=0), default=None,
+                 help="Gradient steps on the support set (as trained)."),
+    click.option("--batch-norm", type=click.Choice(list(EVALUATED)), default="both",
+                 show_default=True,
+                 help="Queries normalised together, each by the support set, or both in turn."),
+    click.option("--baselines", is_flag=True,
+                 help="Nearest neighbour and class means on the same tasks, beside it."),
+)  # fmt: skip
+task_options = options(
+    click.option("--tasks", "count", type=click.IntRange(min=2), default=500, show_default=True,
+                 help="Test tasks."),
+    click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test",
+                 show_default=True, help="Classes the tasks come from."),
+    click.option("--ways", type=click.IntRange(min=2), default=None,
+                 help="Classes a task; must be as trained."),
+    click.option("--shots", type=click.IntRange(min=1), default=None,
+                 help="Support images a class (as trained)."),
+    click.option("--queries", type=click.IntRange(min=1), default=None,
+                 help="Query images a class (as trained)."),
+    click.option("--within-alphabet", is_flag=True,
+                 help="All classes of a task of one alphabet."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks."),
+    click.option("--data", default=None,
+                 help="omniglot, synthetic or a .npy path (as trained)."),
+    click.option("--protocol", type=click.Choice([TASKS, ONE_SHOT_RUNS]), default=TASKS,
+                 show_default=True, help="Such tasks, or Lake et al.'s one-shot test (20-way)."),
+    click.option("--runs", type=click.Path(path_type=Path), default=None,
+                 help="Folder or archive of the one-shot runs."),
+)  # fmt: skip
+
+
 @click.command()
-@click.option(
-    "--tasks",
-    "count",
-    type=click.IntRange(min=2),
-    default=500,
-    show_default=True,
-    help="Test tasks.",
-)
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Run folder or checkpoint file (the newest run's best).",
-)
-@click.option(
-    "--pretrained",
-    default=None,
-    help="Weights that come along instead, see `l2l-omniglot pretrained`.",
-)
-@click.option(
-    "--protocol",
-    type=click.Choice([TASKS, ONE_SHOT_RUNS]),
-    default=TASKS,
-    show_default=True,
-    help="Random tasks, or Lake et al.'s one-shot test (20-way).",
-)
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Folder or archive of the one-shot runs.",
-)
-@click.option(
-    "--part",
-    type=click.Choice(["test", "validation", "train"]),
-    default="test",
-    show_default=True,
-    help="Classes the tasks come from.",
-)
-@click.option(
-    "--ways", type=click.IntRange(min=2), default=None, help="Classes a task; must be as trained."
-)
-@click.option(
-    "--shots", type=click.IntRange(min=1), default=None, help="Support images a class (as trained)."
-)
-@click.option(
-    "--queries", type=click.IntRange(min=1), default=None, help="Query images a class (as trained)."
-)
-@click.option("--within-alphabet", is_flag=True, help="All classes of a task of one alphabet.")
-@click.option(
-    "--steps",
-    type=click.IntRange(min=0),
-    default=None,
-    help="Gradient steps on the support set (as trained).",
-)
-@click.option(
-    "--batch-norm",
-    type=click.Choice(list(EVALUATED)),
-    default="both",
-    show_default=True,
-    help="Queries normalised together, each by the support set, or both in turn.",
-)
-@click.option(
-    "--baselines",
-    is_flag=True,
-    help="Nearest neighbour and class means on the same tasks, beside it.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks.")
-@click.option("--data", default=None, help="omniglot, synthetic or a .npy path (as trained).")
+@network_options
+@task_options
 @computing_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate(
@@ -137,13 +106,13 @@ def evaluate(
     Prints accuracy with its 95 % confidence interval after each step, with the queries of a
     task normalised together (transductive) and each by the support set alone (inductive). The
     trained network is left as it was. The same seed gives the same tasks and numbers.
-    """  # fmt: skip
-    options = Options(**given)
+    """
+    asked = Options(**given)
     path, checkpoint = _find_checkpoint(run, pretrained)
     settings = checkpoint.settings
-    _check(options, settings.ways, settings.split, path)
-    if options.data is not None:
-        settings = dataclasses.replace(settings, data=options.data)
+    _check(asked, settings.ways, settings.split, path)
+    if asked.data is not None:
+        settings = dataclasses.replace(settings, data=asked.data)
         checkpoint.settings = settings
     if start_workers(processes):
         return
@@ -153,8 +122,8 @@ def evaluate(
         experiment = Experiment.load(checkpoint, stack, device, engine, workers)
         for difference in experiment.differences(checkpoint.facts):
             say(f"Note: {difference}; test classes may have been trained on.")
-        evaluated = _one_shot_runs if options.protocol == ONE_SHOT_RUNS else _tasks
-        text = evaluated(experiment, options, path)
+        evaluated = _one_shot_runs if asked.protocol == ONE_SHOT_RUNS else _tasks
+        text = evaluated(experiment, asked, path)
         if workers.first:
             click.echo(text)
 
@@ -177,74 +146,76 @@ def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Che
     return str(path), load_checkpoint(path)
 
 
-def _check(options: Options, ways: int, split: str, path: str) -> None:
-    """Refuses options that do not go together, or with the checkpoint."""
-    if options.ways not in {None, ways}:
-        raise click.UsageError(f"--ways {options.ways}: {path} was trained for {ways} ways")
-    if (options.runs is None) == (options.protocol == ONE_SHOT_RUNS):
+def _check(asked: Options, ways: int, split: str, path: str) -> None:
+    """Refuses asked that do not go together, or with the checkpoint."""
+    if asked.ways not in {None, ways}:
+        raise click.UsageError(f"--ways {asked.ways}: {path} was trained for {ways} ways")
+    if (asked.runs is None) == (asked.protocol == ONE_SHOT_RUNS):
         raise click.UsageError(
-            f"--protocol {options.protocol} with --runs {options.runs}: needed both or neither"
+            f"--protocol {asked.protocol} with --runs {asked.runs}: --protocol {ONE_SHOT_RUNS} and "
+            "--runs PATH go together, needed both or neither"
         )
-    if options.protocol == ONE_SHOT_RUNS and (ways, split) != (20, "alphabets"):
+    if asked.protocol == ONE_SHOT_RUNS and (ways, split) != (20, "alphabets"):
         raise click.UsageError(
             f"--protocol {ONE_SHOT_RUNS}: {path} was trained for {ways} ways on split {split}; "
             "needed 20 ways on split alphabets, whose training has none of the test's characters"
         )
 
 
-def _tasks(experiment: Experiment, options: Options, path: str) -> str:
+def _tasks(experiment: Experiment, asked: Options, path: str) -> str:
     """Evaluates on random tasks of a part; what is to be printed."""
     settings = experiment.settings
     tasks = experiment.tasks(
-        options.part, shots=options.shots, queries=options.queries, seed=options.seed,
-        within_alphabet=options.within_alphabet,
+        asked.part, shots=asked.shots, queries=asked.queries, seed=asked.seed,
+        within_alphabet=asked.within_alphabet,
     )  # fmt: skip
-    result = _evaluate(experiment, tasks, options.count, options)
-    beside = _baselines(experiment, tasks, options) if options.baselines else {}
+    result = _evaluate(experiment, tasks, asked.count, asked)
+    wanted = asked.baselines and experiment.workers.first
+    beside = _baselines(experiment, tasks, asked) if wanted else {}
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
-        "part": options.part, "split": settings.split, "data": settings.data,
-        "within_alphabet": options.within_alphabet, "checkpoint": path,
+        "part": asked.part, "split": settings.split, "data": settings.data,
+        "within_alphabet": asked.within_alphabet, "checkpoint": path,
     }  # fmt: skip
-    if options.as_json:
+    if asked.as_json:
         return evaluation_json(result, beside, **about)
-    within = " within one alphabet each" if options.within_alphabet else ""
+    within = " within one alphabet each" if asked.within_alphabet else ""
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class, "
-        f"{result.tasks} {options.part} tasks{within} of {settings.data} (split "
+        f"{result.tasks} {asked.part} tasks{within} of {settings.data} (split "
         f"{settings.split}, seed {tasks.seed})\n{path}\n\n"
     )
     return head + evaluation_table(result) + ((beside and f"\n\n{baselines_table(beside)}") or "")
 
 
-def _one_shot_runs(experiment: Experiment, options: Options, path: str) -> str:
+def _one_shot_runs(experiment: Experiment, asked: Options, path: str) -> str:
     """Evaluates on the official runs; what is to be printed."""
     from l2l_omniglot.one_shot_runs import OneShotRuns
 
-    assert options.runs is not None
+    assert asked.runs is not None
     size = experiment.stack.height
-    runs = OneShotRuns(options.runs, size, experiment.stack.ink)
-    result = _evaluate(experiment, runs, len(runs), options)
-    if options.as_json:
-        return one_shot_runs_json(result, runs.names, runs=str(options.runs), checkpoint=path)
+    runs = OneShotRuns(asked.runs, size, experiment.stack.ink)
+    result = _evaluate(experiment, runs, len(runs), asked)
+    if asked.as_json:
+        return one_shot_runs_json(result, runs.names, runs=str(asked.runs), checkpoint=path)
     return f"One-shot runs, 20-way\n{path}\n\n{one_shot_runs_table(result, runs.names)}"
 
 
 def _evaluate(
-    experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, options: Options
+    experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, asked: Options
 ) -> Evaluation:
     from l2l_omniglot.evaluation import evaluate as evaluate_learner
 
-    steps = experiment.settings.eval_steps if options.steps is None else options.steps
+    steps = experiment.settings.eval_steps if asked.steps is None else asked.steps
     workers: Workers = experiment.workers
     with CountProgress("evaluating", "task", count) as progress:
         return evaluate_learner(
-            experiment.learner, tasks, count, steps, progress, workers, options.batch_norm
+            experiment.learner, tasks, count, steps, progress, workers, asked.batch_norm
         )
 
 
-def _baselines(experiment: Experiment, tasks: Tasks, options: Options) -> dict[str, Baseline]:
+def _baselines(experiment: Experiment, tasks: Tasks, asked: Options) -> dict[str, Baseline]:
     """By name, on the same tasks."""
     from l2l_omniglot.nearest import baselines
 
-    return baselines(experiment, tasks, options.count, EVALUATED[options.batch_norm])
+    return baselines(experiment, tasks, asked.count, EVALUATED[asked.batch_norm])
