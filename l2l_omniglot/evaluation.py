@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from scipy.special import stdtrit
 
 from l2l_omniglot.engines import Engine
 from l2l_omniglot.errors import SettingsError
@@ -18,7 +19,6 @@ from l2l_omniglot.recipes import EVALUATED
 from l2l_omniglot.tasks import Task, TaskBatch
 from l2l_omniglot.workers import ALONE, Workers
 
-NORMAL_95 = 1.959964
 BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
 
 
@@ -39,7 +39,7 @@ class Curve:
     Attributes:
         accuracy_per_step: mean over tasks, fractions in [0, 1].
         ci95_per_step: half width of the 95 % confidence interval of that mean over tasks
-            (normal approximation, 1.96 standard errors).
+            (Student's t: 1.96 standard errors for many tasks, more for few).
         loss_per_step: mean query cross-entropy in nats.
         accuracy_per_task: every task's accuracy after the last step.
     """
@@ -135,12 +135,15 @@ def evaluate(
 
     Raises:
         SettingsError: if `count` or `steps` is too small or `batch_norm` unknown.
+        BackboneError: if the backbone cannot be evaluated inductively; says why.
     """
     if count < 2 or steps < 0:
         raise SettingsError(f"{count} tasks, {steps} steps: needed at least 2 tasks and 0 steps")
     if batch_norm not in EVALUATED:
         raise SettingsError(f"batch norm {batch_norm!r}: needed one of {', '.join(EVALUATED)}")
     modes = EVALUATED[batch_norm]
+    if "inductive" in modes:
+        learner.check_inductive(next(tasks.batch(0, 1)))
     own = workers.share(count)
     # A task's accuracies after every step, then its losses, in each mode.
     rows = torch.zeros(count, len(modes), 2, steps + 1, dtype=torch.float64)
@@ -194,4 +197,5 @@ def half_width(values: list[float]) -> float:
     """Half width of the 95 % confidence interval of the mean of two or more values."""
     centre = mean(values)
     variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
-    return NORMAL_95 * math.sqrt(variance / len(values))
+    quantile = float(stdtrit(len(values) - 1, 0.975))  # Student's t
+    return quantile * math.sqrt(variance / len(values))

@@ -13,7 +13,7 @@ from l2l_omniglot.engines import Choice, Engine, choose_engine
 from l2l_omniglot.engines.clones import CloneEngine, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.errors import BackboneError, SettingsError
-from l2l_omniglot.normalisation import use_batch_statistics
+from l2l_omniglot.normalisation import check_independence, use_batch_statistics
 from l2l_omniglot.rates import make_rates
 from l2l_omniglot.recipes import BATCH_NORMS, ENGINES
 from l2l_omniglot.tasks import Task, TaskBatch
@@ -171,6 +171,10 @@ class Learner:
             K + 1 entries, before adaptation and after each step, each with a `Scores` for each
             of `batch_norms`, without graphs.
         """
+        unknown = [how for how in batch_norms if how not in BATCH_NORMS]
+        if unknown:
+            needed = ", ".join(BATCH_NORMS)
+            raise SettingsError(f"batch norm {unknown[0]!r}: needed one of {needed}")
         scores = []
         with self.evaluating(), torch.enable_grad():
             # Nothing differentiates through these steps, so no graph of them is kept.
@@ -200,9 +204,12 @@ class Learner:
 
         Raises:
             BackboneError: as `adapt`, or if no parameter is to be trained.
+            SettingsError: if the step weights are wrong.
         """
         order = self.first_order if first_order is None else first_order
-        shares = (*(0.0,) * steps, 1.0) if step_weights is None else step_weights
+        shares = (*(0.0,) * steps, 1.0) if step_weights is None else tuple(step_weights)
+        if len(shares) != steps + 1 or not shares[-1] > 0:
+            raise SettingsError(f"step weights {shares}: needed {steps + 1}, the last above 0")
         weights = (engine or self.reference).start(len(tasks.support), order)
         adapting = inner_loop(weights, tasks.support, tasks.support_labels, steps)
         for share, adapted in zip(shares, adapting, strict=True):
@@ -211,6 +218,19 @@ class Learner:
                 adapted.add_loss(share * result.losses)
         gradients = weights.meta_gradient()
         return MetaGradient(Scores(result.losses.detach(), result.accuracies), gradients)
+
+    def check_inductive(self, task: Task) -> None:
+        """Tries out on a task that inductive scores are what they should be.
+
+        Raises:
+            BackboneError: if query images see each other all the same.
+        """
+        batch = self.batch([task])
+        with self.evaluating(), torch.no_grad():
+            weights = self.reference.start(1, first_order=True)
+            check_independence(
+                lambda images: weights.logits(images[None], batch.support)[0], batch.query[0]
+            )
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from l2l_omniglot.engines.clones import forward
-from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.evaluation import TaskStream, half_width, mean
 from l2l_omniglot.experiment import Experiment, build_learner
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.normalisation import normalised_by
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.rates import head_layer
+from l2l_omniglot.recipes import BATCH_NORMS
 from l2l_omniglot.tasks import Task
 
 
@@ -28,6 +29,8 @@ class Baseline:
     """
 
     def __init__(self, accuracies: list[float]) -> None:
+        if len(accuracies) < 2:
+            raise SettingsError(f"{len(accuracies)} tasks: needed at least 2")
         self.accuracy, self.ci95 = mean(accuracies), half_width(accuracies)
 
 
@@ -84,11 +87,15 @@ def nearest_class_mean(
 
     Raises:
         BackboneError: if the backbone's head is not used exactly once a pass.
+        SettingsError: if `count` is too small or `batch_norm` unknown.
     """
     name = head_layer(learner.backbone)
 
     def features(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return _head_input(network, f"module.{name}" if name else "module", images)
+
+    if batch_norm not in BATCH_NORMS:
+        raise SettingsError(f"batch norm {batch_norm!r}: needed one of {', '.join(BATCH_NORMS)}")
 
     def accuracy(task: Task) -> float:
         network = learner.reference.start(1, first_order=True).network

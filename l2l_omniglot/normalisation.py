@@ -34,15 +34,26 @@ def normalised_by(
     """Passes images through a network whose batch normalisation goes by another batch.
 
     Every layer normalises the images by the mean and variance it has for `statistics_of`: no
-    image sees another. Only layers of torch's own batch normalisation are known as such.
+    image sees another. Only layers of torch's own batch normalisation are known as such; see
+    `check_independence` for those that are not.
 
     Args:
         network: left as it was; no other thread may use it meanwhile.
         statistics_of: the other batch, e.g. the support set; (B, channels, H, W).
         images: (B', channels, H, W).
         forward: ``network(images)``, or that with checks around it.
+
+    Raises:
+        BackboneError: if a layer does more than normalise.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    for layer in layers:
+        if type(layer).forward is not _BatchNorm.forward:
+            raise BackboneError(
+                f"{type(layer).__name__} does something else than torch's batch normalisation, so "
+                "it cannot be given the support set's statistics; needed nn.BatchNorm1d, 2d or "
+                "3d, or transductive evaluation"
+            )
     books = [Book() for _ in layers]
     try:
         for layer, book in zip(layers, books, strict=True):
@@ -54,6 +65,27 @@ def normalised_by(
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
+
+
+def check_independence(
+    logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> None:
+    """Tries out that an image has the same logits alone and in company.
+
+    Args:
+        logits: inductive logits (B, ways) of images (B, channels, H, W).
+        images: two or more.
+
+    Raises:
+        BackboneError: if it has not: images see each other outside torch's layers.
+    """
+    alone, together = logits(images[:1])[0], logits(images)[0]
+    if not torch.allclose(alone, together, rtol=1e-3, atol=1e-3):
+        raise BackboneError(
+            "its query images see each other outside torch's batch normalisation layers (an "
+            "image's logits are not the same alone and in company), so it cannot be evaluated "
+            "inductively; needed nn.BatchNorm layers, or transductive evaluation"
+        )
 
 
 class Book:

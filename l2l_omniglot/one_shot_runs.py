@@ -53,8 +53,12 @@ class OneShotRuns:
             runs: dict[str, dict[str, Read]] = {}
             for file, read in _list_files(Path(path), stack):
                 match = _FILE.search(file)
-                if match:
-                    runs.setdefault(match["run"], {})[match["name"]] = read
+                if not match:
+                    continue
+                run = runs.setdefault(match["run"], {})
+                if match["name"] in run:
+                    raise DataError(f"{path}: {match['run']}/{match['name']} is there twice")
+                run[match["name"]] = read
             if len(runs) < 2:
                 raise DataError(
                     f"{path}: {len(runs)} one-shot runs found; needed at least 2 folders runNN "
@@ -112,7 +116,10 @@ def _read_answers(what: str, files: dict[str, Read]) -> dict[str, str]:
     """Of every test item the training drawing of its class, from ``class_labels.txt``."""
     if "class_labels.txt" not in files:
         raise DataError(f"{what}: class_labels.txt is not there")
-    lines = files["class_labels.txt"]().decode("utf-8", errors="replace").splitlines()
+    try:
+        lines = files["class_labels.txt"]().decode("utf-8").splitlines()
+    except Exception as error:  # zlib and zipfile raise many kinds
+        raise DataError(f"{what}/class_labels.txt: {error}") from error
     pairs = [line.split() for line in lines if line.strip()]
     if not all(len(pair) == 2 for pair in pairs):
         raise DataError(f"{what}/class_labels.txt: needed two file names a line")

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
-from l2l_omniglot.errors import RunError
+from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiment import build_learner, write_learner
+from l2l_omniglot.files import write_text
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.recipes import Settings
 
 FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
 
@@ -47,10 +49,14 @@ class Card:
     machine: str
     sha256: str
 
+    @property
+    def trained(self) -> Settings:
+        """The settings; those that are newer than the card have their defaults."""
+        return Settings(**self.settings)
+
     def save(self, folder: Path) -> None:
         """Writes ``<name>.json``."""
-        path = folder / f"{self.name}.json"
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_text(folder / f"{self.name}.json", json.dumps(asdict(self), indent=1) + "\n")
 
 
 def list_pretrained(folder: Path = FOLDER) -> list[Card]:
@@ -82,7 +88,7 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
             "or cut off: install the package again"
         )
     checkpoint = load_checkpoint(path)
-    if (checkpoint.settings.to_dict(), checkpoint.iteration) != (card.settings, card.iteration):
+    if (checkpoint.settings, checkpoint.iteration) != (card.trained, card.iteration):
         raise RunError(f"{path}: was made with other settings than its card says")
     return checkpoint
 
@@ -112,6 +118,8 @@ def sha256(path: Path) -> str:
 
 def _read_card(path: Path) -> Card:
     try:
-        return Card(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        card = Card(**json.loads(path.read_text(encoding="utf-8")))
+        card.trained  # noqa: B018 - are they settings?
+        return card
+    except (OSError, ValueError, TypeError, SettingsError) as error:
         raise RunError(f"{path}: not a readable card: {error}") from error

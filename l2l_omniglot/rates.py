@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.recipes import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
 
@@ -19,32 +21,49 @@ class InnerRates(nn.Module):
         backbone: see `l2l_omniglot.learner.Learner`.
         initial: the rate to start from (alpha), above 0.
         adapt: ``all`` parameters that are trained, or those of the ``head`` only: ANIL
-            (Raghu et al. 2020, "Rapid learning or feature reuse?"). The head is the layer that
-            has the backbone's last parameter.
+            (Raghu et al. 2020, "Rapid learning or feature reuse?"), see `head_layer`.
         steps: gradient steps K in training.
 
     Attributes:
+        initial: the rate to start from.
         names: of the adapted parameters.
         plain: whether learn2learn's `MAML.adapt` does the same.
         learned: whether there are rates to be trained, among the module's parameters.
 
     Raises:
-        SettingsError: if `initial` is not above 0 or `adapt` unknown.
+        SettingsError: if `initial` is not a number above 0 or `adapt` unknown.
+        BackboneError: if the head is to be adapted and is frozen.
     """
 
     learned = False
 
     def __init__(
-        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+        self,
+        backbone: nn.Module,
+        initial: float,
+        adapt: str = "all",
+        steps: int = 1,  # noqa: ARG002 - subclasses need it
     ) -> None:
         super().__init__()
-        if not initial > 0:
-            raise SettingsError(f"inner learning rate {initial}: needed above 0")
+        if not (initial > 0 and math.isfinite(initial)):
+            raise SettingsError(f"inner learning rate {initial}: needed a number above 0")
         if adapt not in _ADAPTED:
             raise SettingsError(f"adapt {adapt!r}: needed one of {', '.join(_ADAPTED)}")
-        self.initial, self.steps = initial, steps
+        self.initial, self.adapt = initial, adapt
         self.names = _ADAPTED[adapt](backbone)
         self.plain = adapt == "all" and not self.learned
+
+    def check(self, backbone: nn.Module) -> None:
+        """Refuses a backbone that was frozen or unfrozen since.
+
+        Raises:
+            BackboneError: if other parameters would be adapted now.
+        """
+        if self.names != _ADAPTED[self.adapt](backbone):
+            raise BackboneError(
+                "requires_grad of its parameters was changed after the learner was built; freeze "
+                "first, then build the learner"
+            )
 
     def at(self, _name: str, _step: int) -> Rate:
         """The rate of a parameter in a step: a number, or a tensor that fits the parameter.
@@ -110,8 +129,13 @@ def make_rates(
 
 
 def head_layer(backbone: nn.Module) -> str:
-    """The name of the layer with the backbone's last trained parameter."""
-    return _layer(_trained(backbone)[-1])
+    """The name of the layer that makes the logits.
+
+    The backbone says so itself by an attribute ``head_name``; without one it is the layer that
+    has its last parameter, which is right wherever layers are made in the order of their use.
+    """
+    last = [name for name, _ in backbone.named_parameters()][-1]
+    return str(getattr(backbone, "head_name", _layer(last)))
 
 
 def _trained(backbone: nn.Module) -> tuple[str, ...]:
@@ -120,7 +144,10 @@ def _trained(backbone: nn.Module) -> tuple[str, ...]:
 
 def _head(backbone: nn.Module) -> tuple[str, ...]:
     head = head_layer(backbone)
-    return tuple(name for name in _trained(backbone) if _layer(name) == head)
+    found = tuple(name for name in _trained(backbone) if _layer(name) == head)
+    if not found:
+        raise BackboneError(f"its head {head!r} has no parameter that is trained; needed some")
+    return found
 
 
 def _layer(name: str) -> str:
@@ -128,5 +155,7 @@ def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-_ADAPTED = {"all": _trained, "head": _head}
-_KINDS = {"fixed": InnerRates, "parameter": ParameterRates, "layer-step": LayerStepRates}
+_ADAPTED = dict(zip(ADAPTED, (_trained, _head), strict=True))
+_KINDS: dict[str, type[InnerRates]] = dict(
+    zip(INNER_RATES, (InnerRates, ParameterRates, LayerStepRates), strict=True)
+)

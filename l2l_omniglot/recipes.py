@@ -122,14 +122,16 @@ _LEAST = {
     "validation_every": 1,
     "validation_tasks": 2,
 }
-# What makes the algorithms different; each value is an option of its own as well. The last is
-# that of Antoniou et al. 2019, "How to train your MAML".
+# What makes the algorithms different; each value is an option of its own as well. The last has
+# the pieces of Antoniou et al. 2019, "How to train your MAML", but for those that keep batch
+# statistics from step to step.
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "maml": {"first_order": False},
     "fomaml": {"first_order": True},
     "anil": {"adapt": "head", "inner_steps": 5},
     "meta-sgd": {"inner_rates": "parameter"},
     "maml++": {
+        "first_order": False,
         "inner_rates": "layer-step",
         "multi_step_until": 0.15,
         "first_order_until": 0.3,

@@ -36,13 +36,13 @@ def reproduction_markdown(results: Sequence[CellResult]) -> str:
     rows = []
     for result in results:
         curves = result.evaluation.curves.values()
-        published = result.cell.published
+        published = result.published
         rows.append(
             [
                 result.cell.setting,
                 result.cell.backbone,
                 result.cell.algorithm,
-                f"{result.iteration:,} of {result.iterations:,}",
+                f"{result.iteration:,} of {result.settings.iterations:,}",
                 f"{result.minutes:.1f}",
                 *(percent(curve.accuracy, curve.ci95) for curve in curves),
                 f"{published[1]} % ({published[0]})" if published else "",
@@ -62,7 +62,7 @@ def reproduction_csv(results: Sequence[CellResult]) -> str:
         row = {k: v for k, v in result.to_dict().items() if not isinstance(v, dict)}
         for mode, curve in result.evaluation.curves.items():
             row |= {f"{mode}_accuracy": curve.accuracy, f"{mode}_ci95": curve.ci95}
-        published = result.cell.published
+        published = result.published
         row["published"] = published[1] / 100 if published else None
         rows.append(row)
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

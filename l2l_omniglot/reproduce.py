@@ -10,14 +10,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
-from l2l_omniglot.errors import RunError, SettingsError
-from l2l_omniglot.evaluation import Evaluation, evaluate
-from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.checkpoint import load_checkpoint
+from l2l_omniglot.data import SYNTHETIC
+from l2l_omniglot.errors import RunError, SettingsError, TrainingError
+from l2l_omniglot.evaluation import Curve, Evaluation, evaluate
+from l2l_omniglot.experiment import Experiment, write_learner
 from l2l_omniglot.files import write_text
-from l2l_omniglot.recipes import ALGORITHMS, Settings, make_settings
+from l2l_omniglot.recipes import ALGORITHMS, BATCH_NORMS, Settings, make_settings
 from l2l_omniglot.run import RunFolder
-from l2l_omniglot.training import Observer, TrainingRun
+from l2l_omniglot.tasks import Tasks
+from l2l_omniglot.training import Observer, Outcome, TrainingRun
 
+RESULT = "result.json"
 SETTINGS = {"5w1s": (5, 1), "5w5s": (5, 5), "20w1s": (20, 1), "20w5s": (20, 5)}
 # Transductive, in percent. The tutorial's author: figures of its repository. Finn et al. 2017:
 # table 1. Their test classes are not these.
@@ -45,12 +49,6 @@ class Cell:
         """Of its run folder."""
         return f"{self.setting}-{self.backbone}-{self.algorithm}"
 
-    @property
-    def published(self) -> tuple[str, float] | None:
-        """Whose figure there is for it, and the percentage."""
-        plain = self.algorithm == "maml"
-        return PUBLISHED.get((self.backbone, self.setting)) if plain else None
-
     def settings(self, **values: Any) -> Settings:
         """Of its run: the default recipe's, with these."""
         ways, shots = SETTINGS[self.setting]
@@ -65,46 +63,203 @@ class CellResult:
 
     Attributes:
         cell: which.
-        iteration, iterations: meta-updates behind the weights, and of the whole recipe.
+        settings: of its run.
+        iteration: meta-updates made.
         minutes: of training and validation, all sessions together.
-        evaluation: in both modes of batch normalisation.
+        evaluation: of the best weights, in both modes of batch normalisation.
     """
 
     cell: Cell
+    settings: Settings
     iteration: int
-    iterations: int
     minutes: float
     evaluation: Evaluation
 
+    @property
+    def published(self) -> tuple[str, float] | None:
+        """Whose figure there is for it, and the percentage."""
+        comparable = self.cell.algorithm == "maml" and self.settings.data != SYNTHETIC
+        key = (self.cell.backbone, self.cell.setting)
+        return PUBLISHED.get(key) if comparable else None
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON; accuracies in [0, 1]."""
-        published = self.cell.published
-        curves = {mode: asdict(curve) for mode, curve in self.evaluation.curves.items()}
-        for curve in curves.values():
-            del curve["accuracy_per_task"]
+        published = self.published
         return {
             **asdict(self.cell),
             "iteration": self.iteration,
-            "iterations": self.iterations,
+            "iterations": self.settings.iterations,
             "minutes": round(self.minutes, 2),
             "tasks": self.evaluation.tasks,
             "steps": self.evaluation.steps,
-            **curves,
+            **{mode: asdict(curve) for mode, curve in self.evaluation.curves.items()},
             "published": published and {"by": published[0], "accuracy": published[1] / 100},
+            "settings": self.settings.to_dict(),
         }
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> CellResult:
+        """The inverse of `to_dict`."""
+        curves = {mode: Curve(**body[mode]) for mode in BATCH_NORMS}
+        return cls(
+            Cell(body["setting"], body["backbone"], body["algorithm"]),
+            Settings(**body["settings"]),
+            body["iteration"],
+            body["minutes"],
+            Evaluation(body["tasks"], body["steps"], curves),
+        )
 
 
 class Watcher(Protocol):
     """Is told what the grid does."""
 
-    def begins(self, cell: Cell, settings: Settings, minutes: float | None) -> None:
-        """Before a cell is trained, for at most so many minutes."""
-
-    def training(self, run: TrainingRun) -> AbstractContextManager[None]:
-        """Around the training."""
+    def begins(self, cell: Cell, settings: Settings) -> None:
+        """Before a cell."""
 
     def observer(self, settings: Settings) -> Observer:
         """Of a cell's training."""
+
+    def train(self, run: TrainingRun, minutes: float | None) -> Outcome:
+        """Has the run train, e.g. with a way to stop it."""
+
+    def evaluating(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Around an evaluation, which tells how many tasks are done."""
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """A training was asked to stop."""
+
+
+class Grid:
+    """Cells and the folder of their runs.
+
+    Args:
+        cells: see `grid`.
+        build: makes the experiment of a cell's settings.
+        folder: of a run folder for each cell, and of the results.
+        tasks: test tasks a cell, always the same ones.
+        watcher: is told what happens.
+        values: of `Settings` that all cells have, e.g. ``iterations``.
+
+    Raises:
+        L2LOmniglotError: if a cell cannot be built, or its test part is too small.
+    """
+
+    def __init__(
+        self,
+        cells: list[Cell],
+        build: Callable[[Settings], Experiment],
+        folder: Path,
+        tasks: int,
+        watcher: Watcher,
+        **values: Any,
+    ) -> None:
+        self.settings = {cell: cell.settings(**values) for cell in cells}
+        self._build, self.folder, self._tasks, self._watcher = build, folder, tasks, watcher
+        for settings in self.settings.values():  # refused now, not after hours of training
+            self._test_tasks(build(settings))
+
+    def run(self, minutes: float | None = None) -> list[TrainingError]:
+        """Trains and evaluates every cell, and writes the results after each.
+
+        Args:
+            minutes: of training in all, shared out evenly among the cells that need some.
+
+        Returns:
+            The errors of the trainings that failed; the other cells are made all the same.
+
+        Raises:
+            Stopped: if a training was asked to stop.
+            RunError: if a folder holds a run with other settings.
+        """
+        waiting = [cell for cell in self.settings if not self._is_trained(cell)]
+        spent = 0.0
+        errors: list[TrainingError] = []
+        for cell, settings in self.settings.items():
+            self._watcher.begins(cell, settings)
+            share = None
+            if minutes is not None and cell in waiting:
+                share = max(minutes - spent, 1e-3) / (len(waiting) - waiting.index(cell))
+            try:
+                spent += self._run_cell(cell, settings, share)
+            except TrainingError as error:
+                errors.append(TrainingError(f"{cell.name}: {error}"))
+            results = self.results()
+            if results:
+                write_results(results, self.folder)
+        return errors
+
+    def results(self) -> list[CellResult]:
+        """Of all cells in the folder, this grid's and others'.
+
+        Raises:
+            RunError: if a result is broken.
+        """
+        found = [_read_result(path) for path in sorted(self.folder.glob(f"*/{RESULT}"))]
+        settings, algorithms = list(SETTINGS), list(ALGORITHMS)
+
+        def place(result: CellResult) -> tuple[int, str, int]:
+            cell = result.cell
+            number = algorithms.index(cell.algorithm)
+            return settings.index(cell.setting), cell.backbone, number
+
+        return sorted(found, key=place)
+
+    def _is_trained(self, cell: Cell) -> bool:
+        last = RunFolder(self.folder / cell.name).last
+        done = last.is_file() and load_checkpoint(last).iteration
+        return done == self.settings[cell].iterations
+
+    def _run_cell(self, cell: Cell, settings: Settings, minutes: float | None) -> float:
+        """Trains and evaluates a cell; minutes of training this time."""
+        run_folder = RunFolder(self.folder / cell.name)
+        there = run_folder.config.exists()
+        if there and run_folder.read_settings() != settings:
+            raise RunError(
+                f"{run_folder.path}: holds a run with other settings; needed another --out"
+            )
+        experiment = self._build(settings)
+        run = TrainingRun(experiment, run_folder, self._watcher.observer(settings))
+        run.begin(resume=there)
+        before, result_path = run.minutes, run_folder.path / RESULT
+        if run.trainer.iteration < settings.iterations:
+            if self._watcher.train(run, minutes).reason == "stopped":
+                raise Stopped
+        elif self._is_evaluated(result_path):
+            return 0.0
+        spent = run.minutes - before
+        evaluation = self._evaluate(experiment, run_folder)
+        result = CellResult(cell, settings, run.trainer.iteration, run.minutes, evaluation)
+        write_text(result_path, json.dumps(result.to_dict(), indent=1) + "\n")
+        return spent
+
+    def _is_evaluated(self, path: Path) -> bool:
+        if not path.is_file():
+            return False
+        result = _read_result(path)
+        done = result.iteration == result.settings.iterations
+        return done and result.evaluation.tasks == self._tasks
+
+    def _evaluate(self, experiment: Experiment, run_folder: RunFolder) -> Evaluation:
+        best = run_folder.best if run_folder.best.is_file() else run_folder.last
+        write_learner(experiment.learner, load_checkpoint(best))
+        steps = experiment.settings.eval_steps
+        with self._watcher.evaluating(self._tasks) as progress:
+            return evaluate(
+                experiment.learner, self._test_tasks(experiment), self._tasks, steps, progress,
+                batch_norm="both",
+            )  # fmt: skip
+
+    def _test_tasks(self, experiment: Experiment) -> Tasks:
+        """As `evaluate` of the command line has them by default."""
+        return experiment.tasks("test", seed=0)
+
+
+def _read_result(path: Path) -> CellResult:
+    try:
+        return CellResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: cannot be read, delete it: {error}") from error
 
 
 def grid(
@@ -123,63 +278,13 @@ def grid(
     return cells
 
 
-def run_cell(
-    cell: Cell,
-    build: Callable[[Settings], Experiment],
-    settings: Settings,
-    folder: Path,
-    minutes: float | None,
-    tasks: int,
-    watcher: Watcher,
-    should_stop: Callable[[], bool],
-) -> CellResult | None:
-    """Trains a cell, or goes on with it, and evaluates its best weights.
-
-    Args:
-        cell: which.
-        build: the experiment of its settings.
-        settings: of its run.
-        folder: of the run; what is there already is gone on with.
-        minutes: limit of the training, this time.
-        tasks: test tasks.
-        watcher: is told.
-        should_stop: asked after every update.
-
-    Returns:
-        What it reached; None if it was stopped.
-
-    Raises:
-        RunError: if the folder holds a run with other settings.
-    """
-    run_folder = RunFolder(folder)
-    experiment = build(settings)
-    watcher.begins(cell, settings, minutes)
-    run = TrainingRun(experiment, run_folder, watcher.observer(settings))
-    there = run_folder.config.exists()
-    if there and run_folder.read_settings() != settings:
-        raise RunError(f"{folder}: holds a run with other settings; needed another --out")
-    run.begin(resume=there)
-    if run.trainer.iteration < settings.iterations:
-        with watcher.training(run):
-            outcome = run.train(minutes, should_stop)
-        if outcome.reason == "stopped":
-            return None
-    spent = run.minutes
-    best = run_folder.best if run_folder.best.is_file() else run_folder.last
-    trained = Experiment.load(best, experiment.stack, str(experiment.learner.device))
-    result = evaluate(
-        trained.learner, trained.tasks("test"), tasks, settings.eval_steps, batch_norm="both"
-    )
-    return CellResult(cell, run.trainer.iteration, settings.iterations, spent, result)
-
-
 def write_results(results: list[CellResult], folder: Path) -> None:
     """Writes ``results.json``, ``results.csv``, ``results.md`` and the plot ``steps.png``."""
     from l2l_omniglot.plot import plot_steps
     from l2l_omniglot.report import reproduction_csv, reproduction_markdown
 
-    body = json.dumps([result.to_dict() for result in results], indent=1)
-    write_text(folder / "results.json", body + "\n")
+    bodies = [result.to_dict() for result in results]
+    write_text(folder / "results.json", json.dumps(bodies, indent=1) + "\n")
     write_text(folder / "results.csv", reproduction_csv(results))
     write_text(folder / "results.md", reproduction_markdown(results))
     plot_steps({result.cell.name: result.evaluation for result in results}, folder / "steps.png")

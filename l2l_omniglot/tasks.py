@@ -212,9 +212,14 @@ class Tasks:
             info = stack.info[self.dataset.describe(label)[0]]
             if info.alphabet:
                 found.setdefault((info.subset, info.alphabet), []).append(label)
-        large = [labels for labels in found.values() if len(labels) >= self.ways]
+        # Characters count, whatever their poses.
+        sizes = {
+            alphabet: len({self.dataset.describe(label)[0] for label in labels})
+            for alphabet, labels in found.items()
+        }
+        large = [labels for alphabet, labels in found.items() if sizes[alphabet] >= self.ways]
         if not large:
-            most = max(map(len, found.values()), default=0)
+            most = max(sizes.values(), default=0)
             raise DataError(
                 f"{stack.name}: the {self.name} part has {len(found)} known alphabets, of at most "
                 f"{most} classes; {self.ways}-way tasks within one need {self.ways}"

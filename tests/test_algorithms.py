@@ -9,7 +9,7 @@ from tiny import TinyNet, finite_differences, flat_gradient, tiny_task
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot.compat import l2l
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.recipes import ALGORITHMS, make_settings
@@ -197,6 +197,57 @@ def test_trainer_follows_the_schedule(stack: ImageStack):
         trainer.step()
     pairs = zip(*(t.learner.parameters() for t in trainers), strict=True)
     assert not all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_trainer_counts_the_loss_of_every_step_while_that_lasts(stack: ImageStack):
+    settings = make_settings(iterations=2, meta_batch_size=1, inner_steps=2, multi_step_until=0.5)
+    plain = dataclasses.replace(settings, multi_step_until=0.0)
+    gradients = []
+    for chosen in (settings, plain):
+        experiment = Experiment.build(chosen, stack)
+        learner, trainer = experiment.learner, experiment.trainer()
+        batch = learner.batch([experiment.tasks("train")[0]])
+        weights = (0.0, 0.5, 0.5) if chosen is settings else LAST
+        expected = learner.meta_gradient(batch, 2, step_weights=weights).gradients
+        trainer.step()
+        for parameter, gradient in zip(learner.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-2, atol=1e-5)
+        gradients.append(torch.cat([p.grad.flatten() for p in learner.parameters()]))
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-3
+
+
+def test_step_weights_must_be_one_a_step_and_end_above_zero(task: Task):
+    learner = tiny_learner("fixed", "all")
+    for wrong in ((1.0,), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)):
+        with pytest.raises(SettingsError, match="needed 3, the last above 0"):
+            learner.meta_gradient(learner.batch([task]), 2, step_weights=wrong)
+
+
+def test_freezing_after_the_learner_was_built_is_refused(task: Task):
+    for engine in ("learn2learn", "stacked"):
+        learner = Learner(TinyNet().double(), 0.5, engine=engine)
+        chosen = learner.choose(task).engine
+        learner.backbone.conv.weight.requires_grad_(False)
+        with pytest.raises(BackboneError, match="freeze first"):
+            learner.meta_gradient(learner.batch([task]), 1, chosen)
+
+
+class HeadFirst(TinyNet):
+    """Registers its head before its body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._modules = dict(reversed(self._modules.items()))
+
+
+def test_a_backbone_can_name_its_head():
+    network = HeadFirst()
+    assert Learner(network, 0.5, adapt="head").rates.names == ("conv.weight", "conv.bias")
+    network.head_name = "linear"
+    assert Learner(network, 0.5, adapt="head").rates.names == ("linear.weight", "linear.bias")
+    network.linear.requires_grad_(False)
+    with pytest.raises(BackboneError, match="head 'linear' has no parameter that is trained"):
+        Learner(network, 0.5, adapt="head")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

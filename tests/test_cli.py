@@ -108,6 +108,14 @@ def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
     assert (body["shots"], body["queries"], len(body["accuracy_per_step"])) == (2, 4, 2)
 
 
+def test_an_annealed_run_keeps_its_length(npy: Path):
+    arguments = ("train", "--data", str(npy), *SMALL, "--run-dir", "annealed")
+    assert run_cli(*arguments, "--iterations", "4", "--first-order-until", "0.5").returncode == 0
+    done = run_cli("train", "--resume", "annealed", "--iterations", "8")
+    assert done.returncode == 2
+    assert "the run has 4, and an annealing over a part of them" in done.stderr
+
+
 def test_evaluate_in_both_modes_within_alphabets_and_beside_baselines(npy: Path):
     arguments = ("evaluate", "--tasks", "3", "--steps", "2")
     assert run_cli("train", "--data", str(npy), *SMALL, "--iterations", "3").returncode == 0
@@ -138,6 +146,7 @@ def test_one_shot_runs_want_a_network_trained_for_them(npy: Path):
         (("--protocol", "one-shot-runs"), "needed both or neither"),
         (("--runs", "x"), "needed both or neither"),
         (("--run", "a", "--pretrained", "b"), "needed only one"),
+        (("--protocol", "one-shot-runs", "--runs", "x", "--tasks", "9"), "the runs are given"),
     ):
         done = run_cli("evaluate", *arguments)
         assert done.returncode == 2, done.stderr

@@ -29,7 +29,7 @@ def test_average_and_interval_are_those_of_the_tasks(learner: Learner, stack: Im
         column = [row[step] for row in by_task]
         assert result.curve.accuracy_per_step[step] == pytest.approx(statistics.fmean(column))
         error = statistics.stdev(column) / 12**0.5
-        assert result.curve.ci95_per_step[step] == pytest.approx(1.96 * error, rel=1e-4)
+        assert result.curve.ci95_per_step[step] == pytest.approx(2.200985 * error, rel=1e-5)
     assert (result.accuracy, result.ci95) == (
         result.curve.accuracy_per_step[-1],
         result.curve.ci95_per_step[-1],

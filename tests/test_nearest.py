@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from l2l_omniglot.basenet import BaseNet
-from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.nearest import baselines, nearest_class_mean, nearest_pixels
@@ -72,7 +72,7 @@ def _by_statistics_of(network, norms, support, query):
 def test_all_baselines_by_name(stack: ImageStack, tasks: Tasks):
     experiment = Experiment.build(make_settings(), stack)
     with torch.no_grad():
-        experiment.learner.backbone.block1.conv.weight.add_(0.3)
+        experiment.learner.backbone.block1.conv.weight.normal_()
     found = baselines(experiment, tasks, 4, ("transductive", "inductive"))
     assert list(found) == [
         "nearest neighbour, pixels",
@@ -82,8 +82,22 @@ def test_all_baselines_by_name(stack: ImageStack, tasks: Tasks):
         "class means, trained features, inductive",
     ]
     untrained = Experiment.build(make_settings(), stack).learner
-    expected = nearest_class_mean(untrained, tasks, 4).accuracy
-    assert found["class means, untrained features, transductive"].accuracy == expected
+    for what, learner in (("untrained", untrained), ("trained", experiment.learner)):
+        for mode in ("transductive", "inductive"):
+            expected = nearest_class_mean(learner, tasks, 4, mode).accuracy
+            assert found[f"class means, {what} features, {mode}"].accuracy == expected
+    assert (
+        found["class means, untrained features, transductive"].accuracy
+        != found["class means, trained features, transductive"].accuracy
+    )
+
+
+def test_wrong_arguments(tasks: Tasks):
+    learner = Learner(BaseNet(), 0.4)
+    with pytest.raises(SettingsError, match="'inductiv': needed one of transductive"):
+        nearest_class_mean(learner, tasks, 2, "inductiv")
+    with pytest.raises(SettingsError, match="1 tasks: needed at least 2"):
+        nearest_pixels(tasks, 1)
 
 
 class HeadTwice(torch.nn.Module):

@@ -6,7 +6,8 @@ from test_engines import some_backbone
 from torch import nn
 
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop
-from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.normalisation import normalised_by
 from l2l_omniglot.stack import ImageStack
@@ -102,6 +103,44 @@ def test_the_support_set_itself_is_normalised_as_in_its_own_batch():
         found = normalised_by(network, support, support, lambda net, images: net(images))
         torch.testing.assert_close(found, network(support), atol=1e-5, rtol=0)
     assert "forward" not in network[1].__dict__
+
+
+class WithActivation(nn.BatchNorm2d):
+    """A normalisation that does more, as some libraries have it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.relu(super().forward(images))
+
+
+class Hidden(nn.Module):
+    """Normalises by hand, where no layer can be told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(784, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = images.flatten(1)
+        return self.linear(rows - rows.mean(0))
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 3), WithActivation(2), nn.Flatten(), nn.Linear(1352, 5)),
+            "WithActivation does something else",
+        ),
+        (Hidden(), "see each other outside torch's batch normalisation"),
+    ],
+)
+def test_what_cannot_be_inductive_is_refused(tasks: Tasks, network: nn.Module, said: str):
+    learner = Learner(network, 0.1)
+    with pytest.raises(BackboneError, match=said):
+        evaluate(learner, tasks, 2, 1, batch_norm="both")
+    assert evaluate(learner, tasks, 2, 1).batch_norm == "transductive"
+    with pytest.raises(SettingsError, match="'inductiv': needed one of"):
+        learner.score_steps(learner.batch([tasks[0]]), 1, None, ("inductiv",))
 
 
 class Moody(nn.Module):

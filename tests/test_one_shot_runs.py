@@ -56,6 +56,10 @@ def test_what_is_broken_is_named(one_shot_runs: Path, tmp_path: Path):
     ):
         with pytest.raises(DataError, match=said):
             OneShotRuns(broken(name, what))
+    twice = broken("run01/class_labels.txt", b"")
+    shutil.copytree(one_shot_runs / "run02", twice / "elsewhere" / "run02")
+    with pytest.raises(DataError, match=r"run02/\S+ is there twice"):
+        OneShotRuns(twice)
     with pytest.raises(DataError, match="no such file or folder"):
         OneShotRuns(tmp_path / "nowhere")
     shutil.rmtree(one_shot_runs / "run02")

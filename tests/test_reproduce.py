@@ -1,5 +1,9 @@
 import csv
 import json
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,8 @@ from conftest import run_cli
 from PIL import Image
 
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.reproduce import Cell, grid
+from l2l_omniglot.evaluation import Evaluation
+from l2l_omniglot.reproduce import Cell, CellResult, grid
 
 SMALL = (
     "reproduce", "--settings", "5w1s", "--backbones", "fc", "--algorithms", "maml,anil",
@@ -63,19 +68,80 @@ def test_a_budget_stops_each_cell_and_the_same_command_goes_on():
 
 def test_wrong_names_are_told_before_anything_is_trained():
     for option, value in (
-        ("--settings", "5w2s"), ("--algorithms", "mamlpp"), ("--backbones", "resnet1000"),
+        ("--settings", "5w2s"), ("--algorithms", "mamlpp"), ("--backbones", "fc,resnet1000"),
+        ("--budget", "nan"),
     ):  # fmt: skip
         done = run_cli("reproduce", option, value, "--data", "synthetic", "--iterations", "1")
         assert done.returncode in {2, 5}, done.stderr
-        assert value in done.stderr and "needed" in done.stderr
+        assert value.split(",")[-1] in done.stderr and "needed" in done.stderr
         assert not list(Path("reproduce").glob("*/last.safetensors"))
     done = run_cli("reproduce", "--settings", ",")
     assert done.returncode == 2 and "the grid is empty" in done.stderr
 
 
-def test_cells_know_published_figures():
-    assert Cell("5w1s", "basenet", "maml").published == ("the tutorial's author", 97.5)
-    assert Cell("5w1s", "basenet", "anil").published is None
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "l2l_omniglot", *arguments], stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"ended without {text!r}")
+
+
+def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
+    long = [word.replace("2", "1000000") if word == "2" else word for word in SMALL]
+    process = start(*long)
+    wait_for(process, "iteration ")  # ten seconds of training
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert Path("grid/5w1s-fc-maml/last.safetensors").is_file()
+
+    shutil.rmtree("grid")
+    many = [word.replace("3", "100000") if word == "3" else word for word in SMALL]
+    process = start(*many)
+    wait_for(process, "evaluating: ")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Stopped" in said
+    assert not Path("grid/5w1s-fc-anil").exists()
+    again = run_cli(*SMALL)
+    assert again.returncode == 0, again.stderr
+
+
+def test_results_of_several_grids_in_a_folder_stay_together():
+    def algorithms() -> list[str]:
+        return [r["algorithm"] for r in json.loads(Path("grid/results.json").read_text())]
+
+    one = [word.replace("maml,anil", "maml") for word in SMALL]
+    other = [word.replace("maml,anil", "anil") for word in SMALL]
+    assert run_cli(*one).returncode == 0
+    assert algorithms() == ["maml"]
+    written = Path("grid/5w1s-fc-maml/result.json").stat().st_mtime_ns
+    assert run_cli(*other).returncode == 0
+    assert sorted(algorithms()) == ["anil", "maml"]
+    assert Path("grid/5w1s-fc-maml/result.json").stat().st_mtime_ns == written
+    Path("grid/5w1s-fc-maml/result.json").write_text("{")
+    broken = run_cli(*one)
+    assert broken.returncode == 6 and "result.json: cannot be read" in broken.stderr
+
+
+def published(backbone: str, algorithm: str, data: str) -> tuple[str, float] | None:
+    cell = Cell("5w1s", backbone, algorithm)
+    evaluation = Evaluation(2, 0, {})
+    return CellResult(cell, cell.settings(data=data), 1, 0.1, evaluation).published
+
+
+def test_published_figures_stand_beside_what_they_are_of():
+    assert published("basenet", "maml", "omniglot") == ("the tutorial's author", 97.5)
+    assert published("basenet", "anil", "omniglot") is None
+    assert published("basenet", "maml", "synthetic") is None
     assert Cell("20w5s", "cnn4", "maml").settings().ways == 20
     assert len(grid(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
     with pytest.raises(SettingsError, match="'6w': needed one of 5w1s"):

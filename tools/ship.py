@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import shlex
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,49 +33,57 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("name", nargs="?", help="e.g. basenet-5w1s (by the run's settings)")
+    parser.add_argument("--replace", action="store_true", help="weights of that name")
     parser.add_argument("--machine", required=True, help="what it was trained on, in words")
     arguments = parser.parse_args()
     keep_freed_memory()
-    ship(RunFolder(arguments.run), arguments.name, arguments.machine)
+    ship(RunFolder(arguments.run), arguments.name, arguments.machine, arguments.replace)
 
 
-def ship(run: RunFolder, name: str | None, machine: str, folder: Path = FOLDER) -> Card:
+def ship(
+    run: RunFolder, name: str | None, machine: str, replace: bool = False, folder: Path = FOLDER
+) -> Card:
     """Writes the weights and their card; says what they reach.
 
     Args:
         run: whose best weights.
         name: of the files; by backbone, ways and shots by default.
         machine: what it was trained on, in words.
+        replace: whether weights of that name may be overwritten.
         folder: where to.
     """
     checkpoint = load_checkpoint(run.best)
     settings = checkpoint.settings
     if settings.data != OMNIGLOT:
         raise SystemExit(f"{run.path}: was trained on {settings.data!r}; needed {OMNIGLOT!r}")
-    name = name or f"{settings.backbone}-{settings.ways}w{settings.shots}s"
-    minutes = next(
-        row.minutes for row in run.read_metrics() if row.iteration == checkpoint.iteration
-    )
+    other = "" if settings.algorithm == "maml" else f"-{settings.algorithm}"
+    name = name or f"{settings.backbone}-{settings.ways}w{settings.shots}s{other}"
+    path = folder / f"{name}.safetensors"
+    if path.exists() and not replace:
+        raise SystemExit(f"{path}: is there already; needed another name, or --replace")
+    rows = {row.iteration: row.minutes for row in run.read_metrics()}
+    if checkpoint.iteration not in rows:
+        raise SystemExit(f"{run.metrics}: has no line of iteration {checkpoint.iteration}")
     experiment = Experiment.load(checkpoint, open_data(settings))
     differences = experiment.differences(checkpoint.facts)
     if differences:
         raise SystemExit(f"{run.path}: {differences[0]}")
     with CountProgress("evaluating", "task", TASKS) as progress:
         result = evaluate(
-            experiment.learner, experiment.tasks("test"), TASKS, settings.eval_steps, progress,
+            experiment.learner, experiment.tasks("test", seed=0), TASKS, settings.eval_steps,
+            progress,
             batch_norm="both",
         )  # fmt: skip
     # What says where the files lay here stays here.
     facts = {what: checkpoint.facts[what] for what in KEPT}
     shipped = dataclasses.replace(checkpoint, facts=facts, optimizer={})
-    path = folder / f"{name}.safetensors"
     folder.mkdir(exist_ok=True)
     shipped.save(path)
     card = Card(
         name=name,
         settings=settings.to_dict(),
         iteration=checkpoint.iteration,
-        minutes=minutes,
+        minutes=rows[checkpoint.iteration],
         accuracy={
             mode: {"accuracy": curve.accuracy, "ci95": curve.ci95}
             for mode, curve in result.curves.items()
@@ -83,7 +92,7 @@ def ship(run: RunFolder, name: str | None, machine: str, folder: Path = FOLDER) 
         split=settings.split,
         date=datetime.now(timezone.utc).date().isoformat(),
         commands=[
-            _command(run),
+            *_commands(run),
             f"l2l-omniglot evaluate --pretrained {name} --tasks {TASKS}",
         ],
         machine=f"{machine}, torch {torch.__version__}",
@@ -94,14 +103,13 @@ def ship(run: RunFolder, name: str | None, machine: str, folder: Path = FOLDER) 
     return card
 
 
-def _command(run: RunFolder) -> str:
-    """That trained it, without where this machine keeps programs and runs."""
-    first = json.loads(run.config.read_text(encoding="utf-8"))["sessions"][0]["command"]
-    words = shlex.split(first)[1:]
-    if "--run-dir" in words:
-        where = words.index("--run-dir")
-        del words[where : where + 2]
-    return shlex.join(["l2l-omniglot", *words])
+def _commands(run: RunFolder) -> list[str]:
+    """Those that trained it, without where this machine keeps programs and runs."""
+    found = []
+    for session in json.loads(run.config.read_text(encoding="utf-8"))["sessions"]:
+        line = shlex.join(["l2l-omniglot", *shlex.split(session["command"])[1:]])
+        found.append(re.sub(r"( --(?:run-dir|resume)[= ])\S*/", r"\1", line))
+    return found
 
 
 if __name__ == "__main__":

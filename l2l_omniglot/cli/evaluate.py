@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from l2l_omniglot.workers import Workers
 
 TASKS, ONE_SHOT_RUNS = "tasks", "one-shot-runs"
+# Options that say which tasks; the one-shot runs are what they are.
+_NOT_OF_RUNS = ("count", "part", "shots", "queries", "within_alphabet", "seed", "baselines")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +157,14 @@ def _check(asked: Options, ways: int, split: str, path: str) -> None:
             f"--protocol {asked.protocol} with --runs {asked.runs}: --protocol {ONE_SHOT_RUNS} and "
             "--runs PATH go together, needed both or neither"
         )
+    context = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    idle = [name for name in _NOT_OF_RUNS if context.get_parameter_source(name) is typed]
+    if asked.protocol == ONE_SHOT_RUNS and idle:
+        raise click.UsageError(
+            f"--protocol {ONE_SHOT_RUNS} with --{idle[0].replace('_', '-')}: the runs are given; "
+            "needed neither tasks nor their sizes"
+        )
     if asked.protocol == ONE_SHOT_RUNS and (ways, split) != (20, "alphabets"):
         raise click.UsageError(
             f"--protocol {ONE_SHOT_RUNS}: {path} was trained for {ways} ways on split {split}; "
@@ -190,9 +200,14 @@ def _tasks(experiment: Experiment, asked: Options, path: str) -> str:
 
 def _one_shot_runs(experiment: Experiment, asked: Options, path: str) -> str:
     """Evaluates on the official runs; what is to be printed."""
+    from l2l_omniglot.data import SYNTHETIC
     from l2l_omniglot.one_shot_runs import OneShotRuns
 
     assert asked.runs is not None
+    if experiment.settings.data == SYNTHETIC:
+        raise click.UsageError(
+            f"--protocol {ONE_SHOT_RUNS}: {path} was trained on {SYNTHETIC} data; needed Omniglot"
+        )
     size = experiment.stack.height
     runs = OneShotRuns(asked.runs, size, experiment.stack.ink)
     result = _evaluate(experiment, runs, len(runs), asked)

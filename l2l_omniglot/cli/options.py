@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -21,6 +23,33 @@ def options(*each: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return apply
+
+
+class _Minutes(click.FloatRange):
+    """Above 0; click's own range lets NaN through."""
+
+    name = "minutes"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, parameter, context)
+        if math.isnan(number):
+            self.fail(f"{value}: needed a number of minutes above 0", parameter, context)
+        return number
+
+
+MINUTES = _Minutes(min=0, min_open=True)
+
+
+def absolute(given: dict[str, Any]) -> dict[str, Any]:
+    """Paths made absolute, so that a saved run finds its data from anywhere."""
+    paths = {
+        name: str(Path(given[name]).resolve())
+        for name, ending in (("data", ".npy"), ("split", ".json"))
+        if given.get(name) and given[name].endswith(ending)
+    }
+    return {**given, **paths}
 
 
 computing_options = options(

@@ -13,17 +13,20 @@ def pretrained(as_json: bool) -> None:
     import json
 
     from l2l_omniglot.pretrained import list_pretrained
+    from l2l_omniglot.recipes import BATCH_NORMS
     from l2l_omniglot.report import percent, table
 
     cards = list_pretrained()
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(card) for card in cards]))
         return
-    modes = ("transductive", "inductive")
+    if not cards:
+        click.echo("No weights come with this version.")
+        return
     rows = []
     for card in cards:
-        reached = [card.accuracy[mode] for mode in modes]
+        reached = [card.accuracy[mode] for mode in BATCH_NORMS]
         figures = [percent(entry["accuracy"], entry["ci95"]) for entry in reached]
         rows.append((card.name, *figures, str(card.tasks), str(card.iteration), card.date))
-    click.echo(table(("name", *modes, "test tasks", "iterations", "date"), rows))
+    click.echo(table(("name", *BATCH_NORMS, "test tasks", "iterations", "date"), rows))
     click.echo("\nUse one: l2l-omniglot evaluate --pretrained NAME")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.cli.options import MINUTES, absolute, options
 from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.progress import CountProgress, TrainingProgress, say
 from l2l_omniglot.recipes import ALGORITHMS, DEVICES
@@ -19,63 +18,38 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiment import Experiment
     from l2l_omniglot.recipes import Settings
     from l2l_omniglot.reproduce import Cell
-    from l2l_omniglot.training import TrainingRun
+    from l2l_omniglot.training import Outcome, TrainingRun
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
+grid_options = options(
+    click.option("--settings", "sizes", default="5w1s,5w5s,20w1s,20w5s", show_default=True,
+                 callback=_names, help="Ways and shots, separated by commas."),
+    click.option("--backbones", default="basenet,cnn4", show_default=True, callback=_names,
+                 help="Networks."),
+    click.option("--algorithms", default="maml", show_default=True, callback=_names,
+                 help=f"Of {', '.join(ALGORITHMS)}."),
+    click.option("--budget", type=MINUTES, default=None,
+                 help="Minutes of training in all, shared out evenly (none: whole recipes)."),
+    click.option("--iterations", type=int, default=None, help="Meta-updates a cell (recipe)."),
+    click.option("--tasks", type=click.IntRange(min=2), default=1000, show_default=True,
+                 help="Test tasks a cell."),
+    click.option("--data", default="omniglot", show_default=True, help="See `train`."),
+    click.option("--split", default="tutorial", show_default=True, help="See `train`."),
+    click.option("--seed", type=int, default=0, show_default=True,
+                 help="Of weights and training tasks."),
+    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
+                 help="Where to compute."),
+    click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+                 default=Path("reproduce"), show_default=True, help="Folder of runs and results."),
+)  # fmt: skip
+
+
 @click.command()
-@click.option(
-    "--settings",
-    "sizes",
-    default="5w1s,5w5s,20w1s,20w5s",
-    show_default=True,
-    callback=_names,
-    help="Ways and shots, separated by commas.",
-)
-@click.option(
-    "--backbones", default="basenet,cnn4", show_default=True, callback=_names, help="Networks."
-)
-@click.option(
-    "--algorithms",
-    default="maml",
-    show_default=True,
-    callback=_names,
-    help=f"Of {', '.join(ALGORITHMS)}.",
-)
-@click.option(
-    "--budget",
-    type=click.FloatRange(min=0, min_open=True),
-    default=None,
-    help="Minutes of training for all cells, shared out evenly (whole recipes).",
-)
-@click.option("--iterations", type=int, default=None, help="Meta-updates a cell (recipe).")
-@click.option(
-    "--tasks",
-    type=click.IntRange(min=2),
-    default=1000,
-    show_default=True,
-    help="Test tasks a cell.",
-)
-@click.option("--data", default="omniglot", show_default=True, help="See `train`.")
-@click.option("--split", default="tutorial", show_default=True, help="See `train`.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and tasks.")
-@click.option(
-    "--device",
-    type=click.Choice(DEVICES),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("reproduce"),
-    show_default=True,
-    help="Folder of runs and results.",
-)
+@grid_options
 def reproduce(
     sizes: list[str],
     backbones: list[str],
@@ -90,31 +64,26 @@ def reproduce(
 
     Every cell is a run under --out, by the default recipe. The same command goes on where it
     was stopped, with the cells that have iterations left. Writes results.md, results.csv,
-    results.json and steps.png.
+    results.json and steps.png, for all cells under --out.
     """
     from l2l_omniglot.plot import check_plotting
-    from l2l_omniglot.reproduce import grid, run_cell, write_results
+    from l2l_omniglot.reproduce import Grid, Stopped, grid
 
     check_plotting()
     cells = grid(sizes, backbones, algorithms)
     if not cells:
         raise click.UsageError("the grid is empty; needed a setting, a backbone, an algorithm")
-    all_settings = [cell.settings(**values) for cell in cells]  # wrong ones are told now
-    builder, watcher, results = _Builder(device), _Watcher(), []
-    ends = None if budget is None else time.monotonic() + 60 * budget
-    with graceful_stop() as stop:
-        for number, (cell, settings) in enumerate(zip(cells, all_settings, strict=True)):
-            left = None if ends is None else max(0.0, ends - time.monotonic()) / 60
-            minutes = None if left is None else max(left / (len(cells) - number), 1e-3)
-            result = run_cell(
-                cell, builder, settings, out / cell.name, minutes, tasks, watcher, stop
-            )
-            if result is None:
-                say("Stopped; the same command goes on.")
-                raise SystemExit(128 + (stop.signal or 2))
-            results.append(result)
-            write_results(results, out)
-    click.echo((out / "results.md").read_text(encoding="utf-8"))
+    watcher = _Watcher()
+    made = Grid(cells, _Builder(device), out, tasks, watcher, **absolute(values))
+    try:
+        errors = made.run(budget)
+    except Stopped:
+        say("Stopped; the same command goes on.")
+        raise SystemExit(128 + watcher.signal) from None
+    if made.results():
+        click.echo((out / "results.md").read_text(encoding="utf-8"))
+    if errors:
+        raise type(errors[0])("; ".join(map(str, errors)))
 
 
 class _Builder:
@@ -137,22 +106,25 @@ class _Builder:
         return Experiment.build(settings, self._stack, self._device)
 
 
-@dataclasses.dataclass
 class _Watcher:
-    """Says on stderr what the grid does."""
+    """Says on stderr what the grid does; Ctrl-C ends a training in good order."""
 
-    progress: TrainingProgress | None = None
+    def __init__(self) -> None:
+        self.signal = 0
+        self._progress = TrainingProgress(1, 1)
 
-    def begins(self, cell: Cell, settings: Settings, minutes: float | None) -> None:
-        limit = "" if minutes is None else f", at most {minutes:.1f} minutes"
-        say(f"{cell.name}: {settings.iterations} iterations{limit}")
+    def begins(self, cell: Cell, settings: Settings) -> None:
+        say(f"{cell.name}: {settings.iterations} iterations")
 
     def observer(self, settings: Settings) -> TrainingProgress:
-        self.progress = TrainingProgress(settings.iterations, settings.meta_batch_size)
-        return self.progress
+        self._progress = TrainingProgress(settings.iterations, settings.meta_batch_size)
+        return self._progress
 
-    @contextmanager
-    def training(self, run: TrainingRun) -> Iterator[None]:
-        assert self.progress is not None
-        with self.progress.watching(run.trainer.iteration):
-            yield
+    def train(self, run: TrainingRun, minutes: float | None) -> Outcome:
+        with graceful_stop() as stop, self._progress.watching(run.trainer.iteration):
+            outcome = run.train(minutes, stop)
+        self.signal = stop.signal or 0
+        return outcome
+
+    def evaluating(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
+        return CountProgress("evaluating", "task", count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli.options import F, computing_options, options
+from l2l_omniglot.cli.options import MINUTES, F, absolute, computing_options, options
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.progress import TrainingProgress, say
@@ -88,7 +87,7 @@ data_options = options(
 run_options = options(
     _number("--validation-every", int, "Iterations from one validation to the next (1000)."),
     _number("--validation-tasks", int, "Tasks a validation, always the same ones (100)."),
-    click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), default=None,
+    click.option("--time-limit", type=MINUTES, default=None,
                  help="Stop after this many minutes (none)."),
     click.option("--run-dir", type=click.Path(path_type=Path), default=None,
                  help="Folder of the run (a new one under ./runs)."),
@@ -118,8 +117,6 @@ def train(
     In the options below the value in brackets is the default; "recipe" means that the recipe
     decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
-    if time_limit is not None and math.isnan(time_limit):
-        raise click.UsageError("--time-limit nan: needed a number of minutes above 0")
     folder, settings = _choose_run(resume, run_dir, recipe, given)
     if start_workers(processes):
         return
@@ -152,7 +149,7 @@ def _choose_run(
     from l2l_omniglot.run import RunFolder, new_run_path, newest_run
 
     if resume is None:
-        settings = make_settings(recipe or "default", **_absolute(given))
+        settings = make_settings(recipe or "default", **absolute(given))
         return RunFolder(run_dir or new_run_path(settings)), settings
     if run_dir is not None and resume != NEWEST:
         raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: needed only one")
@@ -160,26 +157,24 @@ def _choose_run(
         run_dir = newest_run().path if resume == NEWEST else Path(resume)
     folder = RunFolder(run_dir)
     saved = folder.read_settings()
-    changes = {name: value for name, value in _absolute(given).items() if value is not None}
+    changes = {name: value for name, value in absolute(given).items() if value is not None}
     if recipe is not None:
         changes["recipe"] = recipe
     for name, value in changes.items():
         if name not in RESUMABLE and value != getattr(saved, name):
             raise click.UsageError(
                 f"--resume {run_dir} with {name.replace('_', '-')} {value}: the run has "
-                f"{getattr(saved, name)}; only --iterations, --time-limit and --device may change"
+                f"{getattr(saved, name)}; only --iterations, --time-limit, --device, --engine and "
+                "--processes may change"
             )
+    parts = max(saved.first_order_until, saved.multi_step_until)
+    if parts and changes.get("iterations", saved.iterations) != saved.iterations:
+        raise click.UsageError(
+            f"--resume {run_dir} with iterations {changes['iterations']}: the run has "
+            f"{saved.iterations}, and an annealing over a part of them that would begin anew; "
+            "needed the same"
+        )
     return folder, Settings(**{**saved.to_dict(), **changes})
-
-
-def _absolute(given: dict[str, Any]) -> dict[str, Any]:
-    """Paths made absolute, so that a saved run finds its data from anywhere."""
-    paths = {
-        name: str(Path(given[name]).resolve())
-        for name, ending in (("data", ".npy"), ("split", ".json"))
-        if given.get(name) and given[name].endswith(ending)
-    }
-    return {**given, **paths}
 
 
 def _train(

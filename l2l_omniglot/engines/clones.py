@@ -45,6 +45,7 @@ class CloneEngine:
         """A clone of the backbone, for one task."""
         if tasks != 1:
             raise ValueError(f"{tasks} tasks at once: the learn2learn engine takes 1")
+        self.rates.check(self.maml.module)
         return Clone(self.maml, self.rates, first_order)
 
 

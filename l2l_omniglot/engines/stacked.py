@@ -54,6 +54,7 @@ class StackedEngine:
 
     def start(self, tasks: int, first_order: bool) -> StackedWeights:
         """The backbone's weights, `tasks` times."""
+        self.rates.check(self.backbone)
         return StackedWeights(self, tasks, first_order)
 
     def run(
