@@ -60,6 +60,19 @@ def test_any_number_of_workers_gives_the_same_weights(straight: Path, tmp_path: 
         assert twin.validation_accuracy == pytest.approx(row.validation_accuracy, abs=0.05)
 
 
+def test_learned_inner_rates_are_shared_too(tmp_path: Path):
+    rates = []
+    for count in ("1", "2"):
+        run = tmp_path / count
+        done = run_cli(
+            *TRAIN, "--inner-rates", "layer-step", "--processes", count, "--run-dir", str(run)
+        )
+        assert done.returncode == 0, done.stderr
+        rates.append(load_checkpoint(run / "last.safetensors").rates["rates"])
+    torch.testing.assert_close(*rates, atol=1e-5, rtol=0)
+    assert (rates[0] - 0.4).abs().max() > 1e-3  # learned from where it began
+
+
 def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
