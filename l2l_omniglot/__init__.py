@@ -34,9 +34,12 @@ if TYPE_CHECKING:
     from l2l_omniglot.tasks import Tasks as Tasks
     from l2l_omniglot.trainer import Trainer as Trainer
 
-# OpenMP's threads would spin while they wait for each other; on a machine that is busy with
-# something else as well, that slows torch down a hundredfold. Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# How long GNU's OpenMP, which torch has on Linux, lets a thread spin for the others before it
+# sleeps. Its own choice is a hundred times that: a machine that is busy with something else as
+# well then trains at a thirtieth of its speed. Not to spin at all takes half of a quiet one's.
+# Measured in docs/performance.md. Read when torch is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 _HOMES = {
     "BaseNet": "basenet",
