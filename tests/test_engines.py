@@ -12,6 +12,7 @@ from l2l_omniglot.engines.stacked import StackedEngine
 from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.rates import InnerRates
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Task, Tasks
 
@@ -105,8 +106,8 @@ def test_evaluation_is_the_same_through_both(stack: ImageStack):
         learner = Learner(BaseNet(filters=8), 0.1, engine=engine)
         results.append(evaluate(learner, Tasks(stack, range(60)), 10, 2))
     one, other = results
-    assert one.accuracy_per_step == pytest.approx(other.accuracy_per_step, abs=1e-12)
-    assert one.loss_per_step == pytest.approx(other.loss_per_step, rel=1e-4)
+    assert one.curve.accuracy_per_step == pytest.approx(other.curve.accuracy_per_step, abs=1e-12)
+    assert one.curve.loss_per_step == pytest.approx(other.curve.loss_per_step, rel=1e-4)
 
 
 def test_chunks_do_not_matter(stack: ImageStack, monkeypatch: pytest.MonkeyPatch):
@@ -177,7 +178,7 @@ def test_what_cannot_be_stacked_goes_through_learn2learn_with_a_word(
     images = torch.cat([task.support, task.query])
     if said == "LazyLinear":
         backbone(images)  # takes its shape, and becomes an nn.Linear
-    reference = CloneEngine(backbone, 0.1)
+    reference = CloneEngine(backbone, InnerRates(backbone, 0.1))
     choice = choose_engine("auto", reference, backbone, images)
     if said == "LazyLinear":
         assert choice.engine.name == "stacked"
@@ -218,11 +219,12 @@ def test_unknown_engine_and_too_many_tasks_for_learn2learn():
     with pytest.raises(SettingsError, match="engine 'fast': needed one of auto, learn2learn"):
         Learner(BaseNet(), 0.1, engine="fast")
     with pytest.raises(ValueError, match="takes 1"):
-        CloneEngine(BaseNet(), 0.1).start(2, first_order=True)
+        CloneEngine(BaseNet(), InnerRates(BaseNet(), 0.1)).start(2, first_order=True)
 
 
 def test_first_order_steps_keep_no_graph():
-    engine = StackedEngine(BaseNet(filters=4), 0.1)
+    backbone = BaseNet(filters=4)
+    engine = StackedEngine(backbone, InnerRates(backbone, 0.1))
     weights = engine.start(2, first_order=True)
     images, labels = torch.rand(2, 5, 1, 28, 28), torch.arange(5).expand(2, 5)
     from l2l_omniglot.engines.fast_weights import inner_loop
