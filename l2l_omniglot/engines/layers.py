@@ -116,11 +116,11 @@ class TwinBatchNorm(Twin):
         """From now on every batch is normalised by its own statistics."""
         self.book, self._reading = None, False
 
-    def moments(self, values: torch.Tensor) -> Moments:
-        """The variance and mean by which to normalise (T, B, ..., channels)."""
+    def moments(self, own: Callable[[], Moments]) -> Moments:
+        """The variance and mean by which to normalise: noted ones, or the batch's own."""
         if self.book is not None and self._reading:
             return self.book.read()
-        found = moments(values)
+        found = own()
         if self.book is not None:
             self.book.write(found)
         return found
@@ -128,7 +128,8 @@ class TwinBatchNorm(Twin):
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """(T * B, channels, ...) to the same shape."""
         values = self.by_task(batch.movedim(1, -1))
-        normed = self.normalise(values, *self.moments(values), self.weight, self.bias)
+        found = self.moments(lambda: moments(values))
+        normed = self.normalise(values, *found, self.weight, self.bias)
         return normed.flatten(0, 1).movedim(-1, 1)
 
     def normalise(
@@ -191,16 +192,20 @@ class TwinConvBlock(nn.Module):
             assert bias is not None
             maps = relu(convolve(images, weight, geometry) + bias[:, None, None, None])
             maps = maps if sign is None else maps * spread(sign, maps)
-            return pool(maps), *self.norm.moments(maps)
+            return pool(maps), *self.norm.moments(lambda: moments(maps))
         if sign is not None:
             weight = weight * sign[:, :, None, None, None]
-        many = weight[0, 0].numel() > FEW_PRODUCTS
-        if images.requires_grad or many or self.norm.book is not None:
+        if images.requires_grad or weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
-            return pool(maps), *self.norm.moments(maps)
+            return pool(maps), *self.norm.moments(lambda: moments(maps))
         seen, weights = self._look(images), weight.flatten(2).transpose(1, 2)
         pooled = pool_products(seen.corners, weights).unflatten(1, seen.shape)
-        return pooled, product_variance(seen.covariance, weights), None
+        if self.norm.book is None:
+            return pooled, product_variance(seen.covariance, weights), None
+        off = torch.bmm(seen.mean[:, None], weights)[:, 0]  # what pooled lacks
+        own = product_variance(seen.covariance, weights), off
+        variance, mean = self.norm.moments(lambda: own)
+        return pooled, variance, mean - off
 
     def _look(self, images: torch.Tensor) -> Seen:
         """What the products of images need; of the last two batches it is still known.

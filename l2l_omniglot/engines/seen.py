@@ -29,11 +29,13 @@ class Seen(NamedTuple):
         corners: four of (T, N, K), one a corner of the pooling windows.
         shape: B, height and width, which make up N.
         covariance: float64 (T, K, K), over all that is seen.
+        mean: (T, K), which was taken off.
     """
 
     corners: list[torch.Tensor]
     shape: tuple[int, ...]
     covariance: torch.Tensor
+    mean: torch.Tensor
 
 
 def look(images: torch.Tensor, geometry: Geometry) -> Seen:
@@ -43,13 +45,14 @@ def look(images: torch.Tensor, geometry: Geometry) -> Seen:
     difference of large numbers.
     """
     seen = windows(images, geometry)
-    seen = seen - spread(seen.flatten(1, -2).mean(dim=1), seen)
+    mean = seen.flatten(1, -2).mean(dim=1)
+    seen = seen - spread(mean, seen)
     tasks, batch, height, width, _ = seen.shape
     rows = seen.flatten(0, 1).flatten(1, 2)
     by_image = torch.bmm(rows.transpose(1, 2), rows).unflatten(0, (tasks, batch))
     covariance = by_image.double().mean(dim=1) / (height * width)
     parts = corners(seen)
-    return Seen([part.flatten(1, 3) for part in parts], parts[0].shape[1:4], covariance)
+    return Seen([part.flatten(1, 3) for part in parts], parts[0].shape[1:4], covariance, mean)
 
 
 def product_variance(covariance: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
