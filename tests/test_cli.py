@@ -146,7 +146,7 @@ def test_one_shot_runs_want_a_network_trained_for_them(npy: Path):
         (("--protocol", "one-shot-runs"), "needed both or neither"),
         (("--runs", "x"), "needed both or neither"),
         (("--run", "a", "--pretrained", "b"), "needed only one"),
-        (("--protocol", "one-shot-runs", "--runs", "x", "--tasks", "9"), "the runs are given"),
+        (("--protocol", "one-shot-runs", "--runs", "x", "--tasks", "9"), "with --tasks: the runs"),
     ):
         done = run_cli("evaluate", *arguments)
         assert done.returncode == 2, done.stderr

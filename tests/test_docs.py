@@ -25,9 +25,10 @@ SHORT = {
 RESUME = "--iterations 3"
 
 CLI = """#!/usr/bin/env bash
-case "$1 $2" in
-  "train --resume") extra="{resume}" ;;
+case "$*" in
+  "train --resume"*) extra="{resume}" ;;
   "train "*) extra="{train}" ;;
+  "evaluate "*one-shot-runs*) extra="" ;;
   "evaluate "*) extra="{evaluate}" ;;
   "reproduce "*) extra="{reproduce}" ;;
   *) extra="" ;;

@@ -159,10 +159,14 @@ def _check(asked: Options, ways: int, split: str, path: str) -> None:
         )
     context = click.get_current_context()
     typed = click.core.ParameterSource.COMMANDLINE
-    idle = [name for name in _NOT_OF_RUNS if context.get_parameter_source(name) is typed]
+    idle = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in _NOT_OF_RUNS and context.get_parameter_source(parameter.name) is typed
+    ]
     if asked.protocol == ONE_SHOT_RUNS and idle:
         raise click.UsageError(
-            f"--protocol {ONE_SHOT_RUNS} with --{idle[0].replace('_', '-')}: the runs are given; "
+            f"--protocol {ONE_SHOT_RUNS} with {idle[0]}: the runs are given; "
             "needed neither tasks nor their sizes"
         )
     if asked.protocol == ONE_SHOT_RUNS and (ways, split) != (20, "alphabets"):
