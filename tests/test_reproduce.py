@@ -80,8 +80,12 @@ def test_wrong_names_are_told_before_anything_is_trained():
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
+    """In a process that hears Ctrl-C, which shells turn off for what they run in background."""
     return subprocess.Popen(
-        [sys.executable, "-m", "l2l_omniglot", *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "l2l_omniglot", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 
