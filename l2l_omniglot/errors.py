@@ -1,5 +1,7 @@
 """The one family of errors; each knows the exit code the command line ends with."""
 
+from collections.abc import Iterable
+
 
 class L2LOmniglotError(Exception):
     """Base of every error this package raises on purpose.
@@ -57,3 +59,14 @@ class WorkerError(L2LOmniglotError):
             f"{what}; a training goes on from its last checkpoint with `l2l-omniglot train "
             "--resume`"
         )
+
+
+def check_name(what: str, value: str, known: Iterable[str]) -> None:
+    """Refuses a name that is not known.
+
+    Raises:
+        SettingsError: quotes it and those that are.
+    """
+    names = tuple(known)
+    if value not in names:
+        raise SettingsError(f"{what} {value!r}: needed one of {', '.join(names)}")

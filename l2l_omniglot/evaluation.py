@@ -11,7 +11,7 @@ import torch
 from scipy.special import stdtrit
 
 from l2l_omniglot.engines import Engine
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
@@ -139,8 +139,7 @@ def evaluate(
     """
     if count < 2 or steps < 0:
         raise SettingsError(f"{count} tasks, {steps} steps: needed at least 2 tasks and 0 steps")
-    if batch_norm not in EVALUATED:
-        raise SettingsError(f"batch norm {batch_norm!r}: needed one of {', '.join(EVALUATED)}")
+    check_name("batch norm", batch_norm, EVALUATED)
     modes = EVALUATED[batch_norm]
     if "inductive" in modes:
         learner.check_inductive(next(tasks.batch(0, 1)))

@@ -12,7 +12,7 @@ from torch import nn
 from l2l_omniglot.engines import Choice, Engine, choose_engine
 from l2l_omniglot.engines.clones import CloneEngine, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
-from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.errors import BackboneError, SettingsError, check_name
 from l2l_omniglot.normalisation import check_independence, use_batch_statistics
 from l2l_omniglot.rates import make_rates
 from l2l_omniglot.recipes import BATCH_NORMS, ENGINES
@@ -89,8 +89,7 @@ class Learner:
         adapt: str = "all",
         inner_steps: int = 1,
     ) -> None:
-        if engine not in ENGINES:
-            raise SettingsError(f"engine {engine!r}: needed one of {', '.join(ENGINES)}")
+        check_name("engine", engine, ENGINES)
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         use_batch_statistics(backbone)
@@ -171,10 +170,8 @@ class Learner:
             K + 1 entries, before adaptation and after each step, each with a `Scores` for each
             of `batch_norms`, without graphs.
         """
-        unknown = [how for how in batch_norms if how not in BATCH_NORMS]
-        if unknown:
-            needed = ", ".join(BATCH_NORMS)
-            raise SettingsError(f"batch norm {unknown[0]!r}: needed one of {needed}")
+        for how in batch_norms:
+            check_name("batch norm", how, BATCH_NORMS)
         scores = []
         with self.evaluating(), torch.enable_grad():
             # Nothing differentiates through these steps, so no graph of them is kept.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.engines.clones import forward
-from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.errors import BackboneError, SettingsError, check_name
 from l2l_omniglot.evaluation import TaskStream, half_width, mean
 from l2l_omniglot.experiment import Experiment, build_learner
 from l2l_omniglot.learner import Learner
@@ -94,8 +94,7 @@ def nearest_class_mean(
     def features(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return _head_input(network, f"module.{name}" if name else "module", images)
 
-    if batch_norm not in BATCH_NORMS:
-        raise SettingsError(f"batch norm {batch_norm!r}: needed one of {', '.join(BATCH_NORMS)}")
+    check_name("batch norm", batch_norm, BATCH_NORMS)
 
     def accuracy(task: Task) -> float:
         network = learner.reference.start(1, first_order=True).network

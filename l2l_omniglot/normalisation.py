@@ -57,10 +57,10 @@ def normalised_by(
     books = [Book() for _ in layers]
     try:
         for layer, book in zip(layers, books, strict=True):
-            layer.forward = _recorder(layer, book)  # type: ignore[assignment]
+            layer.forward = _by_book(layer, book)  # type: ignore[assignment]
         forward(network, statistics_of)
-        for layer, book in zip(layers, books, strict=True):
-            layer.forward = _reader(layer, book)  # type: ignore[assignment]
+        for book in books:
+            book.open()
         return forward(network, images)
     finally:
         for layer in layers:
@@ -93,18 +93,21 @@ class Book:
 
     def __init__(self) -> None:
         self._moments: list[Moments] = []
+        self._read: int | None = None
+
+    def open(self) -> None:
+        """From now on what was noted is read, from the beginning."""
         self._read = 0
 
-    def write(self, moments: Moments) -> None:
-        """Notes those of the next use."""
-        self._moments.append(moments)
-
-    def read(self) -> Moments:
-        """Those of the next use.
+    def moments(self, own: Callable[[], Moments]) -> Moments:
+        """Those of the next use: its own, which are noted; once open, the noted ones.
 
         Raises:
             BackboneError: if the layer was not used that often.
         """
+        if self._read is None:
+            self._moments.append(own())
+            return self._moments[-1]
         if self._read == len(self._moments):
             raise BackboneError(
                 "a batch normalisation layer is used more often for the query than for the "
@@ -114,21 +117,12 @@ class Book:
         return self._moments[self._read - 1]
 
 
-def _recorder(layer: _BatchNorm, book: Book) -> Callable[[torch.Tensor], torch.Tensor]:
+def _by_book(layer: _BatchNorm, book: Book) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A forward pass of the layer with the book's statistics."""
+
     def forward(batch: torch.Tensor) -> torch.Tensor:
         others = [axis for axis in range(batch.ndim) if axis != 1]
-        variance, mean = torch.var_mean(batch, others, correction=0)
-        book.write((variance, mean))
-        return _normalise(layer, batch, variance, mean)
+        variance, mean = book.moments(lambda: torch.var_mean(batch, others, correction=0))
+        return batch_norm(batch, mean, variance, layer.weight, layer.bias, eps=layer.eps)
 
     return forward
-
-
-def _reader(layer: _BatchNorm, book: Book) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda batch: _normalise(layer, batch, *book.read())
-
-
-def _normalise(
-    layer: _BatchNorm, batch: torch.Tensor, variance: torch.Tensor, mean: torch.Tensor
-) -> torch.Tensor:
-    return batch_norm(batch, mean, variance, layer.weight, layer.bias, eps=layer.eps)

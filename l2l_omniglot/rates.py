@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.errors import BackboneError, SettingsError, check_name
 from l2l_omniglot.recipes import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
@@ -47,8 +47,7 @@ class InnerRates(nn.Module):
         super().__init__()
         if not (initial > 0 and math.isfinite(initial)):
             raise SettingsError(f"inner learning rate {initial}: needed a number above 0")
-        if adapt not in _ADAPTED:
-            raise SettingsError(f"adapt {adapt!r}: needed one of {', '.join(_ADAPTED)}")
+        check_name("adapt", adapt, _ADAPTED)
         self.initial, self.adapt = initial, adapt
         self.names = _ADAPTED[adapt](backbone)
         self.plain = adapt == "all" and not self.learned
@@ -123,8 +122,7 @@ def make_rates(
     Raises:
         SettingsError: unknown kind, or as `InnerRates`.
     """
-    if kind not in _KINDS:
-        raise SettingsError(f"inner rates {kind!r}: needed one of {', '.join(_KINDS)}")
+    check_name("inner rates", kind, _KINDS)
     return _KINDS[kind](backbone, initial, adapt, steps)
 
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import SettingsError, check_name
 
 SCHEDULES = ("constant", "cosine")
 ENGINES = ("auto", "learn2learn", "stacked")
@@ -101,9 +101,7 @@ class Settings:
             if not 0 <= value <= 1:
                 raise SettingsError(f"{_option(name)} {value}: needed 0 to 1")
         for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise SettingsError(f"{_option(name)} {value!r}: needed one of {', '.join(known)}")
+            check_name(_option(name), getattr(self, name), known)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON."""
@@ -218,8 +216,7 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     Raises:
         SettingsError: unknown recipe or field, or a value out of range.
     """
-    if recipe not in RECIPES:
-        raise SettingsError(f"recipe {recipe!r}: needed one of {', '.join(RECIPES)}")
+    check_name("recipe", recipe, RECIPES)
     given = {name: value for name, value in overrides.items() if value is not None}
     if "queries" in given:
         given.setdefault("train_queries", given["queries"])
@@ -230,9 +227,7 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
     values = RECIPES[recipe](*sizes)
     if "algorithm" in given:
-        if given["algorithm"] not in ALGORITHMS:
-            needed = ", ".join(ALGORITHMS)
-            raise SettingsError(f"--algorithm {given['algorithm']!r}: needed one of {needed}")
+        check_name("--algorithm", given["algorithm"], ALGORITHMS)
         values |= ALGORITHMS[given["algorithm"]]
     elif values.get("first_order"):
         values["algorithm"] = "fomaml"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from l2l_omniglot.files import csv_text
 
 if TYPE_CHECKING:
     from l2l_omniglot.evaluation import Curve, Evaluation
@@ -56,7 +56,6 @@ def reproduction_markdown(results: Sequence[CellResult]) -> str:
 
 def reproduction_csv(results: Sequence[CellResult]) -> str:
     """The grid as CSV, a line a cell; accuracies in [0, 1]."""
-    text = io.StringIO(newline="")
     rows = []
     for result in results:
         row = {k: v for k, v in result.to_dict().items() if not isinstance(v, dict)}
@@ -65,10 +64,7 @@ def reproduction_csv(results: Sequence[CellResult]) -> str:
         published = result.published
         row["published"] = published[1] / 100 if published else None
         rows.append(row)
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), rows)
 
 
 def evaluation_table(result: Evaluation) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l2l_omniglot.errors import RunError, SettingsError
-from l2l_omniglot.files import write_text
+from l2l_omniglot.files import csv_text, write_text
 from l2l_omniglot.recipes import Settings
 
 RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
@@ -128,12 +127,8 @@ class RunFolder:
 
     def write_metrics(self, rows: list[MetricsRow]) -> None:
         """Writes ``metrics.csv`` whole, atomically."""
-        text = io.StringIO(newline="")
         names = [entry.name for entry in dataclasses.fields(MetricsRow)]
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)
-        write_text(self.metrics, text.getvalue())
+        write_text(self.metrics, csv_text(names, map(dataclasses.asdict, rows)))
 
 
 def versions() -> dict[str, str]:

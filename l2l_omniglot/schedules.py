@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.recipes import SCHEDULES
 
 
@@ -36,8 +36,7 @@ class Schedule:
     multi_step_until: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise SettingsError(f"schedule {self.kind!r}: needed one of {', '.join(SCHEDULES)}")
+        check_name("schedule", self.kind, SCHEDULES)
         if self.iterations < 1 or not self.meta_lr > 0:
             raise SettingsError(
                 f"{self.iterations} iterations, meta learning rate {self.meta_lr}: needed at "

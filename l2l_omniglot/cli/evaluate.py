@@ -149,7 +149,7 @@ def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Che
 
 
 def _check(asked: Options, ways: int, split: str, path: str) -> None:
-    """Refuses asked that do not go together, or with the checkpoint."""
+    """Refuses options that do not go together, or with the checkpoint."""
     if asked.ways not in {None, ways}:
         raise click.UsageError(f"--ways {asked.ways}: {path} was trained for {ways} ways")
     if (asked.runs is None) == (asked.protocol == ONE_SHOT_RUNS):
@@ -157,6 +157,8 @@ def _check(asked: Options, ways: int, split: str, path: str) -> None:
             f"--protocol {asked.protocol} with --runs {asked.runs}: --protocol {ONE_SHOT_RUNS} and "
             "--runs PATH go together, needed both or neither"
         )
+    if asked.protocol != ONE_SHOT_RUNS:
+        return
     context = click.get_current_context()
     typed = click.core.ParameterSource.COMMANDLINE
     idle = [
@@ -164,12 +166,12 @@ def _check(asked: Options, ways: int, split: str, path: str) -> None:
         for parameter in context.command.params
         if parameter.name in _NOT_OF_RUNS and context.get_parameter_source(parameter.name) is typed
     ]
-    if asked.protocol == ONE_SHOT_RUNS and idle:
+    if idle:
         raise click.UsageError(
             f"--protocol {ONE_SHOT_RUNS} with {idle[0]}: the runs are given; "
             "needed neither tasks nor their sizes"
         )
-    if asked.protocol == ONE_SHOT_RUNS and (ways, split) != (20, "alphabets"):
+    if (ways, split) != (20, "alphabets"):
         raise click.UsageError(
             f"--protocol {ONE_SHOT_RUNS}: {path} was trained for {ways} ways on split {split}; "
             "needed 20 ways on split alphabets, whose training has none of the test's characters"

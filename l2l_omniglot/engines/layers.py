@@ -102,28 +102,10 @@ class TwinBatchNorm(Twin):
         super().__init__()
         self.eps = layer.eps
         self.book: Book | None = None
-        self._reading = False
-
-    def write_into(self, book: Book) -> None:
-        """From now on the statistics of every batch are noted."""
-        self.book, self._reading = book, False
-
-    def read_back(self) -> None:
-        """From now on the noted statistics are used."""
-        self._reading = True
-
-    def go_by_batch(self) -> None:
-        """From now on every batch is normalised by its own statistics."""
-        self.book, self._reading = None, False
 
     def moments(self, own: Callable[[], Moments]) -> Moments:
-        """The variance and mean by which to normalise: noted ones, or the batch's own."""
-        if self.book is not None and self._reading:
-            return self.book.read()
-        found = own()
-        if self.book is not None:
-            self.book.write(found)
-        return found
+        """The variance and mean by which to normalise: the book's, else the batch's own."""
+        return own() if self.book is None else self.book.moments(own)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """(T * B, channels, ...) to the same shape."""

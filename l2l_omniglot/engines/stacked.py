@@ -78,23 +78,30 @@ class StackedEngine:
             named = skeleton.named_modules()
             self._own.skeleton = skeleton
             self._own.twins = [(name, twin) for name, twin in named if isinstance(twin, Twin)]
+            twins = (twin for _, twin in self._own.twins)
+            self._own.norms = [twin for twin in twins if isinstance(twin, TwinBatchNorm)]
         network: nn.Module = self._own.skeleton
         if network.training != self.backbone.training:
             network.train(self.backbone.training)
         self._put(weights, tasks)
-        norms = [twin for _, twin in self._own.twins if isinstance(twin, TwinBatchNorm)]
         try:
             if statistics_of is not None:
-                for norm in norms:
-                    norm.write_into(Book())
-                forward(network, statistics_of)
-                for norm in norms:
-                    norm.read_back()
+                self._note_statistics(network, statistics_of)
             return forward(network, batch)
         finally:
             self._put({}, 0)  # or the last tasks' graph would live on
-            for norm in norms:
-                norm.go_by_batch()
+            if statistics_of is not None:
+                for norm in self._own.norms:
+                    norm.book = None
+
+    def _note_statistics(self, network: nn.Module, batch: torch.Tensor) -> None:
+        """From now on the network normalises by the statistics it has for this batch."""
+        books = [Book() for _ in self._own.norms]
+        for norm, book in zip(self._own.norms, books, strict=True):
+            norm.book = book
+        forward(network, batch)
+        for book in books:
+            book.open()
 
     def _put(self, weights: dict[str, torch.Tensor], tasks: int) -> None:
         """Puts weights into this thread's skeleton."""
