@@ -163,6 +163,21 @@ class Experiment:
             return [f"split {self.settings.split} has other classes than at training"]
         return []
 
+    def check_start(self, checkpoint: Checkpoint) -> None:
+        """Refuses weights to start from that have seen classes which are not for training.
+
+        Raises:
+            SettingsError: if they were trained on the same data, split otherwise.
+        """
+        facts = checkpoint.facts
+        same_data = facts.get("data_sha256") == self.stack.sha256
+        if same_data and self.differences(facts):
+            raise SettingsError(
+                f"--start-from {self.settings.start_from}: was trained on split "
+                f"{checkpoint.settings.split}, some of whose training classes are for validation "
+                f"or test here; needed split {self.settings.split}"
+            )
+
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
         """The experiment as it stands, with the optimiser's state where it is to be resumed."""
         return Checkpoint(

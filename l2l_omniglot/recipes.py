@@ -44,6 +44,8 @@ class Settings:
         ink: what ink becomes in [0, 1]: ``white`` is 1, ``black`` is 0.
         init: of the backbone's last layer, for backbones that have a choice.
         backbone: registered name.
+        start_from: whose weights training starts from: a run folder, a checkpoint file, or the
+            name of pretrained weights; empty for random ones.
         data: ``omniglot``, ``synthetic`` or the path of a ``.npy`` stack.
         background: of the images as stored: ``auto``, ``white`` or ``black``.
         split: ``tutorial``, ``random``, ``alphabets`` or the path of a JSON file.
@@ -79,6 +81,7 @@ class Settings:
     ink: str = "white"
     init: str = "zero"
     backbone: str = "basenet"
+    start_from: str = ""
     data: str = "omniglot"
     background: str = "auto"
     split: str = "tutorial"

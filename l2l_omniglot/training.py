@@ -13,9 +13,11 @@ from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.evaluation import Evaluation, evaluate, mean
 from l2l_omniglot.experiment import Experiment, write_learner
+from l2l_omniglot.pretrained import sha256
 from l2l_omniglot.run import MetricsRow, RunFolder
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import StepResult, Trainer
+from l2l_omniglot.transfer import find_weights, take_over
 
 
 class Observer(Protocol):
@@ -69,15 +71,32 @@ class TrainingRun:
         """Makes the run folder; or, to resume, goes on with what it holds, if it does.
 
         Raises:
-            RunError, SettingsError: as `restore`; or if a run is there that is not resumed.
+            RunError, SettingsError: as `restore`; if a run is there that is not resumed; or if
+                there are no weights as `start_from` names them.
         """
         workers, settings = self.experiment.workers, self.experiment.settings
-        if resume and workers.from_first(self.folder.config.exists()):
+        resumed = resume and workers.from_first(self.folder.config.exists())
+        if resumed:
             self.restore()
-            if workers.first:
-                self.folder.reopen(settings)
-        elif workers.first:
-            self.folder.create(settings, self.experiment.facts())
+        facts = self.experiment.facts()
+        if settings.start_from and not self.trainer.iteration:
+            facts["start_sha256"] = self._start()
+        if not workers.first:
+            return
+        if resumed:
+            self.folder.reopen(settings)
+        else:
+            self.folder.create(settings, facts)
+
+    def _start(self) -> str:
+        """Takes over the weights that the settings name; the digest of their file."""
+        experiment, workers = self.experiment, self.experiment.workers
+        found = find_weights(experiment.settings.start_from) if workers.first else None
+        checkpoint = workers.from_first(found)
+        assert checkpoint is not None  # the first found it
+        experiment.check_start(checkpoint)
+        take_over(experiment.learner, checkpoint)
+        return sha256(Path(checkpoint.source)) if workers.first else ""
 
     def restore(self) -> None:
         """Goes on from ``last.safetensors``; a run killed before its first starts anew.

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny import Silent
 from torch import nn
 
 from l2l_omniglot.data import open_data
@@ -8,22 +9,15 @@ from l2l_omniglot.errors import BackboneError, RunError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.recipes import Settings, make_settings
-from l2l_omniglot.run import MetricsRow, RunFolder
+from l2l_omniglot.run import RunFolder
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Task
-from l2l_omniglot.trainer import StepResult
 from l2l_omniglot.training import TrainingRun
 
 SMALL = {
     "ways": 3, "queries": 4, "train_queries": 2, "backbone": "fc", "meta_batch_size": 2,
     "validation_tasks": 3, "validation_every": 3, "iterations": 6,
 }  # fmt: skip
-
-
-class Silent:
-    def stepped(self, result: StepResult) -> None: ...
-
-    def validated(self, row: MetricsRow, best: bool) -> None: ...
 
 
 class StopAt:

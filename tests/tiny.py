@@ -1,4 +1,4 @@
-"""A tiny learner, and the finite differences of its meta-loss."""
+"""A tiny learner, the finite differences of its meta-loss, and an observer that says nothing."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,9 @@ from torch import nn
 
 from l2l_omniglot.engines import Engine
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.run import MetricsRow
 from l2l_omniglot.tasks import Task
+from l2l_omniglot.trainer import StepResult
 
 
 class TinyNet(nn.Module):
@@ -21,6 +23,14 @@ class TinyNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.linear(torch.tanh(self.norm(self.conv(images))).flatten(1))
+
+
+class Silent:
+    """Watches a training run, and keeps it to itself."""
+
+    def stepped(self, result: StepResult) -> None: ...
+
+    def validated(self, row: MetricsRow, best: bool) -> None: ...
 
 
 def tiny_task(seed: int = 0) -> Task:

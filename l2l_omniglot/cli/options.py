@@ -49,6 +49,8 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
         for name, ending in (("data", ".npy"), ("split", ".json"))
         if given.get(name) and given[name].endswith(ending)
     }
+    if given.get("start_from") and Path(given["start_from"]).exists():
+        paths["start_from"] = str(Path(given["start_from"]).resolve())
     return {**given, **paths}
 
 

@@ -73,6 +73,8 @@ learning_options = options(
     click.option("--init", default=None, help="Of BaseNet's last layer: zero or tutorial."),
     click.option("--backbone", default=None,
                  help="Network, see `l2l-omniglot backbones` (recipe)."),
+    click.option("--start-from", default=None,
+                 help="Run, checkpoint or pretrained weights to start from (random weights)."),
 )  # fmt: skip
 data_options = options(
     click.option("--data", default=None,

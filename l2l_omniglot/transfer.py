@@ -1,0 +1,60 @@
+"""Trained weights taken over by a network of as many or another number of ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, write_weights
+from l2l_omniglot.errors import RunError
+from l2l_omniglot.learner import Learner
+from l2l_omniglot.pretrained import list_pretrained, load_pretrained_checkpoint
+from l2l_omniglot.run import resolve_checkpoint
+
+
+def find_weights(source: str | Path) -> Checkpoint:
+    """The checkpoint meant by a run folder, a checkpoint file or a name of pretrained weights.
+
+    Raises:
+        RunError: if there is none, or it is broken.
+    """
+    path = Path(source)
+    if path.exists():
+        return load_checkpoint(resolve_checkpoint(path))
+    names = [card.name for card in list_pretrained()]
+    if str(source) in names:
+        return load_pretrained_checkpoint(str(source))
+    raise RunError(
+        f"{source}: no such run folder or checkpoint, nor pretrained weights; of those there are "
+        f"{', '.join(names) or 'none'}"
+    )
+
+
+def take_over(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint's weights, and inner rates of the learner's kind, into it, in place.
+
+    A head for another number of ways gets the mean of the trained rows in each of its own.
+    Which class of a training task a row stands for is drawn anew for each task, so what
+    meta-training has to say of one row it says of all; they differ by the last few tasks.
+
+    Raises:
+        RunError: if the weights do not fit, other than in the number of ways.
+    """
+    weights = _resized(checkpoint.weights, learner.backbone)
+    write_weights(learner.backbone, weights, checkpoint.source)
+    rates = _resized(checkpoint.rates, learner.rates)
+    if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
+        write_weights(learner.rates, rates, checkpoint.source)
+
+
+def _resized(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights, those of the head with as many rows as the module's."""
+    own = dict([*module.named_parameters(), *module.named_buffers()])
+    found = dict(weights)
+    for name, weight in weights.items():
+        rows = own[name].shape[:1] if name in own else weight.shape[:1]
+        if rows != weight.shape[:1]:
+            found[name] = weight.mean(dim=0, keepdim=True).expand(*rows, *weight.shape[1:])
+    return found

@@ -1,0 +1,94 @@
+"""Weights taken over: the same ways, other ways, and what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import Silent
+
+from l2l_omniglot.checkpoint import read_weights
+from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiment import Experiment, build_learner
+from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.run import RunFolder
+from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.training import TrainingRun
+from l2l_omniglot.transfer import find_weights, take_over
+
+SHORT = {
+    "iterations": 2,
+    "meta_batch_size": 1,
+    "validation_every": 2,
+    "validation_tasks": 2,
+    "data": "synthetic",
+}
+
+
+@pytest.fixture
+def trained(stack: ImageStack, tmp_path: Path) -> Path:
+    """A run of two iterations, 3-way, Meta-SGD."""
+    settings = make_settings(ways=3, algorithm="meta-sgd", **SHORT)
+    run = TrainingRun(Experiment.build(settings, stack), RunFolder(tmp_path / "a"), Silent())
+    run.begin(resume=False)
+    run.train()
+    return tmp_path / "a"
+
+
+def test_as_many_ways_are_taken_over_as_they_are(trained: Path):
+    checkpoint = find_weights(trained)
+    learner = build_learner(checkpoint.settings)
+    take_over(learner, checkpoint)
+    for name, weight in read_weights(learner.backbone).items():
+        assert torch.equal(weight, checkpoint.weights[name])
+    for name, rate in read_weights(learner.rates).items():
+        assert torch.equal(rate, checkpoint.rates[name])
+
+
+@pytest.mark.parametrize("ways", [2, 7])
+def test_other_ways_get_the_mean_row(trained: Path, ways: int):
+    checkpoint = find_weights(trained)
+    learner = build_learner(dataclasses.replace(checkpoint.settings, ways=ways))
+    take_over(learner, checkpoint)
+    rows = checkpoint.weights["linear.weight"]
+    assert not torch.equal(rows[0], rows[1])
+    for row in learner.backbone.linear.weight:
+        torch.testing.assert_close(row, rows.mean(dim=0))
+    assert torch.equal(
+        learner.backbone.block2.conv.weight, checkpoint.weights["block2.conv.weight"]
+    )
+    assert learner.backbone(torch.rand(4, 1, 28, 28)).shape == (4, ways)
+
+
+def test_training_starts_from_them_and_resumes_without(stack: ImageStack, tmp_path: Path, trained):
+    settings = make_settings(ways=5, start_from=str(trained), **SHORT)
+    run = TrainingRun(Experiment.build(settings, stack), RunFolder(tmp_path / "b"), Silent())
+    run.begin(resume=False)
+    expected = find_weights(trained).weights["block1.conv.weight"]
+    assert torch.equal(run.experiment.learner.backbone.block1.conv.weight, expected)
+    assert len(json.loads(run.folder.config.read_text())["facts"]["start_sha256"]) == 64
+    run.train()
+    ended = read_weights(run.experiment.learner.backbone)
+    for file in trained.iterdir():
+        file.unlink()
+    again = TrainingRun(Experiment.build(settings, stack), RunFolder(tmp_path / "b"), Silent())
+    again.begin(resume=True)
+    for name, weight in read_weights(again.experiment.learner.backbone).items():
+        assert torch.equal(weight, ended[name])
+
+
+def test_weights_that_have_seen_the_test_classes_are_refused(stack: ImageStack, tmp_path, trained):
+    settings = make_settings(ways=5, start_from=str(trained), split="random", **SHORT)
+    run = TrainingRun(Experiment.build(settings, stack), RunFolder(tmp_path / "b"), Silent())
+    with pytest.raises(SettingsError, match="was trained on split tutorial.*needed split random"):
+        run.begin(resume=False)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_is_not_there_or_does_not_fit_is_one_sentence(trained: Path, tmp_path: Path):
+    with pytest.raises(RunError, match="nothing: no such run.*basenet-5w1s"):
+        find_weights("nothing")
+    with pytest.raises(RunError, match="do not fit the backbone"):
+        take_over(build_learner(make_settings(backbone="cnn4")), find_weights(trained))
+    assert find_weights("basenet-5w1s").settings.ways == 5
