@@ -66,7 +66,7 @@ class Experiment:
             needed, found = getattr(settings, what), getattr(stack, what)
             if needed not in {found, "auto"}:
                 raise SettingsError(f"{stack.name}: opened with {what} {found}; needed {needed}")
-        splits = make_splits(stack.info, settings.split, settings.split_seed)
+        splits = _splits(settings, stack)
         learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
         if learner.device.type == "cuda":
             stack = stack.on(learner.device)
@@ -143,7 +143,7 @@ class Experiment:
         return {
             "data_sha256": self.stack.sha256,
             "data_name": self.stack.name,
-            "split_sha256": hashlib.sha256(repr(tuple(self.splits)).encode()).hexdigest(),
+            "split_sha256": _digest(self.splits),
             "classes": {part: len(numbers) for part, numbers in self.splits._asdict().items()},
             "channels": self.stack.channels,
             "image_size": self.stack.image_size,
@@ -169,13 +169,16 @@ class Experiment:
         Raises:
             SettingsError: if they were trained on the same data, split otherwise.
         """
-        facts = checkpoint.facts
-        same_data = facts.get("data_sha256") == self.stack.sha256
-        if same_data and self.differences(facts):
+        if checkpoint.facts.get("data_sha256") != self.stack.sha256:
+            return
+        theirs = _splits(checkpoint.settings, self.stack)
+        kept_apart = {*self.splits.validation, *self.splits.test}
+        known = _digest(theirs) == checkpoint.facts.get("split_sha256")
+        if not known or kept_apart & set(theirs.train):
             raise SettingsError(
                 f"--start-from {self.settings.start_from}: was trained on split "
-                f"{checkpoint.settings.split}, some of whose training classes are for validation "
-                f"or test here; needed split {self.settings.split}"
+                f"{checkpoint.settings.split}, some of whose training classes may be for "
+                f"validation or test here; needed split {self.settings.split}"
             )
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
@@ -188,6 +191,14 @@ class Experiment:
             facts,
             rates=read_weights(self.learner.rates),
         )
+
+
+def _splits(settings: Settings, stack: ImageStack) -> Splits:
+    return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
+
+
+def _digest(splits: Splits) -> str:
+    return hashlib.sha256(repr(tuple(splits)).encode()).hexdigest()
 
 
 def build_learner(

@@ -125,7 +125,11 @@ def decode(png: bytes, image_size: int) -> Pixels:
         if image.size != (RAW_SIZE, RAW_SIZE):
             width, height = image.size
             raise ValueError(f"{width}x{height} pixels, needed {RAW_SIZE}x{RAW_SIZE}")
-        grey = image.convert("L")
+        return shrink(image.convert("L"), image_size)
+
+
+def shrink(grey: Image.Image, image_size: int) -> Pixels:
+    """An 8-bit grey image of shape (image_size, image_size), whatever its size was."""
     return np.asarray(grey.resize((image_size, image_size), Image.Resampling.BICUBIC))
 
 

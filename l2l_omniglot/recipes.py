@@ -50,6 +50,7 @@ class Settings:
         background: of the images as stored: ``auto``, ``white`` or ``black``.
         split: ``tutorial``, ``random``, ``alphabets`` or the path of a JSON file.
         split_seed: of ``random``, and of the characters of ``synthetic``.
+        validation_classes: of splits ``tutorial`` and ``random``; 0: 100 of Omniglot's.
         seed: of initial weights and training and validation tasks.
         validation_every: iterations from one validation to the next.
         validation_tasks: tasks a validation; the same ones each time.
@@ -86,6 +87,7 @@ class Settings:
     background: str = "auto"
     split: str = "tutorial"
     split_seed: int = 0
+    validation_classes: int = 0
     seed: int = 0
     validation_every: int = 1000
     validation_tasks: int = 100
@@ -120,6 +122,7 @@ _LEAST = {
     "inner_steps": 0,
     "eval_steps": 0,
     "iterations": 1,
+    "validation_classes": 0,
     "validation_every": 1,
     "validation_tasks": 2,
 }

@@ -26,7 +26,12 @@ class Splits(NamedTuple):
     test: tuple[int, ...]
 
 
-def make_splits(info: Sequence[ClassInfo], split: str | Path = "tutorial", seed: int = 0) -> Splits:
+def make_splits(
+    info: Sequence[ClassInfo],
+    split: str | Path = "tutorial",
+    seed: int = 0,
+    validation_classes: int = 0,
+) -> Splits:
     """Cuts the classes of a stack into train, validation and test.
 
     Args:
@@ -38,42 +43,58 @@ def make_splits(info: Sequence[ClassInfo], split: str | Path = "tutorial", seed:
             validates, against evaluation), or the path of a JSON file with lists ``train``,
             ``validation`` and ``test`` of class names. Other stacks are cut in proportion.
         seed: only for ``random``.
+        validation_classes: how many classes validate, of ``tutorial`` and ``random``; the rest
+            of theirs train. 0: as said above.
 
     Raises:
-        DataError: unknown split, a class in two parts, names the stack does not have, an
-            empty part, or alphabets that are not known.
+        DataError: unknown split, a number of validation classes that it cannot have, a class in
+            two parts, names the stack does not have, an empty part, or alphabets that are not
+            known.
     """
     split = str(split)
+    if validation_classes and split not in ORDERS:
+        raise DataError(
+            f"{validation_classes} validation classes with split {split!r}, which says itself "
+            f"what validates; needed split {' or '.join(ORDERS)}"
+        )
     if split.endswith(".json"):
         return _from_file(info, Path(split))
-    if split not in NAMED_SPLITS:
+    if split in ORDERS:
+        return _cut(ORDERS[split](len(info), seed), validation_classes)
+    if split != ALPHABETS:
         known = ", ".join(NAMED_SPLITS)
         raise DataError(f"split {split!r}: needed one of {known}, or a path ending in .json")
-    return NAMED_SPLITS[split](info, seed)
+    return _alphabets(info)
 
 
-def _tutorial(info: Sequence[ClassInfo], _seed: int) -> Splits:
-    return _cut(list(range(len(info))))
+def _in_order(count: int, _seed: int) -> list[int]:
+    return list(range(count))
 
 
-def _random(info: Sequence[ClassInfo], seed: int) -> Splits:
-    order = list(range(len(info)))
+def _at_random(count: int, seed: int) -> list[int]:
+    order = list(range(count))
     random.Random(derive_seed("split", seed)).shuffle(order)
-    return _cut(order)
+    return order
 
 
-def _cut(order: list[int]) -> Splits:
+def _cut(order: list[int], validation: int) -> Splits:
     """Cuts an order of classes in Omniglot's proportions: train, validation, test."""
     count = len(order)
     test = round(count * OMNIGLOT_TEST / OMNIGLOT_CLASSES)
-    # Small stacks would get two or three classes to validate on: a fifth, up to 20, instead.
-    validation = max(round(count * OMNIGLOT_VALIDATION / OMNIGLOT_CLASSES), min(20, count // 5))
+    if not validation:
+        # Small stacks would get two or three classes to validate on: a fifth, up to 20, instead.
+        validation = max(round(count * OMNIGLOT_VALIDATION / OMNIGLOT_CLASSES), min(20, count // 5))
+    if not 0 < validation < count - test:
+        raise DataError(
+            f"{validation} validation classes: needed 1 to {count - test - 1}, as {count - test} "
+            "of the classes are not for test"
+        )
     train = count - validation - test
     parts = order[:train], order[train : train + validation], order[train + validation :]
     return _checked(Splits(*(tuple(sorted(part)) for part in parts)), f"{count} classes")
 
 
-def _alphabets(info: Sequence[ClassInfo], _seed: int) -> Splits:
+def _alphabets(info: Sequence[ClassInfo]) -> Splits:
     background = sorted({entry.alphabet for entry in info if entry.subset == "background"})
     chosen = set(background[VALIDATION_ALPHABET_STEP - 1 :: VALIDATION_ALPHABET_STEP])
     if not chosen or not any(entry.subset == "evaluation" for entry in info):
@@ -128,8 +149,10 @@ def _checked(splits: Splits, source: str) -> Splits:
     return splits
 
 
-NAMED_SPLITS: dict[str, Callable[[Sequence[ClassInfo], int], Splits]] = {
-    "tutorial": _tutorial,
-    "random": _random,
-    "alphabets": _alphabets,
+# An order of all classes, of which the first train and the last are for test.
+ORDERS: dict[str, Callable[[int, int], list[int]]] = {
+    "tutorial": _in_order,
+    "random": _at_random,
 }
+ALPHABETS = "alphabets"
+NAMED_SPLITS = (*ORDERS, ALPHABETS)

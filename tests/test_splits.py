@@ -96,3 +96,22 @@ def test_vinyals_split_on_real_omniglot(real_npy: Path, real_source: Path):
     splits = make_splits(load_stack(real_npy).info, str(real_source / "vinyals_split.json"))
     assert [len(part) for part in splits] == [1028, 172, 423]
     assert disjoint(splits)
+
+
+def test_fewer_classes_validate_and_more_train():
+    usual, few = make_splits(OMNIGLOT), make_splits(OMNIGLOT, validation_classes=20)
+    assert [len(part) for part in few] == [1180, 20, 423]
+    assert few.test == usual.test
+    assert set(few.validation) < set(usual.validation)
+    assert len(make_splits(OMNIGLOT, "random", 1, validation_classes=20).train) == 1180
+
+
+@pytest.mark.parametrize("split, number", [("alphabets", 20), ("a.json", 20)])
+def test_splits_that_say_what_validates_take_no_number(split: str, number: int):
+    with pytest.raises(DataError, match="20 validation classes.*needed split tutorial or random"):
+        make_splits(OMNIGLOT, split, validation_classes=number)
+
+
+def test_too_many_validation_classes_are_refused():
+    with pytest.raises(DataError, match="1200 validation classes: needed 1 to 1199"):
+        make_splits(OMNIGLOT, validation_classes=1200)

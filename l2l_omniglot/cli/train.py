@@ -83,6 +83,8 @@ data_options = options(
                  help="Paper colour of the images as stored (auto)."),
     click.option("--split", default=None,
                  help="tutorial, random, alphabets, or a JSON file of class names (tutorial)."),
+    _number("--validation-classes", int,
+            "Classes to validate on, of splits tutorial and random (100 of Omniglot's)."),
     _number("--split-seed", int, "Of --split random and --data synthetic (0)."),
     _number("--seed", int, "Of initial weights and tasks (0)."),
 )  # fmt: skip

@@ -1,0 +1,118 @@
+"""A few-shot classifier: a trained network, adapted to one support set of any number of classes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import torch
+from torch import nn
+
+from l2l_omniglot.checkpoint import Checkpoint
+from l2l_omniglot.engines.clones import forward
+from l2l_omniglot.engines.fast_weights import inner_loop
+from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.experiment import build_learner
+from l2l_omniglot.normalisation import normalised_by
+from l2l_omniglot.randomness import all_random
+from l2l_omniglot.recipes import BATCH_NORMS
+from l2l_omniglot.transfer import take_over
+
+
+class Classifier:
+    """The networks before adapting and after each inner step, kept to classify one image or many.
+
+    Classes need not have equally many support images, nor need there be as many as the network
+    was trained for: the head is built for them (see `l2l_omniglot.transfer.take_over`).
+
+    Args:
+        checkpoint: trained weights.
+        support: images (B, channels, H, W) in [0, 1], of the size and ink trained with.
+        labels: int64 (B,) in [0, ways).
+        ways: number of classes, at least 2.
+        steps: gradient steps K on the support set; as trained by default.
+        batch_norm: ``inductive``: every image is normalised by the support set's statistics,
+            so its answer depends on no other; ``transductive``: all images classified in one
+            call are normalised together, as in most published figures.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Attributes:
+        trained_ways: that the checkpoint was trained for.
+
+    Raises:
+        SettingsError: if ways or steps are out of range.
+        BackboneError: if the network cannot take the images, or not be inductive.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        support: torch.Tensor,
+        labels: torch.Tensor,
+        ways: int,
+        steps: int | None = None,
+        batch_norm: str = "inductive",
+        device: str = "cpu",
+    ) -> None:
+        check_name("batch norm", batch_norm, BATCH_NORMS)
+        settings = checkpoint.settings
+        self.steps = settings.eval_steps if steps is None else steps
+        if self.steps < 0:
+            raise SettingsError(f"{steps} inner steps: needed at least 0")
+        self.ways, self.trained_ways, self.batch_norm = ways, settings.ways, batch_norm
+        channels, height, width = support.shape[1:]
+        learner = build_learner(
+            dataclasses.replace(settings, ways=ways),
+            channels,
+            height if height == width else (height, width),
+            device,
+            "learn2learn",
+        )
+        take_over(learner, checkpoint)
+        self._device = learner.device
+        self._support = support.to(learner.device)
+        with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
+            weights = learner.reference.start(1, first_order=True)
+            self._networks = [
+                _frozen(learner.backbone, weights.network)
+                for _ in inner_loop(
+                    weights, self._support[None], labels.to(learner.device)[None], self.steps
+                )
+            ]
+
+    @torch.no_grad()
+    def probabilities(self, images: torch.Tensor, step: int = -1) -> torch.Tensor:
+        """What the network holds likely.
+
+        Args:
+            images: (B, channels, H, W) in [0, 1].
+            step: after how many gradient steps, 0 to K; all of them by default.
+
+        Returns:
+            float32 (B, ways) on the CPU, rows summing to 1.
+        """
+        network, images = self._networks[step], images.to(self._device)
+        if self.batch_norm == BATCH_NORMS[0]:
+            logits = forward(network, images)
+        else:
+            logits = normalised_by(network, self._support, images, forward)
+        return logits.softmax(dim=1).cpu()
+
+    def network(self, step: int = -1) -> nn.Module:
+        """The adapted network; its batch normalisation goes by the batch at hand."""
+        return self._networks[step]
+
+    @property
+    def support(self) -> torch.Tensor:
+        """The support images, on the device of the networks."""
+        return self._support
+
+
+def _frozen(backbone: nn.Module, adapted: nn.Module) -> nn.Module:
+    """A copy of the backbone with the weights of its adapted learn2learn clone."""
+    network = copy.deepcopy(backbone)
+    own = dict(network.named_parameters())
+    with torch.no_grad():
+        for name, value in adapted.module.named_parameters():  # type: ignore[union-attr]
+            own[name].copy_(value)
+    return network.requires_grad_(False)

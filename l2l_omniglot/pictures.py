@@ -1,0 +1,139 @@
+"""A person's own pictures, made to look to the network as Omniglot's drawings do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+
+from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.prepare import RAW_SIZE, shrink
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp")
+INKS = ("auto", "dark", "light")
+FITS = ("auto", "always", "never")
+# Of the 105 pixels a side that Omniglot's drawings have, measured over all 32,460 of them: the
+# ink's longer side is 67 on average, and from 43 to 88 in nine of ten.
+LONGER_SIDE, SHORTEST, LONGEST = 67 / RAW_SIZE, 43 / RAW_SIZE, 88 / RAW_SIZE
+OFF_CENTRE = 12.5 / RAW_SIZE  # how far its middle is from the picture's in nine of ten, at most
+LEAST_CONTRAST = 16  # of 255, between ink and paper
+PAPER, MIDDLE = 255, 128
+
+Grey = npt.NDArray[np.uint8]
+
+
+def read_picture(path: Path, ink: str = "auto") -> Image.Image:
+    """Reads a picture as 8-bit grey: dark ink on white paper.
+
+    The first frame of several, turned as its EXIF data says, on white where it is transparent
+    (on black, where all that is not transparent is light).
+
+    Args:
+        path: PNG, JPEG, GIF, TIFF or BMP file, or whatever else Pillow reads.
+        ink: which end of the grey values is ink; ``auto`` takes the border for paper.
+
+    Raises:
+        DataError: if the file is missing, broken, too large, or shows nothing.
+    """
+    check_name("--picture-ink", ink, INKS)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # broken EXIF and the like
+            with Image.open(path) as image:
+                grey = _flatten(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow and its decoders raise many kinds
+        raise DataError(f"{path}: not a readable picture: {error}") from error
+    lowest, highest = grey.getextrema()
+    if highest - lowest < LEAST_CONTRAST:  # type: ignore[operator]
+        raise DataError(f"{path}: shows nothing: grey values from {lowest} to {highest}")
+    light = ink == "light" or (ink == "auto" and _border(grey) < MIDDLE)
+    return ImageOps.invert(grey) if light else grey
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """The picture in grey, put on paper where it is transparent."""
+    if image.mode in {"I", "I;16", "F"}:  # 16 bits and more: their own range becomes 0 to 255
+        values = np.asarray(image, dtype=np.float64)
+        span = max(values.max() - values.min(), 1e-9)
+        return Image.fromarray(((values - values.min()) / span * PAPER).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("L")
+    layers = image.convert("LA")
+    grey, alpha = (np.asarray(layer) for layer in layers.split())
+    drawn = grey[alpha > MIDDLE]
+    paper = 0 if len(drawn) and drawn.min() > MIDDLE else PAPER
+    sheet = Image.new("L", image.size, paper)
+    sheet.paste(layers.getchannel(0), mask=layers.getchannel(1))
+    return sheet
+
+
+def _border(grey: Image.Image) -> float:
+    """The grey value in the middle of those along the border."""
+    pixels = np.asarray(grey)
+    edges = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
+    return float(np.median(np.concatenate(edges)))
+
+
+def like_omniglot(pictures: Sequence[Image.Image]) -> bool:
+    """Whether pictures can be left as they are: square, and drawn as large and as central.
+
+    Judged by the picture in the middle of each measure, since single drawings of Omniglot's
+    are as small or as far from the centre as can be.
+    """
+    if any(picture.width != picture.height for picture in pictures):
+        return False
+    boxes = [_ink_box(picture) for picture in pictures]
+    sizes = [
+        max(right - left, lower - upper) / picture.width
+        for (left, upper, right, lower), picture in zip(boxes, pictures, strict=True)
+    ]
+    offsets = [
+        max(abs(left + right - picture.width), abs(upper + lower - picture.height))
+        / (2 * picture.width)
+        for (left, upper, right, lower), picture in zip(boxes, pictures, strict=True)
+    ]
+    size, offset = float(np.median(sizes)), float(np.median(offsets))
+    return SHORTEST <= size <= LONGEST and offset <= OFF_CENTRE
+
+
+def fit(picture: Image.Image) -> Image.Image:
+    """The picture's ink, centred on square paper, as large as Omniglot's on average.
+
+    Grey values are stretched, so that paper is white and ink black.
+    """
+    level = ImageOps.autocontrast(picture)
+    cut = level.crop(_ink_box(level))
+    side = round(max(cut.size) / LONGER_SIDE)
+    paper = Image.new("L", (side, side), PAPER)
+    paper.paste(cut, ((side - cut.width) // 2, (side - cut.height) // 2))
+    return paper
+
+
+def _ink_box(picture: Image.Image) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower edge of what is darker than the middle of its range."""
+    level = ImageOps.invert(ImageOps.autocontrast(picture)).point(lambda v: v >= MIDDLE and 255)
+    box = level.getbbox()
+    assert box is not None  # its darkest pixel is ink
+    return box
+
+
+def to_images(pictures: Sequence[Image.Image], image_size: int, ink: str) -> torch.Tensor:
+    """Pictures as the network takes them.
+
+    Args:
+        pictures: B, 8-bit grey, dark on white.
+        image_size: pixels a side that they are shrunk to.
+        ink: what ink is to the network: ``white`` is 1, ``black`` is 0.
+
+    Returns:
+        float32 (B, 1, image_size, image_size) in [0, 1].
+    """
+    pixels = np.stack([shrink(picture, image_size) for picture in pictures])[:, None]
+    images = torch.from_numpy(pixels.astype(np.float32)).mul_(1.0 / 255.0)
+    return 1 - images if ink == "white" else images
