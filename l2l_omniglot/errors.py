@@ -61,6 +61,12 @@ class WorkerError(L2LOmniglotError):
         )
 
 
+class SkippedError(L2LOmniglotError):
+    """The work is done, but for some pictures that could not be read; names them."""
+
+    exit_code = 9
+
+
 def check_name(what: str, value: str, known: Iterable[str]) -> None:
     """Refuses a name that is not known.
 

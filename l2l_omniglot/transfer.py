@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, write_weights
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.pretrained import list_pretrained, load_pretrained_checkpoint
+from l2l_omniglot.pretrained import Card, list_pretrained, load_pretrained_checkpoint
 from l2l_omniglot.run import resolve_checkpoint
 
 
@@ -30,6 +31,24 @@ def find_weights(source: str | Path) -> Checkpoint:
         f"{source}: no such run folder or checkpoint, nor pretrained weights; of those there are "
         f"{', '.join(names) or 'none'}"
     )
+
+
+def weights_for(ways: int) -> str:
+    """The name of the pretrained weights for one shot that suit so many classes best.
+
+    Those trained for about as many classes, then the most accurate of them.
+
+    Raises:
+        RunError: if no weights come along.
+    """
+    cards = [card for card in list_pretrained() if card.trained.shots == 1]
+    if not cards:
+        raise RunError("no pretrained weights come along; needed --weights RUN")
+    return min(cards, key=lambda card: _unlike(card, ways)).name
+
+
+def _unlike(card: Card, ways: int) -> tuple[float, float]:
+    return abs(math.log(card.trained.ways / ways)), -card.accuracy["inductive"]["accuracy"]
 
 
 def take_over(learner: Learner, checkpoint: Checkpoint) -> None:

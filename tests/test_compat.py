@@ -33,3 +33,15 @@ def test_gym_notice_table_is_empty():
     importlib.import_module("l2l_omniglot.compat")
     notices = pytest.importorskip("gym_notices.notices")
     assert notices.notices == {}
+
+
+def test_what_is_seldom_used_is_loaded_when_it_is_used():
+    done = python(
+        "import sys, l2l_omniglot.compat as c; "
+        "print([name in sys.modules for name in c._SPARED]); "
+        "from qpth.solvers import cvxpy as solver; print(solver.cp.Variable.__name__); "
+        "import cvxpy, torchvision; print(solver.cp.Variable is cvxpy.Variable); "
+        "print(torchvision.models.resnet18.__name__, torchvision.ops.nms.__name__)"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[False, False, False]\nVariable\nTrue\nresnet18 nms\n"

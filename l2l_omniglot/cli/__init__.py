@@ -1,8 +1,8 @@
 """The command line. Nothing imports it; starting it imports neither torch nor learn2learn.
 
 Exit codes: 0 done, 1 the system refused, or an unexpected failure, 2 wrong usage or setting,
-3 data, 4 download, 5 backbone, 6 run or checkpoint, 7 training failed, 8 a worker died, 130
-stopped by Ctrl-C (143 by SIGTERM).
+3 data, 4 download, 5 backbone, 6 run or checkpoint, 7 training failed, 8 a worker died, 9 done
+but for pictures that cannot be read, 130 stopped by Ctrl-C (143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import click
 
 from l2l_omniglot.cli.backbones import backbones
 from l2l_omniglot.cli.evaluate import evaluate
+from l2l_omniglot.cli.predict import predict
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.pretrained import pretrained
 from l2l_omniglot.cli.reproduce import reproduce
@@ -43,7 +44,7 @@ def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images."""
 
 
-for command in (train, evaluate, prepare, backbones, pretrained, reproduce):
+for command in (train, evaluate, predict, prepare, backbones, pretrained, reproduce):
     cli.add_command(command)
 
 

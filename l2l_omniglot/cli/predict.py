@@ -1,0 +1,113 @@
+"""``l2l-omniglot predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from l2l_omniglot.cli.options import F, options
+from l2l_omniglot.errors import SkippedError
+from l2l_omniglot.progress import say
+from l2l_omniglot.recipes import BATCH_NORMS, DEVICES
+
+if TYPE_CHECKING:
+    from l2l_omniglot.folders import Collection
+
+picture_options = options(
+    click.option("--picture-ink", type=click.Choice(["auto", "dark", "light"]), default="auto",
+                 show_default=True, help="Ink in the pictures; auto: other than the border."),
+    click.option("--fit", "how", type=click.Choice(["auto", "always", "never"]), default="auto",
+                 show_default=True,
+                 help="Centre and scale as Omniglot's drawings are; auto: unless they are."),
+)  # fmt: skip
+adapting_options = options(
+    click.option("--weights", default=None,
+                 help="Run, checkpoint or pretrained weights (those of about as many classes)."),
+    click.option("--steps", type=click.IntRange(min=0), default=None,
+                 help="Gradient steps on the support set (as trained)."),
+    click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True,
+                 help="Where to compute."),
+)  # fmt: skip
+
+
+def support_argument(function: F) -> F:
+    """SUPPORT, a folder."""
+    return click.argument("support", type=click.Path(path_type=Path))(function)
+
+
+@click.command()
+@support_argument
+@click.argument("queries", metavar="QUERY...", type=click.Path(path_type=Path), nargs=-1,
+                required=True)  # fmt: skip
+@adapting_options
+@click.option("--batch-norm", type=click.Choice(BATCH_NORMS), default="inductive",
+              show_default=True,
+              help="Each picture by the support set alone, or all pictures together.")  # fmt: skip
+@picture_options
+@click.option("--json", "form", flag_value="json", help="Print one JSON object.")
+@click.option("--csv", "form", flag_value="csv", help="Print a line a picture, a column a class.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              help="Write what would be printed to this file (none).")  # fmt: skip
+def predict(
+    support: Path,
+    queries: tuple[Path, ...],
+    weights: str | None,
+    steps: int | None,
+    device: str,
+    batch_norm: str,
+    picture_ink: str,
+    how: str,
+    form: str | None,
+    output: Path | None,
+) -> None:
+    """Classify your own pictures, from a few examples of each class.
+
+    SUPPORT is a folder with one sub-folder a class, of one picture or more each. QUERY are
+    pictures, or folders of them; in a sub-folder that has a class's name, each picture counts as
+    one of that class, and the accuracy is told. PNG, JPEG, GIF, TIFF and BMP, of any size.
+    """
+    from l2l_omniglot.folders import read_queries, read_support
+
+    # Pictures first: a wrong folder is told before torch is imported.
+    examples = read_support(support, picture_ink)
+    asked = read_queries(queries, examples.names, picture_ink)
+    from l2l_omniglot import predictor
+    from l2l_omniglot.files import write_text
+    from l2l_omniglot.predictions import FORMS
+    from l2l_omniglot.transfer import find_weights, weights_for
+
+    checkpoint = find_weights(weights or weights_for(len(examples.names)))
+    found = predictor.predict(
+        checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, how=how, device=device
+    )
+    warn_of_ways(len(found.names), found.trained_ways, checkpoint.source)
+    text = FORMS[form or "table"](found)
+    if output is None:
+        click.echo(text)
+    else:
+        write_text(output, text + "\n")
+        say(f"Wrote {output}.")
+    refuse_skipped(examples, asked)
+
+
+def warn_of_ways(ways: int, trained: int, source: str) -> None:
+    """Says so where the network was trained for another number of classes."""
+    if ways != trained:
+        say(
+            f"Note: {ways} classes; {Path(source).stem} was trained for {trained}, so its head was "
+            "built anew from the mean of the trained one."
+        )
+
+
+def refuse_skipped(*collections: Collection) -> None:
+    """Names the pictures that were left out, if any.
+
+    Raises:
+        SkippedError: if any were.
+    """
+    skipped = [sentence for found in collections for sentence in found.skipped]
+    if skipped:
+        every = len(skipped) + sum(len(found.files) for found in collections)
+        raise SkippedError(f"{len(skipped)} of {every} pictures skipped: {'; '.join(skipped)}")
