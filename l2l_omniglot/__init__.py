@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.basenet import BaseNet as BaseNet
     from l2l_omniglot.data import open_data as open_data
     from l2l_omniglot.errors import L2LOmniglotError as L2LOmniglotError
+    from l2l_omniglot.estimator import FewShotClassifier as FewShotClassifier
     from l2l_omniglot.evaluation import Evaluation as Evaluation
     from l2l_omniglot.evaluation import evaluate as evaluate
     from l2l_omniglot.experiment import Experiment as Experiment
@@ -45,6 +46,7 @@ _HOMES = {
     "BaseNet": "basenet",
     "Evaluation": "evaluation",
     "Experiment": "experiment",
+    "FewShotClassifier": "estimator",
     "ImageStack": "stack",
     "L2LOmniglotError": "errors",
     "Learner": "learner",

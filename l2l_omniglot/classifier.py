@@ -69,7 +69,6 @@ class Classifier:
             "learn2learn",
         )
         take_over(learner, checkpoint)
-        self._device = learner.device
         self._support = support.to(learner.device)
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
             weights = learner.reference.start(1, first_order=True)
@@ -89,14 +88,23 @@ class Classifier:
             step: after how many gradient steps, 0 to K; all of them by default.
 
         Returns:
-            float32 (B, ways) on the CPU, rows summing to 1.
+            (B, ways) on the CPU, rows summing to 1; float32, or float64 after `double`.
         """
-        network, images = self._networks[step], images.to(self._device)
+        network, images = self._networks[step], images.to(self._support)
         if self.batch_norm == BATCH_NORMS[0]:
             logits = forward(network, images)
         else:
             logits = normalised_by(network, self._support, images, forward)
         return logits.softmax(dim=1).cpu()
+
+    def double(self) -> Classifier:
+        """The same, scoring in float64 on the CPU from now on.
+
+        What rounding leaves of an image's company is then nothing that anybody sees.
+        """
+        self._networks = [network.cpu().double() for network in self._networks]
+        self._support = self._support.cpu().double()
+        return self
 
     def network(self, step: int = -1) -> nn.Module:
         """The adapted network; its batch normalisation goes by the batch at hand."""

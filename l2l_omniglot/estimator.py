@@ -1,0 +1,164 @@
+"""Few-shot classification in the manner of scikit-learn."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.nn.functional import interpolate
+
+from l2l_omniglot.classifier import Classifier
+from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.pictures import PAPER
+from l2l_omniglot.transfer import find_weights, weights_for
+
+Array = npt.NDArray[Any]
+INKS = ("white", "black")
+
+
+class InputError(DataError, ValueError):
+    """Images or labels that cannot be fitted or classified; a ValueError for scikit-learn."""
+
+
+class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A scikit-learn classifier that adapts a trained network to a few images of each class.
+
+    ``fit`` adapts a copy of the network, ``predict`` and ``predict_proba`` classify. Images are
+    taken as they are; `l2l_omniglot.predictor` is for pictures of any size.
+
+    Args:
+        checkpoint: run folder, checkpoint file or name of pretrained weights; by default the
+            pretrained weights for about as many classes.
+        steps: gradient steps on the support set; as trained by default.
+        batch_norm: ``inductive`` (every image by itself) or ``transductive`` (all images of one
+            call together).
+        ink: what ink is in the images given: ``white`` is 1 on paper of 0, ``black`` is 0 on
+            paper of 1. They are turned to what the network was trained with.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Attributes:
+        classes_: the labels, sorted.
+        n_features_in_: pixels of an image.
+        classifier_: the adapted `Classifier`.
+
+    Raises:
+        InputError: if there are fewer than two classes, or images of another shape than fitted.
+
+    Shape:
+        Images (B, H, W) or (B, 1, H, W), or (B, features) as scikit-learn has them: then the
+        rows of a square image, filled up with paper where the number is no square. They are
+        resized to the size trained with. Values: [0, 1], or [0, 255], or else stretched so that
+        the support set's range becomes [0, 1].
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | None = None,
+        steps: int | None = None,
+        batch_norm: str = "inductive",
+        ink: str = "white",
+        device: str = "cpu",
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.steps = steps
+        self.batch_norm = batch_norm
+        self.ink = ink
+        self.device = device
+
+    def fit(self, X: Any, y: Any) -> FewShotClassifier:  # noqa: N803 - scikit-learn's names
+        """Adapts to the support set.
+
+        Args:
+            X: support images, see Shape above.
+            y: (B,), their labels; of any kind that can be sorted.
+        """
+        check_name("ink", self.ink, INKS)
+        flat, self._shape = _flatten(X)
+        flat, y = validate_data(self, flat, y, dtype=np.float64, multi_output=False)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"1 class ({self.classes_[0]!r}) in y: needed at least 2")
+        self._range = _value_range(flat)
+        self._source = find_weights(self.checkpoint or weights_for(len(self.classes_)))
+        self.classifier_ = Classifier(
+            self._source,
+            self._images(flat),
+            torch.from_numpy(labels.astype(np.int64)),
+            len(self.classes_),
+            self.steps,
+            self.batch_norm,
+            self.device,
+        ).double()
+        return self
+
+    def predict_proba(self, X: Any) -> Array:  # noqa: N803
+        """Probabilities float64 (B, classes) of images, columns in the order of ``classes_``."""
+        check_is_fitted(self)
+        flat, shape = _flatten(X)
+        if shape and self._shape and shape != self._shape:
+            raise InputError(f"images of shape {shape}: needed {self._shape}, as fitted")
+        flat = validate_data(self, flat, dtype=np.float64, reset=False)
+        found: Array = self.classifier_.probabilities(self._images(flat)).numpy()
+        return found
+
+    def predict(self, X: Any) -> Array:  # noqa: N803
+        """The likeliest label of every image, (B,)."""
+        chosen = self.predict_proba(X).argmax(axis=1)
+        likeliest: Array = self.classes_[chosen]
+        return likeliest
+
+    def _images(self, flat: Array) -> torch.Tensor:
+        """(B, features) as the network takes them: float32 (B, channels, height, width)."""
+        ink, facts = self._source.settings.ink, self._source.facts
+        low, high = self._range
+        values = np.clip((flat - low) / (high - low), 0, 1)
+        images = self._laid_out(values if self.ink == "white" else 1 - values)
+        size = facts["image_size"]
+        sizes = (size, size) if isinstance(size, int) else tuple(size)
+        if images.shape[2:] != sizes:
+            images = interpolate(images, sizes, mode="bilinear", antialias=True)
+        images = images if ink == "white" else 1 - images
+        return images.expand(-1, facts["channels"], -1, -1)
+
+    def _laid_out(self, values: Array) -> torch.Tensor:
+        """(B, features), paper 0, as images float32 (B, 1, H, W)."""
+        side = math.isqrt(values.shape[1] - 1) + 1
+        height, width = self._shape or (side, side)
+        filled = np.pad(values, ((0, 0), (0, height * width - values.shape[1])))
+        return torch.from_numpy(filled.astype(np.float32)).view(-1, 1, height, width)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        # Made for drawings; scikit-learn's checks ask for more on clouds of points.
+        tags.classifier_tags.poor_score = True
+        tags.non_deterministic = False
+        return tags
+
+
+def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
+    """Images as (B, features), with the shape of one where they have one."""
+    shape = tuple(getattr(images, "shape", ()))
+    if len(shape) == 4 and shape[1] == 1:
+        shape = (shape[0], *shape[2:])
+    if len(shape) == 4:
+        raise InputError(f"images of shape {shape}: needed (B, H, W) or (B, 1, H, W)")
+    if len(shape) != 3:
+        return images, ()
+    return np.asarray(images).reshape(shape[0], -1), shape[1:]
+
+
+def _value_range(flat: Array) -> tuple[float, float]:
+    """What becomes 0 and 1."""
+    low, high = float(flat.min()), float(flat.max())
+    if low >= 0 and high <= PAPER:
+        return 0.0, 1.0 if high <= 1 else float(PAPER)
+    return low, high

@@ -1,0 +1,106 @@
+"""The scikit-learn classifier: scikit-learn's own checks, images in many forms."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import check_estimator
+
+import l2l_omniglot as lo
+from l2l_omniglot.classifier import Classifier
+from l2l_omniglot.estimator import InputError
+from l2l_omniglot.transfer import find_weights
+
+NAME = "basenet-5w1s"
+
+
+@pytest.fixture
+def task(stack: lo.ImageStack) -> lo.Task:
+    return lo.Tasks(stack, range(60), ways=5, shots=2, queries=4, name="test")[0]
+
+
+@pytest.fixture
+def fitted(task: lo.Task) -> lo.FewShotClassifier:
+    return lo.FewShotClassifier(NAME).fit(task.support.numpy(), task.support_labels.numpy())
+
+
+def test_scikit_learns_own_checks_pass():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkipTestWarning)
+        results = check_estimator(lo.FewShotClassifier(NAME), on_fail=None)
+    failed = [result["check_name"] for result in results if result["status"] == "failed"]
+    skipped = {result["check_name"] for result in results if result["status"] == "skipped"}
+    assert not failed
+    # These two ask for pandas, and for an environment variable before scipy is imported.
+    assert skipped <= {"check_array_api_input", "check_classifier_data_not_an_array"}
+    assert len(results) > 45
+
+
+@pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
+def test_it_says_what_the_classifier_says(task: lo.Task, batch_norm: str):
+    expected = Classifier(
+        find_weights(NAME), task.support, task.support_labels, 5, batch_norm=batch_norm
+    ).probabilities(task.query)
+    fitted = lo.FewShotClassifier(NAME, batch_norm=batch_norm)
+    fitted.fit(task.support.numpy(), task.support_labels.numpy())
+    found = fitted.predict_proba(task.query.numpy())
+    assert found.dtype == np.float64
+    torch.testing.assert_close(torch.from_numpy(found).float(), expected)
+    assert (fitted.predict(task.query.numpy()) == expected.argmax(1).numpy()).all()
+
+
+def test_images_may_be_flat_or_grey_bytes_or_on_white_paper(fitted, task):
+    expected = fitted.predict_proba(task.query.numpy())
+    labels = task.support_labels.numpy()
+
+    def same(support: np.ndarray, query: np.ndarray, **settings: str) -> bool:
+        other = lo.FewShotClassifier(NAME, **settings).fit(support, labels)
+        return np.allclose(other.predict_proba(query), expected, atol=1e-4)
+
+    support, query = task.support.numpy()[:, 0], task.query.numpy()[:, 0]
+    assert same(support, query)
+    assert same(support.reshape(10, -1), query.reshape(20, -1))
+    assert same(255 * support, 255 * query)
+    assert same(1 - support, 1 - query, ink="black")
+
+
+def test_other_sizes_are_resized(task: lo.Task):
+    larger = torch.nn.functional.interpolate(task.support, 56).numpy()
+    query = torch.nn.functional.interpolate(task.query, 56).numpy()
+    fitted = lo.FewShotClassifier(NAME).fit(larger, task.support_labels.numpy())
+    assert (fitted.predict(query) == task.query_labels.numpy()).mean() > 0.6
+    with pytest.raises(InputError, match=r"shape \(28, 28\): needed \(56, 56\)"):
+        fitted.predict(task.query.numpy())
+
+
+def test_labels_may_be_words_and_classes_uneven(task: lo.Task):
+    words = np.array(["a", "b", "c", "d", "e"])[task.support_labels.numpy()]
+    keep = [i for i in range(10) if words[i] != "c" or i == int(np.argmax(words == "c"))]
+    fitted = lo.FewShotClassifier(NAME).fit(task.support.numpy()[keep], words[keep])
+    assert list(fitted.classes_) == ["a", "b", "c", "d", "e"]
+    assert set(fitted.predict(task.query.numpy())) <= set(words)
+
+
+def test_it_pickles_and_goes_through_a_grid_search(fitted, task):
+    again = pickle.loads(pickle.dumps(fitted))
+    query = task.query.numpy()
+    assert np.array_equal(again.predict_proba(query), fitted.predict_proba(query))
+    search = GridSearchCV(lo.FewShotClassifier(NAME), {"steps": [0, 3]}, cv=2)
+    search.fit(query.reshape(20, -1), task.query_labels.numpy())
+    assert search.best_params_ == {"steps": 3}
+
+
+def test_bad_input_is_one_sentence(task: lo.Task):
+    images, labels = task.support.numpy(), task.support_labels.numpy()
+    with pytest.raises(InputError, match="1 class.*needed at least 2"):
+        lo.FewShotClassifier(NAME).fit(images, np.zeros(10))
+    with pytest.raises(InputError, match="needed \\(B, H, W\\)"):
+        lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
+    with pytest.raises(lo.L2LOmniglotError, match="ink 'green'"):
+        lo.FewShotClassifier(NAME, ink="green").fit(images, labels)
+    with pytest.raises(NotFittedError):
+        lo.FewShotClassifier(NAME).predict(images)

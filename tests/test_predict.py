@@ -1,0 +1,235 @@
+"""Own pictures from folders to labels, through the command line as a person would."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_cli
+from PIL import Image, ImageDraw, ImageOps
+
+from l2l_omniglot.errors import DataError
+from l2l_omniglot.evaluation import evaluate
+from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.folders import read_queries, read_support
+from l2l_omniglot.pictures import fit, like_omniglot, read_picture
+from l2l_omniglot.stack import load_stack
+from l2l_omniglot.transfer import find_weights
+
+SHAPES = {
+    "class2 cross": [((20, 20), (85, 85)), ((20, 85), (85, 20))],
+    "class10 corner": [((25, 20), (25, 85)), ((25, 85), (85, 85))],
+    "class1 bars": [((30, 20), (30, 85)), ((75, 20), (75, 85))],
+}
+
+
+def drawing(name: str, size: int = 105, shift: int = 0, width: int = 3) -> Image.Image:
+    """Black strokes on white paper."""
+    picture = Image.new("L", (size, size), 255)
+    for start, end in SHAPES[name]:
+        line = [(x * size / 105 + shift, y * size / 105 + shift) for x, y in (start, end)]
+        ImageDraw.Draw(picture).line(line, fill=0, width=max(1, width * size // 105))
+    return picture
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Support and labelled queries: 1, 2 and 3 examples a class, 2 queries each."""
+    support, query = tmp_path / "support", tmp_path / "query"
+    for number, name in enumerate(SHAPES):
+        for folder, count in ((support, number + 1), (query, 2)):
+            (folder / name).mkdir(parents=True)
+            for item in range(count):
+                drawing(name, shift=3 * item).save(folder / name / f"{item}.png")
+    return support, query
+
+
+def test_a_table_with_labels_and_the_accuracy(folders: tuple[Path, Path]):
+    support, query = folders
+    done = run_cli("predict", str(support), str(query))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["picture", "class", "probability", "truth"]
+    assert "6 of 6 right: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
+    assert "3 classes; basenet-5w1s was trained for 5" in done.stderr
+    # 2 before 10, as people sort.
+    assert [line.split()[0].split("/")[-1] for line in lines[2:6:2]] == ["class1", "class2"]
+
+
+def test_json_csv_and_output(folders: tuple[Path, Path], tmp_path: Path):
+    support, query = folders
+    picture = str(query / "class1 bars" / "0.png")
+    body = json.loads(run_cli("predict", str(support), picture, "--json").stdout)
+    (entry,) = body["predictions"]
+    assert entry["class"] == "class1 bars" and entry["truth"] is None
+    assert body["accuracy"] is None and not body["fitted"]
+    assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    out = tmp_path / "out.csv"
+    done = run_cli("predict", str(support), str(query), "--csv", "--output", str(out))
+    assert done.returncode == 0 and done.stdout == ""
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [row["class"] == row["truth"] for row in rows] == [True] * 6
+    assert float(rows[0]["p(class1 bars)"]) == pytest.approx(entry["probability"])
+
+
+def test_an_answer_does_not_depend_on_the_others(folders: tuple[Path, Path]):
+    support, query = folders
+
+    def first(*options: str) -> float:
+        done = run_cli("predict", str(support), *options, "--json")
+        entries = json.loads(done.stdout)["predictions"]
+        return next(e["probability"] for e in entries if e["picture"].endswith("cross/1.png"))
+
+    alone = query / "class2 cross" / "1.png"
+    assert first(str(alone)) == pytest.approx(first(str(query)), abs=1e-5)
+    together = ("--batch-norm", "transductive")
+    assert first(str(alone), *together) != pytest.approx(first(str(query), *together), abs=1e-5)
+
+
+def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
+    support, query = folders
+    (query / "torn.png").write_bytes((query / "class1 bars" / "0.png").read_bytes()[:80])
+    (query / "blank.jpg").write_bytes(b"")
+    (query / "notes.txt").write_text("no picture")
+    done = run_cli("predict", str(support), str(query))
+    assert done.returncode == 9
+    assert "6 of 6 right" in done.stdout
+    assert "2 of 14 pictures skipped" in done.stderr
+    assert "torn.png" in done.stderr and "blank.jpg" in done.stderr
+    assert "notes.txt" not in done.stderr
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda root: shutil.rmtree(root / "support"), "SUPPORT .*support: no such folder"),
+        (lambda root: _empty(root / "support"), "has 0 sub-folders; needed at least 2"),
+        (
+            lambda root: _empty(root / "support" / "class1 bars"),
+            "class1 bars: has no picture that can be read; needed .png",
+        ),
+        (
+            lambda root: (root / "query" / "class1 bars").rename(root / "query" / "other"),
+            "no class is called 'other'",
+        ),
+        (lambda root: _empty(root / "query"), "QUERY .*query: no picture that can be read"),
+    ],
+)
+def test_folders_that_will_not_do_are_one_sentence(folders, tmp_path: Path, change, sentence: str):
+    support, query = folders
+    change(tmp_path)
+    with pytest.raises(DataError, match=sentence):
+        read_queries([query], read_support(support).names)
+
+
+def test_the_command_says_so_before_torch_is_there(folders: tuple[Path, Path]):
+    support, query = folders
+    done = run_cli("predict", str(support / "class1 bars"), str(query))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.count("\n") == 1 and "has 0 sub-folders; needed at least 2" in done.stderr
+
+
+def test_pictures_of_all_kinds_are_read_alike(tmp_path: Path):
+    plain = drawing("class2 cross")
+    expected = np.asarray(plain)
+
+    def read(name: str, picture: Image.Image, **how: object) -> np.ndarray:
+        picture.save(tmp_path / name, **how)
+        return np.asarray(read_picture(tmp_path / name))
+
+    for name in ("a.png", "a.bmp", "a.gif", "a.tiff"):
+        assert (read(name, plain) == expected).all(), name
+    assert np.abs(read("a.jpg", plain, quality=95) - expected.astype(float)).mean() < 5
+    assert (read("white_on_black.png", ImageOps.invert(plain)) == expected).all()
+    assert (read("rgb.png", plain.convert("RGB")) == expected).all()
+    assert (read("one_bit.png", plain.convert("1")) == expected).all()
+    deep = Image.fromarray(expected.astype(np.uint16) * 257)
+    assert (read("16_bit.png", deep) == expected).all()
+    for ink in (0, 255):  # strokes of either colour on nothing
+        clear = Image.merge("LA", (Image.new("L", plain.size, ink), ImageOps.invert(plain)))
+        assert (read(f"clear{ink}.png", clear) == expected).all()
+    frames = [plain, Image.new("L", plain.size, 255)]
+    assert (read("two.gif", frames[0], save_all=True, append_images=frames[1:]) == expected).all()
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned = read("turned.png", plain.rotate(180), exif=exif)
+    assert (turned == expected).all()
+
+
+def test_ink_can_be_told(tmp_path: Path):
+    thick = ImageOps.invert(drawing("class1 bars", width=3))
+    ImageDraw.Draw(thick).rectangle((0, 0, 104, 104), outline=255, width=2)  # a bright frame
+    thick.save(tmp_path / "framed.png")
+    guessed = np.asarray(read_picture(tmp_path / "framed.png"))
+    told = np.asarray(read_picture(tmp_path / "framed.png", ink="light"))
+    assert (guessed == 255 - told).all()
+
+
+def test_a_picture_of_nothing_is_refused(tmp_path: Path):
+    Image.new("L", (50, 50), 200).save(tmp_path / "nothing.png")
+    with pytest.raises(DataError, match="shows nothing: grey values from 200 to 200"):
+        read_picture(tmp_path / "nothing.png")
+    with pytest.raises(DataError, match="not a readable picture"):
+        read_picture(tmp_path / "absent.png")
+
+
+def test_small_far_or_large_drawings_are_brought_to_one_place():
+    large = drawing("class2 cross", 800)
+    wide = Image.new("L", (900, 400), 230)
+    wide.paste(drawing("class2 cross", 100).point(lambda v: 60 if v < 128 else 230), (700, 20))
+    fitted = [fit(picture).resize((105, 105)) for picture in (large, wide)]
+    boxes = [np.argwhere(np.asarray(picture) < 128) for picture in fitted]
+    for box in boxes:
+        assert np.abs(box.min(axis=0) + box.max(axis=0) - 104).max() <= 3
+        assert abs(np.ptp(box, axis=0).max() + 1 - 67) <= 3
+        assert np.asarray(fitted[1]).max() == 255
+    assert like_omniglot([drawing("class2 cross")] * 3)
+    assert not like_omniglot([wide] * 3)
+    assert not like_omniglot([drawing("class2 cross", shift=60)] * 3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("mode", ["inductive", "transductive"])
+def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
+    mode: str, real_npy: Path, real_source: Path, tmp_path: Path
+):
+    """On the same tasks, their drawings written out as the archive has them."""
+    from l2l_omniglot.archive import open_characters
+
+    checkpoint = find_weights("basenet-5w1s")
+    experiment = Experiment.load(checkpoint, load_stack(real_npy, ink=checkpoint.settings.ink))
+    tasks, count = experiment.tasks("test", seed=5), 3
+    expected = evaluate(experiment.learner, tasks, count, batch_norm=mode).curve
+    stack = experiment.stack
+    with open_characters([real_source]) as characters:
+        for number in range(count):
+            task, folder = tasks[number], tmp_path / str(number)
+            chosen = [tasks.dataset.describe(label)[0] for label in task.classes]
+            drawn = [stack.images([c] * 20, range(20)) for c in chosen]
+            parts = (
+                ("support", task.support, task.support_labels),
+                ("query", task.query, task.query_labels),
+            )
+            for part, images, labels in parts:
+                for place, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+                    same = (drawn[label] == image).all(dim=(1, 2, 3)).nonzero()
+                    (item,) = same.flatten().tolist()
+                    _, read = characters[chosen[label]].drawings[item + 1]
+                    path = folder / part / str(label) / f"{place}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(read())
+            done = run_cli(
+                "predict", str(folder / "support"), str(folder / "query"), "--json",
+                "--batch-norm", mode,
+            )  # fmt: skip
+            body = json.loads(done.stdout)
+            assert not body["fitted"]
+            assert body["accuracy"] == pytest.approx(expected.accuracy_per_task[number])
