@@ -83,7 +83,7 @@ def env(tmp_path: Path, raw_archives: Path, one_shot_runs: Path) -> dict[str, st
         path.chmod(0o755)
     (tmp_path / "archives").symlink_to(raw_archives)
     shutil.make_archive(str(tmp_path / "all_runs"), "zip", one_shot_runs)
-    for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "setup.py"):
+    for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "setup.py", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     return {
         **os.environ,
