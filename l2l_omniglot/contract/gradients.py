@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
-from l2l_omniglot.contract.output import LOGITS
+from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
 from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.randomness import derive_seed
@@ -173,7 +173,7 @@ def _agree(one: float, other: float) -> bool:
     return abs(one - other) <= CLOSE * max(abs(one), abs(other)) + SMALL
 
 
-_NEEDS = (LOGITS, PARAMETERS)
+_NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
 GRADIENTS = (
     Check(PARAMETERS, _parameters,
           "register parameters, as attributes of a module, with requires_grad", needs=(LOGITS,)),

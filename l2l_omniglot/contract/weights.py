@@ -12,7 +12,7 @@ from torch import nn
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.gradients import PARAMETERS
-from l2l_omniglot.contract.output import LOGITS
+from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
 from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.learner import Learner
@@ -76,7 +76,7 @@ def _resized(candidate: Candidate) -> str:
     return f"{WAYS} to {OTHER_WAYS} ways"
 
 
-_NEEDS = (LOGITS, PARAMETERS)
+_NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
 WEIGHTS = (
     Check("head", _head,
           "set the attribute head_name to the name of the layer that makes the logits, or make it "
