@@ -16,6 +16,7 @@ import click
 from l2l_omniglot.cli.backbones import backbones
 from l2l_omniglot.cli.check_backbone import check_backbone
 from l2l_omniglot.cli.evaluate import evaluate
+from l2l_omniglot.cli.export import export
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.pretrained import pretrained
 from l2l_omniglot.cli.reproduce import reproduce
@@ -44,7 +45,9 @@ def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images."""
 
 
-for command in (train, evaluate, prepare, backbones, check_backbone, pretrained, reproduce):
+for command in (
+    train, evaluate, prepare, backbones, check_backbone, pretrained, reproduce, export,
+):  # fmt: skip
     cli.add_command(command)
 
 
