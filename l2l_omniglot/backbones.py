@@ -89,6 +89,15 @@ def make_backbone(
     return backbone
 
 
+def package_of(name: str) -> str:
+    """Name and version of the distribution that offers a backbone.
+
+    Raises:
+        BackboneError: unknown name; lists the known ones.
+    """
+    return _package(_find(name))
+
+
 def _find_all() -> list[EntryPoint]:
     # Two distributions may offer one name; the first on the path wins, as with imports.
     by_name: dict[str, EntryPoint] = {}

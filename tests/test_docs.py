@@ -2,8 +2,9 @@
 
 A block is run as it stands, by bash, with four programs standing in front of the real ones:
 `l2l-omniglot` and `torchrun` append options that make training and evaluation short, `python -m
-pip` only resolves (--dry-run), `python -m benchmarks` is quick and stays on the CPU, and `make`
-runs the commands that the real one would, through these.
+pip` only resolves (--dry-run), but for a folder (./my-net), which it installs beside the rest,
+`python -m benchmarks` is quick and stays on the CPU, and `make` runs the commands that the real
+one would, through these.
 """
 
 import os
@@ -40,6 +41,10 @@ exec {python} -m torch.distributed.run "$@" {train}
 """
 PYTHON = """#!/usr/bin/env bash
 export PYTHONPATH={root}
+case "$1 $2 $3 $4" in
+  "-m pip install ./"*)
+    exec {python} -m pip install --quiet --no-deps --no-build-isolation --target {site} "$4" ;;
+esac
 case "$1 $2" in
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
   "-m benchmarks") exec {python} -m benchmarks --quick ;;
@@ -74,6 +79,7 @@ def env(tmp_path: Path, raw_archives: Path, one_shot_runs: Path) -> dict[str, st
         "root": ROOT,
         "make": subprocess.check_output(["bash", "-c", "command -v make"], text=True).strip(),
         "resume": RESUME,
+        "site": tmp_path / "site",
         **SHORT,
     }
     shims = {"l2l-omniglot": CLI, "torchrun": TORCHRUN, "python": PYTHON, "make": MAKE}
@@ -89,6 +95,7 @@ def env(tmp_path: Path, raw_archives: Path, one_shot_runs: Path) -> dict[str, st
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "L2L_OMNIGLOT_SOURCE": str(raw_archives),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
     }
 
 

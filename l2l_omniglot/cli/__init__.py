@@ -14,7 +14,9 @@ import time
 import click
 
 from l2l_omniglot.cli.backbones import backbones
+from l2l_omniglot.cli.check_backbone import check_backbone
 from l2l_omniglot.cli.evaluate import evaluate
+from l2l_omniglot.cli.export import export
 from l2l_omniglot.cli.predict import predict
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.pretrained import pretrained
@@ -44,7 +46,9 @@ def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images."""
 
 
-for command in (train, evaluate, predict, prepare, backbones, pretrained, reproduce):
+for command in (
+    train, evaluate, predict, prepare, backbones, check_backbone, pretrained, reproduce, export,
+):  # fmt: skip
     cli.add_command(command)
 
 

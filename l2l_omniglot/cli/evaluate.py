@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot.cli.options import computing_options, options
+from l2l_omniglot.cli.weights import one_source
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.progress import CountProgress, say
 from l2l_omniglot.recipes import EVALUATED
@@ -132,8 +133,7 @@ def evaluate(
 
 def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Checkpoint]:
     """The checkpoint that is meant, and what to call it."""
-    if run is not None and pretrained is not None:
-        raise click.UsageError(f"--run {run} and --pretrained {pretrained}: needed only one")
+    one_source(run, pretrained)
     if pretrained is not None:
         from l2l_omniglot.pretrained import load_pretrained_checkpoint
 

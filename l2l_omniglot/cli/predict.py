@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from l2l_omniglot.cli.options import F, options
+from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 from l2l_omniglot.errors import SkippedError
 from l2l_omniglot.progress import say
 from l2l_omniglot.recipes import BATCH_NORMS, DEVICES
@@ -22,14 +23,6 @@ picture_options = options(
                  show_default=True,
                  help="Centre and scale as Omniglot's drawings are; auto: unless they are."),
 )  # fmt: skip
-adapting_options = options(
-    click.option("--weights", default=None,
-                 help="Run, checkpoint or pretrained weights (those of about as many classes)."),
-    click.option("--steps", type=click.IntRange(min=0), default=None,
-                 help="Gradient steps on the support set (as trained)."),
-    click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True,
-                 help="Where to compute."),
-)  # fmt: skip
 
 
 def support_argument(function: F) -> F:
@@ -41,11 +34,13 @@ def support_argument(function: F) -> F:
 @support_argument
 @click.argument("queries", metavar="QUERY...", type=click.Path(path_type=Path), nargs=-1,
                 required=True)  # fmt: skip
-@adapting_options
+@weights_options
 @click.option("--batch-norm", type=click.Choice(BATCH_NORMS), default="inductive",
               show_default=True,
               help="Each picture by the support set alone, or all pictures together.")  # fmt: skip
 @picture_options
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True,
+              help="Where to compute.")  # fmt: skip
 @click.option("--json", "form", flag_value="json", help="Print one JSON object.")
 @click.option("--csv", "form", flag_value="csv", help="Print a line a picture, a column a class.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
@@ -53,7 +48,8 @@ def support_argument(function: F) -> F:
 def predict(
     support: Path,
     queries: tuple[Path, ...],
-    weights: str | None,
+    run: Path | None,
+    pretrained: str | None,
     steps: int | None,
     device: str,
     batch_norm: str,
@@ -68,6 +64,7 @@ def predict(
     pictures, or folders of them; in a sub-folder that has a class's name, each picture counts as
     one of that class, and the accuracy is told. PNG, JPEG, GIF, TIFF and BMP, of any size.
     """
+    one_source(run, pretrained)
     from l2l_omniglot.folders import read_queries, read_support
 
     # Pictures first: a wrong folder is told before torch is imported.
@@ -76,13 +73,11 @@ def predict(
     from l2l_omniglot import predictor
     from l2l_omniglot.files import write_text
     from l2l_omniglot.predictions import FORMS
-    from l2l_omniglot.transfer import find_weights, weights_for
 
-    checkpoint = find_weights(weights or weights_for(len(examples.names)))
+    checkpoint = load_weights(run, pretrained, len(examples.names))
     found = predictor.predict(
         checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, how=how, device=device
     )
-    warn_of_ways(len(found.names), found.trained_ways, checkpoint.source)
     text = FORMS[form or "table"](found)
     if output is None:
         click.echo(text)
@@ -90,15 +85,6 @@ def predict(
         write_text(output, text + "\n")
         say(f"Wrote {output}.")
     refuse_skipped(examples, asked)
-
-
-def warn_of_ways(ways: int, trained: int, source: str) -> None:
-    """Says so where the network was trained for another number of classes."""
-    if ways != trained:
-        say(
-            f"Note: {ways} classes; {Path(source).stem} was trained for {trained}, so its head was "
-            "built anew from the mean of the trained one."
-        )
 
 
 def refuse_skipped(*collections: Collection) -> None:

@@ -1,0 +1,141 @@
+"""Checks of what a backbone is built with, takes and returns."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from l2l_omniglot.checkpoint import read_weights
+from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
+from l2l_omniglot.engines.clones import forward
+from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.normalisation import normalised_by, use_batch_statistics
+from l2l_omniglot.randomness import all_random
+
+BUILDS, KEYWORDS, STATISTICS = "builds", "tolerates keywords", "no running statistics"
+LOGITS, ONE_IMAGE, SAME_OUTPUT = "logits", "one image", "same output"
+_WAYS, _BATCHES = (2, 5, 20), (2, 5, 25)
+_OTHERS = ((3, 28), (1, 84), (3, 84), (1, (28, 40)))  # channels, image size
+
+
+def _builds(candidate: Candidate) -> str:
+    for ways in _WAYS:
+        candidate.build(ways)
+    return f"{', '.join(map(str, _WAYS))} ways"
+
+
+def _keywords(candidate: Candidate) -> str:
+    candidate.build(init="zero", not_known_to_any_backbone=1)
+    return ""
+
+
+def _statistics(candidate: Candidate) -> str:
+    network = candidate.build(init="zero").eval()
+    try:
+        forward(network, images(WAYS))
+    except BackboneError:
+        return ""  # for another reason, which the logits' check tells
+    use_batch_statistics(network)
+    try:
+        forward(network, images(WAYS))
+    except BackboneError as error:
+        raise BackboneError(f"without running statistics {error}") from error
+    return ""
+
+
+def _logits(candidate: Candidate) -> str:
+    for ways in _WAYS:
+        network = candidate.network(ways)
+        for batch in _BATCHES:
+            for training in (True, False):
+                with torch.no_grad(), all_random("contract", "forward"):
+                    _check_logits(network.train(training), images(batch), ways)
+    return "float32 (B, ways)"
+
+
+def _check_logits(network: nn.Module, batch: torch.Tensor, ways: int) -> None:
+    logits = forward(network, batch.clone())
+    if logits.shape[1] != ways:
+        raise BackboneError(f"returned {tuple(logits.shape)}; needed ({len(batch)}, {ways})")
+    if logits.dtype != batch.dtype:
+        raise BackboneError(f"returned {logits.dtype} for {batch.dtype} images; needed the same")
+    if not logits.isfinite().all():
+        raise BackboneError(f"returned NaN or infinity for images of shape {tuple(batch.shape)}")
+
+
+def _one_image(candidate: Candidate) -> str:
+    network = candidate.network().eval()
+    with torch.no_grad():
+        try:
+            forward(network, images(1))
+        except BackboneError:
+            normalised_by(network, images(10), images(1, key="one"), forward)
+            return "by the support set's statistics; by itself there is nothing to normalise by"
+    return ""
+
+
+def _input_unchanged(candidate: Candidate) -> str:
+    given = images(WAYS)
+    with torch.no_grad():
+        forward(candidate.network().eval(), given)
+    change = float((given - images(WAYS)).abs().max())
+    if change:
+        raise BackboneError(f"changes the images it is given in place, by up to {change:.3g}")
+    return ""
+
+
+def _same_seed(candidate: Candidate) -> str:
+    one, other = (read_weights(candidate.build(init="zero")) for _ in range(2))
+    for name, weight in one.items():
+        if name not in other or not torch.equal(weight, other[name]):
+            raise BackboneError(f"{name!r} starts otherwise when built again from the same seed")
+    return ""
+
+
+def _same_output(candidate: Candidate) -> str:
+    network, found = candidate.network().eval(), []
+    for seed in range(2):
+        with torch.no_grad(), all_random("contract", "pass", seed):
+            found.append(forward(network, images(WAYS)))
+    if not torch.equal(*found):
+        raise BackboneError("two forward passes in evaluation mode differ on the same images")
+    return ""
+
+
+def _other_images(candidate: Candidate) -> str:
+    for channels, size in _OTHERS:
+        network = candidate.build(channels=channels, image_size=size, init="zero").eval()
+        use_batch_statistics(network)
+        with torch.no_grad():
+            _check_logits(network, images(WAYS, channels, size), WAYS)
+    return "1 and 3 channels; 28, 84 and (28, 40) pixels"
+
+
+_FORWARD = (BUILDS, KEYWORDS, STATISTICS, LOGITS)
+OUTPUT = (
+    Check(BUILDS, _builds,
+          "take ways, channels and image_size by keyword; return a torch.nn.Module"),
+    Check(KEYWORDS, _keywords,
+          "add **_ to the arguments: settings of other backbones, such as init, are passed too",
+          needs=(BUILDS,)),
+    Check(STATISTICS, _statistics,
+          "normalise by the batch at hand: running_mean and running_var are None",
+          needs=(BUILDS, KEYWORDS)),
+    Check(LOGITS, _logits,
+          "return one tensor of shape (B, ways), for any B of 2 or more, of the images' type",
+          needs=(BUILDS, KEYWORDS, STATISTICS)),
+    Check(ONE_IMAGE, _one_image,
+          "let B be 1, at least where batch normalisation goes by the support set", needs=_FORWARD),
+    Check("input unchanged", _input_unchanged,
+          "leave out in-place operations on the input: images - 0.5, not images.sub_(0.5)",
+          needs=_FORWARD),
+    Check("same seed, same weights", _same_seed,
+          "draw initial weights from torch's, NumPy's or Python's global generator only",
+          needs=(BUILDS, KEYWORDS)),
+    Check(SAME_OUTPUT, _same_output,
+          "draw nothing in evaluation mode: F.dropout(x, training=self.training), or nn.Dropout; "
+          "keep no state from one pass to the next", needs=_FORWARD),
+    Check("other images", _other_images,
+          "use channels and image_size, a number or (height, width); without that only images of "
+          "1 x 28 x 28 will do", required=False, needs=_FORWARD),
+)  # fmt: skip

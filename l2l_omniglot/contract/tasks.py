@@ -1,0 +1,151 @@
+"""Checks of a backbone that adapts to tasks: nothing may pass from one to the next."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from l2l_omniglot.checkpoint import read_weights, write_weights
+from l2l_omniglot.contract.candidate import INNER_LR, Candidate, Check, images, some_task
+from l2l_omniglot.contract.gradients import PARAMETERS
+from l2l_omniglot.contract.output import LOGITS, ONE_IMAGE, SAME_OUTPUT
+from l2l_omniglot.engines.clones import forward
+from l2l_omniglot.engines.fast_weights import inner_loop
+from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.learner import Learner
+from l2l_omniglot.randomness import all_random
+from l2l_omniglot.tasks import Task, TaskBatch
+
+STEPS = 2
+
+
+def _adapts(candidate: Candidate) -> str:
+    """A clone steps as the backbone's gradient says, and then is a backbone with other weights."""
+    learner = candidate.learner()
+    batch = learner.batch([some_task()])
+    network = candidate.network().eval()  # not a copy: that, too, would miss what a clone misses
+    write_weights(network, read_weights(learner.backbone), "its weights")
+    with learner.evaluating():
+        weights = learner.reference.start(1, first_order=True)
+        for _ in inner_loop(weights, batch.support, batch.support_labels, 1):
+            pass
+        stepped = dict(weights.network.module.named_parameters())
+        needed = _one_step(network, batch)
+        for name, weight in needed.items():
+            if not torch.allclose(stepped[name], weight, rtol=1e-4, atol=1e-5):
+                raise BackboneError(
+                    f"an inner step does not change {name!r} of its learn2learn clone as its "
+                    "gradient says: the clone still uses the backbone's own"
+                )
+        with torch.no_grad():
+            found, logits = weights.logits(batch.query)[0], forward(network, batch.query[0])
+    if not torch.allclose(found, logits, rtol=1e-3, atol=1e-4):
+        raise BackboneError(
+            "its learn2learn clone does not use the adapted weights alone: its logits are up to "
+            f"{float((found - logits).abs().max()):.3g} from those of a copy that has them"
+        )
+    return ""
+
+
+def _one_step(network: nn.Module, batch: TaskBatch) -> dict[str, torch.Tensor]:
+    """Takes a gradient step on the support set in place; the parameters after it."""
+    named: dict[str, torch.Tensor] = dict(network.named_parameters())
+    loss = cross_entropy(forward(network, batch.support[0]), batch.support_labels[0])
+    trained = [p for p in named.values() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+    with torch.no_grad():
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            if gradient is not None:
+                parameter.sub_(gradient, alpha=INNER_LR)
+    return named
+
+
+def _leaks(candidate: Candidate) -> str:
+    learner = candidate.learner()
+    before = read_weights(learner.backbone)
+    _use(learner, some_task())
+    after = read_weights(learner.backbone)
+    for name, tensor in before.items():
+        if name not in after or not torch.equal(tensor, after[name]):
+            raise BackboneError(f"adapting to a task changes {name!r} of the backbone itself")
+    return ""
+
+
+def _independent(candidate: Candidate) -> str:
+    learner = candidate.learner()
+    fresh = Learner(copy.deepcopy(learner.backbone), INNER_LR)
+    _use(learner, some_task("before"))
+    found, alone = (_scores(each, some_task("after")) for each in (learner, fresh))
+    if not torch.equal(found, alone):
+        raise BackboneError(
+            "a task is scored otherwise after another task: query losses differ by up to "
+            f"{float((found - alone).abs().max()):.3g}"
+        )
+    return ""
+
+
+def _use(learner: Learner, task: Task) -> None:
+    """Evaluates and trains on a task."""
+    _scores(learner, task)
+    with all_random("contract", "training"):
+        learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
+
+
+def _scores(learner: Learner, task: Task) -> torch.Tensor:
+    """Query losses after each step, (K + 1,)."""
+    scores = learner.score_steps(learner.batch([task]), STEPS)
+    return torch.cat([score.losses for (score,) in scores])
+
+
+def _buffers(candidate: Candidate) -> str:
+    network = candidate.network()
+    before = dict(read_weights(network))
+    for training in (True, False):
+        with torch.no_grad(), all_random("contract", "buffers"):
+            forward(network.train(training), images(10))
+        after = dict(network.named_buffers())
+        for name, buffer in after.items():
+            if name not in before or not torch.equal(buffer, before[name]):
+                raise BackboneError(f"its buffer {name!r} changes from one pass to the next")
+    return ""
+
+
+def _inductive(candidate: Candidate) -> str:
+    learner = candidate.learner()
+    learner.check_inductive(some_task())
+    layers = [
+        m for m in learner.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    ]
+    return f"{len(layers)} batch normalisation layers" if layers else "no image sees another"
+
+
+def _stacks(candidate: Candidate) -> str:
+    choice = candidate.learner().choose(some_task())
+    if choice.engine.name != "stacked":
+        raise BackboneError(choice.reason)
+    return choice.reason
+
+
+_NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
+TASKS = (
+    Check("clone adapts", _adapts,
+          "reach layers and parameters by self.name only: a list, a closure or a second reference "
+          "keeps the original's when learn2learn clones the module", needs=_NEEDS),
+    Check("backbone untouched", _leaks,
+          "write to no parameter or buffer of another module than self in forward", needs=_NEEDS),
+    Check("independent tasks", _independent,
+          "keep nothing of a pass in attributes: neither counts, averages nor caches",
+          needs=_NEEDS),
+    Check("buffers unchanged", _buffers,
+          "running averages of your own are thrown away after each task; normalise by the batch "
+          "at hand", required=False, needs=_NEEDS),
+    Check("inductive", _inductive,
+          "use nn.BatchNorm1d, 2d or 3d for whatever mixes images; else --batch-norm transductive "
+          "only", required=False, needs=(*_NEEDS, ONE_IMAGE)),
+    Check("stacked", _stacks,
+          "it works, task by task, about half as fast; docs/performance.md lists the layers that "
+          "are stacked", required=False, needs=_NEEDS),
+)  # fmt: skip
