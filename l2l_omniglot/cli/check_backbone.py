@@ -45,14 +45,14 @@ def _text(report: Report) -> str:
     from l2l_omniglot.report import table
 
     rows = [
-        (found.check, _result(found), found.reason if found.outcome == "passed" else "see below")
+        (found.check, _result(found), "see below" if found.outcome == "failed" else found.reason)
         for found in report.findings
     ]
     lines = [f"{report.backbone} of {report.package}\n", table(("check", "result", ""), rows)]
     for found in report.findings:
-        if found.outcome != "passed":
-            fix = f"\n  Fix: {found.fix}." if found.fix else ""
-            lines.append(f"\n{_result(found)}: {found.check}\n  {found.reason}.{fix}")
+        if found.outcome == "failed":
+            lines.append(f"\n{_result(found)}: {found.check}\n  {found.reason}.")
+            lines.append(f"  Fix: {found.fix}.")
     return "\n".join(lines)
 
 

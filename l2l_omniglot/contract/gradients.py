@@ -178,8 +178,8 @@ GRADIENTS = (
     Check(PARAMETERS, _parameters,
           "register parameters, as attributes of a module, with requires_grad", needs=(LOGITS,)),
     Check("every gradient", _every_gradient,
-          "leave out parameters that are not used, and detach() or no_grad() before others: they "
-          "stay as they are", required=False, needs=_NEEDS),
+          "leave out parameters that nothing uses, and detach() or no_grad() on the way from the "
+          "others: they stay as they are", required=False, needs=_NEEDS),
     Check(DOUBLE, _double,
           "make tensors of the images' type (images.new_zeros): float64 is what gradients are "
           "checked and engines tried out in", required=False, needs=_NEEDS),

@@ -146,6 +146,6 @@ TASKS = (
           "use nn.BatchNorm1d, 2d or 3d for whatever mixes images; else --batch-norm transductive "
           "only", required=False, needs=(*_NEEDS, ONE_IMAGE)),
     Check("stacked", _stacks,
-          "it works, task by task, about half as fast; docs/performance.md lists the layers that "
-          "are stacked", required=False, needs=_NEEDS),
+          "it works, task by task, about half as fast; stacked are nn.Linear, plain nn.Conv2d, "
+          "nn.BatchNorm1d and 2d, and what treats every image alone", required=False, needs=_NEEDS),
 )  # fmt: skip
