@@ -14,6 +14,7 @@ import time
 import click
 
 from l2l_omniglot.cli.backbones import backbones
+from l2l_omniglot.cli.draw import draw
 from l2l_omniglot.cli.evaluate import evaluate
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.pretrained import pretrained
@@ -43,7 +44,7 @@ def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images."""
 
 
-for command in (train, evaluate, prepare, backbones, pretrained, reproduce):
+for command in (train, evaluate, prepare, backbones, pretrained, reproduce, draw):
     cli.add_command(command)
 
 
