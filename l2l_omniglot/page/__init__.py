@@ -82,7 +82,7 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
             return {"probabilities": None, "seen": None}
         image = answers.image(question.query)
         found = answers.probabilities(question.support, image)
-        return {"probabilities": found, "seen": _seen(image)}
+        return {"probabilities": found, "seen": _seen(image, answers.ink)}
 
 
 def _add_examples(app: Flask, stack: StackExamples | None) -> None:
@@ -111,10 +111,11 @@ def _number(name: str, bounds: tuple[int, int]) -> int:
     return int(text)
 
 
-def _seen(image: torch.Tensor) -> dict[str, Any]:
-    """The image (1, H, W) as the network takes it: side and bytes, 0 to 255."""
+def _seen(image: torch.Tensor, ink: str) -> dict[str, Any]:
+    """The image (1, H, W) as the network takes it: side, bytes 0 to 255, and which end is ink."""
     pixels = (image[0] * 255).round().clamp(0, 255).to(torch.uint8)
-    return {"side": len(pixels), "pixels": base64.b64encode(pixels.numpy().tobytes()).decode()}
+    encoded = base64.b64encode(pixels.numpy().tobytes()).decode()
+    return {"side": len(pixels), "pixels": encoded, "ink": ink}
 
 
 def _wrong(error: L2LOmniglotError) -> ResponseReturnValue:

@@ -32,6 +32,7 @@ class Answers:
     Attributes:
         steps: K.
         image_size: pixels a side.
+        ink: what ink is to the network, ``white`` (1) or ``black`` (0).
 
     Raises:
         SettingsError: if the weights are for other images.
@@ -52,6 +53,7 @@ class Answers:
                 "square images of 1 channel, as drawings are"
             )
         self.image_size: int = size
+        self.ink = checkpoint.settings.ink
         self.steps = checkpoint.settings.eval_steps if steps is None else steps
         self._checkpoint, self._device, self._stack = checkpoint, device, stack
         self._lock = threading.Lock()
@@ -86,7 +88,7 @@ class Answers:
             SettingsError: if it is an item that is not there.
         """
         if not isinstance(example, Item):
-            return as_images([example], self.image_size, self._checkpoint.settings.ink)[0]
+            return as_images([example], self.image_size, self.ink)[0]
         if self._stack is None:
             raise SettingsError(
                 f"item [{example.character}, {example.number}]: no stack at hand; needed strokes"
