@@ -16,7 +16,7 @@ import torch
 from waitress import create_server
 
 from l2l_omniglot.page import create_app
-from l2l_omniglot.page.answers import Answers
+from l2l_omniglot.page.answers import Answers, settle
 from l2l_omniglot.page.examples import synthetic_set
 from l2l_omniglot.report import table
 from l2l_omniglot.transfer import find_weights
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     answers = Answers(find_weights(given.weights))
     server = create_server(create_app(answers, given.weights), host="127.0.0.1", port=0)
+    settle()
     threading.Thread(target=server.run, daemon=True).start()
     rows = []
     for ways, shots in SIZES:

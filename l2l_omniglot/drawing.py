@@ -37,24 +37,24 @@ def draw(strokes: Strokes) -> Image.Image:
     if not points:
         raise DataError("a drawing without a stroke: needed at least one point")
     side = RAW_SIZE * OVERSAMPLING
-    left, upper, scale = _place(points, side)
+    (middle_x, middle_y), scale = _place(points, side)
     image = Image.new("L", (side, side), PAPER)
     pen = ImageDraw.Draw(image)
     for stroke in strokes:
-        _line(pen, [((x - left) * scale, (y - upper) * scale) for x, y in stroke])
+        path = [((x - middle_x) * scale, (y - middle_y) * scale) for x, y in stroke]
+        _line(pen, [(x + side / 2, y + side / 2) for x, y in path])
     small = image.resize((RAW_SIZE, RAW_SIZE), Image.Resampling.BOX)
     return small.point(lambda value: 0 if value < MIDDLE else PAPER)
 
 
-def _place(points: list[Point], side: int) -> tuple[float, float, float]:
-    """What lies in the picture's corner (0, 0), and pixels a unit."""
+def _place(points: list[Point], side: int) -> tuple[Point, float]:
+    """The middle of the drawing, and pixels a unit."""
     (lowest_x, highest_x), (lowest_y, highest_y) = (
         (min(values), max(values)) for values in zip(*points, strict=True)
     )
     longest = max(highest_x - lowest_x, highest_y - lowest_y, SMALLEST)
     scale = side * (LONGER_SIDE - PEN / RAW_SIZE) / longest
-    half = side / scale / 2
-    return (lowest_x + highest_x) / 2 - half, (lowest_y + highest_y) / 2 - half, scale
+    return ((lowest_x + highest_x) / 2, (lowest_y + highest_y) / 2), scale
 
 
 def _line(pen: ImageDraw.ImageDraw, path: list[Point]) -> None:

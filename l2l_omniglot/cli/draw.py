@@ -128,6 +128,7 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
 
     from waitress import create_server
 
+    from l2l_omniglot.page.answers import settle
     from l2l_omniglot.page.question import MAX_BODY
 
     logging.getLogger("waitress").setLevel(logging.ERROR)
@@ -146,6 +147,7 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
     say("Ctrl-C ends it.")
     if browser:
         webbrowser.open(address)
+    settle()
     server.run()  # returns at Ctrl-C
 
 
