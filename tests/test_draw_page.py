@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import chromium, page
+from browser import NEEDED, chromium, page, programs
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -316,3 +316,15 @@ def test_a_server_that_is_gone_is_told(tmp_path: Path):
             person.until(lambda: person.text("step-number") == "2 of 2")
         person.draw(person.pad(), PIPE)
         person.until(lambda: "does not answer" in person.text("hint"))
+
+
+def test_without_a_browser_these_are_skipped_but_not_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(NEEDED, raising=False)
+    with pytest.raises(pytest.skip.Exception, match="chromium, chromium-driver"):
+        programs()
+    monkeypatch.setenv(NEEDED, "1")
+    with pytest.raises(pytest.fail.Exception, match=f"{NEEDED} is set"):
+        programs()
