@@ -13,7 +13,7 @@ from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.engines.fast_weights import inner_loop
 from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.experiment import build_learner
-from l2l_omniglot.normalisation import normalised_by
+from l2l_omniglot.normalisation import Book, forward_by, note_statistics
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import BATCH_NORMS
 from l2l_omniglot.transfer import take_over
@@ -70,6 +70,7 @@ class Classifier:
         )
         take_over(learner, checkpoint)
         self._support = support.to(learner.device)
+        self._books: dict[int, list[Book]] = {}
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
             weights = learner.reference.start(1, first_order=True)
             self._networks = [
@@ -94,7 +95,7 @@ class Classifier:
         if self.batch_norm == BATCH_NORMS[0]:
             logits = forward(network, images)
         else:
-            logits = normalised_by(network, self._support, images, forward)
+            logits = forward_by(network, self._statistics(step), images, forward)
         return logits.softmax(dim=1).cpu()
 
     def double(self) -> Classifier:
@@ -104,7 +105,16 @@ class Classifier:
         """
         self._networks = [network.cpu().double() for network in self._networks]
         self._support = self._support.cpu().double()
+        self._books = {}
         return self
+
+    def _statistics(self, step: int) -> list[Book]:
+        """Those of the support set after so many steps; found when they are first asked for."""
+        step %= len(self._networks)
+        if step not in self._books:
+            network = self._networks[step]
+            self._books[step] = note_statistics(network, self._support, forward)
+        return self._books[step]
 
     def network(self, step: int = -1) -> nn.Module:
         """The adapted network; its batch normalisation goes by the batch at hand."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -46,6 +47,42 @@ def normalised_by(
     Raises:
         BackboneError: if a layer does more than normalise.
     """
+    books = note_statistics(network, statistics_of, forward)
+    return forward_by(network, books, images, forward)
+
+
+def note_statistics(
+    network: nn.Module,
+    statistics_of: torch.Tensor,
+    forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+) -> list[Book]:
+    """The statistics every layer has for a batch, for `forward_by`; see `normalised_by`."""
+    layers = _layers(network)
+    books = [Book() for _ in layers]
+    with _going_by(layers, books):
+        forward(network, statistics_of)
+    return books
+
+
+def forward_by(
+    network: nn.Module,
+    books: list[Book],
+    images: torch.Tensor,
+    forward: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Passes images through a network by noted statistics, as often as one likes."""
+    for book in books:
+        book.open()
+    with _going_by(_layers(network), books):
+        return forward(network, images)
+
+
+def _layers(network: nn.Module) -> list[_BatchNorm]:
+    """The layers that normalise.
+
+    Raises:
+        BackboneError: if one does more than that.
+    """
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
     for layer in layers:
         if type(layer).forward is not _BatchNorm.forward:
@@ -54,14 +91,16 @@ def normalised_by(
                 "it cannot be given the support set's statistics; needed nn.BatchNorm1d, 2d or "
                 "3d, or transductive evaluation"
             )
-    books = [Book() for _ in layers]
+    return layers
+
+
+@contextmanager
+def _going_by(layers: list[_BatchNorm], books: list[Book]) -> Iterator[None]:
+    """Inside the block the layers go by the books."""
     try:
         for layer, book in zip(layers, books, strict=True):
             layer.forward = _by_book(layer, book)  # type: ignore[assignment]
-        forward(network, statistics_of)
-        for book in books:
-            book.open()
-        return forward(network, images)
+        yield
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)

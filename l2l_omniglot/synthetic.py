@@ -74,6 +74,27 @@ def synthetic_stack(
     return ImageStack(array, "auto", ink, sidecar, "synthetic")
 
 
+def synthetic_strokes(classes: int, drawers: int, seed: int = 0) -> list[list[list[Points]]]:
+    """Invented characters as the paths of a pen: other characters than those of a stack.
+
+    Args:
+        classes: number of characters, 1 or more.
+        drawers: drawings a character, 1 or more.
+        seed: of the characters and the hands.
+
+    Returns:
+        For each character its drawings, each a list of strokes: smooth paths (P, 2) of (x, y),
+        y downwards, mostly in the unit square.
+    """
+    characters = []
+    for number in range(classes):
+        generator = np.random.default_rng(derive_seed("synthetic strokes", seed, number))
+        strokes = _invent_character(generator)
+        drawings = [_by_hand(strokes, generator) for _ in range(drawers)]
+        characters.append([[_curve(stroke) for stroke in drawing] for drawing in drawings])
+    return characters
+
+
 def _class_info(number: int, classes: int) -> ClassInfo:
     alphabets = -(-classes // CHARACTERS_AN_ALPHABET)
     alphabet, character = divmod(number, CHARACTERS_AN_ALPHABET)

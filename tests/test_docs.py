@@ -1,10 +1,10 @@
 """Every command and every Python snippet of README and docs is run, the long ones shortened.
 
 A block is run as it stands, by bash, with four programs standing in front of the real ones:
-`l2l-omniglot` and `torchrun` append options that make training and evaluation short, `python -m
-pip` only resolves (--dry-run), but for a folder (./my-net), which it installs beside the rest,
-`python -m benchmarks` is quick and stays on the CPU, and `make` runs the commands that the real
-one would, through these.
+`l2l-omniglot` and `torchrun` append options that make training and evaluation short, and end
+`draw` once it listens; `python -m pip` only resolves (--dry-run), but for a folder (./my-net),
+which it installs beside the rest; `python -m benchmarks` is quick and stays on the CPU; `make`
+runs the commands that the real one would, through these.
 """
 
 import os
@@ -26,7 +26,12 @@ SHORT = {
 RESUME = "--iterations 3"
 
 CLI = """#!/usr/bin/env bash
+set -e
 case "$*" in
+  "draw"*)
+    {python} -m l2l_omniglot "$@" --port 0 --no-browser > address & page=$!
+    until grep -q "^http://" address; do kill -0 $page; sleep 0.1; done
+    kill $page; exit 0 ;;
   "train --resume"*) extra="{resume}" ;;
   "train "*) extra="{train}" ;;
   "evaluate "*one-shot-runs*) extra="" ;;
@@ -49,6 +54,7 @@ case "$1 $2" in
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
   "-m benchmarks") exec {python} -m benchmarks --quick ;;
   "-m benchmarks.speed") exec {python} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
+  "-m benchmarks.draw") exec {python} "$@" --rounds 1 ;;
   "-m benchmarks.scaling") exec {python} "$@" --rounds 1 ;;
   "-m benchmarks.time_to_accuracy")
     exec {python} "$@" --minutes 0.01 --data synthetic --meta-batch-size 1 --validation-tasks 2 ;;

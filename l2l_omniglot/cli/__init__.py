@@ -15,6 +15,7 @@ import click
 
 from l2l_omniglot.cli.backbones import backbones
 from l2l_omniglot.cli.check_backbone import check_backbone
+from l2l_omniglot.cli.draw import draw
 from l2l_omniglot.cli.evaluate import evaluate
 from l2l_omniglot.cli.export import export
 from l2l_omniglot.cli.predict import predict
@@ -47,7 +48,8 @@ def cli() -> None:
 
 
 for command in (
-    train, evaluate, predict, prepare, backbones, check_backbone, pretrained, reproduce, export,
+    train, evaluate, predict, draw, prepare, pretrained, reproduce, export,
+    backbones, check_backbone,
 ):  # fmt: skip
     cli.add_command(command)
 

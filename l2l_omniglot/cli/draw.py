@@ -1,0 +1,165 @@
+"""``l2l-omniglot draw``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.progress import say
+from l2l_omniglot.recipes import DEVICES
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from l2l_omniglot.checkpoint import Checkpoint
+    from l2l_omniglot.page.examples import StackExamples
+
+PRETRAINED = "basenet-5w1s"
+HOST, PORT = "127.0.0.1", 8105
+THREADS = 4
+
+
+@click.command()
+@click.option(
+    "--pretrained",
+    default=None,
+    help=f"Weights that come along ({PRETRAINED}), see `l2l-omniglot pretrained`.",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Run folder or checkpoint file instead.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(0, 50),
+    default=None,
+    help="Gradient steps on the examples (as trained).",
+)
+@click.option(
+    "--host",
+    default=HOST,
+    show_default=True,
+    help="Address to listen on; another than the loopback's lets others in.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="0 takes a free one.",
+)
+@click.option(
+    "--open/--no-browser",
+    "browser",
+    default=None,
+    help="Open the page in the browser (on a terminal of a desktop).",
+)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
+              help="Where to compute.")  # fmt: skip
+def draw(
+    pretrained: str | None,
+    run: Path | None,
+    steps: int | None,
+    host: str,
+    port: int,
+    browser: bool | None,
+    device: str,
+) -> None:
+    """Draw characters on a local page, and see a network learn them.
+
+    A few examples of each of two to twenty characters, then a query: the page shows what the
+    network holds likely after every inner step. Ctrl-C ends it.
+    """
+    if run is not None and pretrained is not None:
+        raise click.UsageError(f"--run {run} and --pretrained {pretrained}: needed only one")
+    _check_installed()
+    from l2l_omniglot.page import create_app
+    from l2l_omniglot.page.answers import Answers
+    from l2l_omniglot.page.guard import is_loopback
+    from l2l_omniglot.transfer import find_weights
+
+    checkpoint = find_weights(run or pretrained or PRETRAINED)
+    stack = _stack(checkpoint)
+    answers = Answers(checkpoint, steps, device, stack)
+    name = str(run or pretrained or PRETRAINED)
+    app = create_app(answers, name, stack, is_loopback(host))
+    if not is_loopback(host):
+        say(f"Note: --host {host}: whoever reaches this machine can use the page.")
+    _serve(app, host, port, _has_desktop() if browser is None else browser)
+
+
+def _check_installed() -> None:
+    try:
+        import flask  # noqa: F401
+        import waitress  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            "the page needs Flask and waitress: pip install 'l2l-omniglot[draw]'"
+        ) from error
+
+
+def _stack(checkpoint: Checkpoint) -> StackExamples | None:
+    """Prepared Omniglot, where it is there and of the size the network takes."""
+    from l2l_omniglot.page.answers import image_size
+    from l2l_omniglot.page.examples import StackExamples
+    from l2l_omniglot.prepare import default_stack_path
+    from l2l_omniglot.stack import load_stack
+
+    if not default_stack_path().is_file():
+        return None
+    ink = checkpoint.settings.ink
+    stack = load_stack(default_stack_path(), ink=ink)  # type: ignore[arg-type]
+    if stack.image_size != image_size(checkpoint):
+        return None
+    return StackExamples(stack, checkpoint.settings)
+
+
+def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
+    """Answers requests until Ctrl-C; prints the address first."""
+    import logging
+    import webbrowser
+
+    from waitress import create_server
+
+    from l2l_omniglot.page.answers import settle
+    from l2l_omniglot.page.question import MAX_BODY
+
+    logging.getLogger("waitress").setLevel(logging.ERROR)
+    try:
+        # Flask says in JSON what is too large; waitress cuts off what is far beyond.
+        server = create_server(
+            app, host=host, port=port, threads=THREADS, max_request_body_size=4 * MAX_BODY
+        )
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"--host {host} --port {port}: cannot listen there ({error}); --port 0 takes a free one"
+        ) from error
+    address = f"http://{f'[{host}]' if ':' in host else host}:{_port(server)}/"
+    click.echo(address)
+    sys.stdout.flush()
+    say("Ctrl-C ends it.")
+    if browser:
+        webbrowser.open(address)
+    settle()
+    server.run()  # returns at Ctrl-C
+
+
+def _port(server: object) -> int:
+    """That of a waitress server, or the first's of several that listen on one name."""
+    several = getattr(server, "effective_listen", None)
+    return int(several[0][1] if several else server.effective_port)  # type: ignore[attr-defined]
+
+
+def _has_desktop() -> bool:
+    """Whether somebody sits before a screen: on a terminal, and windows can be opened."""
+    windows = sys.platform in {"darwin", "win32"} or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return windows and sys.stdout.isatty()

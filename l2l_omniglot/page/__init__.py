@@ -1,0 +1,126 @@
+"""The page of `l2l-omniglot draw`: a Flask app whose answers hold every inner step (extra `draw`).
+
+| request | answer |
+| --- | --- |
+| ``GET /`` | the page |
+| ``GET /api/settings`` | the network's name, steps K, bounds, where examples come from |
+| ``GET /api/examples`` | a support set and a query; ``source``, ``ways``, ``shots``, ``seed`` |
+| ``GET /api/item/C/N.png`` | image N of class C of the stack at hand, its ink as a mask |
+| ``POST /api/answer`` | see `l2l_omniglot.page.question` |
+
+Whatever is refused is answered with 4xx and ``{"error": sentence}``.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import torch
+from flask import Flask, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, NotFound, UnsupportedMediaType
+
+from l2l_omniglot.errors import L2LOmniglotError, SettingsError
+from l2l_omniglot.page.answers import Answers
+from l2l_omniglot.page.examples import STACK, SYNTHETIC, StackExamples, synthetic_set
+from l2l_omniglot.page.guard import guard
+from l2l_omniglot.page.question import (
+    MAX_BODY,
+    MAX_POINTS,
+    MAX_STROKES,
+    SHOTS,
+    WAYS,
+    Item,
+    read_question,
+)
+
+MAX_SEED = 2**31 - 1
+
+
+def create_app(
+    answers: Answers, name: str, stack: StackExamples | None = None, loopback: bool = True
+) -> Flask:
+    """The app, for any WSGI server.
+
+    Args:
+        answers: to what the page asks.
+        name: of the network, shown on the page.
+        stack: images to begin with, beside the invented characters.
+        loopback: whether only this machine reaches it, see `guard`.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    guard(app, loopback)
+    app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(L2LOmniglotError, _wrong)
+
+    _add_answers(app, answers, name, [SYNTHETIC, *([STACK] if stack else [])])
+    _add_examples(app, stack)
+    return app
+
+
+def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) -> None:
+    @app.get("/")
+    def index() -> Response:
+        return app.send_static_file("index.html")
+
+    @app.get("/api/settings")
+    def settings() -> dict[str, Any]:
+        return {
+            "name": name, "steps": answers.steps, "sources": sources, "ways": WAYS, "shots": SHOTS,
+            "strokes": MAX_STROKES, "points": MAX_POINTS,
+        }  # fmt: skip
+
+    @app.post("/api/answer")
+    def answer() -> dict[str, Any]:
+        if request.mimetype != "application/json":
+            raise UnsupportedMediaType(f"{request.mimetype!r}: needed application/json")
+        question = read_question(request.get_data())
+        if question.query is None:
+            answers.adapt(question.support)
+            return {"probabilities": None, "seen": None}
+        image = answers.image(question.query)
+        found = answers.probabilities(question.support, image)
+        return {"probabilities": found, "seen": _seen(image, answers.ink)}
+
+
+def _add_examples(app: Flask, stack: StackExamples | None) -> None:
+    @app.get("/api/examples")
+    def examples() -> dict[str, Any]:
+        sizes = _number("ways", WAYS), _number("shots", SHOTS), _number("seed", (0, MAX_SEED))
+        source = request.args.get("source", SYNTHETIC)
+        if source == STACK and stack:
+            return stack.draw_set(*sizes)
+        if source != SYNTHETIC:
+            raise SettingsError(f"source {source[:40]!r}: not at hand; needed {SYNTHETIC}")
+        return synthetic_set(*sizes)
+
+    @app.get("/api/item/<int:character>/<int:number>.png")
+    def item(character: int, number: int) -> Response:
+        if stack is None:
+            raise NotFound("No stack at hand.")
+        return Response(stack.png(Item(character, number)), mimetype="image/png")
+
+
+def _number(name: str, bounds: tuple[int, int]) -> int:
+    """A whole number of the query string."""
+    text, (least, most) = request.args.get(name, ""), bounds
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
+        raise SettingsError(f"{name} {text[:40]!r}: needed a whole number from {least} to {most}")
+    return int(text)
+
+
+def _seen(image: torch.Tensor, ink: str) -> dict[str, Any]:
+    """The image (1, H, W) as the network takes it: side, bytes 0 to 255, and which end is ink."""
+    pixels = (image[0] * 255).round().clamp(0, 255).to(torch.uint8)
+    encoded = base64.b64encode(pixels.numpy().tobytes()).decode()
+    return {"side": len(pixels), "pixels": encoded, "ink": ink}
+
+
+def _wrong(error: L2LOmniglotError) -> ResponseReturnValue:
+    return jsonify(error=str(error)), 400 if isinstance(error, SettingsError) else 500
+
+
+def _refused(error: HTTPException) -> ResponseReturnValue:
+    return jsonify(error=error.description), error.code or 500

@@ -1,0 +1,122 @@
+"""What the page asks: a support set and a query, read from JSON, with bounds on everything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from l2l_omniglot.drawing import Point, Stroke, Strokes
+from l2l_omniglot.errors import SettingsError
+
+WAYS = 2, 20
+SHOTS = 1, 5
+MAX_STROKES = 60  # a drawing
+MAX_POINTS = 2000  # a drawing
+MAX_BODY = 4 * 2**20  # bytes; the largest question with three decimals a number has three million
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image of the stack at hand.
+
+    Attributes:
+        character: its class, from 0.
+        number: which of the class, from 0.
+    """
+
+    character: int
+    number: int
+
+
+Example: TypeAlias = Strokes | Item
+Support: TypeAlias = tuple[tuple[Example, ...], ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        support: of each class its examples.
+        query: what is to be classified; None: only adapt.
+    """
+
+    support: Support
+    query: Example | None
+
+
+def read_question(body: bytes) -> Question:
+    """Reads ``{"support": [[EXAMPLE, ...], ...], "query": EXAMPLE or null}``.
+
+    An EXAMPLE is ``{"strokes": [[[x, y], ...], ...]}`` with x and y in [0, 1], y downwards, or
+    ``{"item": [character, number]}``.
+
+    Raises:
+        SettingsError: if it is something else, or more than the bounds of this module allow.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"the request is not readable JSON: {type(error).__name__}") from error
+    fields = _fields(found, "the request", {"support", "query"})
+    classes = _list(fields["support"], "support", WAYS, "classes")
+    support = tuple(
+        tuple(
+            _example(example, f"class {number}, example {shot}")
+            for shot, example in enumerate(_list(examples, f"class {number}", SHOTS, "examples"), 1)
+        )
+        for number, examples in enumerate(classes, 1)
+    )
+    query = fields["query"]
+    return Question(support, None if query is None else _example(query, "the query"))
+
+
+def _example(found: Any, what: str) -> Example:
+    if isinstance(found, dict) and "item" in found:
+        item = _fields(found, what, {"item"})["item"]
+        numbers = _list(item, f"{what}: item", (2, 2), "numbers")
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise SettingsError(f"{what}: item {_short(item)}: needed two numbers from 0")
+        return Item(*numbers)
+    strokes = _list(_fields(found, what, {"strokes"})["strokes"], what, (1, MAX_STROKES), "strokes")
+    drawing = tuple(_stroke(stroke, what) for stroke in strokes)
+    points = sum(len(stroke) for stroke in drawing)
+    if points > MAX_POINTS:
+        raise SettingsError(f"{what}: {points} points; needed at most {MAX_POINTS}")
+    return drawing
+
+
+def _stroke(found: Any, what: str) -> Stroke:
+    points = _list(found, f"{what}: a stroke", (1, MAX_POINTS), "points")
+    return tuple(_point(point, what) for point in points)
+
+
+def _point(found: Any, what: str) -> Point:
+    if isinstance(found, list) and len(found) == 2:
+        x, y = found
+        if type(x) in {int, float} and type(y) in {int, float} and 0 <= x <= 1 and 0 <= y <= 1:
+            return float(x), float(y)
+    raise SettingsError(f"{what}: point {_short(found)}: needed [x, y], both numbers in [0, 1]")
+
+
+def _fields(found: Any, what: str, names: set[str]) -> dict[str, Any]:
+    if not isinstance(found, dict) or set(found) != names:
+        keys = sorted(found) if isinstance(found, dict) else found
+        needed = ", ".join(sorted(names))
+        raise SettingsError(f"{what}: {_short(keys)}; needed an object with {needed}")
+    return found
+
+
+def _list(found: Any, what: str, bounds: tuple[int, int], unit: str) -> list[Any]:
+    if not isinstance(found, list):
+        raise SettingsError(f"{what}: {_short(found)}; needed a list of {unit}")
+    least, most = bounds
+    if not least <= len(found) <= most:
+        raise SettingsError(f"{what}: {len(found)} {unit}; needed {least} to {most}")
+    return found
+
+
+def _short(found: Any) -> str:
+    text = json.dumps(found)
+    return text if len(text) <= 40 else f"{text[:37]}..."

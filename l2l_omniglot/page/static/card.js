@@ -1,0 +1,102 @@
+// One character: its name, the example that is being drawn, the others as small pictures.
+
+import { Pad, blank, isEmpty, paint } from "./pad.js";
+import { iconButton, make, speak } from "./parts.js";
+
+/** A character without examples. */
+export function newCharacter(name) {
+  return { name, examples: [blank()], current: 0 };
+}
+
+/** Its pictures that show something. */
+export function drawn(character) {
+  return character.examples.filter((picture) => !isEmpty(picture));
+}
+
+export class Card {
+  /**
+   * @param {object} character see `newCharacter`; changed in place.
+   * @param {object} limits the server's.
+   * @param {object} page `changed(final)` and `remove(character)`.
+   */
+  constructor(character, limits, page) {
+    Object.assign(this, { character, limits, page });
+    this.pad = new Pad(limits, (final) => this.drew(final), speak);
+    this.name = make("input", {
+      class: "name", value: character.name, maxlength: 12, spellcheck: "false", autocomplete: "off",
+      oninput: () => this.rename(),
+    });
+    this.removal = iconButton("cross", "", () => page.remove(character));
+    this.back = iconButton("undo", "", () => this.pad.undo());
+    this.bin = iconButton("bin", "", () => this.pad.clear());
+    this.thumbs = make("div", { class: "thumbs" });
+    this.element = make("li", { class: "card" },
+      make("div", { class: "card-head" }, this.name, this.back, this.bin, this.removal),
+      this.pad.canvas, this.thumbs);
+    this.show();
+  }
+
+  rename() {
+    this.character.name = this.name.value.trim() || "?";
+    this.show();
+    this.page.changed(true);
+  }
+
+  drew(final) {
+    if (final) this.refresh();
+    this.page.changed(final);
+  }
+
+  /** Shows another example, or a new one. */
+  choose(number) {
+    const { examples } = this.character;
+    if (number === examples.length) examples.push(blank());
+    this.character.current = number;
+    this.show();
+  }
+
+  show() {
+    const { name, examples, current } = this.character;
+    this.element.setAttribute("aria-label", `Character ${name}`);
+    this.name.setAttribute("aria-label", `Name of character ${name}`);
+    for (const [button, what] of [[this.removal, "Remove"], [this.back, "Undo the last stroke of"], [this.bin, "Clear"]]) {
+      const label = `${what} ${name}`;
+      button.setAttribute("aria-label", label);
+      button.title = label;
+    }
+    this.pad.show(examples[current], `Character ${name}, example ${current + 1}`);
+    this.refresh();
+  }
+
+  /** The small pictures and buttons, as the examples are now. */
+  refresh() {
+    const { name, examples, current } = this.character;
+    const picture = examples[current];
+    this.back.disabled = picture.past.length === 0;
+    this.bin.disabled = isEmpty(picture);
+    const focused = this.thumbs.contains(document.activeElement);
+    const buttons = examples.map((each, i) => this.thumb(each, i));
+    if (examples.length < this.limits.shots[1]) {
+      const more = iconButton("plus", `Another example of ${name}`, () => this.more(), "thumb");
+      more.disabled = examples.some(isEmpty);
+      buttons.push(more);
+    }
+    this.thumbs.replaceChildren(...buttons);
+    examples.forEach((each, i) => paint(buttons[i].firstChild, each, null, 0.07));
+    if (focused) buttons[current].focus();
+  }
+
+  thumb(picture, number) {
+    const label = `Example ${number + 1} of ${this.character.name}${isEmpty(picture) ? ", empty" : ""}`;
+    const pressed = number === this.character.current;
+    return make("button", {
+      type: "button", class: "thumb", "aria-label": label, "aria-pressed": String(pressed),
+      onclick: () => this.choose(number),
+    }, make("canvas"));
+  }
+
+  more() {
+    this.choose(this.character.examples.length);
+    this.pad.canvas.focus({ preventScroll: true });
+  }
+}

@@ -1,0 +1,168 @@
+// The page: characters, the query, and asking the server.
+
+import { Answer } from "./answer.js";
+import { Card, drawn, newCharacter } from "./card.js";
+import { Pad, asExample, blank, isEmpty } from "./pad.js";
+import { byId, iconButton, make, speak, toast } from "./parts.js";
+
+const AT_FIRST = 5; // characters
+const PAUSE = 120; // milliseconds between two questions while a stroke is drawn
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const GONE = "The page's server does not answer. Start it again with: l2l-omniglot draw";
+
+const settings = await get("/api/settings");
+const answer = new Answer(settings.steps);
+let characters = Array.from({ length: AT_FIRST }, (_, i) => newCharacter(LETTERS[i]));
+let cards = [], note = "";
+const addPlace = byId("add-place");
+
+const query = new Pad(settings, (final) => { note = ""; refreshQuery(); ask(final); }, speak);
+const queryBack = iconButton("undo", "Undo the last stroke of the query", () => query.undo());
+const queryBin = iconButton("bin", "Clear the query", () => query.clear());
+
+async function get(address, options) {
+  const response = await fetch(address, options);
+  const body = await response.json().catch(() => ({ error: `The server answered ${response.status}.` }));
+  if (!response.ok) throw new Error(body.error);
+  return body;
+}
+
+// Asking: one question at a time; what changes meanwhile is asked for afterwards.
+let asking = false, again = null, timer = 0;
+
+function ask(final) {
+  if (asking) again = final || again === true;
+  else if (final) { clearTimeout(timer); timer = 0; send(true); }
+  else timer ||= setTimeout(() => { timer = 0; send(false); }, PAUSE);
+}
+
+async function send(final) {
+  if (asking) { again = final || again === true; return; }
+  const shown = characters.filter((character) => drawn(character).length);
+  const picture = query.present();
+  if (shown.length < settings.ways[0]) {
+    answer.hint(shown.length ? "Draw one more character." : "Draw two or more characters, an example each.");
+    return;
+  }
+  const body = {
+    support: shown.map((character) => drawn(character).map(asExample)),
+    query: isEmpty(picture) ? null : asExample(picture),
+  };
+  if (!body.query) answer.hint("Now draw the query: one of your characters once more.");
+  asking = true;
+  try {
+    const found = await get("/api/answer", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+    });
+    if (found.probabilities && !isEmpty(query.present())) {
+      answer.show(found.probabilities, shown, found.seen, note, final);
+    }
+  } catch (error) {
+    answer.hint(error instanceof TypeError ? GONE : error.message, true);
+  } finally {
+    asking = false;
+    if (again !== null) {
+      const next = again;
+      again = null;
+      ask(next);
+    }
+  }
+}
+
+// The characters.
+function build() {
+  cards = characters.map((character) => new Card(character, settings, { changed: ask, remove }));
+  byId("cards").replaceChildren(...cards.map((card) => card.element), addPlace);
+  for (const card of cards) card.refresh(); // small pictures have a size only now
+  countChanged();
+}
+
+function countChanged() {
+  addPlace.hidden = characters.length >= settings.ways[1];
+  for (const card of cards) card.removal.disabled = characters.length <= settings.ways[0];
+}
+
+function freeName() {
+  const taken = new Set(characters.map(({ name }) => name));
+  return [...LETTERS].find((letter) => !taken.has(letter)) ?? "?";
+}
+
+function remove(character) {
+  const before = characters, place = characters.indexOf(character);
+  replace(characters.filter((each) => each !== character));
+  toast(`${character.name} removed.`, () => replace(before));
+  cards[Math.min(place, cards.length - 1)].pad.canvas.focus({ preventScroll: true });
+}
+
+function replace(others, picture = query.picture, sentence = "") {
+  characters = others;
+  note = sentence;
+  build();
+  query.show(picture, "Query");
+  refreshQuery();
+  ask(true);
+}
+
+function refreshQuery() {
+  queryBack.disabled = query.picture.past.length === 0;
+  queryBin.disabled = isEmpty(query.picture);
+}
+
+// Example sets, and beginning anew.
+function pictureOf(example) {
+  return { ...blank(), strokes: example.strokes ?? [], item: example.item ?? null };
+}
+
+async function exampleSet(event) {
+  event.preventDefault();
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  const sizes = `ways=${characters.length}&shots=${byId("shots").value}&seed=${seed}`;
+  try {
+    const found = await get(`/api/examples?source=${byId("source").value}&${sizes}`);
+    const before = [characters, query.picture, note];
+    const others = found.support.map((examples, i) => (
+      { name: LETTERS[i], examples: examples.map(pictureOf), current: 0 }));
+    const sentence = `The query is another drawing of ${LETTERS[found.answer]}.`;
+    replace(others, pictureOf(found.query), sentence);
+    toast("Example set put in.", () => replace(...before));
+  } catch (error) {
+    answer.hint(error instanceof TypeError ? GONE : error.message, true);
+  }
+}
+
+function startOver() {
+  const before = [characters, query.picture, note];
+  replace(Array.from({ length: AT_FIRST }, (_, i) => newCharacter(LETTERS[i])), blank());
+  toast("All drawings cleared.", () => replace(...before));
+}
+
+function addCharacter() {
+  const character = newCharacter(freeName());
+  characters = [...characters, character];
+  const card = new Card(character, settings, { changed: ask, remove });
+  cards.push(card);
+  addPlace.before(card.element);
+  card.refresh();
+  countChanged();
+  card.pad.canvas.focus();
+}
+
+// Putting the page together.
+const SOURCES = { synthetic: "invented characters", omniglot: "Omniglot" };
+byId("source").append(...settings.sources.map((name) => make("option", { value: name }, SOURCES[name])));
+byId("source-choice").hidden = settings.sources.length < 2;
+for (let shots = settings.shots[0]; shots <= settings.shots[1]; shots += 1) {
+  byId("shots").append(make("option", { value: shots }, `${shots} shot${shots > 1 ? "s" : ""}`));
+}
+byId("steps-in-words").textContent = settings.steps;
+byId("network").textContent = settings.name;
+byId("query-pad").append(query.canvas);
+byId("query-tools").append(queryBack, queryBin);
+byId("tools").addEventListener("submit", exampleSet);
+byId("start-over").addEventListener("click", startOver);
+byId("add-character").addEventListener("click", addCharacter);
+new IntersectionObserver(([entry]) => byId("jump").classList.toggle("away", entry.isIntersecting))
+  .observe(byId("query"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => replace(characters, query.picture, note));
+replace(characters, blank());
+document.documentElement.dataset.ready = "";
