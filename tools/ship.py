@@ -12,6 +12,7 @@ import re
 import shlex
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -20,7 +21,7 @@ from l2l_omniglot.data import OMNIGLOT, open_data
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.heap import keep_freed_memory
-from l2l_omniglot.pretrained import FOLDER, Card, sha256
+from l2l_omniglot.pretrained import FOLDER, Card, list_pretrained, sha256
 from l2l_omniglot.progress import CountProgress, say
 from l2l_omniglot.run import RunFolder
 
@@ -34,14 +35,21 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("name", nargs="?", help="e.g. basenet-5w1s (by the run's settings)")
     parser.add_argument("--replace", action="store_true", help="weights of that name")
+    parser.add_argument("--last", action="store_true", help="its last weights, not its best")
     parser.add_argument("--machine", required=True, help="what it was trained on, in words")
     arguments = parser.parse_args()
     keep_freed_memory()
-    ship(RunFolder(arguments.run), arguments.name, arguments.machine, arguments.replace)
+    run = RunFolder(arguments.run)
+    ship(run, arguments.name, arguments.machine, arguments.replace, last=arguments.last)
 
 
 def ship(
-    run: RunFolder, name: str | None, machine: str, replace: bool = False, folder: Path = FOLDER
+    run: RunFolder,
+    name: str | None,
+    machine: str,
+    replace: bool = False,
+    folder: Path = FOLDER,
+    last: bool = False,
 ) -> Card:
     """Writes the weights and their card; says what they reach.
 
@@ -51,9 +59,12 @@ def ship(
         machine: what it was trained on, in words.
         replace: whether weights of that name may be overwritten.
         folder: where to.
+        last: its last weights instead of those of the best validation.
     """
-    checkpoint = load_checkpoint(run.best)
-    settings = checkpoint.settings
+    checkpoint = load_checkpoint(run.last if last else run.best)
+    trained = checkpoint.settings
+    # What says where files lay here stays here.
+    settings = dataclasses.replace(trained, start_from=_short(trained.start_from))
     if settings.data != OMNIGLOT:
         raise SystemExit(f"{run.path}: was trained on {settings.data!r}; needed {OMNIGLOT!r}")
     other = "" if settings.algorithm == "maml" else f"-{settings.algorithm}"
@@ -74,16 +85,16 @@ def ship(
             progress,
             batch_norm="both",
         )  # fmt: skip
-    # What says where the files lay here stays here.
     facts = {what: checkpoint.facts[what] for what in KEPT}
-    shipped = dataclasses.replace(checkpoint, facts=facts, optimizer={})
+    shipped = dataclasses.replace(checkpoint, settings=settings, facts=facts, optimizer={})
+    before = _history(trained.start_from)
     folder.mkdir(exist_ok=True)
     shipped.save(path)
     card = Card(
         name=name,
         settings=settings.to_dict(),
         iteration=checkpoint.iteration,
-        minutes=rows[checkpoint.iteration],
+        minutes=rows[checkpoint.iteration] + before.minutes,
         accuracy={
             mode: {"accuracy": curve.accuracy, "ci95": curve.ci95}
             for mode, curve in result.curves.items()
@@ -92,6 +103,7 @@ def ship(
         split=settings.split,
         date=datetime.now(timezone.utc).date().isoformat(),
         commands=[
+            *before.commands,
             *_commands(run),
             f"l2l-omniglot evaluate --pretrained {name} --tasks {TASKS}",
         ],
@@ -101,6 +113,33 @@ def ship(
     card.save(folder)
     say(f"{name}: {result}")
     return card
+
+
+def _short(start: str) -> str:
+    """The name of the run or weights a training started from."""
+    path = Path(start)
+    return path.parent.name if path.suffix == ".safetensors" else path.name
+
+
+class _History(NamedTuple):
+    """What the weights that a training started from took."""
+
+    commands: list[str]
+    minutes: float
+
+
+def _history(start: str) -> _History:
+    """That of a run's or pretrained weights; of weights from elsewhere nothing is known."""
+    if not start:
+        return _History([], 0.0)
+    cards = {card.name: card for card in list_pretrained()}
+    if start in cards:
+        return _History(cards[start].commands[:-1], cards[start].minutes)
+    path = Path(start)
+    run = RunFolder(path if path.is_dir() else path.parent)
+    before = _history(run.read_settings().start_from)
+    minutes = run.read_metrics()[-1].minutes + before.minutes
+    return _History([*before.commands, *_commands(run)], minutes)
 
 
 def _commands(run: RunFolder) -> list[str]:
