@@ -17,7 +17,9 @@ from l2l_omniglot.cli.backbones import backbones
 from l2l_omniglot.cli.evaluate import evaluate
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.pretrained import pretrained
+from l2l_omniglot.cli.report import report
 from l2l_omniglot.cli.reproduce import reproduce
+from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError
 from l2l_omniglot.launch import RUN_ID, launched
@@ -43,7 +45,7 @@ def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images."""
 
 
-for command in (train, evaluate, prepare, backbones, pretrained, reproduce):
+for command in (train, evaluate, prepare, backbones, pretrained, reproduce, report, show):
     cli.add_command(command)
 
 
