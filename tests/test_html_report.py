@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import run_cli
 from PIL import Image
 
 from l2l_omniglot.basenet import BaseNet
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.classifier import Classifier
+from l2l_omniglot.cli import cli
 from l2l_omniglot.cli.train import _choose_run, train
+from l2l_omniglot.errors import RunError
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.history import history, train_command
 from l2l_omniglot.html_report import unlike
@@ -59,6 +62,14 @@ class Page(HTMLParser):
     def handle_data(self, data) -> None:
         if not self._style:
             self.words.append(data)
+
+
+def report(*arguments: str) -> Page:
+    """The page that the command writes, in this process."""
+    done = CliRunner().invoke(cli, ["report", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    path = arguments[arguments.index("--output") + 1] if "--output" in arguments else "report.html"
+    return Page(Path(path))
 
 
 @pytest.fixture
@@ -154,8 +165,8 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
     for run in ("run0", "run1"):
         command = f"l2l-omniglot evaluate --run {run} --tasks 6 --part test --seed 0"
         assert command in page.text
-        again = run_cli(*shlex.split(command)[1:], "--json")
-        body = json.loads(again.stdout)
+        words = [*shlex.split(command)[1:], "--json"]
+        body = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)
         for mode in ("transductive", "inductive"):
             figures = f"{100 * body[mode]['accuracy']:.2f} ± {100 * body[mode]['ci95']:.2f}"
             assert figures in page.text
@@ -187,9 +198,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
         with Image.open(path) as image:
             assert image.size[0] > 300
 
-    single = run_cli("report", "run0/last.safetensors", "--tasks", "2", "--samples", "1")
-    assert single.returncode == 0, single.stderr
-    page = Page(Path("report.html"))
+    page = report("run0/last.safetensors", "--tasks", "2", "--samples", "1")
     assert "run0/last.safetensors" in page.text and "differs" not in page.text
     assert "train and validation" not in page.text and "There are no learning curves" not in (
         page.text
@@ -200,12 +209,10 @@ def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: 
     checkpoint = find_weights("basenet-5w1s")
     bare = tmp_path / "copy.safetensors"
     checkpoint.save(bare)
-    done = run_cli(
-        "report", "basenet-5w1s", str(bare), "--data", "synthetic", "--tasks", "4", "--queries",
-        "3", "--batch-norm", "inductive", "--samples", "1", "--output", "two.html",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    text = Page(Path("two.html")).text
+    text = report(
+        "basenet-5w1s", str(bare), "--data", "synthetic", "--tasks", "4", "--queries", "3",
+        "--batch-norm", "inductive", "--samples", "1", "--output", "two.html",
+    ).text  # fmt: skip
     assert "pretrained weights come without the metrics.csv of its run" in text
     assert "a checkpoint by itself comes without the metrics.csv of its run" in text
     assert "transductive, %" not in text and "inductive, %" in text
@@ -217,9 +224,8 @@ def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: 
 def test_a_picture_in_the_report_is_the_query_that_was_mistaken(npy: Path):
     trained = run_cli("train", "--data", str(npy), *SMALL, "--run-dir", "run")
     assert trained.returncode == 0, trained.stderr
-    done = run_cli("report", "run", "--tasks", "2", "--samples", "1", "--pairs", "0")
-    assert done.returncode == 0, done.stderr
-    images = [attributes for tag, attributes in Page(Path("report.html")).tags if tag == "img"]
+    page = report("run", "--tasks", "2", "--samples", "1", "--pairs", "0")
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
     queries = [image for image in images if image["alt"].startswith("query of class")]
     assert len(queries) == 3 * 4
     raw = np.load(npy)
@@ -237,13 +243,14 @@ def test_what_cannot_be_reported_is_refused_in_a_sentence(tmp_path: Path):
     for arguments, env, code, said in (
         (("basenet-5w1s",), {"PYTHONPATH": path}, 2, "the report needs matplotlib: pip install"),
         (("nowhere",), {}, 6, "nowhere: no such run folder or checkpoint, nor pretrained"),
-        ((), {}, 6, "no run found; train one"),
         (("a", "--output", "a.pdf"), {}, 2, "--output a.pdf: needed a file name that ends in"),
     ):
         done = run_cli("report", *arguments, env=env)
         assert (done.returncode, done.stdout) == (code, "")
         assert said in done.stderr and "Traceback" not in done.stderr
         assert not Path("report.html").exists()
+    with pytest.raises(RunError, match="no run found; train one"):
+        CliRunner().invoke(cli, ["report"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
