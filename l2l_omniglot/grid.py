@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +76,7 @@ def task_grid(tasks: Tasks, number: int) -> Grid:
         support, query = (as_pixels(images, stack) for images in of_label(task, label))
         rows.append(Row(f"{label}  {class_name(tasks, task.classes[label])}", (support, query)))
     sizes = f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class"
-    title = f"task {number} of {tasks.name}: {sizes}, seed {tasks.seed}, {stack.name}"
+    title = f"task {number} of {tasks.name}: {sizes}, seed {tasks.seed}, {Path(stack.name).stem}"
     return Grid(title, ("support", "query"), tuple(rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -96,11 +97,11 @@ def to_text(grid: Grid, width: int, style: str) -> str:
         width: of the terminal in characters.
         style: one of `STYLES`.
     """
-    lines = [grid.title]
+    lines = textwrap.wrap(grid.title, width)
     if any(grid.groups):
         lines.append(" | ".join(grid.groups))
     for row in grid.rows:
-        lines += ["", row.label]
+        lines += ["", *textwrap.wrap(row.label, width)]
         blocks: list[tuple[str, list[str]]] = []
         for number, group in enumerate(row.groups):
             for place, pixels in enumerate(group):

@@ -56,7 +56,7 @@ def test_each_style_draws_ink_where_it_is(style: str, drawn: list[str]):
 def test_a_single_dot_is_drawn_where_it_is():
     pixels = np.full((4, 4), 255, np.uint8)
     pixels[3, 1] = 0
-    grid = Grid("dot", ("",), (Row("", ((pixels,),)),))
+    grid = Grid("dot", ("",), (Row("x", ((pixels,),)),))
     assert to_text(grid, 80, "braille").split("\n")[3] == "⢀⠀"
     assert to_text(grid, 80, "blocks").split("\n")[3:] == ["", " ▄"]
     assert to_text(grid, 80, "ascii").split("\n")[3:] == ["", " ."]
@@ -69,7 +69,7 @@ def test_no_line_is_wider_than_the_terminal_but_for_one_image(
 ):
     grid = task_grid(Tasks(stack, range(60), queries=4), 0)
     image = SIDE // STYLES[style].cell[1]
-    lines = [line for line in to_text(grid, width, style).split("\n")[2:] if "/" not in line]
+    lines = to_text(grid, width, style).split("\n")
     assert max(map(len, lines)) <= max(width, image + 3)
 
 
@@ -169,11 +169,11 @@ def test_show_data_by_part_and_by_name(npy: str):
     assert done.exit_code == 0, done.output
     named = [line for line in done.output.splitlines() if line.startswith("evaluation/")]
     assert len(named) == 4 and "4 of 16 classes" in done.output
-    name = "background/Invented_03/character07"
+    name = "background/Invented_02/character07"
     one = CliRunner().invoke(cli, [*data, "--class", name])
     assert one.output.count("character") == 1 and name in one.output
-    alphabet = CliRunner().invoke(cli, [*data, "--class", "invented_03", "--classes", "50"])
-    assert alphabet.output.count("Invented_03") == 20
+    alphabet = CliRunner().invoke(cli, [*data, "--class", "invented_02", "--classes", "50"])
+    assert alphabet.output.count("Invented_02") == 20
     with pytest.raises(DataError, match="--class 'greek': no class here has that in its name"):
         CliRunner().invoke(cli, [*data, "--class", "greek"], catch_exceptions=False)
 

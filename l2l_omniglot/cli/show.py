@@ -74,7 +74,8 @@ def data(
     found = _named(stack, numbers, names) if names else numbers
     chosen = found[:count] if names else _spread(found, count)
     shown = f"{len(chosen)} of {len(found)}"
-    _give(data_grid(stack, chosen, items, f"{stack.name}, {part}: {shown} classes"), output, style)
+    title = f"{Path(stack.name).stem}, {part}: {shown} classes"
+    _give(data_grid(stack, chosen, items, title), output, style)
 
 
 @show.command()
