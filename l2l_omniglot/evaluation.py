@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from scipy.special import stdtrit
@@ -20,6 +20,9 @@ from l2l_omniglot.tasks import Task, TaskBatch
 from l2l_omniglot.workers import ALONE, Workers
 
 BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
+# Told a task's number, the task, and by mode what its queries are taken for after the last step:
+# labels, int64 (ways * queries,) on the CPU.
+Listener: TypeAlias = Callable[[int, Task, dict[str, torch.Tensor]], None]
 
 
 class TaskStream(Protocol):
@@ -121,6 +124,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     workers: Workers = ALONE,
     batch_norm: str = "transductive",
+    listener: Listener | None = None,
 ) -> Evaluation:
     """Evaluates on tasks 0 to `count` - 1 of a stream; the learner is left as it was.
 
@@ -132,6 +136,7 @@ def evaluate(
         progress: called with the number of tasks done.
         workers: the processes that share the tasks out; each gets the whole result.
         batch_norm: ``transductive``, ``inductive`` or ``both``; see `Learner.score_steps`.
+        listener: told what this worker's tasks were answered, in order; see `Listener`.
 
     Raises:
         SettingsError: if `count` or `steps` is too small or `batch_norm` unknown.
@@ -149,13 +154,19 @@ def evaluate(
     with learner.evaluating(), all_random("evaluation", tasks.seed, tasks.name):
         for start in range(own.start, own.stop, BLOCK):
             block = range(start, min(start + BLOCK, own.stop))
-            rows[block.start : block.stop] = _score(learner, tasks, block, steps, modes)
+            drawn = list(tasks.batch(block.start, len(block)))
+            key = ("evaluation", tasks.seed, tasks.name)
+            figures, predictions = _score(learner, drawn, steps, modes, key, block.start)
+            rows[block.start : block.stop] = figures
+            if listener is not None:
+                for number, task, answers in zip(block, drawn, predictions, strict=True):
+                    listener(number, task, dict(zip(modes, answers, strict=True)))
             if progress:
                 progress(block.stop * count // own.stop)
     rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")
     workers.sum(rows)
-    figures = rows.permute(1, 2, 3, 0).tolist()
-    curves = {mode: _curve(*figures[number]) for number, mode in enumerate(modes)}
+    columns = rows.permute(1, 2, 3, 0).tolist()
+    curves = {mode: _curve(*columns[number]) for number, mode in enumerate(modes)}
     return Evaluation(count, steps, curves)
 
 
@@ -170,21 +181,26 @@ def _curve(accuracies: list[list[float]], losses: list[list[float]]) -> Curve:
 
 
 def _score(
-    learner: Learner, tasks: TaskStream, block: range, steps: int, modes: Sequence[str]
-) -> torch.Tensor:
-    """Of the tasks in a block, accuracies and losses: (tasks, modes, 2, K + 1)."""
+    learner: Learner,
+    drawn: list[Task],
+    steps: int,
+    modes: Sequence[str],
+    key: tuple[object, ...],
+    first: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Accuracies and losses (tasks, modes, 2, K + 1), predictions (tasks, modes, queries)."""
 
-    def score_chunk(chunk: TaskBatch, engine: Engine) -> torch.Tensor:
+    def score_chunk(chunk: TaskBatch, engine: Engine) -> tuple[torch.Tensor, torch.Tensor]:
         scores = learner.score_steps(chunk, steps, engine, modes)
         accuracies = torch.stack([mode.accuracies for step in scores for mode in step])
         losses = torch.stack([mode.losses for step in scores for mode in step])
         both = torch.stack([accuracies, losses.to(accuracies)])  # (2, (K + 1) * modes, tasks)
         by_step = both.view(2, steps + 1, len(modes), -1)
-        return by_step.permute(3, 2, 0, 1)
+        predictions = torch.stack([mode.predictions for mode in scores[-1]], dim=1)
+        return by_step.permute(3, 2, 0, 1), predictions.cpu()
 
-    key = ("evaluation", tasks.seed, tasks.name)
-    drawn = tasks.batch(block.start, len(block))
-    return torch.cat(map_tasks(learner, score_chunk, drawn, key, block.start))
+    figures, predictions = zip(*map_tasks(learner, score_chunk, drawn, key, first), strict=True)
+    return torch.cat(figures), torch.cat(predictions)
 
 
 def mean(values: list[float]) -> float:

@@ -66,7 +66,7 @@ class Experiment:
             needed, found = getattr(settings, what), getattr(stack, what)
             if needed not in {found, "auto"}:
                 raise SettingsError(f"{stack.name}: opened with {what} {found}; needed {needed}")
-        splits = _splits(settings, stack)
+        splits = settings_splits(settings, stack)
         learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
         if learner.device.type == "cuda":
             stack = stack.on(learner.device)
@@ -97,26 +97,11 @@ class Experiment:
         seed: int | None = None,
         within_alphabet: bool = False,
     ) -> Tasks:
-        """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
-        settings = self.settings
-        if part not in Splits._fields:
-            known = ", ".join(Splits._fields)
-            raise SettingsError(f"part {part!r}: needed one of {known}")
-        training = part == "train"
-        if queries is None:
-            queries = settings.train_queries if training else settings.queries
-        return Tasks(
-            self.stack,
-            getattr(self.splits, part),
-            ways=settings.ways if ways is None else ways,
-            shots=settings.shots if shots is None else shots,
-            queries=queries,
-            seed=settings.seed if seed is None else seed,
-            name=part,
-            rotations=training and settings.rotations,
-            mirrors=training and settings.mirrors,
-            within_alphabet=within_alphabet,
-        )
+        """The task stream of a part, see `part_tasks`."""
+        return part_tasks(
+            self.settings, self.stack, self.splits, part,
+            ways=ways, shots=shots, queries=queries, seed=seed, within_alphabet=within_alphabet,
+        )  # fmt: skip
 
     def trainer(self) -> Trainer:
         """A trainer at iteration 0."""
@@ -171,7 +156,7 @@ class Experiment:
         """
         if checkpoint.facts.get("data_sha256") != self.stack.sha256:
             return
-        theirs = _splits(checkpoint.settings, self.stack)
+        theirs = settings_splits(checkpoint.settings, self.stack)
         kept_apart = {*self.splits.validation, *self.splits.test}
         known = _digest(theirs) == checkpoint.facts.get("split_sha256")
         if not known or kept_apart & set(theirs.train):
@@ -193,8 +178,42 @@ class Experiment:
         )
 
 
-def _splits(settings: Settings, stack: ImageStack) -> Splits:
+def settings_splits(settings: Settings, stack: ImageStack) -> Splits:
+    """Which classes of the stack are for what, in a run of these settings."""
     return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
+
+
+def part_tasks(
+    settings: Settings,
+    stack: ImageStack,
+    splits: Splits,
+    part: str,
+    *,
+    ways: int | None = None,
+    shots: int | None = None,
+    queries: int | None = None,
+    seed: int | None = None,
+    within_alphabet: bool = False,
+) -> Tasks:
+    """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
+    if part not in Splits._fields:
+        known = ", ".join(Splits._fields)
+        raise SettingsError(f"part {part!r}: needed one of {known}")
+    training = part == "train"
+    if queries is None:
+        queries = settings.train_queries if training else settings.queries
+    return Tasks(
+        stack,
+        getattr(splits, part),
+        ways=settings.ways if ways is None else ways,
+        shots=settings.shots if shots is None else shots,
+        queries=queries,
+        seed=settings.seed if seed is None else seed,
+        name=part,
+        rotations=training and settings.rotations,
+        mirrors=training and settings.mirrors,
+        within_alphabet=within_alphabet,
+    )
 
 
 def _digest(splits: Splits) -> str:

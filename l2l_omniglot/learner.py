@@ -28,10 +28,12 @@ class Scores(NamedTuple):
         losses: (T,), each task's mean cross-entropy in nats.
         accuracies: float64 (T,) on the CPU, fractions of the query images classified right, in
             [0, 1].
+        predictions: int64 (T, queries of a task), the label each query image is given.
     """
 
     losses: torch.Tensor
     accuracies: torch.Tensor
+    predictions: torch.Tensor
 
 
 class MetaGradient(NamedTuple):
@@ -214,7 +216,7 @@ class Learner:
                 result = score(adapted, tasks)
                 adapted.add_loss(share * result.losses)
         gradients = weights.meta_gradient()
-        return MetaGradient(Scores(result.losses.detach(), result.accuracies), gradients)
+        return MetaGradient(result._replace(losses=result.losses.detach()), gradients)
 
     def check_inductive(self, task: Task) -> None:
         """Tries out on a task that inductive scores are what they should be.
@@ -257,6 +259,7 @@ def score(weights: FastWeights, tasks: TaskBatch, batch_norm: str = BATCH_NORMS[
     logits = weights.logits(tasks.query, _STATISTICS[batch_norm](tasks))
     if logits.shape[2] != tasks.ways:
         raise BackboneError(f"the backbone has {logits.shape[2]} ways; the task has {tasks.ways}")
-    right = (logits.argmax(dim=2) == tasks.query_labels).sum(dim=1)
+    predictions = logits.argmax(dim=2)
+    right = (predictions == tasks.query_labels).sum(dim=1)
     accuracies = right.to("cpu", torch.float64) / logits.shape[1]
-    return Scores(task_losses(logits, tasks.query_labels), accuracies)
+    return Scores(task_losses(logits, tasks.query_labels), accuracies, predictions)

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.evaluation import Evaluation
+from l2l_omniglot.extras import need
 from l2l_omniglot.files import atomic_write
+from l2l_omniglot.run import MetricsRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MEASURES = ("accuracy", "loss")
+MARKERS = "osD^vP"
+PANEL = (5.0, 3.4)  # inches
+
+
+class Look(NamedTuple):
+    """Colours on light or dark paper: of text, of lines in between, and of one run each."""
+
+    ink: str
+    faint: str
+    runs: tuple[str, ...]
+
+
+LIGHT = Look(
+    "#30363d", "#c9cfd6", ("#1f6f9f", "#c2542f", "#4d7c3a", "#7b559b", "#94700a", "#4a5568")
+)
+DARK = Look(
+    "#d5dae0", "#454c55", ("#74b9e6", "#f0926f", "#98ca85", "#c5a3e0", "#dfc05a", "#aab4c4")
+)
 
 
 def check_plotting() -> None:
@@ -15,12 +43,7 @@ def check_plotting() -> None:
     Raises:
         SettingsError: if it is not there.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            "the plot needs matplotlib: pip install 'l2l-omniglot[plot]'"
-        ) from error
+    need("matplotlib", "the plot", "plot")
 
 
 def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
@@ -30,29 +53,117 @@ def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
         results: by the name of their line.
         path: of the file.
     """
+    modes = list(next(iter(results.values())).curves)
+    figure, panels = _figure(len(modes), sharey=True)
+    for panel, mode in zip(panels, modes, strict=True):
+        _steps(panel, results, mode, LIGHT)
+        panel.set_title(f"{mode} batch norm")
+    for panel in panels[1:]:
+        panel.set_ylabel("")
+    _save(figure, path)
+
+
+def plot_learning(runs: Mapping[str, Sequence[MetricsRow]], path: Path) -> None:
+    """Accuracy and loss over the iterations, in training and validation, as a PNG.
+
+    Args:
+        runs: their metrics by name.
+        path: of the file.
+    """
+    figure, panels = _figure(len(MEASURES))
+    for panel, measure in zip(panels, MEASURES, strict=True):
+        _learning(panel, runs, measure, LIGHT)
+    _save(figure, path)
+
+
+def steps_svg(results: dict[str, Evaluation], mode: str, look: Look) -> bytes:
+    """One panel of `plot_steps`, without paper, as SVG."""
+    figure, panels = _figure(1)
+    _steps(panels[0], results, mode, look)
+    return _svg(figure)
+
+
+def learning_svg(runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look) -> bytes:
+    """One panel of `plot_learning`, without paper, as SVG; one of `MEASURES`."""
+    figure, panels = _figure(1)
+    _learning(panels[0], runs, measure, look)
+    return _svg(figure)
+
+
+def _steps(panel: Axes, results: dict[str, Evaluation], mode: str, look: Look) -> None:
+    for number, (name, result) in enumerate(results.items()):
+        curve = result.curves[mode]
+        panel.errorbar(
+            range(result.steps + 1),
+            [100 * accuracy for accuracy in curve.accuracy_per_step],
+            [100 * half for half in curve.ci95_per_step],
+            color=_of(look.runs, number),
+            marker=_of(MARKERS, number),
+            markersize=4,
+            capsize=2.5,
+            label=name,
+        )
+    panel.locator_params(axis="x", integer=True)
+    _dress(panel, look, "inner steps", "accuracy, %", legend=len(results) > 1)
+
+
+def _learning(
+    panel: Axes, runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look
+) -> None:
+    factor = 100 if measure == "accuracy" else 1
+    for number, (name, rows) in enumerate(runs.items()):
+        colour, about = _of(look.runs, number), f", {name}" if len(runs) > 1 else ""
+        marker = _of(MARKERS, number) if len(rows) < 40 else ""
+        at = [row.iteration for row in rows]
+        for part, line in (("train", ":"), ("validation", "-")):
+            values = [factor * getattr(row, f"{part}_{measure}") for row in rows]
+            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 3}
+            panel.plot(at, values, label=part + about, **style)  # type: ignore[arg-type]
+        if measure == "accuracy":
+            middle = [factor * row.validation_accuracy for row in rows]
+            half = [factor * row.validation_ci95 for row in rows]
+            low, high = ([m + s * h for m, h in zip(middle, half, strict=True)] for s in (-1, 1))
+            panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+    label = "accuracy, %" if measure == "accuracy" else "loss, nats"
+    _dress(panel, look, "iteration", label, legend=True)
+
+
+def _of(choices: Sequence[str], number: int) -> str:
+    return choices[number % len(choices)]
+
+
+def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
+    """Labels and colours of everything but the lines."""
+    panel.set_xlabel(across, color=look.ink)
+    panel.set_ylabel(up, color=look.ink)
+    panel.tick_params(colors=look.ink, which="both")
+    panel.grid(color=look.faint, alpha=0.6, linewidth=0.6)
+    for side, spine in panel.spines.items():
+        spine.set_visible(side in {"left", "bottom"})
+        spine.set_color(look.faint)
+    if legend:
+        panel.legend(fontsize="small", frameon=False, labelcolor=look.ink)
+
+
+def _figure(panels: int, **shared: Any) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    modes = list(next(iter(results.values())).curves)
-    figure = Figure(figsize=(5 * len(modes), 4.2), layout="constrained")
+    figure = Figure(figsize=(PANEL[0] * panels, PANEL[1]), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
-    for panel, mode in zip(panels, modes, strict=True):
-        for name, result in results.items():
-            curve = result.curves[mode]
-            panel.errorbar(
-                range(result.steps + 1),
-                [100 * accuracy for accuracy in curve.accuracy_per_step],
-                [100 * half for half in curve.ci95_per_step],
-                marker="o",
-                markersize=3,
-                capsize=2,
-                label=name,
-            )
-        panel.set_title(f"{mode} batch norm")
-        panel.set_xlabel("inner steps")
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("accuracy, %")
-    panels[0].legend(fontsize="small")
+    return figure, list(figure.subplots(1, panels, squeeze=False, **shared)[0])
+
+
+def _save(figure: Figure, path: Path) -> None:
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)
+
+
+def _svg(figure: Figure) -> bytes:
+    """Always the same text for the same figure."""
+    import matplotlib as mpl
+
+    out = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "l2l-omniglot", "svg.fonttype": "path"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    return out.getvalue()

@@ -86,6 +86,15 @@ class RunFolder:
         except (TypeError, SettingsError) as error:
             raise RunError(f"{self.config}: cannot be read: {error}") from error
 
+    def read_sessions(self) -> list[dict[str, Any]]:
+        """Of every start of the run: ``command``, ``started`` and ``versions``.
+
+        Raises:
+            RunError: if the folder holds no run, or its config is broken.
+        """
+        sessions: list[dict[str, Any]] = self._read_config()["sessions"]
+        return sessions
+
     def _write_config(
         self, settings: Settings, facts: dict[str, Any], sessions: list[dict[str, Any]]
     ) -> None:

@@ -30,6 +30,23 @@ class Observer(Protocol):
         """Called after every validation; `best` if none was better so far."""
 
 
+class Observers:
+    """Several observers as one, told in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def stepped(self, result: StepResult) -> None:
+        """Tells all of them."""
+        for observer in self._observers:
+            observer.stepped(result)
+
+    def validated(self, row: MetricsRow, best: bool) -> None:
+        """Tells all of them."""
+        for observer in self._observers:
+            observer.validated(row, best)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a training run ended.

@@ -57,7 +57,7 @@ def test_starting_imports_neither_torch_nor_learn2learn_nor_numpy(arguments: lis
     assert done.returncode == (2 if "--nope" in arguments or not arguments else 0)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "backbones"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "prepare", "backbones", "report", "show"])
 def test_every_command_has_help(command: str):
     result = CliRunner().invoke(cli, [command, "--help"])
     assert result.exit_code == 0

@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
     "evaluate": "--tasks 2",
+    "report": "--tasks 2",
     "reproduce": "--iterations 2 --tasks 2 --data synthetic",
 }
 RESUME = "--iterations 3"
@@ -37,6 +38,7 @@ case "$*" in
   "evaluate "*one-shot-runs*) extra="" ;;
   "evaluate "*) extra="{evaluate}" ;;
   "reproduce "*) extra="{reproduce}" ;;
+  "report"*) extra="{report}" ;;
   *) extra="" ;;
 esac
 exec {python} -m l2l_omniglot "$@" $extra

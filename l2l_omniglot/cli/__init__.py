@@ -21,7 +21,9 @@ from l2l_omniglot.cli.export import export
 from l2l_omniglot.cli.predict import predict
 from l2l_omniglot.cli.prepare import prepare
 from l2l_omniglot.cli.pretrained import pretrained
+from l2l_omniglot.cli.report import report
 from l2l_omniglot.cli.reproduce import reproduce
+from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError
 from l2l_omniglot.launch import RUN_ID, launched
@@ -48,7 +50,7 @@ def cli() -> None:
 
 
 for command in (
-    train, evaluate, predict, draw, prepare, pretrained, reproduce, export,
+    train, evaluate, predict, draw, report, show, prepare, pretrained, reproduce, export,
     backbones, check_backbone,
 ):  # fmt: skip
     cli.add_command(command)

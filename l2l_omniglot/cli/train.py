@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,8 @@ run_options = options(
                  help="Folder of the run (a new one under ./runs)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
                  metavar="[RUN]", help="Go on with a run, the newest if none is named."),
+    click.option("--tensorboard", is_flag=True,
+                 help="Write TensorBoard's event files into the run folder, too."),
 )  # fmt: skip
 
 
@@ -114,6 +117,7 @@ def train(
     run_dir: Path | None,
     resume: str | None,
     recipe: str | None,
+    tensorboard: bool,
     **given: Any,
 ) -> None:
     """Meta-train a network; validates at intervals and keeps the best.
@@ -121,6 +125,10 @@ def train(
     In the options below the value in brackets is the default; "recipe" means that the recipe
     decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
+    if tensorboard:
+        from l2l_omniglot.tensorboard import check_tensorboard
+
+        check_tensorboard()
     folder, settings = _choose_run(resume, run_dir, recipe, given)
     if start_workers(processes):
         return
@@ -129,7 +137,7 @@ def train(
     resumed = resume is not None
     if restarted():
         folder, resumed = _find_own(folder, settings), True
-    outcome = _train(folder, settings, resumed, time_limit, device, engine)
+    outcome = _train(folder, settings, resumed, time_limit, device, engine, tensorboard)
     if outcome is not None:
         _conclude(folder, settings, outcome)
 
@@ -188,6 +196,7 @@ def _train(
     time_limit: float | None,
     device: str,
     engine: str,
+    tensorboard: bool,
 ) -> Outcome | None:
     """Trains; of several workers, only the first gets the outcome, and speaks."""
     from l2l_omniglot.experiment import Experiment
@@ -200,13 +209,46 @@ def _train(
         experiment.tasks("test")  # refused now where it is too small, not after the training
         run.begin(resumed)
         _announce(run, "Resuming" if resumed else "Training")
-        with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
+        with (
+            graceful_stop() as stop,
+            watcher.watching(run.trainer.iteration),
+            _events(run, tensorboard),
+        ):
             outcome = run.train(time_limit, stop)
         if outcome.reason == "stopped":
             say(f"Stopped at iteration {outcome.iteration}; go on with:")
             say(f"  l2l-omniglot train --resume {folder.path}")
             raise SystemExit(128 + (stop.signal or signal.SIGINT))
         return outcome if workers.first else None
+
+
+@contextmanager
+def _events(run: TrainingRun, wanted: bool) -> Iterator[None]:
+    """Inside the block the run writes event files, where asked to or where it did before."""
+    if not run.experiment.workers.first or not (wanted or _wrote_events(run.folder.path)):
+        yield
+        return
+    from l2l_omniglot.tensorboard import EventWriter
+    from l2l_omniglot.training import Observers
+
+    with EventWriter(run.folder.path, run.experiment.settings, run.rows) as events:
+        run.observer = Observers(run.observer, events)
+        yield
+
+
+def _wrote_events(folder: Path) -> bool:
+    """Whether the run has event files to go on with, and can."""
+    from l2l_omniglot.errors import SettingsError
+    from l2l_omniglot.tensorboard import check_tensorboard, has_events
+
+    if not has_events(folder):
+        return False
+    try:
+        check_tensorboard()
+    except SettingsError as error:
+        say(f"Note: {folder} has event files, which end here: {error}")
+        return False
+    return True
 
 
 def _announce(run: TrainingRun, what: str) -> None:

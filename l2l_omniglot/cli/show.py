@@ -1,0 +1,201 @@
+"""``l2l-omniglot show``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from l2l_omniglot.cli.options import absolute, options
+from l2l_omniglot.progress import CountProgress, say
+from l2l_omniglot.recipes import RECIPES, Settings, make_settings
+
+if TYPE_CHECKING:
+    from l2l_omniglot.grid import Grid
+    from l2l_omniglot.stack import ImageStack
+
+PARTS = ("train", "validation", "test")
+PNG = ".png"
+
+data_options = options(
+    click.option("--data", default=None,
+                 help="omniglot, synthetic, or the path of a .npy class stack (omniglot)."),
+    click.option("--background", type=click.Choice(["auto", "white", "black"]), default=None,
+                 help="Paper colour of the images as stored (auto)."),
+    click.option("--split", default=None, help="See `train` (tutorial)."),
+    click.option("--split-seed", type=int, default=None, help="See `train` (0)."),
+    click.option("--validation-classes", type=int, default=None, help="See `train`."),
+)  # fmt: skip
+output_options = options(
+    click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
+                 help="PNG file to write (the terminal)."),
+    click.option("--style", type=click.Choice(["auto", "braille", "blocks", "ascii"]),
+                 default="auto", show_default=True, help="On the terminal."),
+)  # fmt: skip
+
+
+@click.group()
+def show() -> None:
+    """Show characters of a data set, or a task, as a PNG or on the terminal."""
+
+
+@show.command()
+@click.option("--part", type=click.Choice(["all", *PARTS]), default="all", show_default=True,
+              help="Classes to choose from.")  # fmt: skip
+@click.option("--classes", "count", type=click.IntRange(min=1), default=20, show_default=True,
+              help="How many, evenly spread over the part.")  # fmt: skip
+@click.option("--class", "names", multiple=True, metavar="NAME",
+              help="This class, or those with NAME in their name; may be given again.")  # fmt: skip
+@click.option("--items", type=click.IntRange(min=1), default=10, show_default=True,
+              help="Images a class.")  # fmt: skip
+@data_options
+@output_options
+def data(
+    part: str,
+    count: int,
+    names: tuple[str, ...],
+    items: int,
+    output: Path | None,
+    style: str,
+    **given: Any,
+) -> None:
+    """Show images of some classes."""
+    _check_output(output)
+    settings = make_settings(**absolute(given))
+    stack = _open(settings)
+    from l2l_omniglot.grid import data_grid
+
+    numbers = _part(settings, stack, part)
+    found = _named(stack, numbers, names) if names else numbers
+    chosen = found[:count] if names else _spread(found, count)
+    shown = f"{len(chosen)} of {len(found)}"
+    title = f"{Path(stack.name).stem}, {part}: {shown} classes"
+    _give(data_grid(stack, chosen, items, title), output, style)
+
+
+@show.command()
+@click.argument("number", type=click.IntRange(min=0))
+@click.option("--run", "source", default=None, metavar="RUN",
+              help="Run, checkpoint or pretrained weights whose settings to take.")  # fmt: skip
+@click.option("--part", type=click.Choice(PARTS), default="test", show_default=True,
+              help="Classes the task comes from.")  # fmt: skip
+@click.option("--ways", type=int, default=None, help="Classes a task (5).")
+@click.option("--shots", type=int, default=None, help="Support images a class (1).")
+@click.option("--queries", type=int, default=None, help="Query images a class (as `train`).")
+@click.option("--seed", type=int, default=None,
+              help="Of the tasks (0; of parts train and validation the run's).")  # fmt: skip
+@click.option("--within-alphabet", is_flag=True, help="All classes of one alphabet.")
+@click.option("--recipe", type=click.Choice(list(RECIPES)), default=None,
+              help="Whose training tasks (default).")  # fmt: skip
+@click.option("--rotations/--no-rotations", default=None, help="See `train`.")
+@click.option("--mirrors/--no-mirrors", default=None, help="See `train`.")
+@data_options
+@output_options
+def task(
+    number: int,
+    source: str | None,
+    part: str,
+    seed: int | None,
+    within_alphabet: bool,
+    output: Path | None,
+    style: str,
+    **given: Any,
+) -> None:
+    """Show task NUMBER of a part: the very one that `train` and `evaluate` use.
+
+    Iteration t of a training with meta-batches of 8 uses tasks 8t to 8t + 7 of part train, each
+    validation tasks 0, 1, ... of part validation, `evaluate` tasks 0, 1, ... of part test.
+    """
+    _check_output(output)
+    settings = _settings(source, given)
+    stack = _open(settings)
+    from l2l_omniglot.experiment import part_tasks, settings_splits
+    from l2l_omniglot.grid import task_grid
+
+    own = settings.seed if part != "test" else 0  # that of `evaluate`
+    tasks = part_tasks(
+        settings, stack, settings_splits(settings, stack), part,
+        seed=own if seed is None else seed, within_alphabet=within_alphabet,
+    )  # fmt: skip
+    _give(task_grid(tasks, number), output, style)
+
+
+def _settings(source: str | None, given: dict[str, Any]) -> Settings:
+    """Those of a run, with what is given changed; or a recipe's."""
+    values = {name: value for name, value in absolute(given).items() if value is not None}
+    if source is None:
+        return make_settings(values.pop("recipe", "default"), **values)
+    if "recipe" in values:
+        raise click.UsageError(f"--run {source} and --recipe {values['recipe']}: needed only one")
+    from l2l_omniglot.transfer import find_weights
+
+    if "queries" in values:
+        values["train_queries"] = values["queries"]
+    return dataclasses.replace(find_weights(source).settings, **values)
+
+
+def _check_output(output: Path | None) -> None:
+    if output is not None and output.suffix.lower() != PNG:
+        raise click.UsageError(f"--output {output}: needed a file name that ends in {PNG}")
+
+
+def _open(settings: Settings) -> ImageStack:
+    from l2l_omniglot.data import open_data
+
+    with CountProgress("preparing", "character") as progress:
+        return open_data(settings, say, progress)
+
+
+def _part(settings: Settings, stack: ImageStack, part: str) -> list[int]:
+    """Class numbers of a part."""
+    if part == "all":
+        return list(range(stack.classes))
+    from l2l_omniglot.experiment import settings_splits
+
+    return list(getattr(settings_splits(settings, stack), part))
+
+
+def _named(stack: ImageStack, numbers: list[int], names: tuple[str, ...]) -> list[int]:
+    """The classes of those names; where there is none, those with it in their name."""
+    from l2l_omniglot.errors import DataError
+
+    found: list[int] = []
+    for name in names:
+        exact = [number for number in numbers if stack.names[number] == name]
+        like = [number for number in numbers if name.lower() in stack.names[number].lower()]
+        if not like:
+            raise DataError(
+                f"--class {name!r}: no class here has that in its name; needed one such as "
+                f"{stack.names[numbers[0]]!r}"
+            )
+        found += exact or like
+    return list(dict.fromkeys(found))
+
+
+def _spread(numbers: list[int], count: int) -> list[int]:
+    """So many of them, evenly spread."""
+    count = min(count, len(numbers))
+    return [numbers[place * len(numbers) // count] for place in range(count)]
+
+
+def _give(grid: Grid, output: Path | None, style: str) -> None:
+    """Writes the grid to the file, or to stdout."""
+    if output is None:
+        from l2l_omniglot.terminal import choose_style, to_text
+
+        encoding = sys.stdout.encoding or "ascii"
+        chosen = choose_style(style, encoding, os.environ.get("TERM", ""))
+        text = to_text(grid, shutil.get_terminal_size().columns, chosen)
+        click.echo(text.encode(encoding, "replace").decode(encoding))
+        return
+    from l2l_omniglot.files import atomic_write
+    from l2l_omniglot.grid import to_image
+
+    with atomic_write(output) as file:
+        to_image(grid).save(file, "png", optimize=True)
+    say(f"Wrote {output}.")
