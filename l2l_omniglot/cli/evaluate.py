@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.cli import names
+from l2l_omniglot.cli.names import one_of
 from l2l_omniglot.cli.options import computing_options, options
+from l2l_omniglot.cli.sources import Strength, place, strength, stronger
 from l2l_omniglot.cli.workers import start_workers, worker
-from l2l_omniglot.progress import CountProgress, say
+from l2l_omniglot.colour import BOLD, paint
+from l2l_omniglot.messages import detail, say, timed
+from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.recipes import EVALUATED
 from l2l_omniglot.report import (
     baselines_table,
@@ -56,8 +62,9 @@ class Options:
 
 network_options = options(
     click.option("--run", type=click.Path(path_type=Path), default=None,
+                 shell_complete=one_of(names.runs, files=True),
                  help="Run folder or checkpoint file (the newest run's best)."),
-    click.option("--pretrained", default=None,
+    click.option("--pretrained", default=None, shell_complete=one_of(names.pretrained),
                  help="Weights that come along instead, see `l2l-omniglot pretrained`."),
     click.option("--steps", type=click.IntRange(min=0), default=None,
                  help="Gradient steps on the support set (as trained)."),
@@ -81,7 +88,7 @@ task_options = options(
     click.option("--within-alphabet", is_flag=True,
                  help="All classes of a task of one alphabet."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks."),
-    click.option("--data", default=None,
+    click.option("--data", default=None, shell_complete=one_of(names.data, files=True),
                  help="omniglot, synthetic or a .npy path (as trained)."),
     click.option("--protocol", type=click.Choice([TASKS, ONE_SHOT_RUNS]), default=TASKS,
                  show_default=True, help="Such tasks, or Lake et al.'s one-shot test (20-way)."),
@@ -133,7 +140,10 @@ def evaluate(
 def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Checkpoint]:
     """The checkpoint that is meant, and what to call it."""
     if run is not None and pretrained is not None:
-        raise click.UsageError(f"--run {run} and --pretrained {pretrained}: needed only one")
+        which = stronger("run", "pretrained")
+        if which is None:
+            raise click.UsageError(f"--run {run} and --pretrained {pretrained}: needed only one")
+        run, pretrained = (run, None) if which == "run" else (None, pretrained)
     if pretrained is not None:
         from l2l_omniglot.pretrained import load_pretrained_checkpoint
 
@@ -151,22 +161,19 @@ def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Che
 def _check(asked: Options, ways: int, split: str, path: str) -> None:
     """Refuses options that do not go together, or with the checkpoint."""
     if asked.ways not in {None, ways}:
-        raise click.UsageError(f"--ways {asked.ways}: {path} was trained for {ways} ways")
-    if (asked.runs is None) == (asked.protocol == ONE_SHOT_RUNS):
+        where = place(click.get_current_context(), "ways")
+        raise click.UsageError(
+            f"--ways {asked.ways}{where and f' (from {where})'}: {path} was trained for {ways} ways"
+        )
+    overridden = asked.protocol == TASKS and stronger("protocol", "runs") == "protocol"
+    if (asked.runs is None) == (asked.protocol == ONE_SHOT_RUNS) and not overridden:
         raise click.UsageError(
             f"--protocol {asked.protocol} with --runs {asked.runs}: --protocol {ONE_SHOT_RUNS} and "
             "--runs PATH go together, needed both or neither"
         )
     if asked.protocol != ONE_SHOT_RUNS:
         return
-    context = click.get_current_context()
-    typed = click.core.ParameterSource.COMMANDLINE
-    idle = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name in _NOT_OF_RUNS and context.get_parameter_source(parameter.name) is typed
-    ]
-    if idle:
+    if idle := _idle():
         raise click.UsageError(
             f"--protocol {ONE_SHOT_RUNS} with {idle[0]}: the runs are given; "
             "needed neither tasks nor their sizes"
@@ -176,6 +183,17 @@ def _check(asked: Options, ways: int, split: str, path: str) -> None:
             f"--protocol {ONE_SHOT_RUNS}: {path} was trained for {ways} ways on split {split}; "
             "needed 20 ways on split alphabets, whose training has none of the test's characters"
         )
+
+
+def _idle() -> list[str]:
+    """Options given that say which tasks, other than as defaults that the protocol overrides."""
+    context = click.get_current_context()
+    asked = max(strength(context, "protocol"), Strength.SECTION)
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in _NOT_OF_RUNS and strength(context, parameter.name) >= asked
+    ]
 
 
 def _tasks(experiment: Experiment, asked: Options, path: str) -> str:
@@ -201,7 +219,15 @@ def _tasks(experiment: Experiment, asked: Options, path: str) -> str:
         f"{result.tasks} {asked.part} tasks{within} of {settings.data} (split "
         f"{settings.split}, seed {tasks.seed})\n{path}\n\n"
     )
-    return head + evaluation_table(result) + ((beside and f"\n\n{baselines_table(beside)}") or "")
+    return (
+        head
+        + evaluation_table(result, _best)
+        + ((beside and f"\n\n{baselines_table(beside)}") or "")
+    )
+
+
+def _best(text: str) -> str:
+    return paint(text, BOLD, sys.stdout)
 
 
 def _one_shot_runs(experiment: Experiment, asked: Options, path: str) -> str:
@@ -229,7 +255,9 @@ def _evaluate(
 
     steps = experiment.settings.eval_steps if asked.steps is None else asked.steps
     workers: Workers = experiment.workers
-    with CountProgress("evaluating", "task", count) as progress:
+    choice = experiment.choose_engine()
+    detail(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
+    with timed("Evaluating"), CountProgress("evaluating", "task", count) as progress:
         return evaluate_learner(
             experiment.learner, tasks, count, steps, progress, workers, asked.batch_norm
         )

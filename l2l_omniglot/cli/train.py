@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.cli import names
+from l2l_omniglot.cli.names import one_of
 from l2l_omniglot.cli.options import MINUTES, F, absolute, computing_options, options
+from l2l_omniglot.cli.sources import place, stronger
 from l2l_omniglot.cli.workers import start_workers, worker
+from l2l_omniglot.colour import BOLD, paint
 from l2l_omniglot.interrupt import graceful_stop
-from l2l_omniglot.progress import TrainingProgress, say
+from l2l_omniglot.messages import say, tell, timed
+from l2l_omniglot.progress import TrainingProgress
 from l2l_omniglot.recipes import (
     ADAPTED,
     ALGORITHMS,
@@ -70,18 +76,19 @@ learning_options = options(
                  help="Mirrored characters as new training classes (no)."),
     click.option("--ink", type=click.Choice(["white", "black"]), default=None,
                  help="What ink is to the network: white is 1, black is 0 (recipe)."),
-    click.option("--init", default=None, help="Of BaseNet's last layer: zero or tutorial."),
-    click.option("--backbone", default=None,
+    click.option("--init", type=click.Choice(["zero", "tutorial"]), default=None,
+                 help="What BaseNet's last layer starts as (recipe)."),
+    click.option("--backbone", default=None, shell_complete=one_of(names.backbones),
                  help="Network, see `l2l-omniglot backbones` (recipe)."),
-    click.option("--start-from", default=None,
+    click.option("--start-from", default=None, shell_complete=one_of(names.weights, files=True),
                  help="Run, checkpoint or pretrained weights to start from (random weights)."),
 )  # fmt: skip
 data_options = options(
-    click.option("--data", default=None,
+    click.option("--data", default=None, shell_complete=one_of(names.data, files=True),
                  help="omniglot, synthetic, or the path of a .npy class stack (omniglot)."),
     click.option("--background", type=click.Choice(["auto", "white", "black"]), default=None,
                  help="Paper colour of the images as stored (auto)."),
-    click.option("--split", default=None,
+    click.option("--split", default=None, shell_complete=one_of(names.splits, files=True),
                  help="tutorial, random, alphabets, or a JSON file of class names (tutorial)."),
     _number("--validation-classes", int,
             "Classes to validate on, of splits tutorial and random (100 of Omniglot's)."),
@@ -96,7 +103,8 @@ run_options = options(
     click.option("--run-dir", type=click.Path(path_type=Path), default=None,
                  help="Folder of the run (a new one under ./runs)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
-                 metavar="[RUN]", help="Go on with a run, the newest if none is named."),
+                 metavar="[RUN]", shell_complete=one_of(names.runs, files=True),
+                 help="Go on with a run, the newest if none is named."),
 )  # fmt: skip
 
 
@@ -155,10 +163,8 @@ def _choose_run(
     if resume is None:
         settings = make_settings(recipe or "default", **absolute(given))
         return RunFolder(run_dir or new_run_path(settings)), settings
-    if run_dir is not None and resume != NEWEST:
-        raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: needed only one")
-    if run_dir is None:
-        run_dir = newest_run().path if resume == NEWEST else Path(resume)
+    if run_dir is None or resume != NEWEST:
+        run_dir = newest_run().path if resume == NEWEST else _named_run(resume, run_dir)
     folder = RunFolder(run_dir)
     saved = folder.read_settings()
     changes = {name: value for name, value in absolute(given).items() if value is not None}
@@ -166,10 +172,11 @@ def _choose_run(
         changes["recipe"] = recipe
     for name, value in changes.items():
         if name not in RESUMABLE and value != getattr(saved, name):
+            where = place(click.get_current_context(), name)
             raise click.UsageError(
-                f"--resume {run_dir} with {name.replace('_', '-')} {value}: the run has "
-                f"{getattr(saved, name)}; only --iterations, --time-limit, --device, --engine and "
-                "--processes may change"
+                f"--resume {run_dir} with {name.replace('_', '-')} {value}"
+                f"{where and f' (from {where})'}: the run has {getattr(saved, name)}; only "
+                "--iterations, --time-limit, --device, --engine and --processes may change"
             )
     parts = max(saved.first_order_until, saved.multi_step_until)
     if parts and changes.get("iterations", saved.iterations) != saved.iterations:
@@ -179,6 +186,17 @@ def _choose_run(
             "needed the same"
         )
     return folder, Settings(**{**saved.to_dict(), **changes})
+
+
+def _named_run(resume: str, run_dir: Path | None) -> Path:
+    """The run that ``--resume`` names, where nothing as strong names another."""
+    named = Path(resume)
+    if run_dir is not None and run_dir.resolve() != named.resolve():
+        which = stronger("resume", "run_dir")
+        if which is None:
+            raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: needed only one")
+        return named if which == "resume" else run_dir
+    return named
 
 
 def _train(
@@ -200,11 +218,11 @@ def _train(
         experiment.tasks("test")  # refused now where it is too small, not after the training
         run.begin(resumed)
         _announce(run, "Resuming" if resumed else "Training")
-        with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
+        with graceful_stop() as stop, watcher.watching(run.trainer.iteration), timed("Training"):
             outcome = run.train(time_limit, stop)
         if outcome.reason == "stopped":
-            say(f"Stopped at iteration {outcome.iteration}; go on with:")
-            say(f"  l2l-omniglot train --resume {folder.path}")
+            tell(f"Stopped at iteration {outcome.iteration}; go on with:")
+            tell(f"  l2l-omniglot train --resume {folder.path}")
             raise SystemExit(128 + (stop.signal or signal.SIGINT))
         return outcome if workers.first else None
 
@@ -226,6 +244,6 @@ def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
     click.echo(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
-        f"accuracy {best} (transductive batch norm).\n"
+        f"accuracy {paint(best, BOLD, sys.stdout)} (transductive batch norm).\n"
         f"Evaluate it:\n  l2l-omniglot evaluate --tasks 500 --run {folder.path}"
     )
