@@ -131,7 +131,7 @@ def _check(where: str, value: Any, option: click.Option) -> None:
         try:
             option.type.convert(one, option, None)
         except click.BadParameter as error:
-            raise SettingsError(f"{where} = {_quoted(one)}: {error.message}") from error
+            raise SettingsError(f"{where}: {error.message.rstrip('.')}") from error
 
 
 def _type(option: click.Option) -> tuple[tuple[type, ...], str]:

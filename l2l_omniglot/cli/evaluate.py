@@ -65,7 +65,7 @@ network_options = options(
                  shell_complete=one_of(names.runs, files=True),
                  help="Run folder or checkpoint file (the newest run's best)."),
     click.option("--pretrained", default=None, shell_complete=one_of(names.pretrained),
-                 help="Weights that come along instead, see `l2l-omniglot pretrained`."),
+                 help="Weights that come along instead, see `l2l-omniglot pretrained` (none)."),
     click.option("--steps", type=click.IntRange(min=0), default=None,
                  help="Gradient steps on the support set (as trained)."),
     click.option("--batch-norm", type=click.Choice(list(EVALUATED)), default="both",
@@ -80,7 +80,7 @@ task_options = options(
     click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test",
                  show_default=True, help="Classes the tasks come from."),
     click.option("--ways", type=click.IntRange(min=2), default=None,
-                 help="Classes a task; must be as trained."),
+                 help="Classes a task; no others will do (as trained)."),
     click.option("--shots", type=click.IntRange(min=1), default=None,
                  help="Support images a class (as trained)."),
     click.option("--queries", type=click.IntRange(min=1), default=None,
@@ -93,7 +93,7 @@ task_options = options(
     click.option("--protocol", type=click.Choice([TASKS, ONE_SHOT_RUNS]), default=TASKS,
                  show_default=True, help="Such tasks, or Lake et al.'s one-shot test (20-way)."),
     click.option("--runs", type=click.Path(path_type=Path), default=None,
-                 help="Folder or archive of the one-shot runs."),
+                 help="Folder or archive of the one-shot runs (none)."),
 )  # fmt: skip
 
 

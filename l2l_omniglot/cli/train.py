@@ -45,7 +45,7 @@ def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
 task_options = options(
     _number("--ways", int, "Classes a task (5)."),
     _number("--shots", int, "Support images a class (1)."),
-    _number("--queries", int, "Query images a class (15); where given, in training too."),
+    _number("--queries", int, "Query images a class; where given, in training too (15)."),
     _number("--train-queries", int, "Query images a class in training only (recipe)."),
 )
 learning_options = options(
@@ -53,8 +53,8 @@ learning_options = options(
                  help="Settings to start from (default)."),
     _number("--meta-batch-size", int, "Tasks an iteration (recipe)."),
     _number("--inner-steps", int, "Gradient steps on the support set, in training (recipe)."),
-    _number("--eval-steps", int, "The same in validation and evaluation (recipe)."),
-    _number("--inner-lr", float, "Step size of the inner loop (recipe)."),
+    _number("--eval-steps", int, "Gradient steps in validation and evaluation (recipe)."),
+    _number("--inner-lr", float, "Step size of the inner loop, a factor (recipe)."),
     click.option("--first-order/--second-order", default=None,
                  help="Treat inner gradients as constants, or differentiate them (recipe)."),
     click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default=None,
@@ -66,7 +66,7 @@ learning_options = options(
     _number("--first-order-until", float, "Part of the iterations, 0 to 1, in first order (0)."),
     _number("--multi-step-until", float,
             "Part of the iterations, 0 to 1, that count the loss after every step too (0)."),
-    _number("--meta-lr", float, "Adam's learning rate (recipe)."),
+    _number("--meta-lr", float, "Adam's learning rate, a factor (recipe)."),
     click.option("--schedule", type=click.Choice(SCHEDULES), default=None,
                  help="Of the meta learning rate over the iterations (recipe)."),
     _number("--iterations", int, "Meta-updates in all (recipe)."),
@@ -104,7 +104,7 @@ run_options = options(
                  help="Folder of the run (a new one under ./runs)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
                  metavar="[RUN]", shell_complete=one_of(names.runs, files=True),
-                 help="Go on with a run, the newest if none is named."),
+                 help="Go on with a run, the newest if none is named (a new run)."),
 )  # fmt: skip
 
 
