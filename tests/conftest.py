@@ -57,6 +57,14 @@ def stack() -> ImageStack:
     return synthetic_stack(classes=60)
 
 
+@pytest.fixture
+def npy(tmp_path: Path, stack: ImageStack) -> Path:
+    """A stack of one's own, without sidecar."""
+    path = tmp_path / "own.npy"
+    np.save(path, stack._array)
+    return path
+
+
 @pytest.fixture(scope="session")
 def real_source() -> Path:
     assert REAL

@@ -30,14 +30,6 @@ SMALL = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def npy(tmp_path: Path, stack) -> Path:
-    """A stack of one's own, without sidecar."""
-    path = tmp_path / "own.npy"
-    np.save(path, stack._array)
-    return path
-
-
 def read_rows(run: Path) -> list[dict[str, str]]:
     with (run / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
