@@ -22,7 +22,7 @@ _VARIABLES = (
 def gather() -> dict[str, dict[str, Any]]:
     """All parts by name, each a dictionary of plain values.
 
-    One that could not be looked at has a single entry ``error``, which says why.
+    One that could not be looked at has an entry ``error``, which says why.
     """
     return {name: _tried(part) for name, part in _PARTS.items()}
 
@@ -75,10 +75,15 @@ def _data() -> dict[str, Any]:
     found: dict[str, Any] = {"cache": str(cache_folder()), "stack": str(path)}
     if not path.is_file():
         return {**found, "prepared": False}
+    return {**found, "prepared": True, **_tried(_stack)}
+
+
+def _stack() -> dict[str, Any]:
+    from l2l_omniglot.prepare import default_stack_path
     from l2l_omniglot.stack import load_stack
 
-    stack = load_stack(path)
-    return {**found, "prepared": True, "classes": stack.classes, "sha256": stack.sha256}
+    stack = load_stack(default_stack_path())
+    return {"classes": stack.classes, "sha256": stack.sha256}
 
 
 def _variables() -> dict[str, Any]:

@@ -180,7 +180,7 @@ def test_a_run_by_file_is_resumed_with_it(config: str):
     assert (settings.inner_lr, settings.meta_lr) == (1.0, 2e-3)  # of the file, of the recipe
     assert "--ways 3 is from own.toml." in done.stderr
     assert "own.npy, 60 classes of 20 images" in done.stderr
-    assert "Training took" in done.stderr and "The command train took" in done.stderr
+    assert "The command train took" in done.stderr
 
     again = run_cli("train", "--config", config, "--resume", "run", "--iterations", "4")
     assert again.returncode == 0, again.stderr

@@ -12,12 +12,12 @@ import click
 
 from l2l_omniglot.cli import names
 from l2l_omniglot.cli.names import one_of
-from l2l_omniglot.cli.options import MINUTES, F, absolute, computing_options, options
-from l2l_omniglot.cli.sources import place, stronger
+from l2l_omniglot.cli.options import MINUTES, F, computing_options, options
+from l2l_omniglot.cli.resume import NEWEST, choose_run, find_own
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.colour import BOLD, paint
 from l2l_omniglot.interrupt import graceful_stop
-from l2l_omniglot.messages import say, tell, timed
+from l2l_omniglot.messages import say, tell
 from l2l_omniglot.progress import TrainingProgress
 from l2l_omniglot.recipes import (
     ADAPTED,
@@ -26,16 +26,11 @@ from l2l_omniglot.recipes import (
     RECIPES,
     SCHEDULES,
     Settings,
-    make_settings,
 )
 
 if TYPE_CHECKING:
     from l2l_omniglot.run import RunFolder
     from l2l_omniglot.training import Outcome, TrainingRun
-
-NEWEST = "newest"
-# What may change when a run is resumed; the rest decides what it computes.
-RESUMABLE = ("iterations",)
 
 
 def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
@@ -129,74 +124,17 @@ def train(
     In the options below the value in brackets is the default; "recipe" means that the recipe
     decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
-    folder, settings = _choose_run(resume, run_dir, recipe, given)
+    folder, settings = choose_run(resume, run_dir, recipe, given)
     if start_workers(processes):
         return
     from l2l_omniglot.workers import restarted
 
     resumed = resume is not None
     if restarted():
-        folder, resumed = _find_own(folder, settings), True
+        folder, resumed = find_own(folder, settings), True
     outcome = _train(folder, settings, resumed, time_limit, device, engine)
     if outcome is not None:
         _conclude(folder, settings, outcome)
-
-
-def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
-    """The run that workers started again after a death go on with, where it had been made."""
-    from l2l_omniglot.errors import RunError
-    from l2l_omniglot.run import newest_run
-
-    try:
-        found = folder if folder.config.exists() else newest_run()
-        return found if found.read_settings() == settings else folder
-    except RunError:
-        return folder
-
-
-def _choose_run(
-    resume: str | None, run_dir: Path | None, recipe: str | None, given: dict[str, Any]
-) -> tuple[RunFolder, Settings]:
-    """The run folder and the settings meant by the options."""
-    from l2l_omniglot.run import RunFolder, new_run_path, newest_run
-
-    if resume is None:
-        settings = make_settings(recipe or "default", **absolute(given))
-        return RunFolder(run_dir or new_run_path(settings)), settings
-    if run_dir is None or resume != NEWEST:
-        run_dir = newest_run().path if resume == NEWEST else _named_run(resume, run_dir)
-    folder = RunFolder(run_dir)
-    saved = folder.read_settings()
-    changes = {name: value for name, value in absolute(given).items() if value is not None}
-    if recipe is not None:
-        changes["recipe"] = recipe
-    for name, value in changes.items():
-        if name not in RESUMABLE and value != getattr(saved, name):
-            where = place(click.get_current_context(), name)
-            raise click.UsageError(
-                f"--resume {run_dir} with {name.replace('_', '-')} {value}"
-                f"{where and f' (from {where})'}: the run has {getattr(saved, name)}; only "
-                "--iterations, --time-limit, --device, --engine and --processes may change"
-            )
-    parts = max(saved.first_order_until, saved.multi_step_until)
-    if parts and changes.get("iterations", saved.iterations) != saved.iterations:
-        raise click.UsageError(
-            f"--resume {run_dir} with iterations {changes['iterations']}: the run has "
-            f"{saved.iterations}, and an annealing over a part of them that would begin anew; "
-            "needed the same"
-        )
-    return folder, Settings(**{**saved.to_dict(), **changes})
-
-
-def _named_run(resume: str, run_dir: Path | None) -> Path:
-    """The run that ``--resume`` names, where nothing as strong names another."""
-    named = Path(resume)
-    if run_dir is not None and run_dir.resolve() != named.resolve():
-        which = stronger("resume", "run_dir")
-        if which is None:
-            raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: needed only one")
-        return named if which == "resume" else run_dir
-    return named
 
 
 def _train(
@@ -218,7 +156,7 @@ def _train(
         experiment.tasks("test")  # refused now where it is too small, not after the training
         run.begin(resumed)
         _announce(run, "Resuming" if resumed else "Training")
-        with graceful_stop() as stop, watcher.watching(run.trainer.iteration), timed("Training"):
+        with graceful_stop() as stop, watcher.watching(run.trainer.iteration):
             outcome = run.train(time_limit, stop)
         if outcome.reason == "stopped":
             tell(f"Stopped at iteration {outcome.iteration}; go on with:")
