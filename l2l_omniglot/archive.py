@@ -16,6 +16,7 @@ from pathlib import Path
 
 from l2l_omniglot.errors import DataError, DownloadError
 from l2l_omniglot.files import cache_folder
+from l2l_omniglot.messages import Verbosity, verbosity
 
 SOURCE_VARIABLE = "L2L_OMNIGLOT_SOURCE"
 MIRROR_VARIABLE = "L2L_OMNIGLOT_MIRROR"
@@ -73,7 +74,7 @@ def download_archives(
     folder = folder or cache_folder()
     url = url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL
     pooch.get_logger().setLevel("WARNING")
-    fetch = pooch.HTTPDownloader(progressbar=True, timeout=30)
+    fetch = pooch.HTTPDownloader(progressbar=verbosity() >= Verbosity.NORMAL, timeout=30)
     paths = []
     for name, md5 in (checksums or OFFICIAL_MD5).items():
         address = f"{url.rstrip('/')}/{name}"

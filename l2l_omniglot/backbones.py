@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.errors import BackboneError, check_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +42,11 @@ def list_backbones() -> list[BackboneEntry]:
             error = str(failure)
         entries.append(BackboneEntry(point.name, _package(point), point.value, error))
     return entries
+
+
+def backbone_names() -> list[str]:
+    """The names of every registered backbone, sorted; imports none of them."""
+    return [point.name for point in _find_all()]
 
 
 def make_backbone(
@@ -107,11 +112,9 @@ def _find_all() -> list[EntryPoint]:
 
 
 def _find(name: str) -> EntryPoint:
-    for point in _find_all():
-        if point.name == name:
-            return point
-    known = ", ".join(point.name for point in _find_all())
-    raise BackboneError(f"backbone {name!r}: unknown; needed one of {known}")
+    points = {point.name: point for point in _find_all()}
+    check_name("backbone", name, points, kind=BackboneError)
+    return points[name]
 
 
 def _load(point: EntryPoint) -> Any:

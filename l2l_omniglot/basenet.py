@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
-from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.errors import BackboneError, check_name
 
 Initialisation: TypeAlias = Literal["zero", "tutorial"]
 
@@ -89,9 +89,7 @@ class BaseNet(nn.Module):
             raise BackboneError(
                 f"BaseNet with {ways} ways and {channels} channels: needed at least 2 and 1"
             )
-        if init not in get_args(Initialisation):
-            known = ", ".join(get_args(Initialisation))
-            raise BackboneError(f"BaseNet with init {init!r}: needed one of {known}")
+        check_name("BaseNet with init", init, get_args(Initialisation), kind=BackboneError)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if min(height, width) < 1:
             raise BackboneError(f"BaseNet with image size {image_size}: needed at least 1 pixel")

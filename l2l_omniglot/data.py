@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from l2l_omniglot.archive import SOURCE_VARIABLE, download_archives
-from l2l_omniglot.errors import DataError, DownloadError
+from l2l_omniglot.errors import DataError, DownloadError, needed_name
 from l2l_omniglot.prepare import Report, check_target, default_stack_path, prepare_stack
 from l2l_omniglot.recipes import Settings
 
@@ -48,10 +48,9 @@ def open_data(
             announce(f"No prepared Omniglot at {path}: preparing it now.")
             prepare_omniglot([], path, announce=announce, progress=progress)
     elif not path.is_file():
-        raise DataError(
-            f"--data {settings.data!r}: no such file; needed {OMNIGLOT}, {SYNTHETIC}, or the path "
-            "of a .npy class stack"
-        )
+        also = "the path of a .npy class stack"
+        needed = needed_name(settings.data, (OMNIGLOT, SYNTHETIC), also)
+        raise DataError(f"--data {settings.data!r}: no such file; {needed}")
     return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
 
 

@@ -67,12 +67,43 @@ class SkippedError(L2LOmniglotError):
     exit_code = 9
 
 
-def check_name(what: str, value: str, known: Iterable[str]) -> None:
+def check_name(
+    what: str,
+    value: str,
+    known: Iterable[str],
+    *,
+    also: str = "",
+    kind: type[L2LOmniglotError] = SettingsError,
+) -> None:
     """Refuses a name that is not known.
 
+    Args:
+        what: the setting whose value it is.
+        value: the name.
+        known: those there are.
+        also: what the value may be other than a name, in words.
+        kind: of error.
+
     Raises:
-        SettingsError: quotes it and those that are.
+        L2LOmniglotError: of that kind; quotes the name and those there are, the likeliest last.
     """
     names = tuple(known)
     if value not in names:
-        raise SettingsError(f"{what} {value!r}: needed one of {', '.join(names)}")
+        raise kind(f"{what} {value!r}: {needed_name(value, names, also)}")
+
+
+def needed_name(value: str, known: Iterable[str], also: str = "") -> str:
+    """What was needed instead of a name that is not known, and which one was likely meant."""
+    names = tuple(known)
+    if not names:
+        return f"there are none{also and f'; needed {also}'}"
+    return f"needed one of {', '.join(names)}{also and f', or {also}'}{did_you_mean(value, names)}"
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """The known name closest to a mistyped one, as the end of a sentence; empty where none is."""
+    import difflib
+
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(value.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""

@@ -7,14 +7,15 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
-from l2l_omniglot.errors import RunError, SettingsError
-from l2l_omniglot.experiment import build_learner, write_learner
+from l2l_omniglot.errors import RunError, SettingsError, check_name
 from l2l_omniglot.files import write_text
-from l2l_omniglot.learner import Learner
 from l2l_omniglot.recipes import Settings
+
+if TYPE_CHECKING:  # the names and cards are read without torch
+    from l2l_omniglot.checkpoint import Checkpoint
+    from l2l_omniglot.learner import Learner
 
 FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
 
@@ -59,6 +60,11 @@ class Card:
         write_text(folder / f"{self.name}.json", json.dumps(asdict(self), indent=1) + "\n")
 
 
+def pretrained_names(folder: Path = FOLDER) -> list[str]:
+    """The names of all weights there are, sorted; reads none of their cards."""
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
 def list_pretrained(folder: Path = FOLDER) -> list[Card]:
     """The cards of all weights there are, by name.
 
@@ -74,10 +80,10 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
     Raises:
         RunError: if there is none, or file and card do not fit each other.
     """
+    check_name("pretrained weights", name, pretrained_names(folder), kind=RunError)
+    from l2l_omniglot.checkpoint import load_checkpoint
+
     path = folder / f"{name}.safetensors"
-    if not (folder / f"{name}.json").is_file():
-        known = ", ".join(card.name for card in list_pretrained(folder)) or "none"
-        raise RunError(f"pretrained weights {name!r}: there are {known}")
     card = _read_card(folder / f"{name}.json")
     if not path.is_file():
         raise RunError(f"{path}: is not there, though its card is; install the package again")
@@ -104,6 +110,8 @@ def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Lea
     Raises:
         RunError: if there are no such weights, or they do not fit their card.
     """
+    from l2l_omniglot.experiment import build_learner, write_learner
+
     checkpoint = load_pretrained_checkpoint(name)
     channels, size = checkpoint.facts["channels"], checkpoint.facts["image_size"]
     learner = build_learner(checkpoint.settings, channels, size, device, engine)

@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from l2l_omniglot.colour import GREEN, paint
+from l2l_omniglot.messages import say, shows_progress
+
 if TYPE_CHECKING:
     from l2l_omniglot.run import MetricsRow
     from l2l_omniglot.trainer import StepResult
 
+__all__ = ["CountProgress", "TrainingProgress", "make_bar", "say"]
+
 SMOOTHING = 0.02
 SECONDS_A_LINE = 10.0
 SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first
-
-
-def say(line: str) -> None:
-    """Writes a line to stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 class CountProgress:
@@ -40,7 +40,7 @@ class CountProgress:
     def __call__(self, done: int, total: int | None = None) -> None:
         """Says that `done` of `total` are done."""
         total = total or self._total
-        if sys.stderr.isatty():
+        if shows_progress():
             if self._bar is None:
                 self._bar = make_bar(self._what, self._unit, total, 0)
             self._bar.update(done - self._bar.n)
@@ -81,7 +81,7 @@ class TrainingProgress:
         """Shows the bar inside the block; `start` iterations were made before."""
         self._start, self._begun = start, time.monotonic()
         self._line_at = self._begun + SECONDS_A_LINE
-        if sys.stderr.isatty():
+        if shows_progress():
             self._bar = make_bar("training", "iteration", self._iterations, start)
         try:
             yield
@@ -105,11 +105,12 @@ class TrainingProgress:
     def validated(self, row: MetricsRow, best: bool) -> None:
         """Writes one line a validation, above the bar where there is one."""
         left = (self._iterations - row.iteration) * self._seconds_an_iteration(row.iteration) / 60
+        mark = paint(" (best)", GREEN, sys.stderr) if best else ""
         line = (
             f"iteration {row.iteration}/{self._iterations}  "
             f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}  "
             f"validation accuracy {row.validation_accuracy:.1%} ± {row.validation_ci95:.1%}"
-            f"{' (best)' if best else ''}  {row.tasks_per_second:.0f} tasks/s  "
+            f"{mark}  {row.tasks_per_second:.0f} tasks/s  "
             f"{row.minutes:.1f} min, {left:.1f} left"
         )
         if self._bar is not None:

@@ -227,9 +227,8 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     if "queries" in given:
         given.setdefault("train_queries", given["queries"])
     known = {field.name for field in dataclasses.fields(Settings)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise SettingsError(f"setting {unknown[0]!r}: unknown; needed one of {sorted(known)}")
+    for name in given:
+        check_name("setting", name, sorted(known))
     sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
     values = RECIPES[recipe](*sizes)
     if "algorithm" in given:

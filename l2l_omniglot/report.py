@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from l2l_omniglot.files import csv_text
 
@@ -14,15 +14,33 @@ if TYPE_CHECKING:
     from l2l_omniglot.nearest import Baseline
     from l2l_omniglot.reproduce import CellResult
 
+Mark: TypeAlias = Callable[[str], str]
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest entry, two spaces apart."""
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    mark: Mark = str,
+    marked: Collection[tuple[int, int]] = (),
+) -> str:
+    """Columns as wide as their widest entry, two spaces apart.
+
+    Args:
+        header: names of the columns.
+        rows: their entries.
+        mark: what becomes of the text of those that stand out, e.g. `paint`.
+        marked: which do, as (row, column).
+    """
     widths = [max(len(entry) for entry in column) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(entry.ljust(width) for entry, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    padded = [
+        [entry.ljust(width) for entry, width in zip(line, widths, strict=True)] for line in lines
+    ]
+    for row, column in marked:
+        padded[row + 2][column] = padded[row + 2][column].replace(
+            rows[row][column], mark(rows[row][column]), 1
+        )
+    return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -67,18 +85,24 @@ def reproduction_csv(results: Sequence[CellResult]) -> str:
     return csv_text(list(rows[0]), rows)
 
 
-def evaluation_table(result: Evaluation) -> str:
-    """Accuracy with its interval, and loss, after every step; a group of columns a mode."""
+def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
+    """Accuracy with its interval, and loss, after every step; a group of columns a mode.
+
+    The highest accuracy of each mode is marked.
+    """
     header = ["step"]
     rows = [[str(step)] for step in range(result.steps + 1)]
+    best = []
     for mode, curve in result.curves.items():
+        accuracies = curve.accuracy_per_step
+        best.append((max(range(len(rows)), key=accuracies.__getitem__), len(header)))
         header += [mode, "95 % interval", "loss"]
         columns = zip(
             curve.accuracy_per_step, curve.ci95_per_step, curve.loss_per_step, strict=True
         )
         for row, (accuracy, ci95, loss) in zip(rows, columns, strict=True):
             row += [percent(accuracy), f"± {100 * ci95:.2f}", f"{loss:.4f}"]
-    return table(header, rows)
+    return table(header, rows, mark, best)
 
 
 def percent(fraction: float, ci95: float | None = None) -> str:

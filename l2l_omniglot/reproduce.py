@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.data import SYNTHETIC
-from l2l_omniglot.errors import RunError, SettingsError, TrainingError
+from l2l_omniglot.errors import RunError, TrainingError, check_name
 from l2l_omniglot.evaluation import Curve, Evaluation, evaluate
 from l2l_omniglot.experiment import Experiment, write_learner
 from l2l_omniglot.files import write_text
@@ -272,9 +272,8 @@ def grid(
     """
     cells = [Cell(*values) for values in product(settings, backbones, algorithms)]
     for cell in cells:
-        for value, known in ((cell.setting, SETTINGS), (cell.algorithm, ALGORITHMS)):
-            if value not in known:
-                raise SettingsError(f"{value!r}: needed one of {', '.join(known)}")
+        check_name("setting", cell.setting, SETTINGS)
+        check_name("algorithm", cell.algorithm, ALGORITHMS)
     return cells
 
 

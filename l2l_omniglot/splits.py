@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from l2l_omniglot.errors import DataError
+from l2l_omniglot.errors import DataError, check_name
 from l2l_omniglot.randomness import derive_seed
 from l2l_omniglot.sidecar import ClassInfo
 
@@ -61,9 +61,8 @@ def make_splits(
         return _from_file(info, Path(split))
     if split in ORDERS:
         return _cut(ORDERS[split](len(info), seed), validation_classes)
-    if split != ALPHABETS:
-        known = ", ".join(NAMED_SPLITS)
-        raise DataError(f"split {split!r}: needed one of {known}, or a path ending in .json")
+    also = "a path ending in .json"
+    check_name("split", split, NAMED_SPLITS, also=also, kind=DataError)
     return _alphabets(info)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from l2l_omniglot.errors import DataError
+from l2l_omniglot.errors import DataError, check_name
 from l2l_omniglot.sidecar import ClassInfo, Sidecar, read_sidecar
 
 Background: TypeAlias = Literal["auto", "white", "black"]
@@ -60,8 +60,8 @@ class ImageStack:
         sidecar: Sidecar | None = None,
         name: str = "array",
     ) -> None:
-        _check_choice("background", background, get_args(Background))
-        _check_choice("ink", ink, get_args(Ink))
+        check_name("background", background, get_args(Background), kind=DataError)
+        check_name("ink", ink, get_args(Ink), kind=DataError)
         self.name = name
         self._array = _channels_first(array, name)
         self._on_device: torch.Tensor | None = None
@@ -78,6 +78,14 @@ class ImageStack:
     def names(self) -> tuple[str, ...]:
         """The classes' names, in order."""
         return tuple(entry.name for entry in self.info)
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a sentence."""
+        return (
+            f"Data: {self.name}, {self.classes} classes of {self.items} images, "
+            f"{self.channels} x {self.height} x {self.width}, SHA-256 {self.sha256[:12]}."
+        )
 
     @property
     def image_size(self) -> int | tuple[int, int]:
@@ -180,11 +188,6 @@ def _posed(images: Any, pose: int) -> Any:
     library: Any = torch if isinstance(images, torch.Tensor) else np
     seen = library.flip(images, (-1,)) if pose >= TURNS else images
     return library.rot90(seen, pose % TURNS, (-2, -1))
-
-
-def _check_choice(setting: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise DataError(f"{setting} {value!r}: needed one of {', '.join(known)}")
 
 
 def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

@@ -9,9 +9,14 @@ import torch
 from torch import nn
 
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, write_weights
-from l2l_omniglot.errors import RunError
+from l2l_omniglot.errors import RunError, did_you_mean
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.pretrained import Card, list_pretrained, load_pretrained_checkpoint
+from l2l_omniglot.pretrained import (
+    Card,
+    list_pretrained,
+    load_pretrained_checkpoint,
+    pretrained_names,
+)
 from l2l_omniglot.run import resolve_checkpoint
 
 
@@ -24,12 +29,12 @@ def find_weights(source: str | Path) -> Checkpoint:
     path = Path(source)
     if path.exists():
         return load_checkpoint(resolve_checkpoint(path))
-    names = [card.name for card in list_pretrained()]
+    names = pretrained_names()
     if str(source) in names:
         return load_pretrained_checkpoint(str(source))
     raise RunError(
         f"{source}: no such run folder or checkpoint, nor pretrained weights; of those there are "
-        f"{', '.join(names) or 'none'}"
+        f"{', '.join(names) or 'none'}{did_you_mean(str(source), names)}"
     )
 
 

@@ -35,8 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has its own cache and working folder, and an untouched environment."""
     monkeypatch.setenv("L2L_OMNIGLOT_CACHE", str(tmp_path / "cache"))
-    for name in (SOURCE_VARIABLE, "L2L_OMNIGLOT_MIRROR", "L2L_OMNIGLOT_RUNS"):
-        monkeypatch.delenv(name, raising=False)
+    colours = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"}
+    for name in os.environ:
+        if (name.startswith("L2L_OMNIGLOT_") and name != "L2L_OMNIGLOT_CACHE") or name in colours:
+            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
@@ -53,6 +55,14 @@ def _global_random_state() -> object:
 def stack() -> ImageStack:
     """60 invented characters by 20 drawers."""
     return synthetic_stack(classes=60)
+
+
+@pytest.fixture
+def npy(tmp_path: Path, stack: ImageStack) -> Path:
+    """A stack of one's own, without sidecar."""
+    path = tmp_path / "own.npy"
+    np.save(path, stack._array)
+    return path
 
 
 @pytest.fixture(scope="session")

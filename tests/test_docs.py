@@ -115,6 +115,9 @@ def test_every_block_runs(page: Path, env: dict[str, str], tmp_path: Path):
             command = [sys.executable, "-W", "error", "-c", block]
         elif language == "sh":
             command = ["bash", "-euo", "pipefail", "-c", block]
+        elif language == "toml":  # the block after it reads it
+            (tmp_path / "omniglot.toml").write_text(block)
+            continue
         else:
             assert language in {"ini", "text"}, f"{page.name}: who runs a {language} block?"
             continue

@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_refused(folder: Path):
     refused("other settings than its card says")
     card.write_text(json.dumps({**body, "settings": {**body["settings"], "seed": 9}}))
     refused("other settings than its card says")
-    with pytest.raises(RunError, match="'resnet-5w1s': there are fc-5w1s"):
+    with pytest.raises(RunError, match="'resnet-5w1s': needed one of fc-5w1s"):
         load_pretrained_checkpoint("resnet-5w1s", folder)
     assert load_pretrained_checkpoint("fc-5w1s", folder).iteration == 1
 
@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused(folder: Path):
 def test_an_unknown_name_is_one_sentence_with_those_there_are():
     done = run_cli("evaluate", "--pretrained", "nothing", "--tasks", "2")
     assert done.returncode == 6
-    assert done.stderr.startswith("Error: pretrained weights 'nothing': there are ")
+    assert done.stderr.startswith("Error: pretrained weights 'nothing': needed one of ")
     assert done.stderr.count("\n") == 1
 
 

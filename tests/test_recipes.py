@@ -58,7 +58,7 @@ def test_queries_hold_for_training_too_unless_said_otherwise():
         ({"meta_lr": float("inf")}, "--meta-lr inf: needed a number above 0"),
         ({"schedule": "step"}, "--schedule 'step': needed one of constant, cosine"),
         ({"ink": "red"}, "--ink 'red': needed one of white, black"),
-        ({"inner_step": 3}, "setting 'inner_step': unknown"),
+        ({"inner_step": 3}, "setting 'inner_step': needed one of"),
         ({"validation_tasks": 1}, "--validation-tasks 1: needed at least 2"),
     ],
 )

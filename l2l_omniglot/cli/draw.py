@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l2l_omniglot.cli.weights import one_source
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.progress import say
+from l2l_omniglot.messages import say
 from l2l_omniglot.recipes import DEVICES
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def draw(
     A few examples of each of two to twenty characters, then a query: the page shows what the
     network holds likely after every inner step. Ctrl-C ends it.
     """
-    if run is not None and pretrained is not None:
-        raise click.UsageError(f"--run {run} and --pretrained {pretrained}: needed only one")
+    run, pretrained = one_source(run, pretrained)
     _check_installed()
     from l2l_omniglot.page import create_app
     from l2l_omniglot.page.answers import Answers

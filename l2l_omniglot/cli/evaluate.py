@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.cli import names
+from l2l_omniglot.cli.asked import ONE_SHOT_RUNS, TASKS, Options, check
+from l2l_omniglot.cli.names import one_of
 from l2l_omniglot.cli.options import computing_options, options
 from l2l_omniglot.cli.weights import one_source
 from l2l_omniglot.cli.workers import start_workers, worker
-from l2l_omniglot.progress import CountProgress, say
+from l2l_omniglot.colour import BOLD, paint
+from l2l_omniglot.messages import detail, say, timed
+from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.recipes import EVALUATED
 from l2l_omniglot.report import (
     baselines_table,
@@ -30,36 +36,12 @@ if TYPE_CHECKING:
     from l2l_omniglot.tasks import Tasks
     from l2l_omniglot.workers import Workers
 
-TASKS, ONE_SHOT_RUNS = "tasks", "one-shot-runs"
-# Options that say which tasks; the one-shot runs are what they are.
-_NOT_OF_RUNS = ("count", "part", "shots", "queries", "within_alphabet", "seed", "baselines")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the command line asks for, beside the checkpoint and where to compute."""
-
-    count: int
-    protocol: str
-    runs: Path | None
-    part: str
-    ways: int | None
-    shots: int | None
-    queries: int | None
-    within_alphabet: bool
-    steps: int | None
-    batch_norm: str
-    baselines: bool
-    seed: int
-    data: str | None
-    as_json: bool
-
-
 network_options = options(
     click.option("--run", type=click.Path(path_type=Path), default=None,
+                 shell_complete=one_of(names.runs, files=True),
                  help="Run folder or checkpoint file (the newest run's best)."),
-    click.option("--pretrained", default=None,
-                 help="Weights that come along instead, see `l2l-omniglot pretrained`."),
+    click.option("--pretrained", default=None, shell_complete=one_of(names.pretrained),
+                 help="Weights that come along instead, see `l2l-omniglot pretrained` (none)."),
     click.option("--steps", type=click.IntRange(min=0), default=None,
                  help="Gradient steps on the support set (as trained)."),
     click.option("--batch-norm", type=click.Choice(list(EVALUATED)), default="both",
@@ -74,7 +56,7 @@ task_options = options(
     click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test",
                  show_default=True, help="Classes the tasks come from."),
     click.option("--ways", type=click.IntRange(min=2), default=None,
-                 help="Classes a task; must be as trained."),
+                 help="Classes a task; no others will do (as trained)."),
     click.option("--shots", type=click.IntRange(min=1), default=None,
                  help="Support images a class (as trained)."),
     click.option("--queries", type=click.IntRange(min=1), default=None,
@@ -82,12 +64,12 @@ task_options = options(
     click.option("--within-alphabet", is_flag=True,
                  help="All classes of a task of one alphabet."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks."),
-    click.option("--data", default=None,
+    click.option("--data", default=None, shell_complete=one_of(names.data, files=True),
                  help="omniglot, synthetic or a .npy path (as trained)."),
     click.option("--protocol", type=click.Choice([TASKS, ONE_SHOT_RUNS]), default=TASKS,
                  show_default=True, help="Such tasks, or Lake et al.'s one-shot test (20-way)."),
     click.option("--runs", type=click.Path(path_type=Path), default=None,
-                 help="Folder or archive of the one-shot runs."),
+                 help="Folder or archive of the one-shot runs (none)."),
 )  # fmt: skip
 
 
@@ -113,7 +95,7 @@ def evaluate(
     asked = Options(**given)
     path, checkpoint = _find_checkpoint(run, pretrained)
     settings = checkpoint.settings
-    _check(asked, settings.ways, settings.split, path)
+    check(asked, settings.ways, settings.split, path)
     if asked.data is not None:
         settings = dataclasses.replace(settings, data=asked.data)
         checkpoint.settings = settings
@@ -133,7 +115,7 @@ def evaluate(
 
 def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Checkpoint]:
     """The checkpoint that is meant, and what to call it."""
-    one_source(run, pretrained)
+    run, pretrained = one_source(run, pretrained)
     if pretrained is not None:
         from l2l_omniglot.pretrained import load_pretrained_checkpoint
 
@@ -146,36 +128,6 @@ def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Che
     if path != run and path.name == LAST:
         say(f"Note: {path.parent} had no validation yet, so these are not its best weights.")
     return str(path), load_checkpoint(path)
-
-
-def _check(asked: Options, ways: int, split: str, path: str) -> None:
-    """Refuses options that do not go together, or with the checkpoint."""
-    if asked.ways not in {None, ways}:
-        raise click.UsageError(f"--ways {asked.ways}: {path} was trained for {ways} ways")
-    if (asked.runs is None) == (asked.protocol == ONE_SHOT_RUNS):
-        raise click.UsageError(
-            f"--protocol {asked.protocol} with --runs {asked.runs}: --protocol {ONE_SHOT_RUNS} and "
-            "--runs PATH go together, needed both or neither"
-        )
-    if asked.protocol != ONE_SHOT_RUNS:
-        return
-    context = click.get_current_context()
-    typed = click.core.ParameterSource.COMMANDLINE
-    idle = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name in _NOT_OF_RUNS and context.get_parameter_source(parameter.name) is typed
-    ]
-    if idle:
-        raise click.UsageError(
-            f"--protocol {ONE_SHOT_RUNS} with {idle[0]}: the runs are given; "
-            "needed neither tasks nor their sizes"
-        )
-    if (ways, split) != (20, "alphabets"):
-        raise click.UsageError(
-            f"--protocol {ONE_SHOT_RUNS}: {path} was trained for {ways} ways on split {split}; "
-            "needed 20 ways on split alphabets, whose training has none of the test's characters"
-        )
 
 
 def _tasks(experiment: Experiment, asked: Options, path: str) -> str:
@@ -201,7 +153,15 @@ def _tasks(experiment: Experiment, asked: Options, path: str) -> str:
         f"{result.tasks} {asked.part} tasks{within} of {settings.data} (split "
         f"{settings.split}, seed {tasks.seed})\n{path}\n\n"
     )
-    return head + evaluation_table(result) + ((beside and f"\n\n{baselines_table(beside)}") or "")
+    return (
+        head
+        + evaluation_table(result, _best)
+        + ((beside and f"\n\n{baselines_table(beside)}") or "")
+    )
+
+
+def _best(text: str) -> str:
+    return paint(text, BOLD, sys.stdout)
 
 
 def _one_shot_runs(experiment: Experiment, asked: Options, path: str) -> str:
@@ -229,7 +189,9 @@ def _evaluate(
 
     steps = experiment.settings.eval_steps if asked.steps is None else asked.steps
     workers: Workers = experiment.workers
-    with CountProgress("evaluating", "task", count) as progress:
+    choice = experiment.choose_engine()
+    detail(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
+    with timed("Evaluating"), CountProgress("evaluating", "task", count) as progress:
         return evaluate_learner(
             experiment.learner, tasks, count, steps, progress, workers, asked.batch_norm
         )

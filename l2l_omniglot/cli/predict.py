@@ -10,7 +10,7 @@ import click
 from l2l_omniglot.cli.options import F, options
 from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 from l2l_omniglot.errors import SkippedError
-from l2l_omniglot.progress import say
+from l2l_omniglot.messages import say
 from l2l_omniglot.recipes import BATCH_NORMS, DEVICES
 
 if TYPE_CHECKING:

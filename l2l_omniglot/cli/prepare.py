@@ -37,7 +37,8 @@ def prepare(sources: tuple[Path, ...], out: Path | None, image_size: int) -> Non
     """
     from l2l_omniglot.data import prepare_omniglot
     from l2l_omniglot.prepare import default_stack_path
-    from l2l_omniglot.progress import CountProgress, say
+    from l2l_omniglot.messages import say
+from l2l_omniglot.progress import CountProgress
 
     with CountProgress("preparing", "character") as progress:
         prepare_omniglot(

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.cli import names
+from l2l_omniglot.cli.names import one_of, some_of
 from l2l_omniglot.cli.options import MINUTES, absolute, options
 from l2l_omniglot.interrupt import graceful_stop
-from l2l_omniglot.progress import CountProgress, TrainingProgress, say
+from l2l_omniglot.messages import detail, say, tell
+from l2l_omniglot.progress import CountProgress, TrainingProgress
 from l2l_omniglot.recipes import ALGORITHMS, DEVICES
 
 if TYPE_CHECKING:
@@ -27,18 +30,22 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 grid_options = options(
     click.option("--settings", "sizes", default="5w1s,5w5s,20w1s,20w5s", show_default=True,
-                 callback=_names, help="Ways and shots, separated by commas."),
+                 callback=_names, shell_complete=some_of(names.cells),
+                 help="Ways and shots, separated by commas."),
     click.option("--backbones", default="basenet,cnn4", show_default=True, callback=_names,
-                 help="Networks."),
+                 shell_complete=some_of(names.backbones), help="Networks."),
     click.option("--algorithms", default="maml", show_default=True, callback=_names,
+                 shell_complete=some_of(names.algorithms),
                  help=f"Of {', '.join(ALGORITHMS)}."),
     click.option("--budget", type=MINUTES, default=None,
                  help="Minutes of training in all, shared out evenly (none: whole recipes)."),
     click.option("--iterations", type=int, default=None, help="Meta-updates a cell (recipe)."),
     click.option("--tasks", type=click.IntRange(min=2), default=1000, show_default=True,
                  help="Test tasks a cell."),
-    click.option("--data", default="omniglot", show_default=True, help="See `train`."),
-    click.option("--split", default="tutorial", show_default=True, help="See `train`."),
+    click.option("--data", default="omniglot", show_default=True,
+                 shell_complete=one_of(names.data, files=True), help="See `train`."),
+    click.option("--split", default="tutorial", show_default=True,
+                 shell_complete=one_of(names.splits, files=True), help="See `train`."),
     click.option("--seed", type=int, default=0, show_default=True,
                  help="Of weights and training tasks."),
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
@@ -78,7 +85,7 @@ def reproduce(
     try:
         errors = made.run(budget)
     except Stopped:
-        say("Stopped; the same command goes on.")
+        tell("Stopped; the same command goes on.")
         raise SystemExit(128 + watcher.signal) from None
     if made.results():
         click.echo((out / "results.md").read_text(encoding="utf-8"))
@@ -103,6 +110,7 @@ class _Builder:
         if self._stack is None:
             with CountProgress("preparing", "character") as progress:
                 self._stack = open_data(settings, say, progress)
+            detail(self._stack.summary)
         return Experiment.build(settings, self._stack, self._device)
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot.cli.options import absolute, options
-from l2l_omniglot.progress import CountProgress, say
+from l2l_omniglot.messages import say
+from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.recipes import RECIPES, Settings, make_settings
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli.options import MINUTES, F, absolute, computing_options, options
+from l2l_omniglot.cli import names
+from l2l_omniglot.cli.names import one_of
+from l2l_omniglot.cli.options import MINUTES, F, computing_options, options
+from l2l_omniglot.cli.resume import NEWEST, choose_run, find_own
 from l2l_omniglot.cli.workers import start_workers, worker
+from l2l_omniglot.colour import BOLD, paint
 from l2l_omniglot.interrupt import graceful_stop
-from l2l_omniglot.progress import TrainingProgress, say
+from l2l_omniglot.messages import say, tell
+from l2l_omniglot.progress import TrainingProgress
 from l2l_omniglot.recipes import (
     ADAPTED,
     ALGORITHMS,
@@ -21,16 +27,11 @@ from l2l_omniglot.recipes import (
     RECIPES,
     SCHEDULES,
     Settings,
-    make_settings,
 )
 
 if TYPE_CHECKING:
     from l2l_omniglot.run import RunFolder
     from l2l_omniglot.training import Outcome, TrainingRun
-
-NEWEST = "newest"
-# What may change when a run is resumed; the rest decides what it computes.
-RESUMABLE = ("iterations",)
 
 
 def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
@@ -40,7 +41,7 @@ def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
 task_options = options(
     _number("--ways", int, "Classes a task (5)."),
     _number("--shots", int, "Support images a class (1)."),
-    _number("--queries", int, "Query images a class (15); where given, in training too."),
+    _number("--queries", int, "Query images a class; where given, in training too (15)."),
     _number("--train-queries", int, "Query images a class in training only (recipe)."),
 )
 learning_options = options(
@@ -48,8 +49,8 @@ learning_options = options(
                  help="Settings to start from (default)."),
     _number("--meta-batch-size", int, "Tasks an iteration (recipe)."),
     _number("--inner-steps", int, "Gradient steps on the support set, in training (recipe)."),
-    _number("--eval-steps", int, "The same in validation and evaluation (recipe)."),
-    _number("--inner-lr", float, "Step size of the inner loop (recipe)."),
+    _number("--eval-steps", int, "Gradient steps in validation and evaluation (recipe)."),
+    _number("--inner-lr", float, "Step size of the inner loop, a factor (recipe)."),
     click.option("--first-order/--second-order", default=None,
                  help="Treat inner gradients as constants, or differentiate them (recipe)."),
     click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default=None,
@@ -61,7 +62,7 @@ learning_options = options(
     _number("--first-order-until", float, "Part of the iterations, 0 to 1, in first order (0)."),
     _number("--multi-step-until", float,
             "Part of the iterations, 0 to 1, that count the loss after every step too (0)."),
-    _number("--meta-lr", float, "Adam's learning rate (recipe)."),
+    _number("--meta-lr", float, "Adam's learning rate, a factor (recipe)."),
     click.option("--schedule", type=click.Choice(SCHEDULES), default=None,
                  help="Of the meta learning rate over the iterations (recipe)."),
     _number("--iterations", int, "Meta-updates in all (recipe)."),
@@ -71,18 +72,19 @@ learning_options = options(
                  help="Mirrored characters as new training classes (no)."),
     click.option("--ink", type=click.Choice(["white", "black"]), default=None,
                  help="What ink is to the network: white is 1, black is 0 (recipe)."),
-    click.option("--init", default=None, help="Of BaseNet's last layer: zero or tutorial."),
-    click.option("--backbone", default=None,
+    click.option("--init", type=click.Choice(["zero", "tutorial"]), default=None,
+                 help="What BaseNet's last layer starts as (recipe)."),
+    click.option("--backbone", default=None, shell_complete=one_of(names.backbones),
                  help="Network, see `l2l-omniglot backbones` (recipe)."),
-    click.option("--start-from", default=None,
+    click.option("--start-from", default=None, shell_complete=one_of(names.weights, files=True),
                  help="Run, checkpoint or pretrained weights to start from (random weights)."),
 )  # fmt: skip
 data_options = options(
-    click.option("--data", default=None,
+    click.option("--data", default=None, shell_complete=one_of(names.data, files=True),
                  help="omniglot, synthetic, or the path of a .npy class stack (omniglot)."),
     click.option("--background", type=click.Choice(["auto", "white", "black"]), default=None,
                  help="Paper colour of the images as stored (auto)."),
-    click.option("--split", default=None,
+    click.option("--split", default=None, shell_complete=one_of(names.splits, files=True),
                  help="tutorial, random, alphabets, or a JSON file of class names (tutorial)."),
     _number("--validation-classes", int,
             "Classes to validate on, of splits tutorial and random (100 of Omniglot's)."),
@@ -97,7 +99,8 @@ run_options = options(
     click.option("--run-dir", type=click.Path(path_type=Path), default=None,
                  help="Folder of the run (a new one under ./runs)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
-                 metavar="[RUN]", help="Go on with a run, the newest if none is named."),
+                 metavar="[RUN]", shell_complete=one_of(names.runs, files=True),
+                 help="Go on with a run, the newest if none is named (a new run)."),
     click.option("--tensorboard", is_flag=True,
                  help="Write TensorBoard's event files into the run folder, too."),
 )  # fmt: skip
@@ -129,64 +132,17 @@ def train(
         from l2l_omniglot.tensorboard import check_tensorboard
 
         check_tensorboard()
-    folder, settings = _choose_run(resume, run_dir, recipe, given)
+    folder, settings = choose_run(resume, run_dir, recipe, given)
     if start_workers(processes):
         return
     from l2l_omniglot.workers import restarted
 
     resumed = resume is not None
     if restarted():
-        folder, resumed = _find_own(folder, settings), True
+        folder, resumed = find_own(folder, settings), True
     outcome = _train(folder, settings, resumed, time_limit, device, engine, tensorboard)
     if outcome is not None:
         _conclude(folder, settings, outcome)
-
-
-def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
-    """The run that workers started again after a death go on with, where it had been made."""
-    from l2l_omniglot.errors import RunError
-    from l2l_omniglot.run import newest_run
-
-    try:
-        found = folder if folder.config.exists() else newest_run()
-        return found if found.read_settings() == settings else folder
-    except RunError:
-        return folder
-
-
-def _choose_run(
-    resume: str | None, run_dir: Path | None, recipe: str | None, given: dict[str, Any]
-) -> tuple[RunFolder, Settings]:
-    """The run folder and the settings meant by the options."""
-    from l2l_omniglot.run import RunFolder, new_run_path, newest_run
-
-    if resume is None:
-        settings = make_settings(recipe or "default", **absolute(given))
-        return RunFolder(run_dir or new_run_path(settings)), settings
-    if run_dir is not None and resume != NEWEST:
-        raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: needed only one")
-    if run_dir is None:
-        run_dir = newest_run().path if resume == NEWEST else Path(resume)
-    folder = RunFolder(run_dir)
-    saved = folder.read_settings()
-    changes = {name: value for name, value in absolute(given).items() if value is not None}
-    if recipe is not None:
-        changes["recipe"] = recipe
-    for name, value in changes.items():
-        if name not in RESUMABLE and value != getattr(saved, name):
-            raise click.UsageError(
-                f"--resume {run_dir} with {name.replace('_', '-')} {value}: the run has "
-                f"{getattr(saved, name)}; only --iterations, --time-limit, --device, --engine and "
-                "--processes may change"
-            )
-    parts = max(saved.first_order_until, saved.multi_step_until)
-    if parts and changes.get("iterations", saved.iterations) != saved.iterations:
-        raise click.UsageError(
-            f"--resume {run_dir} with iterations {changes['iterations']}: the run has "
-            f"{saved.iterations}, and an annealing over a part of them that would begin anew; "
-            "needed the same"
-        )
-    return folder, Settings(**{**saved.to_dict(), **changes})
 
 
 def _train(
@@ -216,8 +172,8 @@ def _train(
         ):
             outcome = run.train(time_limit, stop)
         if outcome.reason == "stopped":
-            say(f"Stopped at iteration {outcome.iteration}; go on with:")
-            say(f"  l2l-omniglot train --resume {folder.path}")
+            tell(f"Stopped at iteration {outcome.iteration}; go on with:")
+            tell(f"  l2l-omniglot train --resume {folder.path}")
             raise SystemExit(128 + (stop.signal or signal.SIGINT))
         return outcome if workers.first else None
 
@@ -268,6 +224,6 @@ def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
     click.echo(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
-        f"accuracy {best} (transductive batch norm).\n"
+        f"accuracy {paint(best, BOLD, sys.stdout)} (transductive batch norm).\n"
         f"Evaluate it:\n  l2l-omniglot evaluate --tasks 500 --run {folder.path}"
     )

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l2l_omniglot.cli import names
+from l2l_omniglot.cli.names import one_of
 from l2l_omniglot.cli.options import options
-from l2l_omniglot.progress import say
+from l2l_omniglot.cli.sources import stronger
+from l2l_omniglot.messages import say
 
 if TYPE_CHECKING:
     from l2l_omniglot.checkpoint import Checkpoint
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 weights_options = options(
     click.option("--run", type=click.Path(path_type=Path), default=None,
                  help="Run folder or checkpoint file (pretrained weights instead)."),
-    click.option("--pretrained", default=None,
+    click.option("--pretrained", default=None, shell_complete=one_of(names.pretrained),
                  help="Weights that come along, see `l2l-omniglot pretrained` (those trained for "
                  "about as many classes)."),
     click.option("--steps", type=click.IntRange(min=0), default=None,
@@ -24,14 +27,18 @@ weights_options = options(
 )  # fmt: skip
 
 
-def one_source(run: Path | None, pretrained: str | None) -> None:
-    """Refuses two sources of weights.
+def one_source(run: Path | None, pretrained: str | None) -> tuple[Path | None, str | None]:
+    """Of two sources of weights the one that was given in the stronger place.
 
     Raises:
-        click.UsageError: if both are given.
+        click.UsageError: if both are given in the same place.
     """
-    if run is not None and pretrained is not None:
+    if run is None or pretrained is None:
+        return run, pretrained
+    which = stronger("run", "pretrained")
+    if which is None:
         raise click.UsageError(f"--run {run} and --pretrained {pretrained}: needed only one")
+    return (run, None) if which == "run" else (None, pretrained)
 
 
 def load_weights(run: Path | None, pretrained: str | None, ways: int) -> Checkpoint:
@@ -39,7 +46,7 @@ def load_weights(run: Path | None, pretrained: str | None, ways: int) -> Checkpo
 
     Says so where they were trained for another number of classes.
     """
-    one_source(run, pretrained)
+    run, pretrained = one_source(run, pretrained)
     from l2l_omniglot.checkpoint import load_checkpoint
     from l2l_omniglot.pretrained import load_pretrained_checkpoint
     from l2l_omniglot.run import resolve_checkpoint

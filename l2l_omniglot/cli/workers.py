@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from l2l_omniglot.errors import L2LOmniglotError
 from l2l_omniglot.launch import launch, launched
-from l2l_omniglot.progress import CountProgress, say
+from l2l_omniglot.messages import detail, say, timed
+from l2l_omniglot.progress import CountProgress
 
 if TYPE_CHECKING:
     from l2l_omniglot.recipes import Settings
@@ -54,8 +55,9 @@ def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStac
             if code := workers.from_first(0):
                 raise SystemExit(code)
         try:
-            with CountProgress("preparing", "character") as progress:
+            with timed("Opening the data"), CountProgress("preparing", "character") as progress:
                 stack = open_data(settings, say, progress)
+            detail(stack.summary)
         except L2LOmniglotError as error:
             if workers.first:
                 workers.from_first(error.exit_code)

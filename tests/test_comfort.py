@@ -1,0 +1,241 @@
+"""Quiet and verbose, colours, close matches, and what `info` says."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import run_cli
+from terminal import Terminal
+
+from l2l_omniglot.colour import RED, coloured, paint
+from l2l_omniglot.errors import DataError, SettingsError, check_name, did_you_mean, needed_name
+
+ESCAPE = "\x1b["
+SHORT = (
+    "--backbone", "fc", "--ways", "3", "--queries", "3", "--meta-batch-size", "1",
+    "--validation-tasks", "2", "--validation-every", "2", "--iterations", "4",
+)  # fmt: skip
+COMMAND = [sys.executable, "-m", "l2l_omniglot"]
+
+
+class Stream(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "env", "expected"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"TERM": "dumb"}, False),
+        (True, {"CLICOLOR": "0"}, False),
+        (True, {"CLICOLOR": "1"}, True),
+        (False, {"CLICOLOR": "1"}, False),
+        (False, {"CLICOLOR_FORCE": "1"}, True),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (False, {"FORCE_COLOR": "0"}, False),
+        (True, {"FORCE_COLOR": "1", "TERM": "dumb"}, True),
+        (True, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_when_there_are_colours(
+    terminal: bool, env: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert coloured(Stream(terminal)) is expected
+    assert paint("text", RED, Stream(terminal)) == ("\x1b[1;31mtext\x1b[0m" if expected else "text")
+
+
+def test_errors_are_red_on_a_terminal_only():
+    for arguments in (["trian"], ["train", "--ways", "1"]):
+        command = [*COMMAND, *arguments]
+        env = {**os.environ, "TERM": "xterm"}
+        with Terminal(command, env) as terminal:
+            assert "\x1b[1;31mError:\x1b[0m " in terminal.all()
+        with Terminal(command, {**env, "NO_COLOR": "1"}) as terminal:
+            shown = terminal.all()
+            assert "Error: " in shown and ESCAPE not in shown
+        assert ESCAPE not in run_cli(*arguments).stderr
+        assert f"{ESCAPE}1;31mError:" in run_cli(*arguments, env={"FORCE_COLOR": "1"}).stderr
+
+
+def test_the_best_values_stand_out_and_nothing_else_changes(npy: Path):
+    piped = run_cli("train", "--data", str(npy), *SHORT, "--run-dir", "run")
+    assert piped.returncode == 0 and ESCAPE not in piped.stdout + piped.stderr
+    assert "(best)" in piped.stderr
+    env = {"FORCE_COLOR": "1"}
+    arguments = ("evaluate", "--run", "run", "--tasks", "3")
+    plain, bold = run_cli(*arguments), run_cli(*arguments, env=env)
+    assert bold.returncode == 0 and ESCAPE not in plain.stdout
+    marked = re.findall(r"\x1b\[1m([\d.]+ %)\x1b\[0m", bold.stdout)
+    assert len(marked) == 2  # one a mode
+    assert re.sub(r"\x1b\[[\d;]*m", "", bold.stdout) == plain.stdout
+    rows = [line.split() for line in plain.stdout.splitlines() if re.match(r"\d+ ", line)]
+    assert float(marked[0].split()[0]) == max(float(row[1]) for row in rows)
+    body = run_cli(*arguments, "--json", env=env)
+    assert ESCAPE not in body.stdout and json.loads(body.stdout)["tasks"] == 3
+
+
+def test_quiet_leaves_results_and_errors(npy: Path):
+    done = run_cli("train", "--data", str(npy), *SHORT, "--quiet", "--run-dir", "run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Finished at iteration 4 of 4" in done.stdout
+    for arguments in (("-q", "evaluate"), ("evaluate", "-q")):
+        done = run_cli(*arguments, "--run", "run", "--tasks", "2")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "transductive" in done.stdout
+    wrong = run_cli("-q", "evaluate", "--run", "nowhere")
+    assert wrong.stderr == "Error: nowhere: no such run folder or checkpoint\n"
+    with Terminal([*COMMAND, "-q", "evaluate", "--run", "run", "--tasks", "2"]) as terminal:
+        shown = terminal.all()
+        assert "inductive" in shown and "evaluating" not in shown  # no bar
+    by_variable = run_cli(
+        "evaluate", "--run", "run", "--tasks", "2", env={"L2L_OMNIGLOT_QUIET": "1"}
+    )
+    assert (by_variable.returncode, by_variable.stderr) == (0, "")
+
+
+def test_verbose_says_what_is_done(npy: Path):
+    train = run_cli("--verbose", "train", "--data", str(npy), *SHORT, "--run-dir", "run")
+    assert train.returncode == 0, train.stderr
+    assert re.search(r"Data: .*own\.npy, 60 classes of 20 images, .* SHA-256 \w{12}", train.stderr)
+    done = run_cli("evaluate", "--run", "run", "--tasks", "2", "-v")
+    assert "Engine: stacked" in done.stderr
+    assert re.search(r"Opening the data took \d+\.\d s", done.stderr)
+    assert re.search(r"Evaluating took \d+\.\d s", done.stderr)
+    usual = run_cli("evaluate", "--run", "run", "--tasks", "2")
+    assert "took" not in usual.stderr and done.stdout == usual.stdout
+
+
+def test_verbose_and_quiet():
+    for arguments in (("-v", "-q", "info"), ("-v", "info", "-q"), ("info", "-q", "-v")):
+        done = run_cli(*arguments)
+        assert (done.returncode, "--verbose and --quiet: needed only one" in done.stderr) == (
+            2,
+            True,
+        )
+    Path("own.toml").write_text("quiet = true\n")
+    file = ("--config", "own.toml", "pretrained")
+    assert run_cli(*file).stderr == ""
+    assert "The command pretrained took" in run_cli("-v", *file).stderr  # typed before the file's
+
+
+def test_close_matches():
+    known = ("basenet", "cnn4", "fc")
+    assert did_you_mean("basnet", known) == "; did you mean 'basenet'?"
+    assert did_you_mean("BaseNet", known) == "; did you mean 'basenet'?"
+    assert did_you_mean("resnet50x", known) == ""
+    assert needed_name("x", known, "a path") == "needed one of basenet, cnn4, fc, or a path"
+    assert needed_name("x", ()) == "there are none"
+    check_name("backbone", "fc", known)
+    with pytest.raises(
+        SettingsError, match="^backbone 'cnn': needed one of .*; did you mean 'cnn4'"
+    ):
+        check_name("backbone", "cnn", known)
+    with pytest.raises(DataError, match="'x': needed one of basenet, cnn4, fc, or else"):
+        check_name("split", "x", known, also="else", kind=DataError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "meant"),
+    [
+        (["evalaute"], 2, "evaluate"),
+        (["train", "--way", "3"], 2, "--ways"),
+        (["train", "--recipe", "tutorail"], 2, "tutorial"),
+        (["train", "--algorithm", "metasgd"], 2, "meta-sgd"),
+        (["evaluate", "--pretrained", "basnet-5w1s"], 6, "basenet-5w1s"),
+        (["train", "--data", "omnigolt"], 3, "omniglot"),
+        (["train", "--data", "own.npy", "--split", "randm"], 3, "random"),
+        (["train", "--data", "own.npy", "--backbone", "basenett"], 5, "basenet"),
+        (["train", "--data", "own.npy", "--start-from", "basenet-5w1"], 6, "basenet-5w1s"),
+        (["reproduce", "--settings", "5w1"], 2, "5w1s"),
+        (["reproduce", "--algorithms", "malm"], 2, "maml"),
+    ],
+)
+def test_a_mistyped_name_is_told_which_was_meant(
+    arguments: list[str], code: int, meant: str, npy: Path
+):
+    done = run_cli(*arguments)
+    assert done.returncode == code, done.stderr
+    assert re.search(rf"[Dd]id you mean:? '?{re.escape(meant)}'?\?", done.stderr), done.stderr
+    assert arguments[-1].split(",")[0] in done.stderr or arguments[-2] in done.stderr
+
+
+def test_info_is_what_a_bug_report_needs(npy: Path, monkeypatch: pytest.MonkeyPatch):
+    assert run_cli("train", "--data", str(npy), *SHORT).returncode == 0
+    env = {
+        "L2L_OMNIGLOT_MIRROR": "https://name:secret@example.org/omniglot",
+        "L2L_OMNIGLOT_TRAIN_WAYS": "7",
+    }
+    printed, body = run_cli("info", env=env), run_cli("info", "--json", env=env)
+    assert printed.returncode == body.returncode == 0
+    found = json.loads(body.stdout)
+    assert found["versions"]["learn2learn"] == "0.2.0"
+    assert {"python", "torch", "numpy", "l2l-omniglot"} <= set(found["versions"])
+    assert found["torch"]["devices"][0] == "cpu" and found["torch"]["threads"] >= 1
+    assert found["learn2learn"]["imports"] is True
+    assert found["data"]["prepared"] is False
+    assert found["data"]["stack"].startswith(found["data"]["cache"])
+    assert found["variables"]["L2L_OMNIGLOT_MIRROR"] == "https://...@example.org/omniglot"
+    assert found["variables"]["L2L_OMNIGLOT_TRAIN_WAYS"] == "7"
+    assert set(found["backbones"]) == {"basenet", "cnn4", "fc"}
+    assert "basenet-5w1s" in found["pretrained"]
+    run = found["newest run"]
+    assert (run["ways"], run["backbone"], run["validated at"]) == (3, "fc", 4)
+    for part, entries in found.items():
+        assert part in printed.stdout
+        for key in entries:
+            assert key in printed.stdout
+    assert "secret" not in printed.stdout + body.stdout
+
+
+def test_info_finds_the_prepared_data(raw_archives: Path):
+    env = {"L2L_OMNIGLOT_SOURCE": str(raw_archives)}
+    assert run_cli("prepare", "--image-size", "8", env=env).returncode == 0
+    data = json.loads(run_cli("info", "--json").stdout)["data"]
+    sidecar = json.loads(Path(data["stack"]).with_suffix(".json").read_text())
+    assert (data["prepared"], data["classes"]) == (True, 1623)
+    assert data["sha256"] == sidecar["sha256"]
+    Path(data["stack"]).write_bytes(b"broken")
+    broken = run_cli("info", "--json")
+    assert broken.returncode == 0
+    assert "not a readable .npy array" in json.loads(broken.stdout)["data"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("module", "parts"), [("learn2learn", {"learn2learn"}), ("torch", {"learn2learn", "torch"})]
+)
+def test_info_says_what_is_broken(module: str, parts: set[str]):
+    Path("site").mkdir()
+    Path(f"site/{module}.py").write_text("raise ImportError('broken by design')\n")
+    Path("runs/one").mkdir(parents=True)
+    Path("runs/one/config.json").write_text("{")
+    path = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
+    done = run_cli("info", "--json", env={"PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    wrong = {part for part, entries in found.items() if set(entries) == {"error"}}
+    assert wrong == parts | {"newest run"}
+    for part in parts:
+        assert "broken by design" in found[part]["error"]
+    assert "broken by design" in found["backbones"]["cnn4"]
+    assert found["versions"]["torch"] and found["pretrained"]
+    text = subprocess.run(
+        [*COMMAND, "info"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert "ImportError: broken by design" in text.stdout

@@ -1,0 +1,273 @@
+"""Settings from a file and from the environment: who wins over whom, and what is refused."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from conftest import run_cli
+
+from l2l_omniglot.cli import cli
+from l2l_omniglot.cli.config import read_config
+from l2l_omniglot.cli.sources import Strength, variable_name
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.run import RunFolder
+
+FILE = """
+ways = 3
+data = "own.npy"
+
+[train]
+backbone = "fc"
+queries = 3
+iterations = 2
+meta-batch-size = 1
+inner-lr = 1
+rotations = false
+validation-every = 2
+validation-tasks = 2
+"""
+
+
+@pytest.fixture
+def config(npy: Path) -> str:
+    assert npy.resolve() == Path("own.npy").resolve()
+    Path("own.toml").write_text(FILE)
+    return "own.toml"
+
+
+def values(arguments: list[str], env: dict[str, str], monkeypatch: Any) -> dict[str, Any]:
+    """What the command is called with."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    seen: dict[str, Any] = {}
+    for command in cli.commands.values():
+        monkeypatch.setattr(command, "callback", lambda **given: seen.update(given))
+    cli.main(arguments, standalone_mode=False)
+    return seen
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    ("text", "env", "typed", "ways"),
+    [
+        ("", None, None, None),
+        ("ways = 3", None, None, 3),
+        ("ways = 3\n[train]\nways = 4", None, None, 4),
+        ("[train]\nways = 4", "6", None, 6),
+        ("[train]\nways = 4", "6", "7", 7),
+        ("[evaluate]\nways = 4", None, None, None),
+        ("ways = 3", "", None, 3),  # an empty variable is none
+    ],
+)
+def test_the_stronger_source_wins(
+    before: bool, text: str, env: str | None, typed: str | None, ways: int | None, monkeypatch
+):
+    Path("own.toml").write_text(text)
+    file = ["--config", "own.toml"]
+    arguments = [*file, "train"] if before else ["train", *file]
+    arguments += ["--ways", typed] if typed else []
+    variables = {} if env is None else {"L2L_OMNIGLOT_TRAIN_WAYS": env}
+    assert values(arguments, variables, monkeypatch)["ways"] == ways
+
+
+def test_every_kind_of_option_has_a_key_and_a_variable(monkeypatch):
+    Path("own.toml").write_text(
+        '[train]\nfirst-order = false\nmeta-lr = 1\nrun-dir = "r"\nresume = "newest"\n'
+        'time-limit = 0.5\ninit = "zero"\n[prepare]\nsource = ["a", "b"]\n[evaluate]\n'
+        "json = true\ntasks = 9\n"
+    )
+    found = values(["--config", "own.toml", "train"], {}, monkeypatch)
+    assert (found["first_order"], found["meta_lr"], found["run_dir"]) == (False, 1.0, Path("r"))
+    assert (found["resume"], found["time_limit"]) == ("newest", 0.5)
+    found = values(["--config", "own.toml", "prepare"], {}, monkeypatch)
+    assert found["sources"] == (Path("a"), Path("b"))
+    found = values(["--config", "own.toml", "evaluate"], {}, monkeypatch)
+    assert (found["as_json"], found["count"]) == (True, 9)
+
+    variables = {
+        "L2L_OMNIGLOT_TRAIN_FIRST_ORDER": "false", "L2L_OMNIGLOT_TRAIN_RUN_DIR": "r",
+        "L2L_OMNIGLOT_TRAIN_RESUME": "newest", "L2L_OMNIGLOT_EVALUATE_TASKS": "9",
+        "L2L_OMNIGLOT_EVALUATE_JSON": "1", "L2L_OMNIGLOT_PREPARE_SOURCE": f"a{os.pathsep}b",
+    }  # fmt: skip
+    found = values(["train"], variables, monkeypatch)
+    assert (found["first_order"], found["run_dir"]) == (False, Path("r"))
+    assert found["resume"] == "newest"
+    found = values(["evaluate"], {}, monkeypatch)
+    assert (found["as_json"], found["count"]) == (True, 9)
+    assert values(["prepare"], {}, monkeypatch)["sources"] == (Path("a"), Path("b"))
+
+
+def test_the_variable_of_every_option_is_named_after_it():
+    for name, command in cli.commands.items():
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        for option in options:
+            word = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
+            prefix = name.replace("-", "_").upper()
+            assert option.envvar == variable_name(option, name) == f"L2L_OMNIGLOT_{prefix}_{word}"
+        assert len({option.envvar for option in options}) == len(options)
+    taken = {"L2L_OMNIGLOT_" + name for name in ("CACHE", "SOURCE", "MIRROR", "RUNS")}
+    every = {o.envvar for c in (cli, *cli.commands.values()) for o in c.params}
+    assert not taken & every
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("way = 3", "'way': needed an option of any command; did you mean 'ways'?"),
+        ("[train]\nway = 3", "[train] 'way': needed an option of train; did you mean 'ways'?"),
+        ("[train]\ninner_lr = 3", "[train] 'inner_lr': needed an option of train; did you mean"),
+        ("[trian]", "section [trian]: no such command; needed one of "),
+        ("[train]\nways = '3'", '[train] ways = "3": needed a whole number'),
+        ("[train]\nways = 3.0", "[train] ways = 3.0: needed a whole number"),
+        ("[train]\nways = true", "[train] ways = true: needed a whole number"),
+        ("[train]\nmeta-lr = true", "[train] meta-lr = true: needed a number"),
+        ("[train]\nrotations = 1", "[train] rotations = 1: needed true or false"),
+        ("[train]\nbackbone = 1", "[train] backbone = 1: needed a text in quotes"),
+        ("[train]\nbackbone = []", "[train] backbone = []: needed a text in quotes"),
+        ("[train]\nseed = 2026-01-01", '[train] seed = "2026-01-01": needed a whole number'),
+        ("[prepare]\nsource = 'a'", '[prepare] source = "a": needed a list of texts'),
+        ("[train]\nno-rotations = true", "the other side of an option; needed rotations = false"),
+        ("[train]\nrecipe = 'papr'", "[train] recipe: 'papr': needed one of default, tutorial, "),
+        ("[evaluate]\ntasks = 1", "[evaluate] tasks: 1 is not in the range x>=2"),
+        ("config = 'x'", "'config': needed an option of any command"),
+        ("train = 5", "'train': needed an option of any command"),
+        ("ways = '3'", 'ways (of train) = "3": needed a whole number'),
+        ("ways = ", "not a readable TOML file: Invalid value"),
+        ("ways = 1\nways = 2", "not a readable TOML file: Cannot overwrite"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_quoted_with_what_was_needed(text: str, said: str):
+    path = Path("own.toml")
+    path.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        read_config(path, cli)
+    assert said in str(caught.value)
+    assert "own.toml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read():
+    Path("latin.toml").write_bytes(b'data = "\xe9.npy"')
+    for name in ("nowhere.toml", "latin.toml"):
+        done = run_cli("--config", name, "train")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith(f"Error: --config {name}: not a readable TOML file: ")
+    Path("typo.toml").write_text("[trian]\nways = 3\n")
+    done = run_cli("train", "--config", "typo.toml")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "did you mean 'train'?" in done.stderr
+
+
+def test_a_wrong_variable_is_named():
+    done = run_cli("train", env={"L2L_OMNIGLOT_TRAIN_WAYS": "five"})
+    assert done.returncode == 2
+    assert (
+        "'five' is not a valid integer (from the variable L2L_OMNIGLOT_TRAIN_WAYS)" in done.stderr
+    )
+    done = run_cli("pretrained", env={"L2L_OMNIGLOT_TRAIN_WAY": "5"})
+    assert done.returncode == 0
+    assert "Note: the variable L2L_OMNIGLOT_TRAIN_WAY is none" in done.stderr
+    assert "did you mean 'L2L_OMNIGLOT_TRAIN_WAYS'?" in done.stderr
+
+
+def test_a_run_by_file_is_resumed_with_it(config: str):
+    done = run_cli("--config", config, "train", "--run-dir", "run", "--verbose")
+    assert done.returncode == 0, done.stderr
+    settings = RunFolder(Path("run")).read_settings()
+    assert (settings.ways, settings.backbone, settings.rotations) == (3, "fc", False)
+    assert (settings.inner_lr, settings.meta_lr) == (1.0, 2e-3)  # of the file, of the recipe
+    assert "--ways 3 is from own.toml." in done.stderr
+    assert "own.npy, 60 classes of 20 images" in done.stderr
+    assert "The command train took" in done.stderr
+
+    again = run_cli("train", "--config", config, "--resume", "run", "--iterations", "4")
+    assert again.returncode == 0, again.stderr
+    assert "iterations 2 to 4" in again.stderr
+    typed = run_cli("train", "--config", config, "--resume", "run", "--inner-lr", "0.5")
+    assert typed.returncode == 2
+    assert "with inner-lr 0.5: the run has 1.0; only --iterations" in typed.stderr
+    Path(config).write_text(FILE.replace("ways = 3", "ways = 4"))
+    other = run_cli("train", "--config", config, "--resume", "run")
+    assert other.returncode == 2
+    assert "with ways 4 (from own.toml): the run has 3; only --iterations" in other.stderr
+    named = run_cli("train", "--resume", "run", env={"L2L_OMNIGLOT_TRAIN_SEED": "1"})
+    assert named.returncode == 2
+    assert "with seed 1 (from the variable L2L_OMNIGLOT_TRAIN_SEED): the run" in named.stderr
+
+
+def test_a_named_run_goes_before_the_folder_of_the_file(config: str):
+    assert run_cli("--config", config, "train", "--run-dir", "one").returncode == 0
+    Path(config).write_text(FILE + 'run-dir = "other"\n')
+    done = run_cli("--config", config, "train", "--resume", "one")
+    assert done.returncode == 0, done.stderr
+    assert "in one" in done.stderr
+    both = run_cli("train", "--resume", "one", "--run-dir", "other")
+    assert (both.returncode, "needed only one" in both.stderr) == (2, True)
+
+
+def test_workers_read_the_file_too(config: str):
+    Path(config).write_text(FILE.replace("meta-batch-size = 1", "meta-batch-size = 2"))
+    env = {"L2L_OMNIGLOT_TRAIN_PROCESSES": "2", "L2L_OMNIGLOT_CONFIG": config}
+    done = run_cli("train", "--run-dir", "run", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "by 2 workers" in done.stderr
+    assert RunFolder(Path("run")).read_settings().ways == 3
+
+
+def test_evaluate_takes_the_stronger_of_two_that_exclude_each_other():
+    Path("own.toml").write_text(
+        '[evaluate]\ndata = "synthetic"\npretrained = "none-such"\ntasks = 2\n'
+    )
+    arguments = ("--config", "own.toml", "evaluate", "--json")
+    unknown = run_cli(*arguments)
+    assert (unknown.returncode, "'none-such'" in unknown.stderr) == (6, True)
+    run = run_cli(*arguments, "--run", "nowhere")
+    assert (run.returncode, "nowhere: no such run folder" in run.stderr) == (6, True)
+    typed = run_cli(
+        *arguments, "--pretrained", "basenet-5w1s", env={"L2L_OMNIGLOT_EVALUATE_RUN": "x"}
+    )
+    assert typed.returncode == 0, typed.stderr
+    assert json.loads(typed.stdout)["checkpoint"] == "basenet-5w1s"
+    both = run_cli("evaluate", "--run", "x", "--pretrained", "basenet-5w1s")
+    assert (both.returncode, "needed only one" in both.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "said"),
+    [
+        ("[evaluate]\ntasks = 9", ["--protocol", "one-shot-runs"], "needed 20 ways"),
+        ("seed = 1", ["--protocol", "one-shot-runs"], "needed 20 ways"),
+        ('seed = 1\n[evaluate]\nprotocol = "one-shot-runs"', [], "needed 20 ways"),
+        ('[evaluate]\nprotocol = "one-shot-runs"\nseed = 1', [], "with --seed: the runs are given"),
+        ('[evaluate]\nprotocol = "one-shot-runs"', ["--shots", "2"], "with --shots: the runs"),
+        ("", ["--protocol", "one-shot-runs", "--tasks", "9"], "with --tasks: the runs are given"),
+    ],
+)
+def test_the_one_shot_runs_mind_only_what_is_asked_for_with_them(
+    text: str, typed: list[str], said: str
+):
+    Path("own.toml").write_text(text)
+    arguments = ["--config", "own.toml", "evaluate", "--pretrained", "basenet-5w1s", "--runs", "x"]
+    with pytest.raises(click.UsageError, match=said):
+        cli.main([*arguments, *typed], standalone_mode=False)
+
+
+def test_a_protocol_typed_goes_before_the_runs_of_the_file():
+    Path("own.toml").write_text(
+        '[evaluate]\nprotocol = "one-shot-runs"\nruns = "x"\ndata = "synthetic"\n'
+    )
+    done = run_cli(
+        "--config", "own.toml", "evaluate", "--pretrained", "basenet-5w1s", "--protocol", "tasks",
+        "--tasks", "2", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tasks"] == 2
+
+
+def test_sections_are_stronger_than_keys_at_the_top():
+    Path("own.toml").write_text("ways = 3\n[train]\nways = 4\n")
+    found = {(e.command, e.value, e.strength) for e in read_config(Path("own.toml"), cli)}
+    assert ("train", 4, Strength.SECTION) in found and ("evaluate", 3, Strength.FILE) in found
+    assert Strength.FILE < Strength.SECTION < Strength.ENVIRONMENT < Strength.COMMAND_LINE

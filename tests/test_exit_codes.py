@@ -1,0 +1,132 @@
+"""Every exit code of docs/commands.md, by a real process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import run_cli
+
+PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+COMMAND = [sys.executable, "-m", "l2l_omniglot"]
+SHORT = (
+    "--backbone", "fc", "--ways", "3", "--queries", "3", "--meta-batch-size", "1",
+    "--validation-tasks", "2",
+)  # fmt: skip
+
+
+def documented() -> set[int]:
+    """The codes of the table."""
+    cells = re.findall(r"^\| ([\d, ]+) \|", PAGE.read_text().split("## Exit codes")[1], re.M)
+    return {int(code) for cell in cells for code in cell.split(",")}
+
+
+def plain(*arguments: str, **env: str) -> Callable[[Path], tuple[int, str]]:
+    def run(_npy: Path) -> tuple[int, str]:
+        done = run_cli(*arguments, env=env)
+        return done.returncode, done.stderr
+
+    return run
+
+
+def full_disk(_npy: Path) -> tuple[int, str]:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "pretrained"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    return done.returncode, done.stderr
+
+
+def unexpected(_npy: Path) -> tuple[int, str]:
+    """A library that breaks when it is imported."""
+    Path("site").mkdir()
+    Path("site/safetensors.py").write_text("raise ZeroDivisionError('by design')\n")
+    path = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
+    done = run_cli("evaluate", "--pretrained", "basenet-5w1s", env={"PYTHONPATH": path})
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    more = run_cli("-v", "evaluate", "--pretrained", "basenet-5w1s", env={"PYTHONPATH": path})
+    assert more.returncode == 1 and "Traceback" in more.stderr
+    return done.returncode, done.stderr
+
+
+def no_number(npy: Path) -> tuple[int, str]:
+    return plain("train", "--data", str(npy), *SHORT, "--iterations", "30", "--inner-lr", "1e30")(
+        npy
+    )
+
+
+def alone(npy: Path) -> tuple[int, str]:
+    """A worker whose only fellow dies as soon as they have found each other."""
+    log = Path("log")
+    arguments = [*COMMAND, "train", "--data", str(npy), *SHORT, "--iterations", "100000"]
+    arguments += ["--meta-batch-size", "2", "--processes", "2", "--validation-every", "5"]
+    with log.open("wb") as file:
+        job = subprocess.Popen([*arguments, "--run-dir", "run"], stderr=file)
+    try:
+        wait_for(log, "iteration 5/")
+        children = f"/proc/{job.pid}/task/{job.pid}/children"
+        os.kill(int(Path(children).read_text().split()[-1]), signal.SIGKILL)
+        return job.wait(60), log.read_text()
+    finally:
+        job.kill()
+
+
+def stopped(number: signal.Signals) -> Callable[[Path], tuple[int, str]]:
+    def run(npy: Path) -> tuple[int, str]:
+        log = Path("log")
+        arguments = [*COMMAND, "-q", "train", "--data", str(npy), *SHORT, "--run-dir", "run"]
+        with log.open("wb") as file:
+            job = subprocess.Popen([*arguments, "--validation-every", "1"], stderr=file)
+        try:
+            wait_for(Path("run/metrics.csv"), "\n1,")
+            job.send_signal(number)
+            return job.wait(60), log.read_text()
+        finally:
+            job.kill()
+
+    return run
+
+
+def wait_for(log: Path, text: str) -> None:
+    for _ in range(1200):
+        if log.is_file() and text in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {text!r} in {log}")
+
+
+CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
+    (0, "", plain("pretrained")),
+    (1, "No space left on device", full_disk),
+    (1, "unexpected ZeroDivisionError: by design", unexpected),
+    (2, "No such option", plain("train", "--nothing")),
+    (2, "--ways 1: needed at least 2", plain("train", "--ways", "1")),
+    (2, "command 'trian': needed one of", plain("trian")),
+    (3, "'synthetc': no such file", plain("train", "--data", "synthetc")),
+    (4, "could not fetch", plain("prepare", L2L_OMNIGLOT_MIRROR="http://127.0.0.1:9")),
+    (5, "backbone 'cnn5'", plain("train", "--data", "synthetic", "--backbone", "cnn5")),
+    (6, "nowhere: no such run", plain("evaluate", "--run", "nowhere")),
+    (7, "the loss became nan", no_number),
+    (8, "died (exit code -9)", alone),
+    (130, "train --resume run", stopped(signal.SIGINT)),
+    (143, "train --resume run", stopped(signal.SIGTERM)),
+]
+
+
+@pytest.mark.parametrize(("code", "said", "run"), CASES, ids=[f"{c[0]}-{c[1]}" for c in CASES])
+def test_the_program_ends_with(
+    code: int, said: str, run: Callable[[Path], tuple[int, str]], npy: Path
+):
+    found, stderr = run(npy)
+    assert (found, said in stderr) == (code, True), stderr
+    assert "Traceback" not in stderr
+    assert len(re.findall(r"^Error: ", stderr, re.M)) == (0 if code in {0, 130, 143} else 1)
+
+
+def test_these_are_the_documented_ones():
+    assert {code for code, _, _ in CASES} == documented()
