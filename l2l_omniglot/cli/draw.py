@@ -29,13 +29,13 @@ THREADS = 4
 @click.option(
     "--pretrained",
     default=None,
-    help=f"Weights that come along ({PRETRAINED}), see `l2l-omniglot pretrained`.",
+    help=f"Weights that come along, see `l2l-omniglot pretrained` ({PRETRAINED}).",
 )
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
     default=None,
-    help="Run folder or checkpoint file instead.",
+    help="Run folder or checkpoint file (pretrained weights instead).",
 )
 @click.option(
     "--steps",
@@ -54,7 +54,7 @@ THREADS = 4
     type=click.IntRange(0, 65535),
     default=PORT,
     show_default=True,
-    help="0 takes a free one.",
+    help="Port to listen on; 0 takes a free one.",
 )
 @click.option(
     "--open/--no-browser",

@@ -62,7 +62,7 @@ page_options = options(
     click.option("--output", type=click.Path(path_type=Path, dir_okay=False),
                  default=Path("report.html"), show_default=True, help="HTML file to write."),
     click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), default=None,
-                 help="Folder to write plots and sample tasks to as PNG files, too."),
+                 help="Folder to write plots and sample tasks to as PNG files, too (none)."),
     click.option("--samples", type=click.IntRange(min=0), default=3, show_default=True,
                  help="Tasks to show: the first ones, and the worst."),
     click.option("--characters", type=click.IntRange(min=0), default=12, show_default=True,
