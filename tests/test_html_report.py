@@ -21,7 +21,8 @@ from l2l_omniglot.basenet import BaseNet
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.cli import cli
-from l2l_omniglot.cli.train import _choose_run, train
+from l2l_omniglot.cli.resume import choose_run
+from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.history import history, train_command
@@ -272,7 +273,7 @@ def test_the_command_that_repeats_a_training_has_its_settings(settings: Settings
     for name in others:
         given.pop(name)
     chosen = given.pop("resume"), given.pop("run_dir"), given.pop("recipe")
-    assert _choose_run(*chosen, given)[1] == settings
+    assert choose_run(*chosen, given)[1] == settings
 
 
 def test_a_plot_is_the_same_text_every_time_in_its_own_colours():
