@@ -12,7 +12,7 @@ import torch
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
 from l2l_omniglot.engines import Choice
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import Settings
@@ -196,9 +196,7 @@ def part_tasks(
     within_alphabet: bool = False,
 ) -> Tasks:
     """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
-    if part not in Splits._fields:
-        known = ", ".join(Splits._fields)
-        raise SettingsError(f"part {part!r}: needed one of {known}")
+    check_name("part", part, Splits._fields)
     training = part == "train"
     if queries is None:
         queries = settings.train_queries if training else settings.queries
