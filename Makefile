@@ -1,10 +1,12 @@
-# `make demo`, `make test`, `make bench`: each makes .venv and installs all it needs.
+# `make demo`, `make test`, `make bench`: each makes .venv and installs all it needs. `make docs`
+# makes the site, in .venv-docs, without torch.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := .venv-docs
 
-.PHONY: demo test bench bench-accuracy install clean
+.PHONY: demo test docs bench bench-accuracy install clean
 
 demo: $(READY)
 	$(BIN)/l2l-omniglot train --data synthetic --iterations 1000
@@ -16,6 +18,9 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+docs: $(DOCS)/.ready
+	NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" mkdocs build --strict
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
@@ -24,7 +29,7 @@ bench-accuracy: $(READY)
 
 install: $(READY)
 
-$(READY): requirements.txt requirements-dev.txt setup.cfg
+$(READY): requirements.txt requirements-dev.txt requirements-docs.txt setup.cfg
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"Python {v[0]}.{v[1]} found; needed 3.10, 3.11 or 3.12: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip>=23.1"
@@ -32,5 +37,10 @@ $(READY): requirements.txt requirements-dev.txt setup.cfg
 	$(BIN)/python -m pip install --no-deps --editable .
 	touch $@
 
+$(DOCS)/.ready: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install -r requirements-docs.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOCS) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

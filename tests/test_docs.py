@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
     "evaluate": "--tasks 2",

@@ -1,0 +1,47 @@
+"""A hook of MkDocs: pages that lie outside docs/, and links that work on the site as well.
+
+Links in the repository's pages are relative to the file they stand in, so that they work where
+the repository is looked at. Here those that leave docs/ are turned to the pages of the site.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+PAGES = {
+    "README.md": "index.md",  # the site begins with the quick start
+    "README.zh.md": "zh.md",
+    "CHANGELOG.md": "changelog.md",
+    "LICENSE": "LICENSE",
+    "examples/l2l-omniglot-resnet/README.md": "resnet.md",
+}
+_HOMES = {page: file for file, page in PAGES.items() if page != "index.md"}
+_LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the pages from outside docs/."""
+    root = Path(config.config_file_path).parent
+    for page, file in _HOMES.items():
+        files.append(File.generated(config, page, abs_src_path=str(root / file)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turns the page's links: from places in the repository to places on the site."""
+    del config, files  # MkDocs calls with these names
+    here = page.file.src_uri
+    folder = posixpath.dirname(_HOMES.get(here, f"docs/{here}"))
+
+    def turned(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(folder, match[1]))
+        found = PAGES.get(target, target.removeprefix("docs/"))
+        return posixpath.relpath(found, posixpath.dirname(here) or ".")
+
+    return _LINK.sub(turned, markdown)
