@@ -80,14 +80,14 @@ def _cut(order: list[int], validation: int) -> Splits:
     """Cuts an order of classes in Omniglot's proportions: train, validation, test."""
     count = len(order)
     test = round(count * OMNIGLOT_TEST / OMNIGLOT_CLASSES)
-    if not validation:
-        # Small stacks would get two or three classes to validate on: a fifth, up to 20, instead.
-        validation = max(round(count * OMNIGLOT_VALIDATION / OMNIGLOT_CLASSES), min(20, count // 5))
-    if not 0 < validation < count - test:
+    if not 0 <= validation < count - test:
         raise DataError(
             f"{validation} validation classes: needed 1 to {count - test - 1}, as {count - test} "
             "of the classes are not for test"
         )
+    if not validation:
+        # Small stacks would get two or three classes to validate on: a fifth, up to 20, instead.
+        validation = max(round(count * OMNIGLOT_VALIDATION / OMNIGLOT_CLASSES), min(20, count // 5))
     train = count - validation - test
     parts = order[:train], order[train : train + validation], order[train + validation :]
     return _checked(Splits(*(tuple(sorted(part)) for part in parts)), f"{count} classes")

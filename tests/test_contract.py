@@ -412,7 +412,7 @@ def test_the_command_prints_json(broken: Path):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(BackboneError, match="'resnet18': unknown; needed one of basenet, cnn4, fc"):
+    with pytest.raises(BackboneError, match="'resnet18': needed one of basenet, cnn4, fc"):
         check_backbone("resnet18")
     assert run_cli("check-backbone", "resnet18").returncode == 5
 

@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 from conftest import run_cli
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
+PICTURES = Path(__file__).parents[1] / "examples" / "pictures" / "support"
 COMMAND = [sys.executable, "-m", "l2l_omniglot"]
 SHORT = (
     "--backbone", "fc", "--ways", "3", "--queries", "3", "--meta-batch-size", "1",
@@ -76,6 +78,17 @@ def alone(npy: Path) -> tuple[int, str]:
         job.kill()
 
 
+def torn_picture(_npy: Path) -> tuple[int, str]:
+    """Two classes of one picture each, and a file that is none among the queries."""
+    for name in ("light", "dark"):
+        Path("known", name).mkdir(parents=True)
+        copyfile(PICTURES / "wave" / "0.png", Path("known", name, "0.png"))
+    Path("new").mkdir()
+    copyfile(PICTURES / "wave" / "1.png", Path("new", "1.png"))
+    Path("new", "torn.png").write_bytes(b"torn")
+    return plain("-q", "predict", "known", "new")(_npy)
+
+
 def stopped(number: signal.Signals) -> Callable[[Path], tuple[int, str]]:
     def run(npy: Path) -> tuple[int, str]:
         log = Path("log")
@@ -113,6 +126,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (6, "nowhere: no such run", plain("evaluate", "--run", "nowhere")),
     (7, "the loss became nan", no_number),
     (8, "died (exit code -9)", alone),
+    (9, "1 of 4 pictures skipped", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),
     (143, "train --resume run", stopped(signal.SIGTERM)),
 ]

@@ -19,7 +19,7 @@ def _messages() -> Iterator[re.Pattern[str]]:
             fixed = [p.value if isinstance(p, ast.Constant) else None for p in parts]
             if sum(len(text) for text in fixed if isinstance(text, str)) >= LEAST:
                 yield re.compile(
-                    "".join(".+" if text is None else re.escape(str(text)) for text in fixed)
+                    "".join(".*" if text is None else re.escape(str(text)) for text in fixed)
                 )
 
 
