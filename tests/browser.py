@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-NEEDED = "L2L_OMNIGLOT_NEEDS_BROWSER"  # set where a missing Chromium is a failure (.ci/run)
+NEEDED = "TESTS_NEED_BROWSER"  # set where a missing Chromium is a failure (.ci/run)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
