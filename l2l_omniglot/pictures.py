@@ -5,14 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageOps
 
 from l2l_omniglot.errors import DataError, check_name
 from l2l_omniglot.prepare import RAW_SIZE, shrink
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp")
 INKS = ("auto", "dark", "light")
@@ -140,6 +143,8 @@ def to_images(pictures: Sequence[Image.Image], image_size: int, ink: str) -> tor
     Returns:
         float32 (B, 1, image_size, image_size) in [0, 1].
     """
+    import torch  # not sooner: what is wrong with a folder is told at once
+
     pixels = np.stack([shrink(picture, image_size) for picture in pictures])[:, None]
     images = torch.from_numpy(pixels.astype(np.float32)).mul_(1.0 / 255.0)
     return 1 - images if ink == "white" else images

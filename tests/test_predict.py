@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,11 @@ def test_the_command_says_so_before_torch_is_there(folders: tuple[Path, Path]):
     done = run_cli("predict", str(support / "class1 bars"), str(query))
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.count("\n") == 1 and "has 0 sub-folders; needed at least 2" in done.stderr
+
+
+def test_folders_are_read_without_torch():
+    code = "import sys, l2l_omniglot.folders; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_pictures_of_all_kinds_are_read_alike(tmp_path: Path):
