@@ -95,15 +95,15 @@ class TrainingRun:
         resumed = resume and workers.from_first(self.folder.config.exists())
         if resumed:
             self.restore()
-        facts = self.experiment.facts()
+        taken = {}
         if settings.start_from and not self.trainer.iteration:
-            facts["start_sha256"] = self._start()
+            taken["start_sha256"] = self._start()
         if not workers.first:
             return
         if resumed:
             self.folder.reopen(settings)
         else:
-            self.folder.create(settings, facts)
+            self.folder.create(settings, self.experiment.facts() | taken)
 
     def _start(self) -> str:
         """Takes over the weights that the settings name; the digest of their file."""
