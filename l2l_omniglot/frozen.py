@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.normalisation import Moments, check_independence
+from l2l_omniglot.normalisation import Moments, check_independence, moments
 
 
 def freeze(network: nn.Module, support: torch.Tensor) -> nn.Module:
@@ -55,8 +55,6 @@ def freeze(network: nn.Module, support: torch.Tensor) -> nn.Module:
 
 def _note(found: list[Moments]) -> Callable[[nn.Module, tuple[torch.Tensor]], None]:
     def hook(_layer: nn.Module, given: tuple[torch.Tensor]) -> None:
-        others = [axis for axis in range(given[0].ndim) if axis != 1]
-        variance, mean = torch.var_mean(given[0], others, correction=0)
-        found.append((variance, mean))
+        found.append(moments(given[0]))
 
     return hook

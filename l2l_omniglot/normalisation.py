@@ -156,12 +156,18 @@ class Book:
         return self._moments[self._read - 1]
 
 
+def moments(batch: torch.Tensor) -> Moments:
+    """Variance (not corrected) and mean of (B, channels, ...): each (channels,)."""
+    others = [axis for axis in range(batch.ndim) if axis != 1]
+    variance, mean = torch.var_mean(batch, others, correction=0)
+    return variance, mean
+
+
 def _by_book(layer: _BatchNorm, book: Book) -> Callable[[torch.Tensor], torch.Tensor]:
     """A forward pass of the layer with the book's statistics."""
 
     def forward(batch: torch.Tensor) -> torch.Tensor:
-        others = [axis for axis in range(batch.ndim) if axis != 1]
-        variance, mean = book.moments(lambda: torch.var_mean(batch, others, correction=0))
+        variance, mean = book.moments(lambda: moments(batch))
         return batch_norm(batch, mean, variance, layer.weight, layer.bias, eps=layer.eps)
 
     return forward

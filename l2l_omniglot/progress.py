@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from l2l_omniglot.run import MetricsRow
     from l2l_omniglot.trainer import StepResult
 
-__all__ = ["CountProgress", "TrainingProgress", "make_bar", "say"]
-
 SMOOTHING = 0.02
 SECONDS_A_LINE = 10.0
 SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first

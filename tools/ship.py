@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import re
-import shlex
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +19,7 @@ from l2l_omniglot.data import OMNIGLOT, open_data
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.heap import keep_freed_memory
+from l2l_omniglot.history import as_typed
 from l2l_omniglot.messages import say
 from l2l_omniglot.pretrained import FOLDER, Card, list_pretrained, sha256
 from l2l_omniglot.progress import CountProgress
@@ -146,8 +145,8 @@ def _history(start: str) -> _History:
 def _commands(run: RunFolder) -> list[str]:
     """Those that trained it, without where this machine keeps programs and runs."""
     found = []
-    for session in json.loads(run.config.read_text(encoding="utf-8"))["sessions"]:
-        line = shlex.join(["l2l-omniglot", *shlex.split(session["command"])[1:]])
+    for session in run.read_sessions():
+        line = as_typed(session["command"])
         found.append(re.sub(r"( --(?:run-dir|resume)[= ])\S*/", r"\1", line))
     return found
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.experiment import settings_splits
 from l2l_omniglot.page.question import Item
 from l2l_omniglot.recipes import Settings
-from l2l_omniglot.splits import make_splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.synthetic import Points, synthetic_strokes
 
@@ -53,11 +53,7 @@ class StackExamples:
 
     def __init__(self, stack: ImageStack, settings: Settings) -> None:
         self._stack = stack
-        self._test = np.array(
-            make_splits(
-                stack.info, settings.split, settings.split_seed, settings.validation_classes
-            ).test
-        )
+        self._test = np.array(settings_splits(settings, stack).test)
 
     def draw_set(self, ways: int, shots: int, seed: int) -> dict[str, Any]:
         """Some test classes; see `synthetic_set`."""
