@@ -10,6 +10,10 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
+
+# Its functions keep the group that exists when it is first imported, and with that the group's
+# threads, which may then crash the process as it ends. So it is imported while there is none.
+import torch.distributed.nn.functional
 from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous

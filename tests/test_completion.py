@@ -59,7 +59,7 @@ def test_the_tab_key_completes_commands_options_and_names(
             ("3 --backbone ba\t", "basenet "),
             ("--recipe tu\t", "tutorial "),
             ("--algorithm an\t", "anil "),
-            ("--start-from basenet-5\t", "basenet-5w1s "),
+            ("--start-from basenet-5w1\t", "basenet-5w1s "),
             ("--split al\t", "alphabets "),
             ("--data sy\t", "synthetic "),
             ("--resume runs/2026\t", "runs/20260101-mine "),
@@ -73,7 +73,7 @@ def test_the_tab_key_completes_commands_options_and_names(
     ("line", "completed"),
     [
         ("l2l-omniglot eval", ["evaluate"]),
-        ("l2l-omniglot evaluate --pretrained basenet-5", ["basenet-5w1s"]),
+        ("l2l-omniglot evaluate --pretrained basenet-5w", ["basenet-5w1s", "basenet-5w5s"]),
         ("l2l-omniglot train --backbone ", ["basenet", "cnn4", "fc"]),
         ("l2l-omniglot train --recipe t", ["tutorial"]),
     ],

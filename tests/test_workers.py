@@ -73,6 +73,32 @@ def test_learned_inner_rates_are_shared_too(tmp_path: Path):
     assert (rates[0] - 0.4).abs().max() > 1e-3  # learned from where it began
 
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+LEAVE = """
+from pathlib import Path
+import torch
+from l2l_omniglot.workers import joined
+
+def threads():
+    return {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
+
+with joined(torch.device("cpu")):
+    import l2l_omniglot.learner, torch.distributed.nn.functional
+    assert "pt_gloo_runloop" in threads(), threads()
+print("left", sorted(name for name in threads() if "gloo" in name))
+"""
+
+
+@needs_proc
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path):
+    """One that does may crash the process as it ends: "terminate called without ..."."""
+    script = tmp_path / "leave.py"
+    script.write_text(LEAVE)
+    command = [*TORCHRUN, "--nproc-per-node=1", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout == "left []\n", done.stderr
+
+
 def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
@@ -99,7 +125,6 @@ def worker(run: Path, rank: int) -> int:
     raise AssertionError(f"no worker {rank} of {run}")
 
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 LONG = [*TRAIN, "--backbone", "fc", "--iterations", "120", "--validation-every", "20"]
 
 
