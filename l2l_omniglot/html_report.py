@@ -2,64 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from l2l_omniglot import plot
-from l2l_omniglot.evaluation import Curve, Evaluation, half_width, mean
-from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.embedded import learning_plots, png, steps_plots
 from l2l_omniglot.extras import need
 from l2l_omniglot.files import write_text
-from l2l_omniglot.grid import Pixels, as_pixels, class_name, of_label, task_grid, to_image
-from l2l_omniglot.history import History, as_typed, train_command
-from l2l_omniglot.mistakes import Answer, Answers, Pair, confused, hardest
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.grid import as_pixels, class_name, of_label, task_grid, to_image
+from l2l_omniglot.history import as_typed, train_command
+from l2l_omniglot.mistakes import Answer, Pair, confused, hardest
 from l2l_omniglot.report import percent
 from l2l_omniglot.run import versions
+from l2l_omniglot.subjects import Subject
 from l2l_omniglot.tasks import Tasks
 
 EXAMPLES = 5  # pictures of a character
 MISTAKEN = 6  # pictures of mistakes of a pair, at most
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A run, or other weights, as evaluated for the report.
-
-    Attributes:
-        name: unlike that of every other subject.
-        source: as the command line named it.
-        history: how the weights came about.
-        settings: that the weights were trained with.
-        experiment: that they were evaluated in, maybe on other data.
-        facts: of the checkpoint, see `Checkpoint`.
-        iteration: meta-updates behind the weights.
-        tasks: that it was evaluated on.
-        evaluation: what they gave.
-        answers: what their queries were taken for.
-        notes: in what data and split differ from those of the training.
-    """
-
-    name: str
-    source: str
-    history: History
-    settings: Settings
-    experiment: Experiment
-    facts: dict[str, Any]
-    iteration: int
-    tasks: Tasks
-    evaluation: Evaluation
-    answers: Answers
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +81,7 @@ def write_pictures(subjects: Sequence[Subject], folder: Path, samples: int) -> l
         paths.append(folder / "learning.png")
         plot.plot_learning(rows, paths[-1])
     for place, subject in enumerate(subjects, 1):
-        for answer in _samples(subject, samples):
+        for answer in subject.samples(samples):
             paths.append(folder / f"run{place}-task{answer.number}.png")
             to_image(task_grid(subject.tasks, answer.number)).save(paths[-1], "png")
     return paths
@@ -137,9 +99,9 @@ def _context(
         "modes": list(first.evaluation.curves),
         "mode": first.evaluation.batch_norm,
         "several": len(subjects) > 1,
-        "compared": len({_stream(subject.tasks) for subject in subjects}) == 1,
-        "steps": _steps_plots(subjects),
-        "learning": _learning_plots(subjects),
+        "compared": len({subject.stream for subject in subjects}) == 1,
+        "steps": steps_plots(subjects),
+        "learning": learning_plots(subjects),
         "settings": _settings(subjects),
         "versions": versions(),
         "commands": commands,
@@ -160,7 +122,7 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
         "stack": subject.experiment.stack,
         "evaluation": evaluation,
         "chance": 1 / tasks.ways,
-        "differences": None if subject is first else _differences(subject, first),
+        "differences": None if subject is first else subject.differences(first),
         "notes": subject.notes,
         "characters": [
             {
@@ -175,7 +137,7 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
             for found in hardest(subject.answers, mode, amounts.characters)
         ],
         "pairs": [_pair(tasks, pair) for pair in confused(subject.answers, mode, amounts.pairs)],
-        "samples": [_sample(tasks, answer, mode) for answer in _samples(subject, amounts.samples)],
+        "samples": [_sample(tasks, answer, mode) for answer in subject.samples(amounts.samples)],
         "train": train_command(subject.settings),
         "sessions": [
             {**session, "command": as_typed(session["command"])}
@@ -185,45 +147,13 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
     }
 
 
-def _stream(tasks: Tasks) -> tuple[Any, ...]:
-    """Equal where two streams have the same tasks."""
-    data = tasks.dataset
-    sizes = tasks.ways, tasks.shots, tasks.queries, tasks.seed, tasks.name
-    return data.stack.sha256, data.classes, len(data), sizes
-
-
-def _differences(subject: Subject, first: Subject) -> dict[str, tuple[float, float]] | None:
-    """By mode, how much better than the first on the same tasks, and the interval's half width."""
-    if _stream(subject.tasks) != _stream(first.tasks):
-        return None
-
-    def difference(own: Curve, other: Curve) -> tuple[float, float]:
-        pairs = zip(own.accuracy_per_task, other.accuracy_per_task, strict=True)
-        values = [one - two for one, two in pairs]
-        return mean(values), half_width(values)
-
-    others = first.evaluation.curves
-    return {
-        mode: difference(curve, others[mode]) for mode, curve in subject.evaluation.curves.items()
-    }
-
-
-def _samples(subject: Subject, count: int) -> list[Answer]:
-    """The first tasks, and last the one with most mistakes."""
-    chosen = list(subject.answers[: max(0, count - 1)])
-    mode = subject.evaluation.batch_norm
-    rest = [answer for answer in subject.answers if answer not in chosen]
-    worst = min(rest, key=lambda answer: answer.right(mode), default=None)
-    return [*chosen, *([worst] if worst and count else [])]
-
-
 def _sample(tasks: Tasks, answer: Answer, mode: str) -> dict[str, Any]:
     """A task with its pictures, and what each query was taken for."""
     task = tasks[answer.number]
     rows = []
     for label, number in enumerate(answer.classes):
         support, query = (
-            [_png(pixels) for pixels in as_pixels(images, tasks.dataset.stack)]
+            [png(pixels) for pixels in as_pixels(images, tasks.dataset.stack)]
             for images in of_label(task, label)
         )
         predictions = zip(answer.labels, answer.predictions[mode], strict=True)
@@ -243,7 +173,7 @@ def _pair(tasks: Tasks, pair: Pair) -> dict[str, Any]:
     mistakes = []
     for number, place in pair.examples[:MISTAKEN]:
         image = tasks[number].query[place : place + 1]
-        mistakes.append(_png(as_pixels(image, tasks.dataset.stack)[0]))
+        mistakes.append(png(as_pixels(image, tasks.dataset.stack)[0]))
     return {
         "found": pair,
         "names": [class_name(tasks, label) for label in pair.labels],
@@ -256,47 +186,7 @@ def _examples(tasks: Tasks, label: int) -> list[str]:
     """The first pictures of a class."""
     items = tasks.dataset.stack.items
     images = tasks.dataset.gather([label * items + item for item in range(min(EXAMPLES, items))])
-    return [_png(pixels) for pixels in as_pixels(images, tasks.dataset.stack)]
-
-
-def _steps_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
-    """A plot a mode."""
-    results = {subject.name: subject.evaluation for subject in subjects}
-    plots = []
-    for mode in subjects[0].evaluation.curves:
-        ends = "; ".join(
-            f"{name} from {percent(curve.accuracy_per_step[0])} before to "
-            f"{percent(curve.accuracy, curve.ci95)} after {result.steps} steps"
-            for name, result in results.items()
-            for curve in (result.curves[mode],)
-        )
-        about = {"title": f"{mode} batch norm", "alt": f"Accuracy by inner step, {mode}: {ends}."}
-        plots.append(about | _looks(partial(plot.steps_svg, results, mode)))
-    return plots
-
-
-def _learning_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
-    """Plots of accuracy and of loss; none where no run has metrics."""
-    runs = {subject.name: subject.history.rows for subject in subjects if subject.history.rows}
-    if not runs:
-        return []
-    plots = []
-    for measure in plot.MEASURES:
-        ends = "; ".join(
-            f"{name} {getattr(rows[0], f'validation_{measure}'):.3f} at iteration "
-            f"{rows[0].iteration}, {getattr(rows[-1], f'validation_{measure}'):.3f} at iteration "
-            f"{rows[-1].iteration}"
-            for name, rows in runs.items()
-        )
-        about = {"title": measure, "alt": f"Validation {measure} while training: {ends}."}
-        plots.append(about | _looks(partial(plot.learning_svg, runs, measure)))
-    return plots
-
-
-def _looks(draw: Callable[[plot.Look], bytes]) -> dict[str, str]:
-    """A plot for light and for dark paper."""
-    looks = {"light": plot.LIGHT, "dark": plot.DARK}
-    return {name: _uri("image/svg+xml", draw(look)) for name, look in looks.items()}
+    return [png(pixels) for pixels in as_pixels(images, tasks.dataset.stack)]
 
 
 def _settings(subjects: Sequence[Subject]) -> list[tuple[str, list[str], bool]]:
@@ -313,28 +203,3 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value) or "none"
-
-
-def _png(pixels: Pixels) -> str:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "png", optimize=True)
-    return _uri("image/png", out.getvalue())
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def unlike(names: Sequence[str]) -> list[str]:
-    """The names, later ones that stand there already with their number behind them."""
-    found: list[str] = []
-    for number, name in enumerate(names, 1):
-        found.append(f"{name} ({number})" if name in found else name)
-    return found
-
-
-def renamed(subjects: Sequence[Subject]) -> list[Subject]:
-    """The subjects, each with a name of its own."""
-    names = unlike([subject.name for subject in subjects])
-    pairs = zip(subjects, names, strict=True)
-    return [dataclasses.replace(subject, name=name) for subject, name in pairs]
