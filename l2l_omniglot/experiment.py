@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,18 @@ import torch
 
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
+from l2l_omniglot.devices import choose_device
 from l2l_omniglot.engines import Choice
-from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.parts import digest, part_tasks, settings_splits
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import Settings
-from l2l_omniglot.splits import Splits, make_splits
+from l2l_omniglot.splits import ORDERS, Splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import Trainer
-from l2l_omniglot.workers import ALONE, Workers, local_place
+from l2l_omniglot.workers import ALONE, Workers
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Experiment:
         return {
             "data_sha256": self.stack.sha256,
             "data_name": self.stack.name,
-            "split_sha256": _digest(self.splits),
+            "split_sha256": digest(self.splits),
             "classes": {part: len(numbers) for part, numbers in self.splits._asdict().items()},
             "channels": self.stack.channels,
             "image_size": self.stack.image_size,
@@ -157,13 +158,21 @@ class Experiment:
         if checkpoint.facts.get("data_sha256") != self.stack.sha256:
             return
         theirs = settings_splits(checkpoint.settings, self.stack)
-        kept_apart = {*self.splits.validation, *self.splits.test}
-        known = _digest(theirs) == checkpoint.facts.get("split_sha256")
-        if not known or kept_apart & set(theirs.train):
+        what = f"--start-from {self.settings.start_from}"
+        if digest(theirs) != checkpoint.facts.get("split_sha256"):
             raise SettingsError(
-                f"--start-from {self.settings.start_from}: was trained on split "
-                f"{checkpoint.settings.split}, some of whose training classes may be for "
-                f"validation or test here; needed split {self.settings.split}"
+                f"{what}: which classes its split {checkpoint.settings.split} had for training "
+                "cannot be told any more; needed weights that have not seen those for validation "
+                "and test here"
+            )
+        seen = {*self.splits.validation, *self.splits.test} & set(theirs.train)
+        if seen:
+            own = f"--split {checkpoint.settings.split}"
+            if checkpoint.settings.split in ORDERS:
+                own += f" --validation-classes {len(theirs.validation)}"
+            raise SettingsError(
+                f"{what}: was trained on {len(seen)} of the classes that are for validation or "
+                f"test here; needed a split that keeps them apart, such as its own, {own}"
             )
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
@@ -176,46 +185,6 @@ class Experiment:
             facts,
             rates=read_weights(self.learner.rates),
         )
-
-
-def settings_splits(settings: Settings, stack: ImageStack) -> Splits:
-    """Which classes of the stack are for what, in a run of these settings."""
-    return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
-
-
-def part_tasks(
-    settings: Settings,
-    stack: ImageStack,
-    splits: Splits,
-    part: str,
-    *,
-    ways: int | None = None,
-    shots: int | None = None,
-    queries: int | None = None,
-    seed: int | None = None,
-    within_alphabet: bool = False,
-) -> Tasks:
-    """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
-    check_name("part", part, Splits._fields)
-    training = part == "train"
-    if queries is None:
-        queries = settings.train_queries if training else settings.queries
-    return Tasks(
-        stack,
-        getattr(splits, part),
-        ways=settings.ways if ways is None else ways,
-        shots=settings.shots if shots is None else shots,
-        queries=queries,
-        seed=settings.seed if seed is None else seed,
-        name=part,
-        rotations=training and settings.rotations,
-        mirrors=training and settings.mirrors,
-        within_alphabet=within_alphabet,
-    )
-
-
-def _digest(splits: Splits) -> str:
-    return hashlib.sha256(repr(tuple(splits)).encode()).hexdigest()
 
 
 def build_learner(
@@ -261,33 +230,3 @@ def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
     """
     write_weights(learner.backbone, checkpoint.weights, checkpoint.source)
     write_weights(learner.rates, checkpoint.rates, checkpoint.source)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device meant by ``auto`` (CUDA, else MPS, else CPU), ``cpu``, ``cuda`` or ``mps``.
-
-    Raises:
-        SettingsError: if this machine or this build of torch has no such device.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return _own_device(next(device for device, there in available.items() if there))
-    if not available.get(name, False):
-        there = ", ".join(device for device, there in available.items() if there)
-        raise SettingsError(f"--device {name}: not available here; there is {there}")
-    return _own_device(name)
-
-
-def _own_device(name: str) -> torch.device:
-    """Of several workers on a machine, each takes a GPU of its own."""
-    if name != "cuda":
-        return torch.device(name)
-    (rank, here), there = local_place(), torch.cuda.device_count()
-    if here > there:
-        raise SettingsError(f"{here} workers on this machine: needed at most {there}, one a GPU")
-    torch.cuda.set_device(rank)
-    return torch.device("cuda", rank)

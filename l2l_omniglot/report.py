@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from l2l_omniglot.files import csv_text
 
 if TYPE_CHECKING:
+    from l2l_omniglot.cells import CellResult
     from l2l_omniglot.evaluation import Curve, Evaluation
     from l2l_omniglot.nearest import Baseline
-    from l2l_omniglot.reproduce import CellResult
 
 Mark: TypeAlias = Callable[[str], str]
 

@@ -10,9 +10,9 @@ import pytest
 from conftest import run_cli
 from PIL import Image
 
+from l2l_omniglot.cells import Cell, CellResult, grid
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.evaluation import Evaluation
-from l2l_omniglot.reproduce import Cell, CellResult, grid
 
 SMALL = (
     "reproduce", "--settings", "5w1s", "--backbones", "fc", "--algorithms", "maml,anil",

@@ -18,9 +18,9 @@ from l2l_omniglot.progress import CountProgress, TrainingProgress
 from l2l_omniglot.recipes import ALGORITHMS, DEVICES
 
 if TYPE_CHECKING:
+    from l2l_omniglot.cells import Cell
     from l2l_omniglot.experiment import Experiment
     from l2l_omniglot.recipes import Settings
-    from l2l_omniglot.reproduce import Cell
     from l2l_omniglot.training import Outcome, TrainingRun
 
 
@@ -73,8 +73,9 @@ def reproduce(
     was stopped, with the cells that have iterations left. Writes results.md, results.csv,
     results.json and steps.png, for all cells under --out.
     """
+    from l2l_omniglot.cells import grid
     from l2l_omniglot.plot import check_plotting
-    from l2l_omniglot.reproduce import Grid, Stopped, grid
+    from l2l_omniglot.reproduce import Grid, Stopped
 
     check_plotting()
     cells = grid(sizes, backbones, algorithms)

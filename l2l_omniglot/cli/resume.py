@@ -53,7 +53,8 @@ def choose_run(
             raise click.UsageError(
                 f"--resume {run_dir} with {name.replace('_', '-')} {value}"
                 f"{where and f' (from {where})'}: the run has {getattr(saved, name)}; only "
-                "--iterations, --time-limit, --device, --engine and --processes may change"
+                "--iterations, --time-limit, --device, --engine, --processes and --tensorboard "
+                "may change"
             )
     parts = max(saved.first_order_until, saved.multi_step_until)
     if parts and changes.get("iterations", saved.iterations) != saved.iterations:
