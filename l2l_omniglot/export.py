@@ -58,6 +58,7 @@ def export_classifier(
     *,
     ink: str,
     fitted: bool = False,
+    stretched: bool = False,
     output: str = "probabilities",
     step: int = -1,
     about: Mapping[str, Any] | None = None,
@@ -74,6 +75,7 @@ def export_classifier(
         class_names: of the outputs, in the order of the labels.
         ink: what ink is in the images: ``white`` is 1, ``black`` is 0; for the metadata.
         fitted: whether the pictures went through `l2l_omniglot.pictures.fit`; likewise.
+        stretched: whether at least through `l2l_omniglot.pictures.stretch`; likewise.
         output: ``probabilities`` or ``logits``.
         step: of the networks after 0 to K gradient steps; the last by default.
         about: plain values to be kept in the metadata too.
@@ -93,7 +95,7 @@ def export_classifier(
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
-        "ink": ink, "fitted": fitted,
+        "ink": ink, "fitted": fitted, "stretched": stretched,
     }  # fmt: skip
     batches = _batches(support)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:

@@ -22,17 +22,37 @@ class Collection:
         pictures: 8-bit grey, dark ink on white.
         classes: each picture's class by name; None where it is not known.
         skipped: one sentence for each file that could not be read.
+        left: files in folders that are not called as pictures are; not read.
     """
 
     files: list[Path] = field(default_factory=list)
     pictures: list[Image.Image] = field(default_factory=list)
     classes: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    left: list[Path] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
         """The classes, each once, as people sort them: 2 before 10."""
         return sorted({name for name in self.classes if name is not None}, key=_natural)
+
+    def _pictures(self, folder: Path) -> list[Path]:
+        """The folder's files that are called as pictures are; the others are left."""
+        files = [path for path in _entries(folder, "folder") if not path.is_dir()]
+        self.left += [path for path in files if path.suffix.lower() not in SUFFIXES]
+        return [path for path in files if path.suffix.lower() in SUFFIXES]
+
+    def _queries(self, folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
+        yield from ((file, None) for file in self._pictures(folder))
+        for path in _entries(folder, "QUERY"):
+            if not path.is_dir():
+                continue
+            if path.name not in names:
+                raise DataError(
+                    f"QUERY {path}: no class is called {path.name!r}; needed sub-folders named as "
+                    f"the support's: {', '.join(names)}"
+                )
+            yield from ((file, path.name) for file in self._pictures(path))
 
     def _read(self, files: Iterable[tuple[Path, str | None]], ink: str) -> None:
         for file, name in files:
@@ -65,7 +85,7 @@ def read_support(folder: Path, ink: str = "auto") -> Collection:
         )
     for path in folders:
         before = len(found.files)
-        found._read(((file, path.name) for file in _pictures(path)), ink)
+        found._read(((file, path.name) for file in found._pictures(path)), ink)
         if len(found.files) == before:
             about = found.skipped[-1] if found.skipped else f"needed {', '.join(SUFFIXES)}"
             raise DataError(f"SUPPORT {path}: has no picture that can be read; {about}")
@@ -87,24 +107,11 @@ def read_queries(paths: Sequence[Path], names: Sequence[str], ink: str = "auto")
     """
     found = Collection()
     for path in paths:
-        found._read(_queries(path, names) if path.is_dir() else [(path, None)], ink)
+        found._read(found._queries(path, names) if path.is_dir() else [(path, None)], ink)
     if not found.files:
-        about = found.skipped[0] if found.skipped else f"needed {', '.join(SUFFIXES)}"
+        about = "; ".join(found.skipped) if found.skipped else f"needed {', '.join(SUFFIXES)}"
         raise DataError(f"QUERY {paths[0]}: no picture that can be read; {about}")
     return found
-
-
-def _queries(folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, str | None]]:
-    yield from ((file, None) for file in _pictures(folder))
-    for path in _entries(folder, "QUERY"):
-        if not path.is_dir():
-            continue
-        if path.name not in names:
-            raise DataError(
-                f"QUERY {path}: no class is called {path.name!r}; needed sub-folders named as the "
-                f"support's: {', '.join(names)}"
-            )
-        yield from ((file, path.name) for file in _pictures(path))
 
 
 def _entries(folder: Path, what: str) -> list[Path]:
@@ -115,12 +122,8 @@ def _entries(folder: Path, what: str) -> list[Path]:
     return sorted(entries, key=lambda path: _natural(path.name))
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The files that are called as pictures are."""
-    return [path for path in _entries(folder, "folder") if path.suffix.lower() in SUFFIXES]
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
+def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
     """A key by which numbers in names sort as numbers."""
     parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    found = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    return found, name  # 1 and 01 sort alike but for that

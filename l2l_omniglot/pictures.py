@@ -17,7 +17,7 @@ from l2l_omniglot.prepare import RAW_SIZE, shrink
 if TYPE_CHECKING:
     import torch
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
 INKS = ("auto", "dark", "light")
 FITS = ("auto", "always", "never")
 # Of the 105 pixels a side that Omniglot's drawings have, measured over all 32,460 of them: the
@@ -25,7 +25,7 @@ FITS = ("auto", "always", "never")
 # most 16.5 from the picture's, either way.
 LONGER_SIDE, SHORTEST, LONGEST = 67 / RAW_SIZE, 33 / RAW_SIZE, 95 / RAW_SIZE
 OFF_CENTRE = 16.5 / RAW_SIZE
-FULL_CONTRAST = 192  # of 255, between ink and paper; less is stretched
+MOST_NARROW = 100  # longer by shorter side; made square it would have that many times the pixels
 LEAST_CONTRAST = 16  # of 255, between ink and paper
 PAPER, MIDDLE = 255, 128
 
@@ -39,7 +39,7 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
     (on black, where all that is not transparent is light).
 
     Args:
-        path: PNG, JPEG, GIF, TIFF or BMP file, or whatever else Pillow reads.
+        path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
         ink: which end of the grey values is ink; ``auto`` takes the border for paper.
 
     Raises:
@@ -47,17 +47,26 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
     """
     check_name("--picture-ink", ink, INKS)
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("not a plain file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # broken EXIF and the like
             with Image.open(path) as image:
                 grey = _flatten(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{path}: not a readable picture: {error}") from error
+    if max(grey.size) > MOST_NARROW * min(grey.size):
+        raise DataError(
+            f"{path}: {grey.width} x {grey.height} pixels: needed a less narrow picture"
+        )
     lowest, highest = grey.getextrema()
     if highest - lowest < LEAST_CONTRAST:  # type: ignore[operator]
         raise DataError(f"{path}: shows nothing: grey values from {lowest} to {highest}")
-    light = ink == "light" or (ink == "auto" and _border(grey) < MIDDLE)
+    # The paper is the end of the picture's own range that the border is nearer to.
+    light = ink == "light" or (ink == "auto" and 2 * _border(grey) < lowest + highest)  # type: ignore[operator]
     return ImageOps.invert(grey) if light else grey
 
 
@@ -65,7 +74,11 @@ def _flatten(image: Image.Image) -> Image.Image:
     """The picture in grey, put on paper where it is transparent."""
     if image.mode in {"I", "I;16", "F"}:  # 16 bits and more: their own range becomes 0 to 255
         values = np.asarray(image, dtype=np.float64)
-        span = max(values.max() - values.min(), 1e-9)
+        if not np.isfinite(values).all():
+            raise ValueError("has pixels that are no finite number")
+        span = values.max() - values.min()
+        if span < LEAST_CONTRAST / PAPER * abs(values).max():
+            return Image.new("L", image.size, PAPER)  # shows nothing
         return Image.fromarray(((values - values.min()) / span * PAPER).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("L")
@@ -93,30 +106,26 @@ def like_omniglot(pictures: Sequence[Image.Image]) -> bool:
     """
     if any(picture.width != picture.height for picture in pictures):
         return False
-    measured = np.median([_measure(picture) for picture in pictures], axis=0)
-    size, offset, contrast = measured
-    return bool(SHORTEST <= size <= LONGEST and offset <= OFF_CENTRE and contrast >= FULL_CONTRAST)
+    size, offset = np.median([_measure(picture) for picture in pictures], axis=0)
+    return bool(SHORTEST <= size <= LONGEST and offset <= OFF_CENTRE)
 
 
-def _measure(picture: Image.Image) -> tuple[float, float, float]:
-    """The ink's longer side and its middle's offset, in widths of the picture; the contrast."""
+def _measure(picture: Image.Image) -> tuple[float, float]:
+    """The ink's longer side and its middle's offset, in widths of the picture."""
     left, upper, right, lower = _ink_box(picture)
     width, height = picture.size
     offset = max(abs(left + right - width), abs(upper + lower - height)) / 2
-    lowest, highest = picture.getextrema()
-    return (
-        max(right - left, lower - upper) / width,
-        offset / width,
-        highest - lowest,  # type: ignore[operator]
-    )
+    return max(right - left, lower - upper) / width, offset / width
+
+
+def stretch(picture: Image.Image) -> Image.Image:
+    """The picture with its grey values stretched, so that paper is white and ink black."""
+    return ImageOps.autocontrast(picture)
 
 
 def fit(picture: Image.Image) -> Image.Image:
-    """The picture's ink, centred on square paper, as large as Omniglot's on average.
-
-    Grey values are stretched, so that paper is white and ink black.
-    """
-    level = ImageOps.autocontrast(picture)
+    """The picture's ink, stretched, centred on square paper, as large as Omniglot's on average."""
+    level = stretch(picture)
     cut = level.crop(_ink_box(level))
     side = round(max(cut.size) / LONGER_SIDE)
     paper = Image.new("L", (side, side), PAPER)
@@ -126,7 +135,7 @@ def fit(picture: Image.Image) -> Image.Image:
 
 def _ink_box(picture: Image.Image) -> tuple[int, int, int, int]:
     """Left, upper, right and lower edge of what is darker than the middle of its range."""
-    level = ImageOps.invert(ImageOps.autocontrast(picture)).point(lambda v: v >= MIDDLE and 255)
+    level = ImageOps.invert(stretch(picture)).point(lambda v: v >= MIDDLE and 255)
     box = level.getbbox()
     assert box is not None  # its darkest pixel is ink
     return box

@@ -11,7 +11,7 @@ from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.errors import DataError, check_name
 from l2l_omniglot.folders import Collection
-from l2l_omniglot.pictures import FITS, fit, like_omniglot, to_images
+from l2l_omniglot.pictures import FITS, fit, like_omniglot, stretch, to_images
 from l2l_omniglot.predictions import Prediction, Predictions
 
 
@@ -21,11 +21,13 @@ class Preparation:
     Args:
         checkpoint: of the network; says size, channels and ink.
         support: the support pictures.
-        how: ``always`` or ``never`` centred and scaled as Omniglot's drawings are, or ``auto``:
-            unless they are drawn so already.
+        how: ``always``: grey values stretched, and centred and scaled as Omniglot's drawings are;
+            ``auto``: stretched, and the rest unless they are drawn so already; ``never``: as
+            they are.
 
     Attributes:
         fitted: whether pictures are centred and scaled.
+        stretched: whether their grey values are.
 
     Raises:
         DataError: if the network was not trained on square images.
@@ -39,14 +41,20 @@ class Preparation:
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: was trained on images of {size}; needed square")
         self.fitted = how == "always" or (how == "auto" and not like_omniglot(support))
+        self.stretched = how != "never"
+        self._prepared = fit if self.fitted else stretch if self.stretched else _untouched
         self._size, self._channels = size, checkpoint.facts["channels"]
         self._ink = checkpoint.settings.ink
 
     def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """B pictures as float32 (B, channels, size, size) in [0, 1]."""
-        shown = [fit(picture) for picture in pictures] if self.fitted else pictures
+        shown = [self._prepared(picture) for picture in pictures]
         images = to_images(shown, self._size, self._ink)
         return images.expand(-1, self._channels, -1, -1)
+
+
+def _untouched(picture: Image.Image) -> Image.Image:
+    return picture
 
 
 def adapt_to_pictures(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -101,7 +102,48 @@ def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
     assert "6 of 6 right" in done.stdout
     assert "2 of 14 pictures skipped" in done.stderr
     assert "torn.png" in done.stderr and "blank.jpg" in done.stderr
-    assert "notes.txt" not in done.stderr
+    assert "Note: left alone" in done.stderr and "notes.txt" in done.stderr
+
+
+def test_pale_and_dark_pictures_are_answered_as_clear_ones(tmp_path: Path):
+    """Grey paper, light or dark ink: the grey values say nothing, what differs from paper does."""
+    examples = Path(__file__).parents[1] / "examples" / "pictures"
+    answers = []
+    for kind, change in (
+        ("clear", lambda v: v), ("pale", lambda v: 120 + 30 * v // 255),
+        ("dark", lambda v: 45 * v // 100), ("negative", lambda v: 255 - 45 * v // 100),
+    ):  # fmt: skip
+        for path in sorted((examples / "query").rglob("*.png")):
+            target = tmp_path / kind / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).convert("L").point(change).save(target)
+        done = run_cli("predict", str(examples / "support"), str(tmp_path / kind), "--json")
+        assert done.returncode == 0, done.stderr
+        answers.append([entry["class"] for entry in json.loads(done.stdout)["predictions"]])
+    for other in answers[1:]:
+        same = sum(one == two for one, two in zip(answers[0], other, strict=True))
+        assert same >= 19  # of 20; few grey values make thinner strokes
+
+
+def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path, Path]):
+    support, query = folders
+    drawing("class1 bars").save(query / "class1 bars" / "more.webp")
+    os.mkfifo(query / "pipe.png")
+    Image.new("L", (3000, 10), 255).save(query / "narrow.png")
+    Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10) % 9 + 65000).save(
+        query / "paper.png"
+    )
+    done = run_cli("predict", str(support), str(query), "--fit", "always")
+    assert done.returncode == 9
+    assert "7 of 7 right" in done.stdout
+    assert "pipe.png: not a readable picture: not a plain file" in done.stderr
+    assert "narrow.png: 3000 x 10 pixels: needed a less narrow" in done.stderr
+    assert "paper.png: shows nothing" in done.stderr
+
+
+def test_one_form_of_output_only(folders: tuple[Path, Path]):
+    done = run_cli("predict", *map(str, folders), "--json", "--csv")
+    assert done.returncode == 2 and "--json and --csv: needed one of them" in done.stderr
 
 
 def _empty(folder: Path) -> None:
@@ -184,7 +226,7 @@ def test_a_picture_of_nothing_is_refused(tmp_path: Path):
     Image.new("L", (50, 50), 200).save(tmp_path / "nothing.png")
     with pytest.raises(DataError, match="shows nothing: grey values from 200 to 200"):
         read_picture(tmp_path / "nothing.png")
-    with pytest.raises(DataError, match="not a readable picture"):
+    with pytest.raises(DataError, match=r"absent\.png: no such file"):
         read_picture(tmp_path / "absent.png")
 
 

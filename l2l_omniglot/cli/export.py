@@ -6,7 +6,12 @@ from pathlib import Path
 
 import click
 
-from l2l_omniglot.cli.predict import picture_options, refuse_skipped, support_argument
+from l2l_omniglot.cli.predict import (
+    name_left,
+    picture_options,
+    refuse_skipped,
+    support_argument,
+)
 from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 
 
@@ -58,7 +63,7 @@ def export(
     classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, how=how)
     exported = export_classifier(
         classifier, path, examples.names, ink=checkpoint.settings.ink,
-        fitted=preparation.fitted, output=returns,
+        fitted=preparation.fitted, stretched=preparation.stretched, output=returns,
         about={"weights": Path(checkpoint.source).name, "steps": classifier.steps},
     )  # fmt: skip
     if as_json:
@@ -73,4 +78,5 @@ def export(
             f"Differs from the original by at most {exported.difference:.1e}, on "
             f"{exported.images} images."
         )
+    name_left(examples)
     refuse_skipped(examples)

@@ -21,7 +21,8 @@ picture_options = options(
                  show_default=True, help="Ink in the pictures; auto: other than the border."),
     click.option("--fit", "how", type=click.Choice(["auto", "always", "never"]), default="auto",
                  show_default=True,
-                 help="Centre and scale as Omniglot's drawings are; auto: unless they are."),
+                 help="Centre and scale as Omniglot's drawings are; auto: unless they are. Both "
+                      "stretch the grey values."),
 )  # fmt: skip
 
 
@@ -41,8 +42,9 @@ def support_argument(function: F) -> F:
 @picture_options
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True,
               help="Where to compute.")  # fmt: skip
-@click.option("--json", "form", flag_value="json", help="Print one JSON object.")
-@click.option("--csv", "form", flag_value="csv", help="Print a line a picture, a column a class.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--csv", "as_csv", is_flag=True,
+              help="Print a line a picture, a column a class.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Write what would be printed to this file (none).")  # fmt: skip
 def predict(
@@ -55,16 +57,20 @@ def predict(
     batch_norm: str,
     picture_ink: str,
     how: str,
-    form: str | None,
+    as_json: bool,
+    as_csv: bool,
     output: Path | None,
 ) -> None:
     """Classify your own pictures, from a few examples of each class.
 
     SUPPORT is a folder with one sub-folder a class, of one picture or more each. QUERY are
     pictures, or folders of them; in a sub-folder that has a class's name, each picture counts as
-    one of that class, and the accuracy is told. PNG, JPEG, GIF, TIFF and BMP, of any size.
+    one of that class, and the accuracy is told. PNG, JPEG, GIF, TIFF, BMP and
+    WebP, of any size.
     """
     one_source(run, pretrained)
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv: needed one of them")
     from l2l_omniglot.folders import read_queries, read_support
 
     # Pictures first: a wrong folder is told before torch is imported.
@@ -78,13 +84,21 @@ def predict(
     found = predictor.predict(
         checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, how=how, device=device
     )
-    text = FORMS[form or "table"](found)
+    text = FORMS["json" if as_json else "csv" if as_csv else "table"](found)
     if output is None:
         click.echo(text)
     else:
         write_text(output, text + "\n")
         say(f"Wrote {output}.")
+    name_left(examples, asked)
     refuse_skipped(examples, asked)
+
+
+def name_left(*collections: Collection) -> None:
+    """Says which files were not taken for pictures, if any."""
+    left = [str(path) for found in collections for path in found.left]
+    if left:
+        say(f"Note: left alone, for they are not called as pictures are: {', '.join(left)}")
 
 
 def refuse_skipped(*collections: Collection) -> None:
