@@ -29,8 +29,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Opens a temporary file beside `path`, and moves it to `path` when the block succeeds.
 
     A reader sees the old file or the new one, never a part. When the block fails, the
-    temporary file is removed.
+    temporary file is removed. A link is followed, a file that was there keeps its mode, and what
+    is no plain file, such as ``/dev/stdout``, is written to as it is.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as file:
+            yield file
+        return
+    mode = path.stat().st_mode & 0o7777 if path.is_file() else 0o666 & ~_umask()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
@@ -39,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

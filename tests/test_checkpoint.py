@@ -121,3 +121,20 @@ def test_newest_run_and_its_best_checkpoint(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="holds no checkpoint yet"):
         resolve_checkpoint(Path("empty"))
+
+
+def test_atomic_write_follows_links_keeps_modes_and_writes_into_what_is_no_file(tmp_path: Path):
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(pipe) as file:
+        file.write(b"through")
+    assert os.read(reader, 10) == b"through" and pipe.is_fifo()
+    os.close(reader)
