@@ -11,7 +11,7 @@ from conftest import run_cli
 
 from l2l_omniglot.cli import cli
 from l2l_omniglot.cli.config import read_config
-from l2l_omniglot.cli.sources import Strength, variable_name
+from l2l_omniglot.cli.sources import Strength, commands, variable_name
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.run import RunFolder
 
@@ -43,7 +43,7 @@ def values(arguments: list[str], env: dict[str, str], monkeypatch: Any) -> dict[
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     seen: dict[str, Any] = {}
-    for command in cli.commands.values():
+    for command in commands(cli).values():
         monkeypatch.setattr(command, "callback", lambda **given: seen.update(given))
     cli.main(arguments, standalone_mode=False)
     return seen
@@ -101,15 +101,15 @@ def test_every_kind_of_option_has_a_key_and_a_variable(monkeypatch):
 
 
 def test_the_variable_of_every_option_is_named_after_it():
-    for name, command in cli.commands.items():
+    for name, command in commands(cli).items():
         options = [option for option in command.params if isinstance(option, click.Option)]
         for option in options:
             word = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
-            prefix = name.replace("-", "_").upper()
+            prefix = name.replace("-", "_").replace(" ", "_").upper()
             assert option.envvar == variable_name(option, name) == f"L2L_OMNIGLOT_{prefix}_{word}"
         assert len({option.envvar for option in options}) == len(options)
     taken = {"L2L_OMNIGLOT_" + name for name in ("CACHE", "SOURCE", "MIRROR", "RUNS")}
-    every = {o.envvar for c in (cli, *cli.commands.values()) for o in c.params}
+    every = {o.envvar for c in (cli, *commands(cli).values()) for o in c.params}
     assert not taken & every
 
 
@@ -271,3 +271,37 @@ def test_sections_are_stronger_than_keys_at_the_top():
     found = {(e.command, e.value, e.strength) for e in read_config(Path("own.toml"), cli)}
     assert ("train", 4, Strength.SECTION) in found and ("evaluate", 3, Strength.FILE) in found
     assert Strength.FILE < Strength.SECTION < Strength.ENVIRONMENT < Strength.COMMAND_LINE
+
+
+def test_a_command_of_a_command_has_its_section_and_variables(tmp_path: Path):
+    path = tmp_path / "show.toml"
+    path.write_text('data = "synthetic"\n[show.data]\nclasses = 2\nitems = 3\n')
+
+    def shown(*arguments: str, **variables: str) -> str:
+        done = run_cli(*arguments, env={**os.environ, **variables})
+        assert done.returncode == 0, done.stderr
+        assert "none of this program's" not in done.stderr
+        return done.stdout + done.stderr
+
+    for arguments in (
+        ("--config", str(path), "show", "data"),
+        ("show", "--config", str(path), "data"),
+        ("show", "data", "--config", str(path)),
+    ):
+        assert "2 of " in shown(*arguments)
+        assert "4 of " in shown(*arguments, L2L_OMNIGLOT_SHOW_DATA_CLASSES="4")
+        assert "3 of " in shown(*arguments, "--classes", "3", L2L_OMNIGLOT_SHOW_DATA_CLASSES="4")
+    for wrong, said in (
+        ("[show.dta]\nclasses = 2\n", "did you mean 'show.data'"),
+        ("[show]\nclasses = 2\n", "needed one of show.data, show.task"),
+        ("[show.data]\nclases = 2\n", "did you mean 'classes'"),
+    ):
+        path.write_text(wrong)
+        done = run_cli("--config", str(path), "show", "data")
+        assert done.returncode in {2, 5}, done.stderr
+        assert said in done.stderr
+
+
+def test_a_file_without_end_is_no_settings():
+    done = run_cli("train", "--config", "/dev/zero")
+    assert done.returncode == 2 and "/dev/zero: not a readable TOML file" in done.stderr

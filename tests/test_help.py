@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from l2l_omniglot.cli import cli
 from l2l_omniglot.cli.program import Name
+from l2l_omniglot.cli.sources import commands
 
 # What a number counts or measures; a seed does neither.
 UNITS = (
@@ -19,7 +20,7 @@ UNITS = (
 def every_option() -> list[tuple[str, click.Option, str]]:
     """With the command it is of, and its help as printed."""
     found = []
-    for name, command in [("", cli), *cli.commands.items()]:
+    for name, command in [("", cli), *commands(cli).items()]:
         context = click.Context(command, info_name=name)
         for option in command.params:
             if isinstance(option, click.Option) and option.name not in {"help", "version"}:

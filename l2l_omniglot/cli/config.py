@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 
 import click
 
-from l2l_omniglot.cli.sources import Given, Strength, note_given, option_name
+from l2l_omniglot.cli.sources import (
+    Given,
+    Strength,
+    command_name,
+    commands,
+    note_given,
+    option_name,
+)
 from l2l_omniglot.errors import SettingsError, did_you_mean, needed_name
 
 _NOT_IN_FILES = ("config", "help", "version")
@@ -35,16 +42,18 @@ def use_config(context: click.Context, _option: click.Parameter, path: Path | No
         return
     program = context.find_root().command
     assert isinstance(program, click.Group)
-    own = None if context.command is program else context.info_name
+    own = command_name(context).split()
     if context.default_map is None:
         context.default_map = {}
     for entry in sorted(read_config(path, program), key=lambda entry: entry.strength):
-        if own in {None, entry.command}:
-            defaults = context.default_map
-            if own is None:
-                defaults = defaults.setdefault(entry.command, {})
-            defaults[entry.parameter] = entry.value
-            note_given(context, entry.command, {entry.parameter: Given(path, entry.strength)})
+        words = entry.command.split()
+        if words[: len(own)] != own:
+            continue
+        defaults = context.default_map
+        for word in words[len(own) :]:
+            defaults = defaults.setdefault(word, {})
+        defaults[entry.parameter] = entry.value
+        note_given(context, entry.command, {entry.parameter: Given(path, entry.strength)})
 
 
 def read_config(path: Path, program: click.Group) -> list[Entry]:
@@ -67,6 +76,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"--config {path}: not a readable TOML file: not a plain file")
     try:
         body: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return body
@@ -76,29 +87,33 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _section(path: Path, name: str, values: dict[str, Any], program: click.Group) -> list[Entry]:
-    command = program.commands.get(name)
-    if command is None:
-        needed = needed_name(name, sorted(program.commands))
+    sections = {command.replace(" ", "."): command for command in commands(program)}
+    inner = [section for section in sections if section.startswith(f"{name}.")]
+    if inner and all(isinstance(value, dict) for value in values.values()):
+        pairs = [(f"{name}.{key}", value) for key, value in values.items()]
+        return [entry for pair in pairs for entry in _section(path, *pair, program)]
+    if name not in sections:
+        needed = needed_name(name, inner or sorted(sections))
         raise SettingsError(f"{path}: section [{name}]: no such command; {needed}")
-    known = dict(_options(command))
+    known = dict(_options(commands(program)[sections[name]]))
     entries = []
     for key, value in values.items():
         if key not in known:
             raise SettingsError(f"{path}: [{name}] {key!r}: {_unknown(key, name, known)}")
         _check(f"{path}: [{name}] {key}", value, known[key])
-        entries.append(Entry(name, str(known[key].name), value, Strength.SECTION))
+        entries.append(Entry(sections[name], str(known[key].name), value, Strength.SECTION))
     return entries
 
 
 def _general(path: Path, key: str, value: Any, program: click.Group) -> list[Entry]:
     entries = []
-    for name, command in program.commands.items():
+    for name, command in commands(program).items():
         option = dict(_options(command)).get(key)
         if option is not None:
             _check(f"{path}: {key} (of {name})", value, option)
             entries.append(Entry(name, str(option.name), value, Strength.FILE))
     if not entries:
-        all_options = {k: o for c in program.commands.values() for k, o in _options(c)}
+        all_options = {k: o for c in commands(program).values() for k, o in _options(c)}
         raise SettingsError(f"{path}: {key!r}: {_unknown(key, 'any command', all_options)}")
     return entries
 

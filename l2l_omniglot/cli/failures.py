@@ -48,12 +48,26 @@ def _wrong_usage(error: click.ClickException) -> int:
     message = error.format_message()
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
+        message += _owners(error, context)
         tell(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
         parameter = error.param if isinstance(error, click.BadParameter) else None
         if parameter is not None and (where := place(context, str(parameter.name))):
             message = f"{message.rstrip('.')} (from {where})"
     _tell_error(message)
     return error.exit_code
+
+
+def _owners(error: click.ClickException, context: click.Context) -> str:
+    """Which commands have the option that was given before any."""
+    group = context.command
+    if not isinstance(error, click.NoSuchOption) or not isinstance(group, click.Group):
+        return ""
+    found = [
+        name
+        for name, command in sorted(group.commands.items())
+        if any(error.option_name in option.opts for option in command.params)
+    ]
+    return f" Of {', '.join(found)}: it goes after the command." if found else ""
 
 
 def _expected(error: L2LOmniglotError) -> int:

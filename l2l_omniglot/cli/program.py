@@ -11,7 +11,7 @@ import click
 
 from l2l_omniglot.archive import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.cli.config import use_config
-from l2l_omniglot.cli.sources import PREFIX, Strength, place, strength, variable_name
+from l2l_omniglot.cli.sources import PREFIX, Strength, commands, place, strength, variable_name
 from l2l_omniglot.colour import forced
 from l2l_omniglot.errors import did_you_mean, needed_name
 from l2l_omniglot.files import CACHE_VARIABLE
@@ -53,14 +53,10 @@ class Program(click.Group):
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Adds a command, and what all of them have to it."""
         super().add_command(cmd, name)
-        cmd.params += _common_options()
-        for option in cmd.params:
-            if isinstance(option, click.Option):
-                option.envvar = variable_name(option, name or str(cmd.name))
-            if type(option.type) is click.Choice:
-                option.type = Name(list(option.type.choices))
-        if cmd.callback is not None:
-            cmd.callback = _introduced(cmd.callback)
+        name = name or str(cmd.name)
+        _equip(cmd, name)
+        for inner, command in commands(cmd).items() if isinstance(cmd, click.Group) else ():
+            _equip(command, f"{name} {inner}")
 
     def make_context(self, *arguments: Any, **values: Any) -> click.Context:
         """Starts a run of the program, said as much of as usual until an option says otherwise."""
@@ -76,6 +72,18 @@ class Program(click.Group):
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
             ctx.fail(f"command {args[0]!r}: {needed_name(args[0], sorted(self.commands))}")
         return super().resolve_command(ctx, args)
+
+
+def _equip(command: click.Command, name: str) -> None:
+    """Gives a command what all have."""
+    command.params += _common_options()
+    for option in command.params:
+        if isinstance(option, click.Option):
+            option.envvar = variable_name(option, name)
+        if type(option.type) is click.Choice:
+            option.type = Name(list(option.type.choices))
+    if command.callback is not None and not isinstance(command, click.Group):
+        command.callback = _introduced(command.callback)
 
 
 def _common_options() -> list[click.Parameter]:
@@ -127,8 +135,9 @@ def _introduced(callback: Any) -> Any:
 
 def _note_unknown_variables(context: click.Context) -> None:
     program = context.find_root().command
-    commands = program.commands.values() if isinstance(program, click.Group) else ()
-    options = [*program.params, *(option for command in commands for option in command.params)]
+    assert isinstance(program, click.Group)
+    every = [program, *program.commands.values(), *commands(program).values()]
+    options = [option for command in every for option in command.params]
     known = {str(option.envvar) for option in options} | {*_OTHER_VARIABLES}
     for name in sorted(os.environ):
         if name.startswith(f"{PREFIX}_") and name not in known:

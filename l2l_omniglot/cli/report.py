@@ -181,6 +181,7 @@ def _report_command(sources: tuple[str, ...]) -> str:
     words = ["l2l-omniglot", "report", *sources]
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name != "runs" and context.get_parameter_source(name) is typed:
+        told = name != "runs" and name in context.params
+        if told and context.get_parameter_source(name) is typed:
             words += [parameter.opts[0], str(context.params[name])]
     return shlex.join(words)

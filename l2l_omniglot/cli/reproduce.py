@@ -38,7 +38,8 @@ grid_options = options(
                  shell_complete=some_of(names.algorithms),
                  help=f"Of {', '.join(ALGORITHMS)}."),
     click.option("--budget", type=MINUTES, default=None,
-                 help="Minutes of training in all, shared out evenly (none: whole recipes)."),
+                 help="Minutes of training in all, of this call, shared out evenly; each cell's "
+                      "last validation and evaluation come on top (none: whole recipes)."),
     click.option("--iterations", type=int, default=None, help="Meta-updates a cell (recipe)."),
     click.option("--tasks", type=click.IntRange(min=2), default=1000, show_default=True,
                  help="Test tasks a cell."),

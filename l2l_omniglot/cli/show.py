@@ -30,7 +30,8 @@ data_options = options(
                  help="Paper colour of the images as stored (auto)."),
     click.option("--split", default=None, help="See `train` (tutorial)."),
     click.option("--split-seed", type=int, default=None, help="See `train` (0)."),
-    click.option("--validation-classes", type=int, default=None, help="See `train`."),
+    click.option("--validation-classes", type=int, default=None,
+                 help="Classes to validate on, as `train` has them (100 of Omniglot's)."),
 )  # fmt: skip
 output_options = options(
     click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
@@ -49,9 +50,9 @@ def show() -> None:
 @click.option("--part", type=click.Choice(["all", *PARTS]), default="all", show_default=True,
               help="Classes to choose from.")  # fmt: skip
 @click.option("--classes", "count", type=click.IntRange(min=1), default=20, show_default=True,
-              help="How many, evenly spread over the part.")  # fmt: skip
+              help="How many classes, evenly spread over the part.")  # fmt: skip
 @click.option("--class", "names", multiple=True, metavar="NAME",
-              help="This class, or those with NAME in their name; may be given again.")  # fmt: skip
+              help="Classes with NAME in their name; may be given again (none).")  # fmt: skip
 @click.option("--items", type=click.IntRange(min=1), default=10, show_default=True,
               help="Images a class.")  # fmt: skip
 @data_options
@@ -82,7 +83,7 @@ def data(
 @show.command()
 @click.argument("number", type=click.IntRange(min=0))
 @click.option("--run", "source", default=None, metavar="RUN",
-              help="Run, checkpoint or pretrained weights whose settings to take.")  # fmt: skip
+              help="Run, checkpoint or pretrained weights with the settings (none).")  # fmt: skip
 @click.option("--part", type=click.Choice(PARTS), default="test", show_default=True,
               help="Classes the task comes from.")  # fmt: skip
 @click.option("--ways", type=int, default=None, help="Classes a task (5).")
@@ -93,8 +94,8 @@ def data(
 @click.option("--within-alphabet", is_flag=True, help="All classes of one alphabet.")
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default=None,
               help="Whose training tasks (default).")  # fmt: skip
-@click.option("--rotations/--no-rotations", default=None, help="See `train`.")
-@click.option("--mirrors/--no-mirrors", default=None, help="See `train`.")
+@click.option("--rotations/--no-rotations", default=None, help="See `train` (recipe).")
+@click.option("--mirrors/--no-mirrors", default=None, help="See `train` (no).")
 @data_options
 @output_options
 def task(

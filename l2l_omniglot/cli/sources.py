@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ def note_given(context: click.Context, command: str, given: dict[str, Given]) ->
 
 
 def _given(context: click.Context, name: str) -> Given:
-    found: Given = context.meta[_GIVEN][context.info_name][name]
+    found: Given = context.meta[_GIVEN][command_name(context)][name]
     return found
 
 
@@ -77,6 +78,24 @@ def variable(context: click.Context, name: str) -> str:
     return str(option.envvar)
 
 
+def commands(program: click.Group) -> dict[str, click.Command]:
+    """The commands that do something, by what is typed to call them, such as ``show data``."""
+    found: dict[str, click.Command] = {}
+    for name, command in program.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {inner}": leaf for inner, leaf in commands(command).items()}
+        else:
+            found[name] = command
+    return found
+
+
+def command_name(context: click.Context) -> str:
+    """What was typed to call the context's command; empty for the program itself."""
+    if context.parent is None:
+        return ""
+    return f"{command_name(context.parent)} {context.info_name}".lstrip()
+
+
 def option_name(option: click.Parameter) -> str:
     """What an option is called in a file: its longest spelling, without dashes in front."""
     return max(option.opts, key=len).lstrip("-")
@@ -85,4 +104,4 @@ def option_name(option: click.Parameter) -> str:
 def variable_name(option: click.Parameter, command: str = "") -> str:
     """What an option's environment variable is called."""
     words = (PREFIX, command, option_name(option))
-    return "_".join(word for word in words if word).replace("-", "_").upper()
+    return re.sub("[- ]", "_", "_".join(word for word in words if word)).upper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -165,6 +166,8 @@ def _train(
         experiment.tasks("test")  # refused now where it is too small, not after the training
         run.begin(resumed)
         _announce(run, "Resuming" if resumed else "Training")
+        if run.trainer.iteration == settings.iterations:
+            say(f"All {settings.iterations} iterations are made; a larger --iterations goes on.")
         with (
             graceful_stop() as stop,
             watcher.watching(run.trainer.iteration),
@@ -173,7 +176,7 @@ def _train(
             outcome = run.train(time_limit, stop)
         if outcome.reason == "stopped":
             tell(f"Stopped at iteration {outcome.iteration}; go on with:")
-            tell(f"  l2l-omniglot train --resume {folder.path}")
+            tell(f"  l2l-omniglot train --resume {shlex.quote(str(folder.path))}")
             raise SystemExit(128 + (stop.signal or signal.SIGINT))
         return outcome if workers.first else None
 
@@ -225,5 +228,5 @@ def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     click.echo(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
         f"accuracy {paint(best, BOLD, sys.stdout)} (transductive batch norm).\n"
-        f"Evaluate it:\n  l2l-omniglot evaluate --tasks 500 --run {folder.path}"
+        f"Evaluate it:\n  l2l-omniglot evaluate --tasks 500 --run {shlex.quote(str(folder.path))}"
     )
