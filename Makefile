@@ -9,8 +9,14 @@ DOCS := .venv-docs
 .PHONY: demo test docs bench bench-accuracy install clean
 
 demo: $(READY)
-	$(BIN)/l2l-omniglot train --data synthetic --iterations 1000
-	$(BIN)/l2l-omniglot evaluate --tasks 200
+	@echo "Training on built-in characters, a few minutes; 1,000 iterations."
+	@$(BIN)/l2l-omniglot train --data synthetic --iterations 1000 --validation-every 250
+	@echo "Fine-tuning a copy on each of 200 test tasks; accuracy after each step of it:"
+	@$(BIN)/l2l-omniglot evaluate --tasks 200
+	@echo "Done. Next: source $(BIN)/activate, then"
+	@echo "  l2l-omniglot predict examples/pictures/support examples/pictures/query"
+	@echo "  l2l-omniglot draw      (a page to draw on)"
+	@echo "  l2l-omniglot report    (what was trained here, as report.html)"
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -58,6 +58,7 @@ class CellResult:
         cell: which.
         settings: of its run.
         iteration: meta-updates made.
+        best: meta-updates behind the weights that were evaluated.
         minutes: of training and validation, all sessions together.
         evaluation: of the best weights, in both modes of batch normalisation.
     """
@@ -65,6 +66,7 @@ class CellResult:
     cell: Cell
     settings: Settings
     iteration: int
+    best: int
     minutes: float
     evaluation: Evaluation
 
@@ -81,6 +83,7 @@ class CellResult:
         return {
             **asdict(self.cell),
             "iteration": self.iteration,
+            "best": self.best,
             "iterations": self.settings.iterations,
             "minutes": round(self.minutes, 2),
             "tasks": self.evaluation.tasks,
@@ -98,6 +101,7 @@ class CellResult:
             Cell(body["setting"], body["backbone"], body["algorithm"]),
             Settings(**body["settings"]),
             body["iteration"],
+            body["best"],
             body["minutes"],
             Evaluation(body["tasks"], body["steps"], curves),
         )

@@ -28,6 +28,8 @@ class History:
         rows: of the run's ``metrics.csv``.
         sessions: of the run's ``config.json``: ``command``, ``started``, ``versions``.
         machine: what it was made on, where known.
+        commands: that it was trained with, one after the other; those of a card, and of a run
+            that was resumed.
     """
 
     name: str
@@ -37,6 +39,7 @@ class History:
     rows: list[MetricsRow]
     sessions: list[dict[str, Any]]
     machine: str
+    commands: tuple[str, ...] = ()
 
 
 def history(source: str, checkpoint: Checkpoint) -> History:
@@ -46,7 +49,9 @@ def history(source: str, checkpoint: Checkpoint) -> History:
     folder = RunFolder(path.parent)
     if not Path(source).exists():
         card = next(card for card in list_pretrained() if card.name == source)
-        return History(source, "pretrained", path, digest, [], [], card.machine)
+        return History(
+            source, "pretrained", path, digest, [], [], card.machine, tuple(card.commands[:-1])
+        )
     own = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
     if not own or not _same_run(folder.read_settings(), checkpoint.settings):
         return History(path.name, "checkpoint", path, digest, [], [], "")
@@ -55,7 +60,9 @@ def history(source: str, checkpoint: Checkpoint) -> History:
         name = f"{name}/{path.name}"
     sessions = folder.read_sessions()
     machine = sessions[-1]["versions"].get("machine", "") if sessions else ""
-    return History(name, "run", path, digest, folder.read_metrics(), sessions, machine)
+    typed = tuple(as_typed(session["command"]) for session in sessions)
+    rows, commands = folder.read_metrics(), typed if len(typed) > 1 else ()
+    return History(name, "run", path, digest, rows, sessions, machine, commands)
 
 
 def _same_run(one: Settings, other: Settings) -> bool:

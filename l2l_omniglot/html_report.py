@@ -138,7 +138,7 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
         ],
         "pairs": [_pair(tasks, pair) for pair in confused(subject.answers, mode, amounts.pairs)],
         "samples": [_sample(tasks, answer, mode) for answer in subject.samples(amounts.samples)],
-        "train": train_command(subject.settings),
+        "train": subject.history.commands or [train_command(subject.settings)],
         "sessions": [
             {**session, "command": as_typed(session["command"])}
             for session in subject.history.sessions

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MEASURES = ("accuracy", "loss")
 MARKERS = "osD^vP"
+FEW = 40  # points of a curve that are marked each
 PANEL = (5.0, 3.4)  # inches
 
 
@@ -101,7 +102,7 @@ def _steps(panel: Axes, results: dict[str, Evaluation], mode: str, look: Look) -
             marker=_of(MARKERS, number),
             markersize=4,
             capsize=2.5,
-            label=name,
+            label=_label(name),
         )
     panel.locator_params(axis="x", integer=True)
     _dress(panel, look, "inner steps", "accuracy, %", legend=len(results) > 1)
@@ -113,19 +114,29 @@ def _learning(
     factor = 100 if measure == "accuracy" else 1
     for number, (name, rows) in enumerate(runs.items()):
         colour, about = _of(look.runs, number), f", {name}" if len(runs) > 1 else ""
-        marker = _of(MARKERS, number) if len(rows) < 40 else ""
+        marker = _of(MARKERS, number) if len(rows) < FEW else ""
         at = [row.iteration for row in rows]
         for part, line in (("train", ":"), ("validation", "-")):
             values = [factor * getattr(row, f"{part}_{measure}") for row in rows]
-            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 3}
+            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4}
+            if part == "train":
+                style["markerfacecolor"] = "none"  # told apart where there is no line, too
             panel.plot(at, values, label=part + about, **style)  # type: ignore[arg-type]
         if measure == "accuracy":
             middle = [factor * row.validation_accuracy for row in rows]
             half = [factor * row.validation_ci95 for row in rows]
             low, high = ([m + s * h for m, h in zip(middle, half, strict=True)] for s in (-1, 1))
             panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+            if len(rows) < FEW:
+                panel.errorbar(at, middle, half, color=colour, linestyle="", capsize=2.5)
     label = "accuracy, %" if measure == "accuracy" else "loss, nats"
+    panel.set_xlim(left=0)
     _dress(panel, look, "iteration", label, legend=True)
+
+
+def _label(name: str) -> str:
+    """One that the legend shows: it leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def _of(choices: Sequence[str], number: int) -> str:
@@ -142,7 +153,9 @@ def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
         spine.set_visible(side in {"left", "bottom"})
         spine.set_color(look.faint)
     if legend:
-        panel.legend(fontsize="small", frameon=False, labelcolor=look.ink)
+        names = panel.legend(fontsize="small", frameon=False, labelcolor=look.ink)
+        for text in names.get_texts():
+            text.set_parse_math(False)  # a name with dollars is no formula
 
 
 def _figure(panels: int, **shared: Any) -> tuple[Figure, list[Axes]]:

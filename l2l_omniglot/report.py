@@ -61,15 +61,17 @@ def reproduction_markdown(results: Sequence[CellResult]) -> str:
                 result.cell.backbone,
                 result.cell.algorithm,
                 f"{result.iteration:,} of {result.settings.iterations:,}",
+                f"{result.best:,}",
                 f"{result.minutes:.1f}",
                 *(percent(curve.accuracy, curve.ci95) for curve in curves),
                 f"{published[1]} % ({published[0]})" if published else "",
             ]
         )
     evaluation = results[0].evaluation
-    header = ("setting", "backbone", "algorithm", "iterations", "minutes", *evaluation.curves)
+    what = ("setting", "backbone", "algorithm", "iterations", "best at", "minutes")
+    header = (*what, *evaluation.curves, "published")
     tasks = f"{evaluation.tasks} test tasks, after {evaluation.steps} steps, 95 % intervals"
-    return markdown((*header, "published"), rows) + f"\n{tasks}.\n"
+    return markdown(header, rows) + f"\n{tasks}.\n"
 
 
 def reproduction_csv(results: Sequence[CellResult]) -> str:

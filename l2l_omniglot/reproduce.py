@@ -140,8 +140,8 @@ class Grid:
         elif self._is_evaluated(result_path):
             return 0.0
         spent = run.minutes - before
-        evaluation = self._evaluate(experiment, run_folder)
-        result = CellResult(cell, settings, run.trainer.iteration, run.minutes, evaluation)
+        best, evaluation = self._evaluate(experiment, run_folder)
+        result = CellResult(cell, settings, run.trainer.iteration, best, run.minutes, evaluation)
         write_text(result_path, json.dumps(result.to_dict(), indent=1) + "\n")
         return spent
 
@@ -152,15 +152,18 @@ class Grid:
         done = result.iteration == result.settings.iterations
         return done and result.evaluation.tasks == self._tasks
 
-    def _evaluate(self, experiment: Experiment, run_folder: RunFolder) -> Evaluation:
+    def _evaluate(self, experiment: Experiment, run_folder: RunFolder) -> tuple[int, Evaluation]:
+        """The iteration of the best weights, and what they give."""
         best = run_folder.best if run_folder.best.is_file() else run_folder.last
-        write_learner(experiment.learner, load_checkpoint(best))
+        checkpoint = load_checkpoint(best)
+        write_learner(experiment.learner, checkpoint)
         steps = experiment.settings.eval_steps
         with self._watcher.evaluating(self._tasks) as progress:
-            return evaluate(
+            evaluation = evaluate(
                 experiment.learner, self._test_tasks(experiment), self._tasks, steps, progress,
                 batch_norm="both",
             )  # fmt: skip
+        return checkpoint.iteration, evaluation
 
     def _test_tasks(self, experiment: Experiment) -> Tasks:
         """As `evaluate` of the command line has them by default."""

@@ -285,3 +285,24 @@ def test_a_plot_is_the_same_text_every_time_in_its_own_colours():
 
 def test_equal_names_are_told_apart():
     assert unlike(["a", "b", "a", "a"]) == ["a", "b", "a (3)", "a (4)"]
+
+
+@pytest.mark.parametrize("name", ["$\\foo{$x", "_under", "a $1$ b"])
+def test_any_name_of_a_run_is_plotted(name: str):
+    rows = [MetricsRow(5, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3)]
+    plain = learning_svg({"one": rows, "other": rows}, "accuracy", LIGHT)
+    assert learning_svg({"one": rows, name: rows}, "accuracy", LIGHT) != plain
+
+
+def test_weights_that_come_along_are_repeated_by_their_cards_commands():
+    checkpoint = find_weights("basenet-5w1s")
+    commands = history("basenet-5w1s", checkpoint).commands
+    assert len(commands) > 2 and all(line.startswith("l2l-omniglot train ") for line in commands)
+
+
+def test_a_report_may_be_quiet(npy: Path, tmp_path: Path):
+    path = tmp_path / "quiet.html"
+    options = ("--data", str(npy), "--tasks", "2", "--shots", "1", "--output", str(path), "-q")
+    done = run_cli("report", "basenet-5w1s", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "<title>" in path.read_text(encoding="utf-8")

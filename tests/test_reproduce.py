@@ -24,7 +24,7 @@ def test_a_grid_is_trained_evaluated_and_written_down():
     done = run_cli(*SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip("\n") == Path("grid/results.md").read_text().rstrip("\n")
-    assert "| 5w1s | fc | anil | 2 of 2 |" in done.stdout
+    assert "| 5w1s | fc | anil | 2 of 2 | 2 |" in done.stdout
     results = json.loads(Path("grid/results.json").read_text())
     assert [result["algorithm"] for result in results] == ["maml", "anil"]
     for result in results:
@@ -139,7 +139,7 @@ def test_results_of_several_grids_in_a_folder_stay_together():
 def published(backbone: str, algorithm: str, data: str) -> tuple[str, float] | None:
     cell = Cell("5w1s", backbone, algorithm)
     evaluation = Evaluation(2, 0, {})
-    return CellResult(cell, cell.settings(data=data), 1, 0.1, evaluation).published
+    return CellResult(cell, cell.settings(data=data), 1, 1, 0.1, evaluation).published
 
 
 def test_published_figures_stand_beside_what_they_are_of():
