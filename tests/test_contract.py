@@ -197,6 +197,42 @@ class Remembers(Net):
         return hidden - self.memory.setdefault("first", hidden.detach().mean(0))
 
 
+class RemembersInTraining(Net):
+    def __init__(self, ways=5, **others):
+        super().__init__(ways, **others)
+        self.memory = []
+
+    def hidden(self, images):
+        hidden = super().hidden(images)
+        if self.training:
+            self.memory.append(hidden.detach().mean(0))
+            hidden = hidden - self.memory[0]
+        return hidden
+
+
+class CountsInTraining(Net):
+    passes = 0
+
+    def forward(self, images):
+        if self.training:
+            type(self).passes += 1
+        return super().forward(images) * (1 + 0.1 * self.passes * self.training)
+
+
+class SystemNoise(Net):
+    def forward(self, images):
+        import random
+        noise = random.SystemRandom().random() if self.training else 0.0
+        return super().forward(images) * (1 + noise)
+
+
+class InPlaceInTraining(Net):
+    def forward(self, images):
+        if self.training:
+            images.sub_(0.5)
+        return super().forward(images)
+
+
 class Ignores(Net):
     def __init__(self, ways=5, **others):
         super().__init__(ways, **others)
@@ -303,9 +339,19 @@ DEFECTS = {
     "FirstOrder": (["second order"], "the second derivative is wrong: of 'first.weight'"),
     "Distances": (["second order", "stacked", "head"], "cannot be differentiated twice"),
     "SecondReference": (["clone adapts", "stacked"], "does not change 'first.weight'"),
-    "Ignores": (["clone adapts", "stacked"], "does not change 'first.weight'"),
+    "Ignores": (
+        ["clone adapts", "independent training", "stacked"],
+        "does not change 'first.weight'",
+    ),
     "WritesHome": (["backbone untouched", "buffers unchanged"], "changes 'seen' of the backbone"),
-    "Remembers": (["independent tasks", "stacked"], "scored otherwise after another task"),
+    "Remembers": (
+        ["independent tasks", "independent training", "stacked"],
+        "scored otherwise after another task",
+    ),
+    "RemembersInTraining": (["independent training"], "when the same task comes again"),
+    "CountsInTraining": (["independent training"], "when the same task comes again"),
+    "SystemNoise": (["independent training"], "in training mode a task's meta-gradient differs"),
+    "InPlaceInTraining": (["input unchanged"], "in place, by up to 0.5"),
     "Counts": (["same output"], "two forward passes"),
     "OwnAverages": (["buffers unchanged"], "its buffer 'average' changes"),
     "OwnNorm": (["inductive", "every gradient", "stacked"], "query images see each other"),

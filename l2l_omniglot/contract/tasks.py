@@ -87,11 +87,32 @@ def _independent(candidate: Candidate) -> str:
     return ""
 
 
+def _trains_alike(candidate: Candidate) -> str:
+    learner = candidate.learner()
+    # First, so that what all networks of a class or module share shows, too.
+    alone = _gradients(Learner(copy.deepcopy(learner.backbone), INNER_LR), some_task("after"))
+    _use(learner, some_task("before"))
+    found = _gradients(learner, some_task("after"))
+    change = max(float((one - other).abs().max()) for one, other in zip(found, alone, strict=True))
+    if change:
+        raise BackboneError(
+            f"in training mode a task's meta-gradient differs by up to {change:.3g} when the same "
+            "task comes again, after another"
+        )
+    return ""
+
+
+def _gradients(learner: Learner, task: Task) -> list[torch.Tensor]:
+    """The meta-gradient of a task in training mode, random numbers the same each time."""
+    with all_random("contract", "training"):
+        found = learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
+    return [gradient for gradient in found.gradients if gradient is not None]
+
+
 def _use(learner: Learner, task: Task) -> None:
     """Evaluates and trains on a task."""
     _scores(learner, task)
-    with all_random("contract", "training"):
-        learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
+    _gradients(learner, task)
 
 
 def _scores(learner: Learner, task: Task) -> torch.Tensor:
@@ -139,6 +160,9 @@ TASKS = (
     Check("independent tasks", _independent,
           "keep nothing of a pass in attributes: neither counts, averages nor caches",
           needs=_NEEDS),
+    Check("independent training", _trains_alike,
+          "in training mode, too, keep nothing in self, its class or its module, and draw from "
+          "torch's, NumPy's or Python's global generator only", needs=_NEEDS),
     Check("buffers unchanged", _buffers,
           "running averages of your own are thrown away after each task; normalise by the batch "
           "at hand", required=False, needs=_NEEDS),
