@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from l2l_omniglot.errors import SettingsError, WorkerError
 
 RUN_ID = "l2l-omniglot"
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to get when the parent ends
 
 
 def launched() -> bool:
     """Whether torchrun, or something like it, started this process as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launched_here() -> bool:
+    """Whether `launch` started this process."""
+    return launched() and os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(f"{RUN_ID}-")
+
+
+def end_with_launcher() -> None:
+    """Has the system stop this worker in good order should its launcher be killed (Linux only).
+
+    Nobody would see it train on otherwise, into a folder that a resumed run writes to, too.
+    """
+    if launched_here() and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:

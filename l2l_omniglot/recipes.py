@@ -97,6 +97,8 @@ class Settings:
             value = getattr(self, name)
             if value < least:
                 raise SettingsError(f"{_option(name)} {value}: needed at least {least}")
+        if self.ways > MOST_WAYS:
+            raise SettingsError(f"--ways {self.ways}: needed at most {MOST_WAYS}")
         for name in ("inner_lr", "meta_lr"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
@@ -113,6 +115,7 @@ class Settings:
         return dataclasses.asdict(self)
 
 
+MOST_WAYS = 100_000
 _LEAST = {
     "ways": 2,
     "shots": 1,

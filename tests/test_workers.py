@@ -159,6 +159,23 @@ def test_a_dead_worker_ends_the_job_and_resume_goes_on(tmp_path: Path):
     assert load_checkpoint(run / "last.safetensors").iteration == 120
 
 
+@needs_proc
+def test_no_worker_outlives_a_killed_launcher(tmp_path: Path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    long = [*LONG, "--iterations", "100000"]
+    job = start([sys.executable, *MODULE, *long, "--processes", "2", "--run-dir", str(run)], log)
+    wait_for(log, "iteration 20/")
+    workers = [Path(f"/proc/{worker(run, rank)}/cmdline") for rank in (0, 1)]
+    job.kill()
+    for _ in range(600):
+        if not any(path.exists() and path.read_bytes() for path in workers):
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError(f"still there:\n{log.read_text()}")
+    assert load_checkpoint(run / "last.safetensors").iteration >= 20
+
+
 def test_ctrl_c_stops_all_workers_at_the_same_iteration(tmp_path: Path):
     run, log = tmp_path / "run", tmp_path / "log"
     long = [*LONG, "--iterations", "100000"]

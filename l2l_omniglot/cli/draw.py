@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PRETRAINED = "basenet-5w1s"
 HOST, PORT = "127.0.0.1", 8105
 THREADS = 4
+PATIENCE = 20  # seconds that a connection may be silent
 
 
 @click.command()
@@ -135,8 +136,9 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
     try:
         # Flask says in JSON what is too large; waitress cuts off what is far beyond.
         server = create_server(
-            app, host=host, port=port, threads=THREADS, max_request_body_size=4 * MAX_BODY
-        )
+            app, host=host, port=port, threads=THREADS, max_request_body_size=4 * MAX_BODY,
+            channel_timeout=PATIENCE, cleanup_interval=PATIENCE // 2,
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         raise OSError(
             f"--host {host} --port {port}: cannot listen there ({error}); --port 0 takes a free one"

@@ -12,7 +12,7 @@ import click
 from l2l_omniglot.cli.sources import place
 from l2l_omniglot.colour import RED, paint
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError
-from l2l_omniglot.launch import RUN_ID, launched
+from l2l_omniglot.launch import launched, launched_here
 from l2l_omniglot.messages import Verbosity, tell, verbosity
 
 PAUSE = 3.0  # seconds: whoever made this worker fail ends first, and its exit code is the job's
@@ -80,7 +80,7 @@ def _expected(error: L2LOmniglotError) -> int:
 
 def _another_says_it(error: L2LOmniglotError) -> bool:
     """Whether the first worker says it too, or else the launcher, that a worker is gone."""
-    launcher = os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(f"{RUN_ID}-")
+    launcher = launched_here()
     first = os.environ.get("RANK", "0") == "0"
     if isinstance(error, WorkerError):
         return launcher or not first

@@ -30,7 +30,7 @@ data_options = options(
                  help="Paper colour of the images as stored (auto)."),
     click.option("--split", default=None, help="See `train` (tutorial)."),
     click.option("--split-seed", type=int, default=None, help="See `train` (0)."),
-    click.option("--validation-classes", type=int, default=None,
+    click.option("--validation-classes", type=click.IntRange(min=1), default=None,
                  help="Classes to validate on, as `train` has them (100 of Omniglot's)."),
 )  # fmt: skip
 output_options = options(

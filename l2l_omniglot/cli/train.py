@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.training import Outcome, TrainingRun
 
 
-def _number(name: str, kind: type, text: str) -> Callable[[F], F]:
+def _number(name: str, kind: type | click.IntRange, text: str) -> Callable[[F], F]:
     return click.option(name, type=kind, default=None, help=text)
 
 
@@ -87,7 +87,7 @@ data_options = options(
                  help="Paper colour of the images as stored (auto)."),
     click.option("--split", default=None, shell_complete=one_of(names.splits, files=True),
                  help="tutorial, random, alphabets, or a JSON file of class names (tutorial)."),
-    _number("--validation-classes", int,
+    _number("--validation-classes", click.IntRange(min=1),
             "Classes to validate on, of splits tutorial and random (100 of Omniglot's)."),
     _number("--split-seed", int, "Of --split random and --data synthetic (0)."),
     _number("--seed", int, "Of initial weights and tasks (0)."),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2l_omniglot.errors import L2LOmniglotError
-from l2l_omniglot.launch import launch, launched
+from l2l_omniglot.launch import end_with_launcher, launch, launched
 from l2l_omniglot.messages import detail, say, timed
 from l2l_omniglot.progress import CountProgress
 
@@ -46,6 +46,7 @@ def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStac
     from l2l_omniglot.heap import keep_freed_memory
     from l2l_omniglot.workers import joined, take_own_cores
 
+    end_with_launcher()
     keep_freed_memory()
     take_own_cores()
     with joined(choose_device(device)) as workers, contextlib.ExitStack() as quiet:
