@@ -67,7 +67,7 @@ MAKE = """#!/usr/bin/env bash
 set -eo pipefail
 if [ "$1" = test ]; then exit 0; fi  # what runs this
 lines=$({make} --no-print-directory -n -C {root} -o .venv/.ready "$@")
-echo "$lines" | grep -oE "(l2l-omniglot|python -m benchmarks).*" |
+echo "$lines" | grep -v "^echo" | grep -oE "(l2l-omniglot|python -m benchmarks).*" |
   while read -r line; do bash -ec "$line"; done
 """
 
