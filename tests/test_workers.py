@@ -167,6 +167,7 @@ def test_no_worker_outlives_a_killed_launcher(tmp_path: Path):
     wait_for(log, "iteration 20/")
     workers = [Path(f"/proc/{worker(run, rank)}/cmdline") for rank in (0, 1)]
     job.kill()
+    job.wait(60)
     for _ in range(600):
         if not any(path.exists() and path.read_bytes() for path in workers):
             break
