@@ -177,8 +177,8 @@ def newest_run() -> RunFolder:
     found = [path for path in runs_folder().glob(f"*/{LAST}") if path.is_file()]
     if not found:
         raise RunError(
-            f"{runs_folder()}: no run found; needed one of `l2l-omniglot train`, or the "
-            "path of a run folder elsewhere"
+            f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name "
+            "the folder of one"
         )
     return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent)
 

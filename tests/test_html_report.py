@@ -250,7 +250,7 @@ def test_what_cannot_be_reported_is_refused_in_a_sentence(tmp_path: Path):
         assert (done.returncode, done.stdout) == (code, "")
         assert said in done.stderr and "Traceback" not in done.stderr
         assert not Path("report.html").exists()
-    with pytest.raises(RunError, match="no run found; needed one"):
+    with pytest.raises(RunError, match="no run found; train one"):
         CliRunner().invoke(cli, ["report"], catch_exceptions=False)
 
 
