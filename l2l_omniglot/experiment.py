@@ -14,19 +14,18 @@ from l2l_omniglot.devices import choose_device
 from l2l_omniglot.engines import Choice
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.parts import digest, part_tasks, settings_splits
+from l2l_omniglot.parts import Parts, digest, settings_splits
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import Settings
-from l2l_omniglot.splits import ORDERS, Splits
+from l2l_omniglot.splits import ORDERS
 from l2l_omniglot.stack import ImageStack
-from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import Trainer
 from l2l_omniglot.workers import ALONE, Workers
 
 
 @dataclass
-class Experiment:
-    """The parts of a run, built from its settings.
+class Experiment(Parts):
+    """All of a run, built from its settings.
 
     Attributes:
         settings: what they were built from.
@@ -36,9 +35,6 @@ class Experiment:
         workers: the processes that share its tasks out.
     """
 
-    settings: Settings
-    stack: ImageStack
-    splits: Splits
     learner: Learner
     workers: Workers = ALONE
 
@@ -87,22 +83,6 @@ class Experiment:
         experiment = cls.build(checkpoint.settings, stack, device, engine, workers)
         write_learner(experiment.learner, checkpoint)
         return experiment
-
-    def tasks(
-        self,
-        part: str,
-        *,
-        ways: int | None = None,
-        shots: int | None = None,
-        queries: int | None = None,
-        seed: int | None = None,
-        within_alphabet: bool = False,
-    ) -> Tasks:
-        """The task stream of a part, see `part_tasks`."""
-        return part_tasks(
-            self.settings, self.stack, self.splits, part,
-            ways=ways, shots=shots, queries=queries, seed=seed, within_alphabet=within_alphabet,
-        )  # fmt: skip
 
     def trainer(self) -> Trainer:
         """A trainer at iteration 0."""

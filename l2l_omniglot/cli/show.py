@@ -117,13 +117,12 @@ def task(
     settings = _settings(source, given)
     stack = _open(settings)
     from l2l_omniglot.grid import task_grid
-    from l2l_omniglot.parts import part_tasks, settings_splits
+    from l2l_omniglot.parts import Parts, settings_splits
 
     own = settings.seed if part != "test" else 0  # that of `evaluate`
-    tasks = part_tasks(
-        settings, stack, settings_splits(settings, stack), part,
-        seed=own if seed is None else seed, within_alphabet=within_alphabet,
-    )  # fmt: skip
+    tasks = Parts(settings, stack, settings_splits(settings, stack)).tasks(
+        part, seed=own if seed is None else seed, within_alphabet=within_alphabet
+    )
     _give(task_grid(tasks, number), output, style)
 
 
