@@ -65,6 +65,11 @@ def _umask() -> int:
     return mask
 
 
+def shown(name: str | Path) -> str:
+    """A name for people: what is no text in it, or would act on a terminal, is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """A CSV table with a header line; lines end in a newline."""
     text = io.StringIO(newline="")

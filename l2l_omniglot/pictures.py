@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.light import even_out
 from l2l_omniglot.prepare import RAW_SIZE, shrink
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ LONGER_SIDE, SHORTEST, LONGEST = 67 / RAW_SIZE, 33 / RAW_SIZE, 95 / RAW_SIZE
 OFF_CENTRE = 16.5 / RAW_SIZE
 MOST_NARROW = 100  # longer by shorter side; made square it would have that many times the pixels
 LEAST_CONTRAST = 16  # of 255, between ink and paper
+MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 PAPER, MIDDLE = 255, 128
 
 Grey = npt.NDArray[np.uint8]
@@ -42,15 +44,20 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
         ink: which end of the grey values is ink; ``auto`` takes the border for paper.
 
+    Returns:
+        The picture, shrunk to at most `MOST_SIDE` pixels a side.
+
     Raises:
-        DataError: if the file is missing, broken, too large, or shows nothing.
+        DataError: if the file is missing, broken, of more than 178 million pixels, or shows
+            nothing.
     """
     check_name("--picture-ink", ink, INKS)
     try:
         if path.exists() and not path.is_file():
             raise ValueError("not a plain file")
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Pillow warns from 89 million pixels on, and refuses from twice as many.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # broken EXIF and the like
             with Image.open(path) as image:
                 grey = _flatten(ImageOps.exif_transpose(image))
@@ -62,6 +69,7 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
         raise DataError(
             f"{path}: {grey.width} x {grey.height} pixels: needed a less narrow picture"
         )
+    grey.thumbnail((MOST_SIDE, MOST_SIDE))
     lowest, highest = grey.getextrema()
     if highest - lowest < LEAST_CONTRAST:  # type: ignore[operator]
         raise DataError(f"{path}: shows nothing: grey values from {lowest} to {highest}")
@@ -80,6 +88,8 @@ def _flatten(image: Image.Image) -> Image.Image:
         if span < LEAST_CONTRAST / PAPER * abs(values).max():
             return Image.new("L", image.size, PAPER)  # shows nothing
         return Image.fromarray(((values - values.min()) / span * PAPER).astype(np.uint8))
+    if image.mode == "LAB":
+        return image.getchannel("L")
     if not image.has_transparency_data:
         return image.convert("L")
     layers = image.convert("LA")
@@ -112,15 +122,15 @@ def like_omniglot(pictures: Sequence[Image.Image]) -> bool:
 
 def _measure(picture: Image.Image) -> tuple[float, float]:
     """The ink's longer side and its middle's offset, in widths of the picture."""
-    left, upper, right, lower = _ink_box(picture)
+    left, upper, right, lower = _ink_box(stretch(picture))
     width, height = picture.size
     offset = max(abs(left + right - width), abs(upper + lower - height)) / 2
     return max(right - left, lower - upper) / width, offset / width
 
 
 def stretch(picture: Image.Image) -> Image.Image:
-    """The picture with its grey values stretched, so that paper is white and ink black."""
-    return ImageOps.autocontrast(picture)
+    """The picture evenly lit, its grey values stretched, so that paper is white and ink black."""
+    return ImageOps.autocontrast(even_out(picture))
 
 
 def fit(picture: Image.Image) -> Image.Image:
@@ -133,10 +143,9 @@ def fit(picture: Image.Image) -> Image.Image:
     return paper
 
 
-def _ink_box(picture: Image.Image) -> tuple[int, int, int, int]:
-    """Left, upper, right and lower edge of what is darker than the middle of its range."""
-    level = ImageOps.invert(stretch(picture)).point(lambda v: v >= MIDDLE and 255)
-    box = level.getbbox()
+def _ink_box(level: Image.Image) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower edge of what is darker than the middle, once stretched."""
+    box = ImageOps.invert(level).point(lambda v: v >= MIDDLE and PAPER).getbbox()
     assert box is not None  # its darkest pixel is ink
     return box
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scipy.special import betaincinv
 
-from l2l_omniglot.files import csv_text
+from l2l_omniglot.files import csv_text, shown
 from l2l_omniglot.report import finite, percent, table
 
 
@@ -81,16 +81,19 @@ def predictions_table(found: Predictions) -> str:
     """A line a picture; the accuracy where classes are known."""
     header = ["picture", "class", "probability"] + (["truth"] if found.known else [])
     rows = [
-        [str(entry.file), entry.label, percent(entry.probability)]
+        [shown(entry.file), shown(entry.label), percent(entry.probability)]
         + ([_judged(entry)] if found.known else [])
         for entry in found.entries
     ]
-    return table(header, rows) + (f"\n\n{_accuracy(found)}" if found.known else "")
+    notes = [_accuracy(found)] if found.known else []
+    if found.fitted:
+        notes.append("The pictures were centred and scaled as Omniglot's drawings are.")
+    return "\n\n".join([table(header, rows), *notes])
 
 
 def _judged(entry: Prediction) -> str:
     wrong = entry.truth is not None and entry.truth != entry.label
-    return f"{entry.truth or ''}{' (wrong)' if wrong else ''}"
+    return f"{shown(entry.truth or '')}{' (wrong)' if wrong else ''}"
 
 
 def _accuracy(found: Predictions) -> str:
@@ -129,9 +132,13 @@ def predictions_json(found: Predictions) -> str:
 
 def predictions_csv(found: Predictions) -> str:
     """A line a picture; a column a class with its probability in [0, 1]."""
-    columns = {name: f"p({name})" for name in found.names}
+    columns = {name: f"p({shown(name)})" for name in found.names}
     rows: list[dict[str, object]] = [
-        {"picture": str(entry.file), "class": entry.label, "truth": entry.truth or ""}
+        {
+            "picture": shown(entry.file),
+            "class": shown(entry.label),
+            "truth": shown(entry.truth or ""),
+        }
         | {columns[name]: value for name, value in entry.probabilities.items()}
         for entry in found.entries
     ]

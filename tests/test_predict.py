@@ -1,6 +1,7 @@
 """Own pictures from folders to labels, through the command line as a person would."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -18,7 +19,9 @@ from l2l_omniglot.errors import DataError
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.folders import read_queries, read_support
-from l2l_omniglot.pictures import fit, like_omniglot, read_picture
+from l2l_omniglot.light import even_out
+from l2l_omniglot.pictures import fit, like_omniglot, read_picture, stretch
+from l2l_omniglot.predictor import predict
 from l2l_omniglot.stack import load_stack
 from l2l_omniglot.transfer import find_weights
 
@@ -123,6 +126,59 @@ def test_pale_and_dark_pictures_are_answered_as_clear_ones(tmp_path: Path):
     for other in answers[1:]:
         same = sum(one == two for one, two in zip(answers[0], other, strict=True))
         assert same >= 19  # of 20; few grey values make thinner strokes
+
+
+def shade(picture: Image.Image, kind: str) -> Image.Image:
+    """The picture as if photographed in uneven light."""
+    y, x = np.mgrid[: picture.height, : picture.width] / max(picture.size)
+    light = {
+        "ramp": 1 - 0.7 * x,
+        "corners": 1 - 1.44 * ((x - 0.5) ** 2 + (y - 0.5) ** 2),
+        "shadow": np.where(x + y > 1.1, 0.5, 1.0),
+    }[kind]
+    return Image.fromarray((np.asarray(picture.convert("L")) * light).astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["ramp", "corners", "shadow"])
+def test_uneven_light_is_evened_out(kind: str):
+    examples = Path(__file__).parents[1] / "examples" / "pictures"
+    support = read_support(examples / "support")
+    clear = read_queries([examples / "query"], support.names)
+    shaded = [shade(picture, kind) for picture in clear.pictures]
+    plain = predict(find_weights("basenet-5w1s"), support, clear)
+    found = predict(
+        find_weights("basenet-5w1s"), support, dataclasses.replace(clear, pictures=shaded)
+    )
+    same = [one.label == two.label for one, two in zip(plain.entries, found.entries, strict=True)]
+    assert sum(same) >= 18  # of 20; 4 to 8 without evening out
+
+
+def test_black_on_white_and_what_is_evenly_lit_stay(folders: tuple[Path, Path]):
+    for name in SHAPES:
+        picture = drawing(name)
+        assert even_out(picture).tobytes() == picture.tobytes()
+        grey = picture.point(lambda v: 90 + v // 2)
+        assert np.array_equal(stretch(grey), picture)
+
+
+def test_large_pictures_are_shrunk_as_they_are_read(tmp_path: Path):
+    drawing("class1 bars", size=3000).save(tmp_path / "large.png")
+    drawing("class1 bars").convert("RGB").save(tmp_path / "colour.tif")
+    assert read_picture(tmp_path / "large.png").size == (1050, 1050)
+    lightness = Image.merge("LAB", [drawing("class1 bars")] + [Image.new("L", (105, 105), 128)] * 2)
+    lightness.save(tmp_path / "lab.tif")
+    assert np.array_equal(read_picture(tmp_path / "lab.tif"), drawing("class1 bars"))
+
+
+def test_names_that_are_no_text_are_escaped(folders: tuple[Path, Path], tmp_path: Path):
+    support, query = folders
+    odd = os.fsencode(query / "class1 bars") + b"/\x1b[31m\xff.png"
+    Path(os.fsdecode(odd)).write_bytes((query / "class1 bars" / "0.png").read_bytes())
+    for form in ((), ("--csv",), ("--json",)):
+        out = tmp_path / "out"
+        done = run_cli("predict", str(support), str(query), *form, "--output", str(out))
+        assert done.returncode == 0, done.stderr
+        assert "\x1b" not in out.read_text() and r"\udcff.png" in out.read_text()
 
 
 def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path, Path]):

@@ -10,6 +10,7 @@ import click
 from l2l_omniglot.cli.options import F, options
 from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 from l2l_omniglot.errors import SkippedError
+from l2l_omniglot.files import shown, write_text
 from l2l_omniglot.messages import say
 from l2l_omniglot.recipes import BATCH_NORMS, DEVICES
 
@@ -77,7 +78,6 @@ def predict(
     examples = read_support(support, picture_ink)
     asked = read_queries(queries, examples.names, picture_ink)
     from l2l_omniglot import predictor
-    from l2l_omniglot.files import write_text
     from l2l_omniglot.predictions import FORMS
 
     checkpoint = load_weights(run, pretrained, len(examples.names))
@@ -96,7 +96,7 @@ def predict(
 
 def name_left(*collections: Collection) -> None:
     """Says which files were not taken for pictures, if any."""
-    left = [str(path) for found in collections for path in found.left]
+    left = [shown(path) for found in collections for path in found.left]
     if left:
         say(f"Note: left alone, for they are not called as pictures are: {', '.join(left)}")
 
@@ -110,4 +110,7 @@ def refuse_skipped(*collections: Collection) -> None:
     skipped = [sentence for found in collections for sentence in found.skipped]
     if skipped:
         every = len(skipped) + sum(len(found.files) for found in collections)
-        raise SkippedError(f"{len(skipped)} of {every} pictures skipped: {'; '.join(skipped)}")
+        raise SkippedError(
+            f"{len(skipped)} of {every} pictures skipped, the support's counted: "
+            + "; ".join(skipped)
+        )
