@@ -94,6 +94,15 @@ def make_backbone(
     return backbone
 
 
+def check_registered(name: str) -> None:
+    """Refuses a name that no package registers; imports none of them.
+
+    Raises:
+        BackboneError: unknown name; lists the known ones.
+    """
+    _find(name)
+
+
 def package_of(name: str) -> str:
     """Name and version of the distribution that offers a backbone.
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from l2l_omniglot import plot
 from l2l_omniglot.grid import Pixels
+from l2l_omniglot.messages import counted
 from l2l_omniglot.report import percent
 from l2l_omniglot.subjects import Subject
 
@@ -22,7 +23,7 @@ def steps_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
     for mode in subjects[0].evaluation.curves:
         ends = "; ".join(
             f"{name} from {percent(curve.accuracy_per_step[0])} before to "
-            f"{percent(curve.accuracy, curve.ci95)} after {result.steps} steps"
+            f"{percent(curve.accuracy, curve.ci95)} after {counted(result.steps, 'step')}"
             for name, result in results.items()
             for curve in (result.curves[mode],)
         )

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 from l2l_omniglot.engines import Engine
 from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.messages import counted
 from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import EVALUATED
@@ -113,7 +114,7 @@ class Evaluation:
             f"{curve.accuracy:.2%} ± {curve.ci95:.2%} ({mode} batch norm)"
             for mode, curve in self.curves.items()
         )
-        return f"{figures} after {self.steps} steps, {self.tasks} tasks"
+        return f"{figures} after {counted(self.steps, 'step')}, {self.tasks} tasks"
 
 
 def evaluate(

@@ -31,12 +31,25 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     A reader sees the old file or the new one, never a part. When the block fails, the
     temporary file is removed. A link is followed, a file that was there keeps its mode, and what
     is no plain file, such as ``/dev/stdout``, is written to as it is.
+
+    Raises:
+        OSError: with `path` for its file name, if it cannot be written.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        with path.open("wb") as file:
-            yield file
-        return
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as file:
+                yield file
+        else:
+            with _replacing(path.resolve()) as file:
+                yield file
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     mode = path.stat().st_mode & 0o7777 if path.is_file() else 0o666 & ~_umask()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

@@ -191,12 +191,18 @@ def _examples(tasks: Tasks, label: int) -> list[str]:
 
 def _settings(subjects: Sequence[Subject]) -> list[tuple[str, list[str], bool]]:
     """Name, values, and whether they differ; those that differ first."""
-    all_of = [subject.settings.to_dict() for subject in subjects]
+    all_of = [_told(subject) for subject in subjects]
     rows = []
     for name in all_of[0]:
         values = [_value(settings[name]) for settings in all_of]
         rows.append((name.replace("_", " "), values, len(set(values)) > 1))
     return sorted(rows, key=lambda row: not row[2])
+
+
+def _told(subject: Subject) -> dict[str, Any]:
+    """Its settings, with the number of validation classes that 0 stands for."""
+    validation = subject.experiment.splits.validation
+    return subject.settings.to_dict() | {"validation_classes": len(validation)}
 
 
 def _value(value: Any) -> str:

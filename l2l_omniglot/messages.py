@@ -30,6 +30,11 @@ def verbosity() -> Verbosity:
     return _chosen[0]
 
 
+def counted(number: int, what: str) -> str:
+    """A number and what it counts: 1 step, 5 steps."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def tell(line: str) -> None:
     """Writes a line that belongs to the outcome, such as why the program ends: even if quiet."""
     print(line, file=sys.stderr, flush=True)

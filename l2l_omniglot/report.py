@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from l2l_omniglot.files import csv_text
+from l2l_omniglot.messages import counted
 
 if TYPE_CHECKING:
     from l2l_omniglot.cells import CellResult
@@ -70,7 +71,9 @@ def reproduction_markdown(results: Sequence[CellResult]) -> str:
     evaluation = results[0].evaluation
     what = ("setting", "backbone", "algorithm", "iterations", "best at", "minutes")
     header = (*what, *evaluation.curves, "published")
-    tasks = f"{evaluation.tasks} test tasks, after {evaluation.steps} steps, 95 % intervals"
+    tasks = (
+        f"{evaluation.tasks} test tasks, after {counted(evaluation.steps, 'step')}, 95 % intervals"
+    )
     return markdown(header, rows) + f"\n{tasks}.\n"
 
 

@@ -138,3 +138,11 @@ def test_atomic_write_follows_links_keeps_modes_and_writes_into_what_is_no_file(
         file.write(b"through")
     assert os.read(reader, 10) == b"through" and pipe.is_fifo()
     os.close(reader)
+
+
+def test_a_failure_to_write_names_the_file():
+    with (
+        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+        atomic_write(Path("/dev/full")) as file,
+    ):
+        file.write(b"x" * 100_000)

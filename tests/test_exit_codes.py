@@ -44,6 +44,21 @@ def full_disk(_npy: Path) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+def full_disk_for_a_file(_npy: Path) -> tuple[int, str]:
+    query = str(PICTURES.parent / "query" / "wave" / "2.png")
+    return plain("predict", str(PICTURES), query, "--output", "/dev/full")(_npy)
+
+
+def below_a_file(*arguments: str) -> Callable[[Path], tuple[int, str]]:
+    """A command that is to write to ``file/in/it``."""
+
+    def run(npy: Path) -> tuple[int, str]:
+        Path("file").touch()
+        return plain(*arguments)(npy)
+
+    return run
+
+
 def unexpected(_npy: Path) -> tuple[int, str]:
     """A library that breaks when it is imported."""
     Path("site").mkdir()
@@ -116,13 +131,17 @@ def wait_for(log: Path, text: str) -> None:
 CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (0, "", plain("pretrained")),
     (1, "No space left on device", full_disk),
+    (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
     (2, "No such option", plain("train", "--nothing")),
     (2, "--ways 1: needed at least 2", plain("train", "--ways", "1")),
     (2, "command 'trian': needed one of", plain("trian")),
+    (2, "file is a file; needed a folder", below_a_file("report", "--output", "file/it.html")),
+    (2, "file is a file; needed a folder", below_a_file("report", "--pictures", "file/in/it")),
+    (2, "'/tmp' is a directory", plain("export", str(PICTURES), "--output", "/tmp")),
     (3, "'synthetc': no such file", plain("train", "--data", "synthetc")),
     (4, "could not fetch", plain("prepare", L2L_OMNIGLOT_MIRROR="http://127.0.0.1:9")),
-    (5, "backbone 'cnn5'", plain("train", "--data", "synthetic", "--backbone", "cnn5")),
+    (5, "backbone 'cnn5'", plain("train", "--backbone", "cnn5")),  # before any download
     (6, "nowhere: no such run", plain("evaluate", "--run", "nowhere")),
     (7, "the loss became nan", no_number),
     (8, "died (exit code -9)", alone),
@@ -132,7 +151,9 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "said", "run"), CASES, ids=[f"{c[0]}-{c[1]}" for c in CASES])
+@pytest.mark.parametrize(
+    ("code", "said", "run"), CASES, ids=[f"{c[0]}-{c[1]}-{n}" for n, c in enumerate(CASES)]
+)
 def test_the_program_ends_with(
     code: int, said: str, run: Callable[[Path], tuple[int, str]], npy: Path
 ):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from l2l_omniglot.cli.options import OutputPath
 from l2l_omniglot.cli.predict import (
     name_left,
     picture_options,
@@ -20,7 +21,7 @@ from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 @click.option(
     "--output",
     "path",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     required=True,
     help="File to write: .onnx, or .pt2 for torch.export.load (required).",
 )

@@ -30,7 +30,8 @@ def end(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):  # e.g. `l2l-omniglot evaluate | head -1`
         _drop_output()
     elif isinstance(error, OSError):  # a full disk, a folder that may not be written
-        _tell_error(str(error))
+        place = f"{error.filename}: " if error.filename else ""
+        _tell_error(f"{place}{error.strerror or error}")
         _drop_output()
     else:
         _unexpected(error)

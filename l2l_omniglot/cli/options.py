@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,26 @@ class _Minutes(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value}: needed a number of minutes above 0", parameter, context)
         return number
+
+
+class OutputPath(click.Path):
+    """A path to write to; one that cannot be is refused at once, not after the work."""
+
+    def __init__(self, folder: bool = False) -> None:
+        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> Path:
+        """The path; wrong usage where it cannot be written to."""
+        path = Path(str(super().convert(value, parameter, context)))
+        places = [path.absolute(), *path.absolute().parents]
+        there = next(place for place in places if place.exists())
+        if there != places[0] and not there.is_dir():
+            self.fail(f"{path}: {there} is a file; needed a folder", parameter, context)
+        if not os.access(there, os.W_OK):
+            self.fail(f"{path}: {there} may not be written to", parameter, context)
+        return path
 
 
 MINUTES = _Minutes(min=0, min_open=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot.cli.options import F, options
+from l2l_omniglot.cli.options import F, OutputPath, options
 from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 from l2l_omniglot.errors import SkippedError
 from l2l_omniglot.files import shown, write_text
@@ -46,7 +46,7 @@ def support_argument(function: F) -> F:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True,
               help="Print a line a picture, a column a class.")  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
+@click.option("--output", type=OutputPath(), default=None,
               help="Write what would be printed to this file (none).")  # fmt: skip
 def predict(
     support: Path,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from l2l_omniglot.cli.options import OutputPath
+
 
 @click.command()
 @click.option(
@@ -18,7 +20,7 @@ import click
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     default=None,
     help="The .npy file to write (omniglot.npy in the cache folder).",
 )
@@ -48,3 +50,4 @@ def prepare(sources: tuple[Path, ...], out: Path | None, image_size: int) -> Non
             announce=say,
             progress=progress,
         )
+    say("Train on it:\n  l2l-omniglot train --ways 5 --shots 1")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli.options import absolute, options
+from l2l_omniglot.cli.options import OutputPath, absolute, options
 from l2l_omniglot.messages import say
 from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.recipes import DEVICES, ENGINES, EVALUATED, Settings
@@ -59,9 +59,9 @@ evaluation_options = options(
                  help="How to compute: task by task, or stacked."),
 )  # fmt: skip
 page_options = options(
-    click.option("--output", type=click.Path(path_type=Path, dir_okay=False),
-                 default=Path("report.html"), show_default=True, help="HTML file to write."),
-    click.option("--pictures", type=click.Path(path_type=Path, file_okay=False), default=None,
+    click.option("--output", type=OutputPath(), default=Path("report.html"),
+                 show_default=True, help="HTML file to write."),
+    click.option("--pictures", type=OutputPath(folder=True), default=None,
                  help="Folder to write plots and sample tasks to as PNG files, too (none)."),
     click.option("--samples", type=click.IntRange(min=0), default=3, show_default=True,
                  help="Tasks to show: the first ones, and the worst."),

@@ -11,7 +11,7 @@ import click
 
 from l2l_omniglot.cli import names
 from l2l_omniglot.cli.names import one_of, some_of
-from l2l_omniglot.cli.options import MINUTES, absolute, options
+from l2l_omniglot.cli.options import MINUTES, OutputPath, absolute, options
 from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.messages import detail, say, tell
 from l2l_omniglot.progress import CountProgress, TrainingProgress
@@ -51,8 +51,8 @@ grid_options = options(
                  help="Of weights and training tasks."),
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
                  help="Where to compute."),
-    click.option("--out", type=click.Path(path_type=Path, file_okay=False),
-                 default=Path("reproduce"), show_default=True, help="Folder of runs and results."),
+    click.option("--out", type=OutputPath(folder=True), default=Path("reproduce"),
+                 show_default=True, help="Folder of runs and results."),
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli.options import absolute, options
+from l2l_omniglot.cli.options import OutputPath, absolute, options
 from l2l_omniglot.messages import say
 from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.recipes import RECIPES, Settings, make_settings
@@ -34,7 +34,7 @@ data_options = options(
                  help="Classes to validate on, as `train` has them (100 of Omniglot's)."),
 )  # fmt: skip
 output_options = options(
-    click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    click.option("--output", type=OutputPath(), default=None,
                  help="PNG file to write (the terminal)."),
     click.option("--style", type=click.Choice(["auto", "braille", "blocks", "ascii"]),
                  default="auto", show_default=True, help="On the terminal."),

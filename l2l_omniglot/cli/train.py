@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.backbones import check_registered
 from l2l_omniglot.cli import names
 from l2l_omniglot.cli.names import one_of
 from l2l_omniglot.cli.options import MINUTES, F, computing_options, options
@@ -134,6 +135,7 @@ def train(
 
         check_tensorboard()
     folder, settings = choose_run(resume, run_dir, recipe, given)
+    check_registered(settings.backbone)  # before a download, say
     if start_workers(processes):
         return
     from l2l_omniglot.workers import restarted
