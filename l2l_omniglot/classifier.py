@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import SupportsIndex
 
 import torch
 from torch import nn
@@ -57,8 +58,8 @@ class Classifier:
         check_name("batch norm", batch_norm, BATCH_NORMS)
         settings = checkpoint.settings
         self.steps = settings.eval_steps if steps is None else steps
-        if self.steps < 0:
-            raise SettingsError(f"{steps} inner steps: needed at least 0")
+        if not isinstance(self.steps, SupportsIndex) or self.steps < 0:
+            raise SettingsError(f"{steps!r} inner steps: needed a whole number of at least 0")
         self.ways, self.trained_ways, self.batch_norm = ways, settings.ways, batch_norm
         channels, height, width = support.shape[1:]
         learner = build_learner(

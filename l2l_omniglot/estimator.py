@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         InputError: if there are fewer than two classes, or images of another shape than fitted.
 
     Shape:
-        Images (B, H, W) or (B, 1, H, W), or (B, features) as scikit-learn has them: then the
-        rows of a square image, filled up with paper where the number is no square. They are
-        resized to the size trained with. Values: [0, 1], or [0, 255], or else stretched so that
-        the support set's range becomes [0, 1].
+        Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W) or grey Pillow images; or
+        (B, features) as scikit-learn has them: then the rows of a square image, filled up with
+        paper where the number is no square. They are resized to the size trained with. Values:
+        [0, 1], or [0, 255], or else stretched so that the support set's range becomes [0, 1].
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if shape and self._shape and shape != self._shape:
             raise InputError(f"images of shape {shape}: needed {self._shape}, as fitted")
         flat = validate_data(self, flat, dtype=np.float64, reset=False)
+        if shape:
+            _check_range(flat, self._range)
         found: Array = self.classifier_.probabilities(self._images(flat)).numpy()
         return found
 
@@ -146,6 +149,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
     """Images as (B, features), with the shape of one where they have one."""
+    if isinstance(images, (list, tuple)):
+        images = _stacked(images)
     shape = tuple(getattr(images, "shape", ()))
     if len(shape) == 4 and shape[1] == 1:
         shape = (shape[0], *shape[2:])
@@ -153,7 +158,18 @@ def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
         raise InputError(f"images of shape {shape}: needed (B, H, W) or (B, 1, H, W)")
     if len(shape) != 3:
         return images, ()
-    return np.asarray(images).reshape(shape[0], -1), shape[1:]
+    return np.asarray(images).reshape(shape[0], math.prod(shape[1:])), shape[1:]
+
+
+def _stacked(images: Sequence[Any]) -> Any:
+    """A list of images as one array; any other list as it is."""
+    if not all(hasattr(image, "__array_interface__") for image in images):
+        return images
+    arrays = [np.asarray(image) for image in images]
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: needed all of one")
+    return np.stack(arrays) if arrays else images
 
 
 def _value_range(flat: Array) -> tuple[float, float]:
@@ -161,4 +177,14 @@ def _value_range(flat: Array) -> tuple[float, float]:
     low, high = float(flat.min()), float(flat.max())
     if low >= 0 and high <= PAPER:
         return 0.0, 1.0 if high <= 1 else float(PAPER)
-    return low, high
+    return low, high if high > low else low + 1
+
+
+def _check_range(flat: Array, fitted: tuple[float, float]) -> None:
+    """Refuses images in [0, 1] where those fitted were in [0, 255], and the other way round."""
+    highest = float(flat.max())
+    whole = bool((flat == flat.round()).all())
+    if fitted == (0.0, float(PAPER)) and 0 < highest <= 1 and not whole:
+        raise InputError("images in [0, 1]: needed them in [0, 255], as fitted")
+    if fitted == (0.0, 1.0) and highest > 2:  # more than resizing adds
+        raise InputError(f"images of values up to {highest:g}: needed them in [0, 1], as fitted")

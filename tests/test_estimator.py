@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
@@ -94,6 +95,35 @@ def test_it_pickles_and_goes_through_a_grid_search(fitted, task):
     assert search.best_params_ == {"steps": 3}
 
 
+def test_images_may_be_a_list(fitted, task: lo.Task):
+    expected = fitted.predict(task.query.numpy())
+    labels = task.support_labels.numpy()
+    for make in (
+        list,
+        lambda images: [Image.fromarray((255 * i).astype(np.uint8)) for i in images],
+    ):
+        other = lo.FewShotClassifier(NAME).fit(make(task.support.numpy()[:, 0]), labels)
+        assert (other.predict(make(task.query.numpy()[:, 0])) == expected).all()
+    uneven = [np.zeros((28, 28)), np.zeros((30, 28))]
+    with pytest.raises(InputError, match=r"shapes \(28, 28\) and \(30, 28\): needed all of one"):
+        lo.FewShotClassifier(NAME).fit(uneven, [0, 1])
+
+
+def test_queries_in_another_range_than_fitted_are_refused(fitted, task: lo.Task):
+    support, query = task.support.numpy()[:, 0], task.query.numpy()[:, 0]
+    with pytest.raises(InputError, match=r"up to 255: needed them in \[0, 1\]"):
+        fitted.predict((255 * query).astype(np.uint8))
+    other = lo.FewShotClassifier(NAME).fit(255 * support, task.support_labels.numpy())
+    with pytest.raises(InputError, match=r"needed them in \[0, 255\]"):
+        other.predict(query)
+    assert len(other.predict(np.zeros((1, 28, 28)))) == 1  # blank in either
+
+
+def test_images_that_show_nothing_give_finite_answers(task: lo.Task):
+    fitted = lo.FewShotClassifier(NAME).fit(np.full((10, 28, 28), 300.0), task.support_labels)
+    assert np.isfinite(fitted.predict_proba(np.full((2, 28, 28), 300.0))).all()
+
+
 def test_bad_input_is_one_sentence(task: lo.Task):
     images, labels = task.support.numpy(), task.support_labels.numpy()
     with pytest.raises(InputError, match="1 class.*needed at least 2"):
@@ -102,5 +132,9 @@ def test_bad_input_is_one_sentence(task: lo.Task):
         lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
     with pytest.raises(lo.L2LOmniglotError, match="ink 'green'"):
         lo.FewShotClassifier(NAME, ink="green").fit(images, labels)
+    with pytest.raises(lo.L2LOmniglotError, match="'3' inner steps: needed a whole number"):
+        lo.FewShotClassifier(NAME, steps="3").fit(images, labels)  # type: ignore[arg-type]
     with pytest.raises(NotFittedError):
         lo.FewShotClassifier(NAME).predict(images)
+    with pytest.raises(ValueError, match="0 sample"):
+        lo.FewShotClassifier(NAME).fit(images, labels).predict(images[:0])
