@@ -56,7 +56,8 @@ class Settings:
         validation_tasks: tasks a validation; the same ones each time.
 
     Raises:
-        SettingsError: if a value is out of range; quotes it and the range.
+        SettingsError: if a value is of another type or out of range; quotes it and what was
+            needed.
     """
 
     recipe: str = "default"
@@ -93,6 +94,8 @@ class Settings:
     validation_tasks: int = 100
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field.name, str(field.type), getattr(self, field.name))
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:
@@ -156,6 +159,20 @@ _CHOICES = {
     "init": ("zero", "tutorial"),
     "background": ("auto", "white", "black"),
 }
+
+
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "text"),
+}
+
+
+def _check_type(name: str, kind: str, value: object) -> None:
+    types, needed = _KINDS[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise SettingsError(f"{_option(name)} {value!r}: needed {needed}")
 
 
 def _option(name: str) -> str:
@@ -229,9 +246,10 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     if "queries" in given:
         given.setdefault("train_queries", given["queries"])
-    known = {field.name for field in dataclasses.fields(Settings)}
-    for name in given:
+    known = {field.name: str(field.type) for field in dataclasses.fields(Settings)}
+    for name, value in given.items():
         check_name("setting", name, sorted(known))
+        _check_type(name, known[name], value)  # the recipes count with ways and shots
     sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
     values = RECIPES[recipe](*sizes)
     if "algorithm" in given:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from l2l_omniglot.errors import SettingsError
@@ -64,6 +66,21 @@ def test_queries_hold_for_training_too_unless_said_otherwise():
 )
 def test_values_out_of_range(override, said):
     with pytest.raises(SettingsError, match=said):
+        make_settings(**override)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ({"ways": "5"}, "--ways '5': needed a whole number"),
+        ({"shots": True}, "--shots True: needed a whole number"),
+        ({"inner_lr": "0.4"}, "--inner-lr '0.4': needed a number"),
+        ({"mirrors": 1}, "--mirrors 1: needed true or false"),
+        ({"backbone": 4}, "--backbone 4: needed text"),
+    ],
+)
+def test_values_of_another_type(override: dict[str, object], said: str):
+    with pytest.raises(SettingsError, match=re.escape(said)):
         make_settings(**override)
 
 
