@@ -49,6 +49,8 @@ def cli() -> None:
 
     Every option may also come from a file (--config), or from an environment variable named
     after it, such as L2L_OMNIGLOT_TRAIN_WAYS: see docs/commands.md.
+
+    In the help of each command the value in brackets is the default.
     """
 
 

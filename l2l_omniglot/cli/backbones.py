@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="List the networks that --backbone takes.")
 def backbones() -> None:
     """List the networks that --backbone takes, and the packages they come from.
 

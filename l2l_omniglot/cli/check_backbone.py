@@ -16,7 +16,7 @@ _RESULTS = {
 }  # fmt: skip
 
 
-@click.command("check-backbone")
+@click.command("check-backbone", short_help="Try out a network of your own.")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_backbone(name: str, as_json: bool) -> None:

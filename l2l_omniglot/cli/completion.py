@@ -9,7 +9,7 @@ PROGRAM = "l2l-omniglot"
 VARIABLE = "_L2L_OMNIGLOT_COMPLETE"
 
 
-@click.command()
+@click.command(short_help="Print a script that completes commands.")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

@@ -26,7 +26,7 @@ THREADS = 4
 PATIENCE = 20  # seconds that a connection may be silent
 
 
-@click.command()
+@click.command(short_help="Open a page to draw characters on.")
 @click.option(
     "--pretrained",
     default=None,

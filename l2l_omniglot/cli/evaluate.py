@@ -73,7 +73,7 @@ task_options = options(
 )  # fmt: skip
 
 
-@click.command()
+@click.command(short_help="Test a trained network on many tasks.")
 @network_options
 @task_options
 @computing_options

@@ -16,7 +16,7 @@ from l2l_omniglot.cli.predict import (
 from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 
 
-@click.command()
+@click.command(short_help="Write a network adapted to your pictures.")
 @support_argument
 @click.option(
     "--output",

@@ -32,7 +32,7 @@ def support_argument(function: F) -> F:
     return click.argument("support", type=click.Path(path_type=Path))(function)
 
 
-@click.command()
+@click.command(short_help="Classify your own pictures.")
 @support_argument
 @click.argument("queries", metavar="QUERY...", type=click.Path(path_type=Path), nargs=-1,
                 required=True)  # fmt: skip

@@ -9,7 +9,7 @@ import click
 from l2l_omniglot.cli.options import OutputPath
 
 
-@click.command()
+@click.command(short_help="Turn Omniglot into one .npy file.")
 @click.option(
     "--source",
     "sources",

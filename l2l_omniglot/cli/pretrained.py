@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="List the weights that come along.")
 @click.option("--json", "as_json", is_flag=True, help="Print the cards as one JSON list.")
 def pretrained(as_json: bool) -> None:
     """List the weights that come with the package, with what they reach on test tasks."""

@@ -72,7 +72,7 @@ page_options = options(
 )  # fmt: skip
 
 
-@click.command()
+@click.command(short_help="Write an HTML page about trained networks.")
 @click.argument("runs", nargs=-1)
 @page_options
 @evaluation_options

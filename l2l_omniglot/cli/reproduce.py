@@ -56,7 +56,7 @@ grid_options = options(
 )  # fmt: skip
 
 
-@click.command()
+@click.command(short_help="Train a grid beside published figures.")
 @grid_options
 def reproduce(
     sizes: list[str],

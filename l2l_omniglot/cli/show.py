@@ -41,7 +41,7 @@ output_options = options(
 )  # fmt: skip
 
 
-@click.group()
+@click.group(short_help="Show characters, or a task, as a picture.")
 def show() -> None:
     """Show characters of a data set, or a task, as a PNG or on the terminal."""
 

@@ -108,7 +108,7 @@ run_options = options(
 )  # fmt: skip
 
 
-@click.command()
+@click.command(short_help="Meta-train a network.")
 @task_options
 @learning_options
 @data_options
