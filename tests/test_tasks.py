@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from l2l_omniglot.dataset import StackDataset
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.sidecar import ClassInfo
 from l2l_omniglot.stack import ImageStack
-from l2l_omniglot.tasks import StackDataset, Tasks
+from l2l_omniglot.tasks import Tasks
 
 
 @pytest.fixture
