@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from l2l_omniglot.errors import SettingsError, check_name
@@ -95,7 +97,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_type(field.name, str(field.type), getattr(self, field.name))
+            value = _typed(field.name, str(field.type), getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value < least:
@@ -161,18 +164,21 @@ _CHOICES = {
 }
 
 
-_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a number"),
-    "bool": (bool, "true or false"),
-    "str": (str, "text"),
+# By the name of a field's type: what is taken for it, what it becomes, and how it is called.
+_KINDS: dict[str, tuple[tuple[type, ...], type, str]] = {
+    "int": ((Integral,), int, "a whole number"),
+    "float": ((Real,), float, "a number"),
+    "bool": ((bool,), bool, "true or false"),
+    "str": ((str, Path), str, "text"),
 }
 
 
-def _check_type(name: str, kind: str, value: object) -> None:
-    types, needed = _KINDS[kind]
-    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+def _typed(name: str, kind: str, value: Any) -> Any:
+    """The value as plain Python has it, for JSON; NumPy's numbers and paths are taken too."""
+    taken, plain, needed = _KINDS[kind]
+    if not isinstance(value, taken) or (isinstance(value, bool) and kind != "bool"):
         raise SettingsError(f"{_option(name)} {value!r}: needed {needed}")
+    return plain(value)
 
 
 def _option(name: str) -> str:
@@ -249,7 +255,7 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     known = {field.name: str(field.type) for field in dataclasses.fields(Settings)}
     for name, value in given.items():
         check_name("setting", name, sorted(known))
-        _check_type(name, known[name], value)  # the recipes count with ways and shots
+        given[name] = _typed(name, known[name], value)  # the recipes count with ways and shots
     sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
     values = RECIPES[recipe](*sizes)
     if "algorithm" in given:

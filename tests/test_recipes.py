@@ -1,5 +1,8 @@
+import json
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from l2l_omniglot.errors import SettingsError
@@ -82,6 +85,12 @@ def test_values_out_of_range(override, said):
 def test_values_of_another_type(override: dict[str, object], said: str):
     with pytest.raises(SettingsError, match=re.escape(said)):
         make_settings(**override)
+
+
+def test_numbers_of_numpy_and_paths_become_plain_values():
+    settings = make_settings(ways=np.int64(5), inner_lr=np.float32(0.5), data=Path("a.npy"))
+    assert json.loads(json.dumps(settings.to_dict()))["data"] == "a.npy"
+    assert (settings.ways, settings.inner_lr, type(settings.ways)) == (5, 0.5, int)
 
 
 def test_unknown_recipe():
