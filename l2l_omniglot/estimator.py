@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -53,7 +54,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         InputError: if there are fewer than two classes, or images of another shape than fitted.
 
     Shape:
-        Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W) or grey Pillow images; or
+        Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W) or Pillow images; or
         (B, features) as scikit-learn has them: then the rows of a square image, filled up with
         paper where the number is no square. They are resized to the size trained with. Values:
         [0, 1], or [0, 255], or else stretched so that the support set's range becomes [0, 1].
@@ -107,8 +108,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if shape and self._shape and shape != self._shape:
             raise InputError(f"images of shape {shape}: needed {self._shape}, as fitted")
         flat = validate_data(self, flat, dtype=np.float64, reset=False)
-        if shape:
-            _check_range(flat, self._range)
+        if shape:  # rows of features, as scikit-learn has them, may hold anything
+            _check_range(flat, *self._range)
         found: Array = self.classifier_.probabilities(self._images(flat)).numpy()
         return found
 
@@ -163,9 +164,13 @@ def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
 
 def _stacked(images: Sequence[Any]) -> Any:
     """A list of images as one array; any other list as it is."""
-    if not all(hasattr(image, "__array_interface__") for image in images):
+    if not all(hasattr(image, "__array__") or isinstance(image, Image.Image) for image in images):
         return images
-    arrays = [np.asarray(image) for image in images]
+    # Of Pillow's, one bit becomes 0 and 255, and colours grey.
+    arrays = [
+        np.asarray(image.convert("L") if isinstance(image, Image.Image) else image)
+        for image in images
+    ]
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) > 1:
         raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: needed all of one")
@@ -180,11 +185,13 @@ def _value_range(flat: Array) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _check_range(flat: Array, fitted: tuple[float, float]) -> None:
-    """Refuses images in [0, 1] where those fitted were in [0, 255], and the other way round."""
-    highest = float(flat.max())
-    whole = bool((flat == flat.round()).all())
-    if fitted == (0.0, float(PAPER)) and 0 < highest <= 1 and not whole:
-        raise InputError("images in [0, 1]: needed them in [0, 255], as fitted")
-    if fitted == (0.0, 1.0) and highest > 2:  # more than resizing adds
-        raise InputError(f"images of values up to {highest:g}: needed them in [0, 1], as fitted")
+def _check_range(flat: Array, low: float, high: float) -> None:
+    """Refuses images whose values can be no such ones as were fitted, 0 to 1 for 0 to 255 say."""
+    lowest, highest = float(flat.min()), float(flat.max())
+    span = high - low
+    outside = lowest < low - span / 2 or highest > high + span / 2
+    tiny = lowest < highest and highest - lowest < span / 100
+    if outside or tiny:
+        raise InputError(
+            f"images of values {lowest:g} to {highest:g}: needed {low:g} to {high:g}, as fitted"
+        )

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,9 +79,17 @@ def _umask() -> int:
     return mask
 
 
+def encodable(name: str | Path) -> str:
+    """A name with what is no text in it escaped, so that it can be written in UTF-8."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
 def shown(name: str | Path) -> str:
-    """A name for people: what is no text in it, or would act on a terminal, is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    """A name for a terminal: what would act on it is escaped, too."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c
+        for c in encodable(name)
+    )
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

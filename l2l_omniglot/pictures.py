@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from l2l_omniglot.errors import DataError, check_name
-from l2l_omniglot.light import even_out
+from l2l_omniglot.light import even_out, rare_side
 from l2l_omniglot.prepare import RAW_SIZE, shrink
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
 
     Args:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
-        ink: which end of the grey values is ink; ``auto`` takes the border for paper.
+        ink: which end of the grey values is ink; ``auto`` takes what is rare for it, or else
+            what differs from the border.
 
     Returns:
         The picture, shrunk to at most `MOST_SIDE` pixels a side.
@@ -70,12 +71,14 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
             f"{path}: {grey.width} x {grey.height} pixels: needed a less narrow picture"
         )
     grey.thumbnail((MOST_SIDE, MOST_SIDE))
-    lowest, highest = grey.getextrema()
-    if highest - lowest < LEAST_CONTRAST:  # type: ignore[operator]
+    if _is_blank(grey):
+        lowest, highest = grey.getextrema()
         raise DataError(f"{path}: shows nothing: grey values from {lowest} to {highest}")
-    # The paper is the end of the picture's own range that the border is nearer to.
-    light = ink == "light" or (ink == "auto" and 2 * _border(grey) < lowest + highest)  # type: ignore[operator]
-    return ImageOps.invert(grey) if light else grey
+    light = ink == "light" or (ink == "auto" and _is_light(grey))
+    shown = [grey, ImageOps.invert(grey)] if light else [grey]
+    if any(_is_blank(even_out(picture)) for picture in shown):
+        raise DataError(f"{path}: shows nothing but light and shade")
+    return shown[-1]
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -99,6 +102,22 @@ def _flatten(image: Image.Image) -> Image.Image:
     sheet = Image.new("L", image.size, paper)
     sheet.paste(layers.getchannel(0), mask=layers.getchannel(1))
     return sheet
+
+
+def _is_blank(grey: Image.Image) -> bool:
+    lowest, highest = grey.getextrema()
+    return highest - lowest < LEAST_CONTRAST  # type: ignore[operator]
+
+
+def _is_light(grey: Image.Image) -> bool:
+    """Whether the ink is lighter than the paper.
+
+    Ink is rare; where that is not clear, in drawings of thick strokes, the paper is the end of
+    the picture's own range that its border is nearer to.
+    """
+    side = rare_side(grey)
+    lowest, highest = grey.getextrema()
+    return side > 0 if side else 2 * _border(grey) < lowest + highest  # type: ignore[operator]
 
 
 def _border(grey: Image.Image) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scipy.special import betaincinv
 
-from l2l_omniglot.files import csv_text, shown
+from l2l_omniglot.files import csv_text, encodable, shown
 from l2l_omniglot.report import finite, percent, table
 
 
@@ -132,12 +132,12 @@ def predictions_json(found: Predictions) -> str:
 
 def predictions_csv(found: Predictions) -> str:
     """A line a picture; a column a class with its probability in [0, 1]."""
-    columns = {name: f"p({shown(name)})" for name in found.names}
+    columns = {name: f"p({encodable(name)})" for name in found.names}
     rows: list[dict[str, object]] = [
         {
-            "picture": shown(entry.file),
-            "class": shown(entry.label),
-            "truth": shown(entry.truth or ""),
+            "picture": encodable(entry.file),
+            "class": encodable(entry.label),
+            "truth": encodable(entry.truth or ""),
         }
         | {columns[name]: value for name, value in entry.probabilities.items()}
         for entry in found.entries

@@ -111,11 +111,14 @@ def test_images_may_be_a_list(fitted, task: lo.Task):
 
 def test_queries_in_another_range_than_fitted_are_refused(fitted, task: lo.Task):
     support, query = task.support.numpy()[:, 0], task.query.numpy()[:, 0]
-    with pytest.raises(InputError, match=r"up to 255: needed them in \[0, 1\]"):
+    with pytest.raises(InputError, match="values 0 to 255: needed 0 to 1, as fitted"):
         fitted.predict((255 * query).astype(np.uint8))
+    with pytest.raises(InputError, match="values -1 to 1: needed 0 to 1"):
+        fitted.predict(2 * query - 1)
     other = lo.FewShotClassifier(NAME).fit(255 * support, task.support_labels.numpy())
-    with pytest.raises(InputError, match=r"needed them in \[0, 255\]"):
-        other.predict(query)
+    for wrong in (query, query > 0.5):
+        with pytest.raises(InputError, match="values 0 to 1: needed 0 to 255"):
+            other.predict(wrong)
     assert len(other.predict(np.zeros((1, 28, 28)))) == 1  # blank in either
 
 

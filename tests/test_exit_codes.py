@@ -59,6 +59,11 @@ def below_a_file(*arguments: str) -> Callable[[Path], tuple[int, str]]:
     return run
 
 
+def looped(npy: Path) -> tuple[int, str]:
+    Path("loop").symlink_to("loop")
+    return plain("report", "--output", "loop/it.html")(npy)
+
+
 def unexpected(_npy: Path) -> tuple[int, str]:
     """A library that breaks when it is imported."""
     Path("site").mkdir()
@@ -138,6 +143,10 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (2, "command 'trian': needed one of", plain("trian")),
     (2, "file is a file; needed a folder", below_a_file("report", "--output", "file/it.html")),
     (2, "file is a file; needed a folder", below_a_file("report", "--pictures", "file/in/it")),
+    (2, "'': needed a path", plain("report", "--output", "")),
+    (2, "name too long", plain("report", "--output", "x" * 300 + ".html")),
+    (2, "is a file; needed a folder", below_a_file("prepare", "--out", "file/omniglot.npy")),
+    (2, "loop", looped),
     (2, "'/tmp' is a directory", plain("export", str(PICTURES), "--output", "/tmp")),
     (3, "'synthetc': no such file", plain("train", "--data", "synthetc")),
     (4, "could not fetch", plain("prepare", L2L_OMNIGLOT_MIRROR="http://127.0.0.1:9")),

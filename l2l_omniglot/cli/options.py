@@ -51,13 +51,27 @@ class OutputPath(click.Path):
     ) -> Path:
         """The path; wrong usage where it cannot be written to."""
         path = Path(str(super().convert(value, parameter, context)))
-        places = [path.absolute(), *path.absolute().parents]
-        there = next(place for place in places if place.exists())
-        if there != places[0] and not there.is_dir():
-            self.fail(f"{path}: {there} is a file; needed a folder", parameter, context)
-        if not os.access(there, os.W_OK):
-            self.fail(f"{path}: {there} may not be written to", parameter, context)
+        try:
+            problem = "needed a path" if value == "" else self._problem(path)
+        except (OSError, RuntimeError) as error:  # a folder that may not be read, a loop of links
+            problem = getattr(error, "strerror", None) or str(error)
+        if problem:
+            self.fail(f"'{value}': {problem}", parameter, context)
         return path
+
+    def _problem(self, path: Path) -> str:
+        """Why it cannot be written to; empty where it can."""
+        if path.exists() and not path.is_file() and not path.is_dir():  # such as /dev/stdout
+            return "" if os.access(path, os.W_OK) else "may not be written to"
+        target = path.resolve()
+        places = [target, *target.parents] if self.dir_okay else [*target.parents]
+        target.exists()  # says so where the name is too long
+        there = next(place for place in places if place.exists())
+        if not there.is_dir():
+            return f"{there} is a file; needed a folder"
+        if not os.access(there, os.W_OK | os.X_OK):
+            return f"the folder {there} may not be written to"
+        return ""
 
 
 MINUTES = _Minutes(min=0, min_open=True)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 picture_options = options(
     click.option("--picture-ink", type=click.Choice(["auto", "dark", "light"]), default="auto",
-                 show_default=True, help="Ink in the pictures; auto: other than the border."),
+                 show_default=True,
+                 help="Ink in the pictures; auto: what there is little of, else what the border is "
+                      "not."),
     click.option("--fit", "how", type=click.Choice(["auto", "always", "never"]), default="auto",
                  show_default=True,
                  help="Centre and scale as Omniglot's drawings are; auto: unless they are. Both "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -50,4 +51,5 @@ def prepare(sources: tuple[Path, ...], out: Path | None, image_size: int) -> Non
             announce=say,
             progress=progress,
         )
-    say("Train on it:\n  l2l-omniglot train --ways 5 --shots 1")
+    data = f" --data {shlex.quote(str(out))}" if out else ""
+    say(f"Train on it:\n  l2l-omniglot train --ways 5 --shots 1{data}")
