@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +165,8 @@ _CHOICES = {
 
 # By the name of a field's type: what is taken for it, what it becomes, and how it is called.
 _KINDS: dict[str, tuple[tuple[type, ...], type, str]] = {
-    "int": ((Integral,), int, "a whole number"),
-    "float": ((Real,), float, "a number"),
+    "int": ((int,), int, "a whole number"),
+    "float": ((int, float), float, "a number"),
     "bool": ((bool,), bool, "true or false"),
     "str": ((str, Path), str, "text"),
 }
@@ -176,6 +175,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], type, str]] = {
 def _typed(name: str, kind: str, value: Any) -> Any:
     """The value as plain Python has it, for JSON; NumPy's numbers and paths are taken too."""
     taken, plain, needed = _KINDS[kind]
+    value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, taken) or (isinstance(value, bool) and kind != "bool"):
         raise SettingsError(f"{_option(name)} {value!r}: needed {needed}")
     return plain(value)

@@ -88,9 +88,12 @@ def test_values_of_another_type(override: dict[str, object], said: str):
 
 
 def test_numbers_of_numpy_and_paths_become_plain_values():
-    settings = make_settings(ways=np.int64(5), inner_lr=np.float32(0.5), data=Path("a.npy"))
+    settings = make_settings(
+        ways=np.int64(5), inner_lr=np.float32(0.5), mirrors=np.bool_(True), data=Path("a.npy")
+    )
     assert json.loads(json.dumps(settings.to_dict()))["data"] == "a.npy"
     assert (settings.ways, settings.inner_lr, type(settings.ways)) == (5, 0.5, int)
+    assert settings.mirrors is True
 
 
 def test_unknown_recipe():
