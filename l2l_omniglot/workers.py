@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from l2l_omniglot.errors import SettingsError, WorkerError
 from l2l_omniglot.process import launched, local_place
-
-if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the data
@@ -100,8 +100,6 @@ def _fresh(store: Store) -> Store:
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         return store
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    from torch.distributed.distributed_c10d import PrefixStore
-
     return PrefixStore(f"start {attempt}", store)
 
 
@@ -121,8 +119,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
         return
     # Its functions keep the group that exists when it is first imported, and with that the group's
     # threads, which may then crash the process as it ends. So it is imported while there is none.
-    from torch.distributed.rendezvous import rendezvous
-
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
