@@ -10,8 +10,8 @@ from PIL import Image
 from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.errors import DataError, check_name
-from l2l_omniglot.folders import Collection
-from l2l_omniglot.pictures import FITS, fit, like_omniglot, stretch, to_images
+from l2l_omniglot.picture_folders import Collection
+from l2l_omniglot.pictures import FITS, centre_and_scale, is_centred, stretch, to_images
 from l2l_omniglot.predictions import Prediction, Predictions
 
 
@@ -40,9 +40,11 @@ class Preparation:
         size = checkpoint.facts["image_size"]
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: was trained on images of {size}; needed square")
-        self.fitted = how == "always" or (how == "auto" and not like_omniglot(support))
+        self.fitted = how == "always" or (how == "auto" and not is_centred(support))
         self.stretched = how != "never"
-        self._prepared = fit if self.fitted else stretch if self.stretched else _untouched
+        self._prepared = (
+            centre_and_scale if self.fitted else stretch if self.stretched else _untouched
+        )
         self._size, self._channels = size, checkpoint.facts["channels"]
         self._ink = checkpoint.settings.ink
 
