@@ -2,26 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
+
 from l2l_omniglot import plot
-from l2l_omniglot.embedded import learning_plots, png, steps_plots
+from l2l_omniglot.evaluation import Evaluation, half_width, mean
+from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.extras import need
 from l2l_omniglot.files import write_text
 from l2l_omniglot.grid import as_pixels, class_name, of_label, task_sheet, to_image
-from l2l_omniglot.history import as_typed, train_command
-from l2l_omniglot.mistakes import Answer, Pair, confused, hardest
+from l2l_omniglot.history import History, as_typed, train_command
+from l2l_omniglot.messages import counted
+from l2l_omniglot.mistakes import Answer, Answers, Pair, confused, hardest
+from l2l_omniglot.recipes import Settings
 from l2l_omniglot.report import percent
 from l2l_omniglot.run import versions
-from l2l_omniglot.subjects import Subject
+from l2l_omniglot.stack import span
 from l2l_omniglot.tasks import Tasks
 
 EXAMPLES = 5  # pictures of a character
 MISTAKEN = 6  # pictures of mistakes of a pair, at most
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run, or other weights, evaluated for the report.
+
+    Attributes:
+        name: unlike that of every other subject.
+        source: as the command line named it.
+        history: how the weights came about.
+        settings: that the weights were trained with.
+        experiment: that they were evaluated in, maybe on other data.
+        facts: of the checkpoint, see `Checkpoint`.
+        iteration: meta-updates behind the weights.
+        tasks: that it was evaluated on.
+        evaluation: what they gave.
+        answers: what their queries were taken for.
+        notes: in what data and split differ from those of the training.
+    """
+
+    name: str
+    source: str
+    history: History
+    settings: Settings
+    experiment: Experiment
+    facts: dict[str, Any]
+    iteration: int
+    tasks: Tasks
+    evaluation: Evaluation
+    answers: Answers
+    notes: tuple[str, ...] = ()
+
+    @property
+    def stream(self) -> tuple[Any, ...]:
+        """Equal where two subjects are evaluated on the same tasks."""
+        tasks, data = self.tasks, self.tasks.dataset
+        sizes = tasks.ways, tasks.shots, tasks.queries, tasks.seed, tasks.name
+        return data.stack.sha256, data.classes, len(data), sizes
+
+    def differences(self, other: Subject) -> dict[str, tuple[float, float]] | None:
+        """Returns by mode how much better than the other it is, and the interval's half width.
+
+        None where their tasks are not the same.
+        """
+        if self.stream != other.stream:
+            return None
+        found = {}
+        for mode, curve in self.evaluation.curves.items():
+            theirs = other.evaluation.curves[mode].accuracy_per_task
+            pairs = zip(curve.accuracy_per_task, theirs, strict=True)
+            values = [one - two for one, two in pairs]
+            found[mode] = mean(values), half_width(values)
+        return found
+
+    def samples(self, count: int) -> list[Answer]:
+        """Picks the first tasks, and last the one with most mistakes."""
+        chosen = list(self.answers[: max(0, count - 1)])
+        mode = self.evaluation.batch_norm
+        rest = [answer for answer in self.answers if answer not in chosen]
+        worst = min(rest, key=lambda answer: answer.right(mode), default=None)
+        return [*chosen, *([worst] if worst and count else [])]
+
+
+def unlike(names: Sequence[str]) -> list[str]:
+    """Numbers names that stand there already."""
+    found: list[str] = []
+    for number, name in enumerate(names, 1):
+        found.append(f"{name} ({number})" if name in found else name)
+    return found
+
+
+def renamed(subjects: Sequence[Subject]) -> list[Subject]:
+    """Gives each subject a name of its own."""
+    names = unlike([subject.name for subject in subjects])
+    pairs = zip(subjects, names, strict=True)
+    return [dataclasses.replace(subject, name=name) for subject, name in pairs]
 
 
 @dataclass(frozen=True)
@@ -90,7 +176,7 @@ def write_pictures(subjects: Sequence[Subject], folder: Path, samples: int) -> l
 def _context(
     subjects: Sequence[Subject], commands: Sequence[str], amounts: Amounts
 ) -> dict[str, Any]:
-    """What the template is given."""
+    """Gathers what the template shows."""
     first = subjects[0]
     return {
         "title": first.name if len(subjects) == 1 else f"{len(subjects)} runs compared",
@@ -100,8 +186,8 @@ def _context(
         "mode": first.evaluation.batch_norm,
         "several": len(subjects) > 1,
         "compared": len({subject.stream for subject in subjects}) == 1,
-        "steps": steps_plots(subjects),
-        "learning": learning_plots(subjects),
+        "steps": _steps_plots(subjects),
+        "learning": _learning_plots(subjects),
         "settings": _settings(subjects),
         "versions": versions(),
         "commands": commands,
@@ -109,21 +195,14 @@ def _context(
 
 
 def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, Any]:
-    tasks, evaluation = subject.tasks, subject.evaluation
-    mode = evaluation.batch_norm
+    tasks, mode = subject.tasks, subject.evaluation.batch_norm
     return {
-        "name": subject.name,
-        "history": subject.history,
-        "settings": subject.settings,
+        **vars(subject),
         "data": subject.experiment.settings.data,
-        "facts": subject.facts,
-        "iteration": subject.iteration,
-        "tasks": tasks,
         "stack": subject.experiment.stack,
-        "evaluation": evaluation,
+        "images_per_class": span(subject.experiment.stack.images_per_class),
         "chance": 1 / tasks.ways,
         "differences": None if subject is first else subject.differences(first),
-        "notes": subject.notes,
         "characters": [
             {
                 "name": class_name(tasks, found.label),
@@ -148,14 +227,11 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
 
 
 def _sample(tasks: Tasks, answer: Answer, mode: str) -> dict[str, Any]:
-    """A task with its pictures, and what each query was taken for."""
+    """Gathers a task's pictures, and what each query was predicted as."""
     task = tasks[answer.number]
     rows = []
     for label, number in enumerate(answer.classes):
-        support, query = (
-            [png(pixels) for pixels in as_pixels(images, tasks.dataset.stack)]
-            for images in of_label(task, label)
-        )
+        support, query = (_pngs(tasks, images) for images in of_label(task, label))
         predictions = zip(answer.labels, answer.predictions[mode], strict=True)
         taken = [prediction for own, prediction in predictions if own == label]
         rows.append(
@@ -172,8 +248,7 @@ def _sample(tasks: Tasks, answer: Answer, mode: str) -> dict[str, Any]:
 def _pair(tasks: Tasks, pair: Pair) -> dict[str, Any]:
     mistakes = []
     for number, place in pair.examples[:MISTAKEN]:
-        image = tasks[number].query[place : place + 1]
-        mistakes.append(png(as_pixels(image, tasks.dataset.stack)[0]))
+        mistakes += _pngs(tasks, tasks[number].query[place : place + 1])
     return {
         "found": pair,
         "names": [class_name(tasks, label) for label in pair.labels],
@@ -183,13 +258,12 @@ def _pair(tasks: Tasks, pair: Pair) -> dict[str, Any]:
 
 
 def _examples(tasks: Tasks, label: int) -> list[str]:
-    """The first pictures of a class."""
-    images = tasks.dataset.gather(tasks.dataset.indices_of(label)[:EXAMPLES])
-    return [png(pixels) for pixels in as_pixels(images, tasks.dataset.stack)]
+    """Draws the first pictures of a class."""
+    return _pngs(tasks, tasks.dataset.gather(tasks.dataset.indices_of(label)[:EXAMPLES]))
 
 
 def _settings(subjects: Sequence[Subject]) -> list[tuple[str, list[str], bool]]:
-    """Name, values, and whether they differ; those that differ first."""
+    """Lists name, values, and whether they differ; those that differ first."""
     all_of = [_told(subject) for subject in subjects]
     rows = []
     for name in all_of[0]:
@@ -199,7 +273,7 @@ def _settings(subjects: Sequence[Subject]) -> list[tuple[str, list[str], bool]]:
 
 
 def _told(subject: Subject) -> dict[str, Any]:
-    """Its settings, with the number of validation classes that 0 stands for."""
+    """Returns its settings, with the number of validation classes that 0 stands for."""
     validation = subject.experiment.splits.validation
     return subject.settings.to_dict() | {"validation_classes": len(validation)}
 
@@ -208,3 +282,57 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value) or "none"
+
+
+def _steps_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
+    """Plots accuracy by inner step, a plot a mode."""
+    results = {subject.name: subject.evaluation for subject in subjects}
+    plots = []
+    for mode in subjects[0].evaluation.curves:
+        ends = "; ".join(
+            f"{name} from {percent(curve.accuracy_per_step[0])} before to "
+            f"{percent(curve.accuracy, curve.ci95)} after {counted(result.steps, 'step')}"
+            for name, result in results.items()
+            for curve in (result.curves[mode],)
+        )
+        about = {"title": f"{mode} batch norm", "alt": f"Accuracy by inner step, {mode}: {ends}."}
+        plots.append(about | _looks(partial(plot.steps_svg, results, mode)))
+    return plots
+
+
+def _learning_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
+    """Plots accuracy and loss over a training; nothing where no run has metrics."""
+    runs = {subject.name: subject.history.rows for subject in subjects if subject.history.rows}
+    if not runs:
+        return []
+    plots = []
+    for measure in plot.MEASURES:
+        ends = "; ".join(
+            f"{name} {getattr(rows[0], f'validation_{measure}'):.3f} at iteration "
+            f"{rows[0].iteration}, {getattr(rows[-1], f'validation_{measure}'):.3f} at iteration "
+            f"{rows[-1].iteration}"
+            for name, rows in runs.items()
+        )
+        about = {"title": measure, "alt": f"Validation {measure} while training: {ends}."}
+        plots.append(about | _looks(partial(plot.learning_svg, runs, measure)))
+    return plots
+
+
+def _looks(draw: Callable[[plot.Look], bytes]) -> dict[str, str]:
+    """Draws a plot for light and for dark paper."""
+    looks = {"light": plot.LIGHT, "dark": plot.DARK}
+    return {name: _uri("image/svg+xml", draw(look)) for name, look in looks.items()}
+
+
+def _pngs(tasks: Tasks, images: torch.Tensor) -> list[str]:
+    """Turns images of a task, (B, channels, H, W), into addresses for <img>."""
+    found = []
+    for pixels in as_pixels(images, tasks.dataset.stack):
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "png", optimize=True)
+        found.append(_uri("image/png", out.getvalue()))
+    return found
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -15,8 +15,8 @@ from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.recipes import DEVICES, ENGINES, EVALUATED, Settings
 
 if TYPE_CHECKING:
+    from l2l_omniglot.html_report import Subject
     from l2l_omniglot.stack import ImageStack
-    from l2l_omniglot.subjects import Subject
 
 SUFFIXES = (".html", ".htm")
 
@@ -92,9 +92,14 @@ def report(
     """
     if output.suffix.lower() not in SUFFIXES:
         raise click.UsageError(f"--output {output}: needed a file name that ends in .html")
-    from l2l_omniglot.html_report import Amounts, check_reporting, write_pictures, write_report
+    from l2l_omniglot.html_report import (
+        Amounts,
+        check_reporting,
+        renamed,
+        write_pictures,
+        write_report,
+    )
     from l2l_omniglot.run import newest_run
-    from l2l_omniglot.subjects import renamed
 
     check_reporting()
     asked = Options(**given)
@@ -121,8 +126,8 @@ class _Made:
         from l2l_omniglot.evaluation import evaluate
         from l2l_omniglot.experiment import Experiment
         from l2l_omniglot.history import history
+        from l2l_omniglot.html_report import Subject
         from l2l_omniglot.mistakes import Answers
-        from l2l_omniglot.subjects import Subject
         from l2l_omniglot.transfer import find_weights
 
         asked, checkpoint = self._asked, find_weights(source)
