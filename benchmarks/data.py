@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.loops import package_loop
 from benchmarks.speed import LR, Setting, draw
 from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.heap import keep_freed_memory
+from l2l_omniglot.process import keep_freed_memory
 from l2l_omniglot.report import table
 from l2l_omniglot.synthetic import synthetic_stack
 from l2l_omniglot.tasks import Tasks

@@ -10,8 +10,8 @@ from statistics import median
 
 from l2l_omniglot.basenet import BaseNet
 from l2l_omniglot.evaluation import evaluate
-from l2l_omniglot.heap import keep_freed_memory
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.process import keep_freed_memory
 from l2l_omniglot.report import table
 from l2l_omniglot.synthetic import synthetic_stack
 from l2l_omniglot.tasks import Tasks

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.loops import Update, learn2learn_loop, package_loop, tutorial_loop
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.basenet import BaseNet
-from l2l_omniglot.heap import keep_freed_memory
+from l2l_omniglot.process import keep_freed_memory
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.report import table
 from l2l_omniglot.synthetic import synthetic_stack

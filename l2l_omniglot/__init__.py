@@ -1,13 +1,12 @@
 """MAML on Omniglot, on top of learn2learn: data, tasks, learner, training, evaluation.
 
-Names are loaded when first used, so that ``import l2l_omniglot`` and the command line start
-without torch.
+Names are loaded when first used: ``import l2l_omniglot`` loads no torch, and leaves environment and
+allocator alone.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,10 +19,11 @@ if TYPE_CHECKING:
     from l2l_omniglot.evaluation import Evaluation as Evaluation
     from l2l_omniglot.evaluation import evaluate as evaluate
     from l2l_omniglot.experiment import Experiment as Experiment
-    from l2l_omniglot.heap import keep_freed_memory as keep_freed_memory
     from l2l_omniglot.learner import Learner as Learner
     from l2l_omniglot.prepare import prepare_stack as prepare_stack
     from l2l_omniglot.pretrained import load_pretrained as load_pretrained
+    from l2l_omniglot.process import keep_freed_memory as keep_freed_memory
+    from l2l_omniglot.process import prepare_process as prepare_process
     from l2l_omniglot.recipes import Settings as Settings
     from l2l_omniglot.recipes import make_settings as make_settings
     from l2l_omniglot.splits import Splits as Splits
@@ -34,13 +34,6 @@ if TYPE_CHECKING:
     from l2l_omniglot.tasks import Task as Task
     from l2l_omniglot.tasks import Tasks as Tasks
     from l2l_omniglot.trainer import Trainer as Trainer
-
-# How long GNU's OpenMP, which torch has on Linux, lets a thread spin for the others before it
-# sleeps. Its own choice is a hundred times that: a machine that is busy with something else as
-# well then trains at a thirtieth of its speed. Not to spin at all takes half of a quiet one's.
-# Measured in docs/performance.md. Read when torch is loaded.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 _HOMES = {
     "BaseNet": "basenet",
@@ -56,7 +49,7 @@ _HOMES = {
     "Tasks": "tasks",
     "Trainer": "trainer",
     "evaluate": "evaluation",
-    "keep_freed_memory": "heap",
+    "keep_freed_memory": "process",
     "list_backbones": "backbones",
     "load_pretrained": "pretrained",
     "load_stack": "stack",
@@ -64,6 +57,7 @@ _HOMES = {
     "make_settings": "recipes",
     "make_splits": "splits",
     "open_data": "data",
+    "prepare_process": "process",
     "prepare_stack": "prepare",
     "synthetic_stack": "synthetic",
 }

@@ -10,11 +10,11 @@ import torch
 
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
-from l2l_omniglot.devices import choose_device
 from l2l_omniglot.engines import Choice
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.parts import Parts, digest, settings_splits
+from l2l_omniglot.process import choose_device
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.recipes import Settings
 from l2l_omniglot.splits import ORDERS

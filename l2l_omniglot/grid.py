@@ -60,9 +60,9 @@ def data_grid(stack: ImageStack, classes: Sequence[int], items: int, title: str)
         items: images a class; at most as many as there are.
         title: of the grid.
     """
-    chosen = range(min(items, stack.items))
     rows = []
     for number in classes:
+        chosen = range(stack.images_per_class[number])[:items]
         images = stack.images([number] * len(chosen), list(chosen))
         rows.append(Row(stack.names[number], (as_pixels(images, stack),)))
     return Grid(title, ("",), tuple(rows))
@@ -86,15 +86,12 @@ def of_label(task: Task, label: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def class_name(tasks: Tasks, label: int) -> str:
-    """What the class behind an entry of `Task.classes` is called, and how it is posed."""
-    number, pose = tasks.dataset.describe(label)
-    mirrored, turns = divmod(pose, TURNS)
-    posed = [
-        *(["mirrored"] if mirrored else []),
-        *([f"turned {90 * turns} degrees"] if turns else []),
-    ]
+    """Names the class behind an entry of `Task.classes`, and its transform."""
+    number, transform = tasks.dataset.describe(label)
+    mirrored, turns = divmod(transform, TURNS)
+    said = ["mirrored"] * mirrored + [f"turned {90 * turns} degrees"] * bool(turns)
     name = tasks.dataset.stack.names[number]
-    return f"{name} ({', '.join(posed)})" if posed else name
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:

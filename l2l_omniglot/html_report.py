@@ -184,8 +184,7 @@ def _pair(tasks: Tasks, pair: Pair) -> dict[str, Any]:
 
 def _examples(tasks: Tasks, label: int) -> list[str]:
     """The first pictures of a class."""
-    items = tasks.dataset.stack.items
-    images = tasks.dataset.gather([label * items + item for item in range(min(EXAMPLES, items))])
+    images = tasks.dataset.gather(tasks.dataset.indices_of(label)[:EXAMPLES])
     return [png(pixels) for pixels in as_pixels(images, tasks.dataset.stack)]
 
 

@@ -20,7 +20,7 @@ Ink: TypeAlias = Literal["white", "black"]
 
 TOLERANCE = 1e-3  # of floats, around either range; images are clipped
 LEAST_OF_255 = 16  # floats whose largest value is between 1 and this are in neither range
-TURNS, POSES = 4, 8  # quarter turns of an image; with those of its mirror image
+TURNS, TRANSFORMS = 4, 8  # quarter turns of an image; with those of its mirror image
 _CLASSES_A_CHUNK = 64
 _CHANNELS = (1, 3)
 _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
@@ -43,7 +43,8 @@ class ImageStack:
         name: how error messages call the array.
 
     Attributes:
-        classes, items, channels, height, width: the sizes C, M, 1 or 3, H and W.
+        classes, channels, height, width: the sizes C, 1 or 3, H and W.
+        images_per_class: of each class the number of its images, here always M.
         info: one `ClassInfo` a class; without sidecar the names are "0", "1", ...
         sha256: digest of the array's bytes in C order.
 
@@ -65,7 +66,8 @@ class ImageStack:
         self.name = name
         self._array = _channels_first(array, name)
         self._on_device: torch.Tensor | None = None
-        self.classes, self.items, self.channels, self.height, self.width = self._array.shape
+        self.classes, items, self.channels, self.height, self.width = self._array.shape
+        self.images_per_class: tuple[int, ...] = (items,) * self.classes
         largest, self.sha256 = _scan(array, name)
         self._scale = 1.0 if largest <= 1 + TOLERANCE else 1.0 / 255.0
         self.info = _class_info(sidecar, self.classes, self.sha256, name)
@@ -83,7 +85,7 @@ class ImageStack:
     def summary(self) -> str:
         """What it is, in a sentence."""
         return (
-            f"Data: {self.name}, {self.classes} classes of {self.items} images, "
+            f"Data: {self.name}, {self.classes} classes of {span(self.images_per_class)} images, "
             f"{self.channels} x {self.height} x {self.width}, SHA-256 {self.sha256[:12]}."
         )
 
@@ -96,21 +98,21 @@ class ImageStack:
         self,
         classes: Sequence[int] | npt.NDArray[np.int64],
         items: Sequence[int] | npt.NDArray[np.int64],
-        poses: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        transforms: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> torch.Tensor:
         """Reads B images.
 
         Args:
             classes: B class numbers in [0, C).
-            items: B image numbers in [0, M).
-            poses: B in [0, 8): so many counterclockwise quarter turns, those from 4 after a
-                mirroring left to right; 0 by default.
+            items: B image numbers, each below its class's number of images.
+            transforms: B in [0, 8): so many counterclockwise quarter turns, those from 4 after
+                a mirroring left to right; 0 by default.
 
         Returns:
             float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names; on the
             CPU, or where `on` has put the stack.
         """
-        pixels = self._read(np.asarray(classes), np.asarray(items), poses)
+        pixels = self._read(np.asarray(classes), np.asarray(items), transforms)
         pixels = pixels.mul_(self._scale).clamp_(0, 1)
         return 1 - pixels if self.background == self.ink else pixels
 
@@ -126,20 +128,20 @@ class ImageStack:
         self,
         classes: npt.NDArray[np.int64],
         items: npt.NDArray[np.int64],
-        poses: Sequence[int] | npt.NDArray[np.int64] | None,
+        transforms: Sequence[int] | npt.NDArray[np.int64] | None,
     ) -> torch.Tensor:
-        """Images as stored, but turned, and in float32."""
+        """Reads images as stored, but transformed, and in float32."""
         if self._on_device is None:
             raw: Any = self._array[classes, items]
         else:
             where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
             raw = self._on_device[where[0], where[1]]
-        if poses is not None:
-            found = np.asarray(poses)
-            for pose in range(1, POSES):
-                chosen = np.flatnonzero(found == pose)
+        if transforms is not None:
+            found = np.asarray(transforms)
+            for transform in range(1, TRANSFORMS):
+                chosen = np.flatnonzero(found == transform)
                 if len(chosen):
-                    raw[chosen] = _posed(raw[chosen], pose)
+                    raw[chosen] = _transformed(raw[chosen], transform)
         if self._on_device is None:
             raw = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
         pixels: torch.Tensor = raw.to(torch.float32)
@@ -155,8 +157,8 @@ class ImageStack:
 
     def __repr__(self) -> str:
         return (
-            f"ImageStack({self.name!r}, {self.classes} classes of {self.items} images, "
-            f"{self.channels}x{self.height}x{self.width}, {self.background} background)"
+            f"ImageStack({self.name!r}, {self.classes} classes of {span(self.images_per_class)} "
+            f"images, {self.channels}x{self.height}x{self.width}, {self.background} background)"
         )
 
 
@@ -183,11 +185,17 @@ def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "wh
     return ImageStack(array, background, ink, read_sidecar(path), str(path))
 
 
-def _posed(images: Any, pose: int) -> Any:
-    """NumPy or torch images (..., H, W), mirrored where `pose` says so, then turned."""
+def span(counts: Sequence[int]) -> str:
+    """Says how many: ``20``, or ``12 to 20`` where counts differ."""
+    fewest, most = min(counts), max(counts)
+    return str(fewest) if fewest == most else f"{fewest} to {most}"
+
+
+def _transformed(images: Any, transform: int) -> Any:
+    """Mirrors NumPy or torch images (..., H, W) where `transform` says so, then turns them."""
     library: Any = torch if isinstance(images, torch.Tensor) else np
-    seen = library.flip(images, (-1,)) if pose >= TURNS else images
-    return library.rot90(seen, pose % TURNS, (-2, -1))
+    seen = library.flip(images, (-1,)) if transform >= TURNS else images
+    return library.rot90(seen, transform % TURNS, (-2, -1))
 
 
 def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from l2l_omniglot.compat import l2l
-from l2l_omniglot.dataset import ImageNumbers, StackDataset
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.randomness import python_random
-from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.stack import TRANSFORMS, TURNS, ImageStack, span
 
 
 class Task(NamedTuple):
@@ -24,7 +25,7 @@ class Task(NamedTuple):
         support_labels: int64 (ways * shots,) in [0, ways).
         query: float32 (ways * queries, channels, H, W) in [0, 1].
         query_labels: int64 (ways * queries,) in [0, ways).
-        classes: for each label, the class as `StackDataset.describe` takes it.
+        classes: for each label of the task, the data set's label of that class.
     """
 
     support: torch.Tensor
@@ -76,6 +77,93 @@ class TaskBatch(NamedTuple):
         )
 
 
+class StackDataset(Dataset[tuple[torch.Tensor, int]]):
+    """Some classes of a stack as a torch data set of (image, label).
+
+    With `rotations`, each class stands four times, turned by 0, 90, 180 and 270 degrees: a
+    rotated character is a new class (Finn et al. 2017, section 5.2). With `mirrors` it stands
+    twice as many times again, as its mirror image. Labels are ``number of the transform *
+    len(classes) + position``, so every class has exactly one transform. (learn2learn's
+    RandomClassRotation gives all classes of a task the same turn; it is not used.) Which images
+    are a label's, only this class knows: classes may differ in size.
+
+    Args:
+        stack: the images.
+        classes: class numbers of the stack that belong to this part.
+        rotations: whether to add the rotated classes.
+        mirrors: whether to add the mirrored classes.
+
+    Attributes:
+        labels: all labels.
+
+    Raises:
+        DataError: if rotations are asked of images that are not square.
+    """
+
+    def __init__(
+        self,
+        stack: ImageStack,
+        classes: Sequence[int],
+        rotations: bool = False,
+        mirrors: bool = False,
+    ) -> None:
+        if rotations and stack.height != stack.width:
+            raise DataError(
+                f"{stack.name}: images of {stack.height}x{stack.width} pixels cannot be rotated "
+                "into new classes; needed square ones, or --no-rotations"
+            )
+        self.stack, self.classes = stack, tuple(classes)
+        transforms = np.arange(TRANSFORMS if mirrors else TURNS)
+        transforms = transforms if rotations else transforms[::TURNS]
+        self.labels = range(len(transforms) * len(self.classes))
+        self._numbers = np.tile(self.classes, len(transforms))
+        self._transforms = transforms.repeat(len(self.classes))
+        counts = [stack.images_per_class[number] for number in self._numbers]
+        self._starts = np.cumsum([0, *counts])
+        self._label_of = np.repeat(self.labels, counts)
+
+    def __len__(self) -> int:
+        return len(self._label_of)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Image number `index`: float32 (channels, H, W) in [0, 1], and its label."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.gather([index])[0], self.label_of(index)
+
+    def gather(self, indices: Sequence[int]) -> torch.Tensor:
+        """Reads B images at once: float32 (B, channels, H, W) in [0, 1]."""
+        labels = self._label_of[np.asarray(indices)]
+        items = np.asarray(indices) - self._starts[labels]
+        return self.stack.images(self._numbers[labels], items, self._transforms[labels])
+
+    def label_of(self, index: int) -> int:
+        """The label of an image."""
+        return int(self._label_of[index])
+
+    def indices_of(self, label: int) -> range:
+        """The numbers of a label's images."""
+        return range(*self._starts[label : label + 2].tolist())
+
+    def describe(self, label: int) -> tuple[int, int]:
+        """The stack's class number behind a label, and its transform (see `ImageStack.images`)."""
+        return int(self._numbers[label]), int(self._transforms[label])
+
+
+class _ImageNumbers(Dataset[tuple[int, int]]):
+    """The data set's image numbers in place of its images, so a task is read in one go."""
+
+    def __init__(self, dataset: StackDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        """An image's number, and its label."""
+        return index, self._dataset.label_of(index)
+
+
 class Tasks:
     """An endless, numbered stream of tasks.
 
@@ -120,21 +208,18 @@ class Tasks:
         self.ways, self.shots, self.queries = ways, shots, queries
         self.seed, self.name = seed, name
         self.dataset = StackDataset(stack, classes, rotations, mirrors)
-        indices = self.dataset.labels_to_indices()
-        groups = self._alphabets() if within_alphabet else [list(indices)]
-        self._tasksets = [
-            self._build_taskset({label: indices[label] for label in group}) for group in groups
-        ]
+        groups = self._alphabets() if within_alphabet else [self.dataset.labels]
+        self._tasksets = [self._build_taskset(group) for group in groups]
 
     def _alphabets(self) -> list[list[int]]:
-        """The labels of each alphabet that has enough of them."""
+        """Lists the labels of each alphabet that has enough of them."""
         stack = self.dataset.stack
         found: dict[tuple[str, str], list[int]] = {}
-        for label in self.dataset.labels_to_indices():
+        for label in self.dataset.labels:
             info = stack.info[self.dataset.describe(label)[0]]
             if info.alphabet:
                 found.setdefault((info.subset, info.alphabet), []).append(label)
-        # Characters count, whatever their poses.
+        # Characters count, whatever their transforms.
         sizes = {
             alphabet: len({self.dataset.describe(label)[0] for label in labels})
             for alphabet, labels in found.items()
@@ -148,9 +233,10 @@ class Tasks:
             )
         return large
 
-    def _build_taskset(self, indices: dict[int, list[int]]) -> Any:
-        """Tasks of the labels given, each with the numbers of its images."""
-        meta = l2l.data.MetaDataset(ImageNumbers(self.dataset), labels_to_indices=indices)
+    def _build_taskset(self, labels: Sequence[int]) -> Any:
+        """Builds tasks of the labels given, each with the numbers of its images."""
+        indices = {label: list(self.dataset.indices_of(label)) for label in labels}
+        meta = l2l.data.MetaDataset(_ImageNumbers(self.dataset), labels_to_indices=indices)
         transforms = [
             l2l.data.transforms.NWays(meta, self.ways),
             l2l.data.transforms.KShots(meta, self.shots + self.queries),
@@ -181,7 +267,7 @@ class Tasks:
         images = self.dataset.gather([number for number, _ in support + query])
         labels = torch.tensor([label for _, label in support + query])
         cut = len(support)
-        by_label = {label: number // self.dataset.stack.items for number, label in support}
+        by_label = {label: self.dataset.label_of(number) for number, label in support}
         classes = tuple(by_label[label] for label in range(self.ways))
         return Task(images[:cut], labels[:cut], images[cut:], labels[cut:], classes)
 
@@ -201,8 +287,9 @@ def _check_sizes(
             f"{stack.name}: the {name} part has {len(classes)} classes; {ways}-way tasks need "
             f"at least {ways}"
         )
-    if stack.items < shots + queries:
+    counts = [stack.images_per_class[number] for number in classes]
+    if min(counts) < shots + queries:
         raise DataError(
-            f"{stack.name}: {stack.items} images a class; {shots} shots and {queries} queries "
+            f"{stack.name}: {span(counts)} images a class; {shots} shots and {queries} queries "
             f"need at least {shots + queries}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +11,12 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
-
-# Its functions keep the group that exists when it is first imported, and with that the group's
-# threads, which may then crash the process as it ends. So it is imported while there is none.
-import torch.distributed.nn.functional
 from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from l2l_omniglot.errors import SettingsError, WorkerError
-from l2l_omniglot.launch import launched
+from l2l_omniglot.process import launched, local_place
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the data
@@ -106,16 +103,6 @@ def _fresh(store: Store) -> Store:
     return PrefixStore(f"start {attempt}", store)
 
 
-def local_place() -> tuple[int, int]:
-    """This process's number among the workers on this machine, and how many they are."""
-    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def restarted() -> bool:
-    """Whether torchrun started this process again after a worker had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
 @contextmanager
 def joined(device: torch.device) -> Iterator[Workers]:
     """Inside the block this process is one of the job's workers; alone outside of torchrun.
@@ -130,6 +117,9 @@ def joined(device: torch.device) -> Iterator[Workers]:
     if not launched():
         yield ALONE
         return
+    # Its functions keep the group that exists when it is first imported, and with that the group's
+    # threads, which may then crash the process as it ends. So it is imported while there is none.
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, count = next(rendezvous("env://", timeout=PATIENCE))

@@ -27,7 +27,8 @@ def test_stack_sidecar_and_order(raw_archives: Path, tmp_path: Path):
         [raw_archives], tmp_path / "o.npy", 14, progress=lambda *n: counts.append(n)
     )
     stack = load_stack(tmp_path / "o.npy")
-    assert (stack.classes, stack.items, stack.channels, stack.image_size) == (1623, 20, 1, 14)
+    assert stack.images_per_class == (20,) * 1623
+    assert (stack.channels, stack.image_size) == (1, 14)
     assert np.load(tmp_path / "o.npy").dtype == np.uint8
     assert list(stack.names[:964]) == sorted(stack.names[:964])
     assert stack.names[0] == "background/Alphabet_00/character01"
@@ -105,7 +106,8 @@ def test_a_stack_that_does_not_fit_its_sidecar_is_refused(raw_archives: Path, tm
 @pytest.mark.real
 def test_real_omniglot(real_npy: Path):
     stack = load_stack(real_npy)
-    assert (stack.classes, stack.items, stack.channels, stack.image_size) == (1623, 20, 1, 28)
+    assert stack.images_per_class == (20,) * 1623
+    assert (stack.channels, stack.image_size) == (1, 28)
     assert stack.names[0] == "background/Alphabet_of_the_Magi/character01"
     assert stack.names[-1] == "evaluation/ULOG/character26"
     assert len({entry.alphabet for entry in stack.info}) == 50

@@ -24,7 +24,7 @@ def test_shape_names_and_range():
     assert images.shape == (45, 1, 20, 20)
     assert (images.min(), images.max()) == (0, 1)
     assert (images.flatten(1).max(1).values > 0.5).all()  # every drawing has ink
-    assert stack.items == 7
+    assert set(stack.images_per_class) == {7}
     assert stack.names[0] == "background/Invented_01/character01"
     assert stack.names[-1] == "evaluation/Invented_03/character05"
 

@@ -1,20 +1,22 @@
 import copy
+import hashlib
 import os
 import random
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from l2l_omniglot.dataset import StackDataset
 from l2l_omniglot.errors import DataError
+from l2l_omniglot.grid import data_grid
 from l2l_omniglot.sidecar import ClassInfo
 from l2l_omniglot.stack import ImageStack
-from l2l_omniglot.tasks import Tasks
+from l2l_omniglot.tasks import StackDataset, Tasks
 
 
 @pytest.fixture
@@ -95,36 +97,42 @@ def test_each_class_has_a_rotation_of_its_own(numbered: ImageStack):
     assert several > 90
 
 
-def test_tasks_within_an_alphabet(numbered: ImageStack):
-    alphabets = ["A"] * 12 + ["B"] * 3 + ["C"] * 10 + [""] * 5
-    numbered = copy.copy(numbered)
-    numbered.info = tuple(
-        ClassInfo(str(i), "background", alphabet) for i, alphabet in enumerate(alphabets)
-    )
-    tasks = Tasks(numbered, range(30), queries=2, rotations=True, within_alphabet=True)
+ALPHABETS = ["A"] * 12 + ["B"] * 3 + ["C"] * 10 + [""] * 5
+
+
+@pytest.fixture
+def alphabets(numbered: ImageStack) -> ImageStack:
+    """The same classes, of three alphabets or none."""
+    named = copy.copy(numbered)
+    named.info = tuple(ClassInfo(str(i), "background", name) for i, name in enumerate(ALPHABETS))
+    return named
+
+
+def test_tasks_within_an_alphabet(alphabets: ImageStack):
+    tasks = Tasks(alphabets, range(30), queries=2, rotations=True, within_alphabet=True)
     seen = []
     for task in tasks.batch(0, 60):
-        found = {alphabets[tasks.dataset.describe(label)[0]] for label in task.classes}
+        found = {ALPHABETS[tasks.dataset.describe(label)[0]] for label in task.classes}
         assert len(found) == 1
         seen.append(found.pop())
     assert 15 < seen.count("A") < 45  # as likely as C, though larger
-    assert seen.count("B") == 0  # 3 characters, though 12 classes in 4 poses
-    plain = Tasks(numbered, range(30), queries=2, within_alphabet=True)
-    assert {alphabets[task.classes[0]] for task in plain.batch(0, 40)} == {"A", "C"}
+    assert seen.count("B") == 0  # 3 characters, though 12 classes in 4 rotations
+    plain = Tasks(alphabets, range(30), queries=2, within_alphabet=True)
+    assert {ALPHABETS[task.classes[0]] for task in plain.batch(0, 40)} == {"A", "C"}
     with pytest.raises(DataError, match="3 known alphabets, of at most 12 classes; 13-way"):
-        Tasks(numbered, range(30), ways=13, queries=2, within_alphabet=True)
+        Tasks(alphabets, range(30), ways=13, queries=2, within_alphabet=True)
 
 
 def test_mirrored_classes(numbered: ImageStack):
     plain = StackDataset(numbered, [7, 9])
-    for rotations, poses in ((False, (0, 4)), (True, range(8))):
+    for rotations, transforms in ((False, (0, 4)), (True, range(8))):
         dataset = StackDataset(numbered, [7, 9], rotations=rotations, mirrors=True)
-        assert len(dataset) == len(poses) * 2 * 20
-        for number, pose in enumerate(poses):
+        assert len(dataset) == len(transforms) * 2 * 20
+        for number, transform in enumerate(transforms):
             label = 2 * number + 1
-            assert dataset.describe(label) == (9, pose)
-            expected = torch.flip(plain[20][0], (-1,)) if pose >= 4 else plain[20][0]
-            expected = torch.rot90(expected, pose % 4, (-2, -1))
+            assert dataset.describe(label) == (9, transform)
+            expected = torch.flip(plain[20][0], (-1,)) if transform >= 4 else plain[20][0]
+            expected = torch.rot90(expected, transform % 4, (-2, -1))
             assert torch.equal(dataset[20 * label][0], expected)
 
 
@@ -157,6 +165,78 @@ def test_streams_of_other_seeds_and_names_differ(stack: ImageStack):
     base = Tasks(stack, range(60), seed=0, name="train")[5]
     for other in (Tasks(stack, range(60), seed=1), Tasks(stack, range(60), name="test")):
         assert other[5].classes != base.classes
+
+
+STREAMS = [
+    ({}, "847ab91be6a80c90"),
+    ({"rotations": True, "seed": 3, "name": "validation"}, "600ec07107ee0ac6"),
+    ({"rotations": True, "mirrors": True, "ways": 20, "shots": 5, "queries": 5},
+     "f5b6fe2afab0915c"),
+    ({"mirrors": True, "queries": 2, "name": "test"}, "b883d84852755b1f"),
+    ({"within_alphabet": True, "rotations": True, "queries": 2}, "becdf912dd4e547c"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "known"), STREAMS)
+def test_the_first_100_tasks_are_those_that_figures_were_measured_on(
+    alphabets: ImageStack, options: dict[str, Any], known: str
+):
+    found = hashlib.sha256()
+    for task in Tasks(alphabets, range(30), **options).batch(0, 100):
+        for tensor in task[:4]:
+            found.update(tensor.numpy().tobytes())
+        found.update(repr(task.classes).encode())
+    assert found.hexdigest()[:16] == known
+
+
+class Uneven:
+    """30 classes of 4 to 20 images: what tasks, reports and pages ask of a stack, no more."""
+
+    name, height, width, channels, ink, background = "uneven", 4, 4, 1, "white", "black"
+
+    def __init__(self, whole: ImageStack) -> None:
+        self._whole, self.info = whole, whole.info
+        self.names = tuple(f"class {number}" for number in range(30))
+        self.images_per_class = tuple(4 + number % 17 for number in range(30))
+
+    def images(self, classes, items, transforms=None) -> torch.Tensor:
+        for number, item in zip(classes, items, strict=True):
+            assert item < self.images_per_class[number]
+        return self._whole.images(classes, items, transforms)
+
+
+@pytest.mark.parametrize("options", [{}, {"rotations": True}, {"within_alphabet": True}])
+def test_classes_of_unequal_size_make_tasks_and_sheets(alphabets: ImageStack, options):
+    stack = Uneven(alphabets)
+    tasks = Tasks(stack, range(30), ways=5, shots=1, queries=3, **options)
+    transforms = 4 if "rotations" in options else 1
+    assert len(tasks.dataset) == transforms * sum(stack.images_per_class)
+    seen: dict[int, set[int]] = {}
+    for number, task in enumerate(tasks.batch(0, 300)):
+        assert torch.equal(task.support, tasks[number].support)
+        images = torch.cat([task.support, task.query])
+        labels = torch.cat([task.support_labels, task.query_labels]).tolist()
+        shown = read_back(images)
+        assert len(set(shown)) == 20
+        for (character, item, turn), label in zip(shown, labels, strict=True):
+            assert tasks.dataset.describe(task.classes[label]) == (character, turn)
+            seen.setdefault(character, set()).add(item)
+    assert all(found <= set(range(stack.images_per_class[c])) for c, found in seen.items())
+    assert seen[0] == set(range(4))  # small classes entirely, large ones beyond that
+    assert max(seen[11]) > 10
+    for label in (0, 17, len(tasks.dataset.labels) - 1):
+        indices = tasks.dataset.indices_of(label)
+        assert len(indices) == stack.images_per_class[label % 30]
+        assert {tasks.dataset.label_of(index) for index in indices} == {label}
+    sheet = data_grid(stack, [0, 16], 9, "two classes")
+    assert [len(row.groups[0]) for row in sheet.rows] == [4, 9]
+
+
+def test_the_smallest_class_must_have_enough_images(alphabets: ImageStack):
+    stack = Uneven(alphabets)
+    Tasks(stack, range(12, 17), shots=1, queries=15)
+    with pytest.raises(DataError, match="uneven: 15 to 20 images a class; 1 shots and 15 queries"):
+        Tasks(stack, range(11, 17), shots=1, queries=15)
 
 
 def test_task_is_the_same_in_another_process(stack: ImageStack):

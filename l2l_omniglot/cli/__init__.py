@@ -27,6 +27,7 @@ from l2l_omniglot.cli.report import report
 from l2l_omniglot.cli.reproduce import reproduce
 from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
+from l2l_omniglot.process import prepare_process
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -63,6 +64,7 @@ for command in (
 
 def main() -> None:
     """Runs the command line; every failure is told on stderr and has its exit code."""
+    prepare_process()
     sys.exit(_run())
 
 

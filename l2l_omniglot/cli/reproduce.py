@@ -12,8 +12,8 @@ import click
 from l2l_omniglot.cli import names
 from l2l_omniglot.cli.names import one_of, some_of
 from l2l_omniglot.cli.options import MINUTES, OutputPath, absolute, options
-from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.messages import detail, say, tell
+from l2l_omniglot.process import graceful_stop
 from l2l_omniglot.progress import CountProgress, TrainingProgress
 from l2l_omniglot.recipes import ALGORITHMS, DEVICES
 
@@ -99,9 +99,6 @@ class _Builder:
     """Builds experiments on one stack, opened once."""
 
     def __init__(self, device: str) -> None:
-        from l2l_omniglot.heap import keep_freed_memory
-
-        keep_freed_memory()
         self._device = device
         self._stack: Any = None
 

@@ -19,8 +19,8 @@ from l2l_omniglot.cli.options import MINUTES, F, computing_options, options
 from l2l_omniglot.cli.resume import NEWEST, choose_run, find_own
 from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.colour import BOLD, paint
-from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.messages import say, tell
+from l2l_omniglot.process import graceful_stop
 from l2l_omniglot.progress import TrainingProgress
 from l2l_omniglot.recipes import (
     ADAPTED,
@@ -138,7 +138,7 @@ def train(
     check_registered(settings.backbone)  # before a download, say
     if start_workers(processes):
         return
-    from l2l_omniglot.workers import restarted
+    from l2l_omniglot.process import restarted
 
     resumed = resume is not None
     if restarted():

@@ -42,12 +42,10 @@ def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStac
     The first opens (and where needed prepares) the data before the others do, and alone speaks.
     """
     from l2l_omniglot.data import open_data
-    from l2l_omniglot.devices import choose_device
-    from l2l_omniglot.heap import keep_freed_memory
+    from l2l_omniglot.process import choose_device
     from l2l_omniglot.workers import joined, take_own_cores
 
     end_with_launcher()
-    keep_freed_memory()
     take_own_cores()
     with joined(choose_device(device)) as workers, contextlib.ExitStack() as quiet:
         if not workers.first:

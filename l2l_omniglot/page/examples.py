@@ -13,7 +13,7 @@ from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.page.question import Item
 from l2l_omniglot.parts import settings_splits
 from l2l_omniglot.recipes import Settings
-from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.stack import ImageStack, span
 from l2l_omniglot.synthetic import Points, synthetic_strokes
 
 SYNTHETIC, STACK = "synthetic", "omniglot"
@@ -57,13 +57,13 @@ class StackExamples:
 
     def draw_set(self, ways: int, shots: int, seed: int) -> dict[str, Any]:
         """Some test classes; see `synthetic_set`."""
-        generator = np.random.default_rng(seed)
+        counts, generator = self._stack.images_per_class, np.random.default_rng(seed)
         classes = generator.choice(self._test, ways, replace=False)
         answer = int(generator.integers(ways))
         drawings = [
             [
                 {"item": [int(character), int(item)]}
-                for item in generator.choice(self._stack.items, shots + 1, replace=False)
+                for item in generator.choice(counts[character], shots + 1, replace=False)
             ]
             for character in classes
         ]
@@ -76,11 +76,11 @@ class StackExamples:
         Raises:
             SettingsError: if there is no such image.
         """
-        classes, items = self._stack.classes, self._stack.items
-        if item.character >= classes or item.number >= items:
+        counts = self._stack.images_per_class
+        if item.character >= len(counts) or item.number >= counts[item.character]:
             raise SettingsError(
-                f"item [{item.character}, {item.number}]: there are {classes} characters of "
-                f"{items} images"
+                f"item [{item.character}, {item.number}]: there are {len(counts)} characters of "
+                f"{span(counts)} images"
             )
         return self._stack.images([item.character], [item.number])[0]
 
