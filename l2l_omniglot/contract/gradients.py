@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.heads import checked_forward
 from l2l_omniglot.randomness import derive_seed
 
 PARAMETERS, DOUBLE, FIRST = "parameters", "float64", "gradient"
@@ -34,7 +34,7 @@ def _parameters(candidate: Candidate) -> str:
 def _every_gradient(candidate: Candidate) -> str:
     network = candidate.network().eval()
     names = [name for name, p in network.named_parameters() if p.requires_grad]
-    loss = cross_entropy(forward(network, images(WAYS)), torch.arange(WAYS))
+    loss = cross_entropy(checked_forward(network, images(WAYS)), torch.arange(WAYS))
     found = _gradient(loss, _trained(network))
     without = [name for name, grad in zip(names, found, strict=True) if grad is None]
     if without:
@@ -43,7 +43,7 @@ def _every_gradient(candidate: Candidate) -> str:
 
 
 def _double(candidate: Candidate) -> str:
-    logits = forward(candidate.network().double().eval(), images(WAYS).double())
+    logits = checked_forward(candidate.network().double().eval(), images(WAYS).double())
     if logits.dtype != torch.float64:
         raise BackboneError(f"returned {logits.dtype} for float64 images")
     return ""
@@ -101,7 +101,7 @@ class _Problem:
 
     def loss(self) -> torch.Tensor:
         """Mean cross-entropy in nats."""
-        return cross_entropy(forward(self._network, self._images), self._labels)
+        return cross_entropy(checked_forward(self._network, self._images), self._labels)
 
     def gradient(self) -> list[torch.Tensor]:
         """Of the loss; zeros for parameters that it does not depend on."""
