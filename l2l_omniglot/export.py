@@ -15,11 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from l2l_omniglot.batch_norm import fold_support_statistics, with_support_statistics
 from l2l_omniglot.classifier import Classifier
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
-from l2l_omniglot.frozen import freeze
-from l2l_omniglot.normalisation import normalised_by
 from l2l_omniglot.randomness import derive_seed
 
 ONNX, PT2 = ".onnx", ".pt2"
@@ -91,7 +89,7 @@ def export_classifier(
     # On the CPU throughout: that is where it is compared.
     network = copy.deepcopy(classifier.network(step)).cpu().eval()
     support = classifier.support.cpu()
-    frozen = freeze(network, support)
+    folded = fold_support_statistics(network, support)
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
@@ -100,7 +98,7 @@ def export_classifier(
     batches = _batches(support)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         file = Path(folder) / path.name
-        _write(_Outputs(frozen, output), support, metadata, file)
+        _write(_Outputs(folded, output), support, metadata, file)
         run, _ = load_exported(file)
         with torch.no_grad():
             original = _Outputs(_Inductive(network, support), output)
@@ -161,7 +159,7 @@ class _Inductive(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, channels, H, W) to logits (B, ways)."""
-        return normalised_by(self.network, self.support, images, forward)
+        return with_support_statistics(self.network, self.support, images)
 
 
 def _write(network: nn.Module, example: torch.Tensor, metadata: dict[str, Any], path: Path) -> None:

@@ -83,7 +83,7 @@ def by_hand(learner: Learner, task: Task, step_weights: tuple[float, ...]) -> to
         gradients = torch.autograd.grad(loss, list(held.values()))
         for name, gradient in zip(names, gradients, strict=True):
             if name in learner.rates.names:
-                weights[name] = weights[name] - learner.rates.at(name, step) * gradient
+                weights[name] = weights[name] - learner.rates.rate(name, step) * gradient
     gradients = torch.autograd.grad(total, learner.parameters())
     return torch.cat([gradient.flatten() for gradient in gradients])
 
@@ -157,8 +157,8 @@ def test_anil_leaves_the_body_as_it_is(task: Task):
 
 def test_steps_beyond_training_have_the_last_steps_rates():
     rates = tiny_learner("layer-step", "all").rates
-    assert torch.equal(rates.at("linear.bias", 1), rates.at("linear.weight", 7))
-    assert not torch.equal(rates.at("linear.bias", 0), rates.at("linear.bias", 1))
+    assert torch.equal(rates.rate("linear.bias", 1), rates.rate("linear.weight", 7))
+    assert not torch.equal(rates.rate("linear.bias", 0), rates.rate("linear.bias", 1))
 
 
 def test_schedule_moves_from_all_steps_to_the_last():
