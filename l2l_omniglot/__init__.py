@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiment import Experiment as Experiment
     from l2l_omniglot.heap import keep_freed_memory as keep_freed_memory
     from l2l_omniglot.learner import Learner as Learner
+    from l2l_omniglot.learners import load_pretrained as load_pretrained
     from l2l_omniglot.prepare import prepare_stack as prepare_stack
-    from l2l_omniglot.pretrained import load_pretrained as load_pretrained
     from l2l_omniglot.recipes import Settings as Settings
     from l2l_omniglot.recipes import make_settings as make_settings
     from l2l_omniglot.splits import Splits as Splits
@@ -58,7 +58,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "keep_freed_memory": "heap",
     "list_backbones": "backbones",
-    "load_pretrained": "pretrained",
+    "load_pretrained": "learners",
     "load_stack": "stack",
     "make_backbone": "backbones",
     "make_settings": "recipes",

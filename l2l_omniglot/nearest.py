@@ -11,8 +11,9 @@ from torch import nn
 from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
 from l2l_omniglot.evaluation import TaskStream, half_width, mean
-from l2l_omniglot.experiment import Experiment, build_learner
+from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.learners import build_learner
 from l2l_omniglot.normalisation import normalised_by
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.rates import head_layer

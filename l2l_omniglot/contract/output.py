@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from l2l_omniglot.checkpoint import read_weights
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.learners import read_weights
 from l2l_omniglot.normalisation import normalised_by, use_batch_statistics
 from l2l_omniglot.randomness import all_random
 
