@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import SupportsIndex
 
 import torch
@@ -13,16 +12,15 @@ from l2l_omniglot.batch_norm import MODES, BatchMoments, forward_by, record_mome
 from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.engines.fast_weights import inner_loop
 from l2l_omniglot.errors import SettingsError, check_name
-from l2l_omniglot.experiment import build_learner
+from l2l_omniglot.learners import load_learner
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.transfer import take_over
 
 
 class Classifier:
     """The networks before adapting and after each inner step, kept to classify one image or many.
 
     Classes need not have equally many support images, nor need there be as many as the network
-    was trained for: the head is built for them (see `l2l_omniglot.transfer.take_over`).
+    was trained for: the head is built for them (see `l2l_omniglot.learners.load_resized`).
 
     Args:
         checkpoint: trained weights.
@@ -57,17 +55,11 @@ class Classifier:
         settings = checkpoint.settings
         self.steps = settings.eval_steps if steps is None else steps
         if not isinstance(self.steps, SupportsIndex) or self.steps < 0:
-            raise SettingsError(f"{steps!r} inner steps: needed a whole number of at least 0")
+            raise SettingsError(f"steps={steps!r}: expected a whole number of at least 0")
         self.ways, self.trained_ways, self.batch_norm = ways, settings.ways, batch_norm
         channels, height, width = support.shape[1:]
-        learner = build_learner(
-            dataclasses.replace(settings, ways=ways),
-            channels,
-            height if height == width else (height, width),
-            device,
-            "learn2learn",
-        )
-        take_over(learner, checkpoint)
+        size = height if height == width else (height, width)
+        learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
         self._support = support.to(learner.device)
         self._moments: dict[int, BatchMoments] = {}
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):

@@ -14,7 +14,7 @@ from l2l_omniglot.extras import need
 from l2l_omniglot.files import write_text
 from l2l_omniglot.grid import as_pixels, class_name, of_label, task_grid, to_image
 from l2l_omniglot.history import as_typed, train_command
-from l2l_omniglot.mistakes import Answer, Pair, confused, hardest
+from l2l_omniglot.mistakes import Pair, TaskPredictions, confused, hardest
 from l2l_omniglot.report import percent
 from l2l_omniglot.run import versions
 from l2l_omniglot.subjects import Subject
@@ -128,15 +128,17 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
             {
                 "name": class_name(tasks, found.label),
                 "found": found,
-                "taken_for": [
+                "predicted_as": [
                     (class_name(tasks, label), times)
-                    for label, times in found.taken_for.most_common(2)
+                    for label, times in found.predicted_as.most_common(2)
                 ],
                 "pictures": _examples(tasks, found.label),
             }
-            for found in hardest(subject.answers, mode, amounts.characters)
+            for found in hardest(subject.predictions, mode, amounts.characters)
         ],
-        "pairs": [_pair(tasks, pair) for pair in confused(subject.answers, mode, amounts.pairs)],
+        "pairs": [
+            _pair(tasks, pair) for pair in confused(subject.predictions, mode, amounts.pairs)
+        ],
         "samples": [_sample(tasks, answer, mode) for answer in subject.samples(amounts.samples)],
         "train": subject.history.commands or [train_command(subject.settings)],
         "sessions": [
@@ -147,8 +149,8 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
     }
 
 
-def _sample(tasks: Tasks, answer: Answer, mode: str) -> dict[str, Any]:
-    """A task with its pictures, and what each query was taken for."""
+def _sample(tasks: Tasks, answer: TaskPredictions, mode: str) -> dict[str, Any]:
+    """A task with its pictures, and what each query was predicted as."""
     task = tasks[answer.number]
     rows = []
     for label, number in enumerate(answer.classes):
@@ -166,7 +168,7 @@ def _sample(tasks: Tasks, answer: Answer, mode: str) -> dict[str, Any]:
                 "query": list(zip(query, taken, strict=True)),
             }
         )
-    return {"number": answer.number, "rows": rows, "right": answer.right(mode)}
+    return {"number": answer.number, "rows": rows, "accuracy": answer.accuracy(mode)}
 
 
 def _pair(tasks: Tasks, pair: Pair) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import torch
 from l2l_omniglot.batch_norm import MODES
 from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.evaluation import TaskStream, half_width, mean
-from l2l_omniglot.experiment import Experiment, build_learner
+from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.learners import build_learner
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.tasks import Task
 

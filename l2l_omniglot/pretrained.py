@@ -15,7 +15,6 @@ from l2l_omniglot.recipes import Settings
 
 if TYPE_CHECKING:  # the names and cards are read without torch
     from l2l_omniglot.checkpoint import Checkpoint
-    from l2l_omniglot.learner import Learner
 
 FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
 
@@ -97,26 +96,6 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
     if (checkpoint.settings, checkpoint.iteration) != (card.trained, card.iteration):
         raise RunError(f"{path}: was made with other settings than its card says")
     return checkpoint
-
-
-def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Learner:
-    """A learner with pretrained weights, ready to adapt.
-
-    Args:
-        name: e.g. ``basenet-5w1s``; see `list_pretrained`.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: see `Learner`.
-
-    Raises:
-        RunError: if there are no such weights, or they do not fit their card.
-    """
-    from l2l_omniglot.experiment import build_learner, write_learner
-
-    checkpoint = load_pretrained_checkpoint(name)
-    channels, size = checkpoint.facts["channels"], checkpoint.facts["image_size"]
-    learner = build_learner(checkpoint.settings, channels, size, device, engine)
-    write_learner(learner, checkpoint)
-    return learner
 
 
 def sha256(path: Path) -> str:

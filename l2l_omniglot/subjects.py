@@ -10,7 +10,7 @@ from typing import Any
 from l2l_omniglot.evaluation import Curve, Evaluation, half_width, mean
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.history import History
-from l2l_omniglot.mistakes import Answer, Answers
+from l2l_omniglot.mistakes import QueryPredictions, TaskPredictions
 from l2l_omniglot.recipes import Settings
 from l2l_omniglot.tasks import Tasks
 
@@ -29,7 +29,7 @@ class Subject:
         iteration: meta-updates behind the weights.
         tasks: that it was evaluated on.
         evaluation: what they gave.
-        answers: what their queries were taken for.
+        predictions: what their queries were predicted as.
         notes: in what data and split differ from those of the training.
     """
 
@@ -42,7 +42,7 @@ class Subject:
     iteration: int
     tasks: Tasks
     evaluation: Evaluation
-    answers: Answers
+    predictions: QueryPredictions
     notes: tuple[str, ...] = ()
 
     @property
@@ -64,12 +64,12 @@ class Subject:
             mode: _difference(curve, curves[mode]) for mode, curve in self.evaluation.curves.items()
         }
 
-    def samples(self, count: int) -> list[Answer]:
-        """The first tasks, and last the one with most mistakes."""
-        chosen = list(self.answers[: max(0, count - 1)])
+    def samples(self, count: int) -> list[TaskPredictions]:
+        """Picks the first tasks, and last the one with most mistakes."""
+        chosen = list(self.predictions[: max(0, count - 1)])
         mode = self.evaluation.batch_norm
-        rest = [answer for answer in self.answers if answer not in chosen]
-        worst = min(rest, key=lambda answer: answer.right(mode), default=None)
+        rest = [task for task in self.predictions if task not in chosen]
+        worst = min(rest, key=lambda task: task.accuracy(mode), default=None)
         return [*chosen, *([worst] if worst and count else [])]
 
 

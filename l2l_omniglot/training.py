@@ -12,12 +12,13 @@ from typing import Protocol
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.evaluation import Evaluation, evaluate, mean
-from l2l_omniglot.experiment import Experiment, write_learner
+from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.learners import load_resized, write_learner
 from l2l_omniglot.pretrained import sha256
 from l2l_omniglot.run import MetricsRow, RunFolder
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import StepResult, Trainer
-from l2l_omniglot.transfer import find_weights, take_over
+from l2l_omniglot.transfer import find_weights
 
 
 class Observer(Protocol):
@@ -106,13 +107,13 @@ class TrainingRun:
             self.folder.create(settings, self.experiment.facts() | taken)
 
     def _start(self) -> str:
-        """Takes over the weights that the settings name; the digest of their file."""
+        """Starts from the weights that the settings name; returns the digest of their file."""
         experiment, workers = self.experiment, self.experiment.workers
         found = find_weights(experiment.settings.start_from) if workers.first else None
         checkpoint = workers.from_first(found)
         assert checkpoint is not None  # the first found it
         experiment.check_start(checkpoint)
-        take_over(experiment.learner, checkpoint)
+        load_resized(experiment.learner, checkpoint)
         return sha256(Path(checkpoint.source)) if workers.first else ""
 
     def restore(self) -> None:
@@ -145,8 +146,8 @@ class TrainingRun:
         iterations = self.experiment.settings.iterations
         if checkpoint.iteration > iterations:
             raise SettingsError(
-                f"--iterations {iterations}: {self.folder.path} has made {checkpoint.iteration}; "
-                "needed at least as many"
+                f"iterations={iterations}: {self.folder.path} has made {checkpoint.iteration}; "
+                "expected at least as many"
             )
         # Lines after the checkpoint come from updates that are made again now.
         rows = self.folder.read_metrics()

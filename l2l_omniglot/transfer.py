@@ -1,14 +1,12 @@
-"""Trained weights taken over by a network of as many or another number of ways."""
+"""Trained weights by run folder, file, name, or for a number of classes."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, write_weights
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, did_you_mean
-from l2l_omniglot.heads import resize_rows
-from l2l_omniglot.learner import Learner
 from l2l_omniglot.pretrained import (
     Card,
     list_pretrained,
@@ -52,19 +50,3 @@ def weights_for(ways: int) -> str:
 
 def _unlike(card: Card, ways: int) -> tuple[float, float]:
     return abs(math.log(card.trained.ways / ways)), -card.accuracy["inductive"]["accuracy"]
-
-
-def take_over(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's weights, and inner rates of the learner's kind, into it, in place.
-
-    A head for another number of ways gets the mean of the trained rows in each of its own; see
-    `l2l_omniglot.heads.resize_rows`.
-
-    Raises:
-        RunError: if the weights do not fit, other than in the number of ways.
-    """
-    weights = resize_rows(checkpoint.weights, learner.backbone)
-    write_weights(learner.backbone, weights, checkpoint.source)
-    rates = resize_rows(checkpoint.rates, learner.rates)
-    if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
-        write_weights(learner.rates, rates, checkpoint.source)

@@ -17,10 +17,11 @@ from torch import nn
 import l2l_omniglot.export as module
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.batch_norm import fold_support_statistics, use_batch_statistics
-from l2l_omniglot.checkpoint import Checkpoint, read_weights
+from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.export import LARGEST, METADATA, export_classifier, load_exported
+from l2l_omniglot.learners import read_weights
 from l2l_omniglot.pretrained import load_pretrained_checkpoint
 from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.stack import ImageStack

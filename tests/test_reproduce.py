@@ -10,9 +10,9 @@ import pytest
 from conftest import run_cli
 from PIL import Image
 
-from l2l_omniglot.cells import Cell, CellResult, grid
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.evaluation import Evaluation
+from l2l_omniglot.reproduce import Condition, ConditionResult, conditions
 
 SMALL = (
     "reproduce", "--settings", "5w1s", "--backbones", "fc", "--algorithms", "maml,anil",
@@ -137,16 +137,18 @@ def test_results_of_several_grids_in_a_folder_stay_together():
 
 
 def published(backbone: str, algorithm: str, data: str) -> tuple[str, float] | None:
-    cell = Cell("5w1s", backbone, algorithm)
+    condition = Condition("5w1s", backbone, algorithm)
     evaluation = Evaluation(2, 0, {})
-    return CellResult(cell, cell.settings(data=data), 1, 1, 0.1, evaluation).published
+    return ConditionResult(
+        condition, condition.settings(data=data), 1, 1, 0.1, evaluation
+    ).published
 
 
 def test_published_figures_stand_beside_what_they_are_of():
     assert published("basenet", "maml", "omniglot") == ("the tutorial's author", 97.5)
     assert published("basenet", "anil", "omniglot") is None
     assert published("basenet", "maml", "synthetic") is None
-    assert Cell("20w5s", "cnn4", "maml").settings().ways == 20
-    assert len(grid(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
+    assert Condition("20w5s", "cnn4", "maml").settings().ways == 20
+    assert len(conditions(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
     with pytest.raises(SettingsError, match="'6w': needed one of 5w1s"):
-        grid(["6w"], ["fc"], ["maml"])
+        conditions(["6w"], ["fc"], ["maml"])

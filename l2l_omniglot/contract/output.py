@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from l2l_omniglot.batch_norm import use_batch_statistics, with_support_statistics
-from l2l_omniglot.checkpoint import read_weights
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.heads import checked_forward
+from l2l_omniglot.learners import read_weights
 from l2l_omniglot.randomness import all_random
 
 BUILDS, KEYWORDS, STATISTICS = "builds", "tolerates keywords", "no running statistics"

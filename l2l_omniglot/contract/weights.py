@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.gradients import PARAMETERS
 from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.heads import checked_forward, head_name, watch_head
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.learners import load_resized, read_weights, write_weights
 from l2l_omniglot.rates import make_rates
 from l2l_omniglot.recipes import Settings
-from l2l_omniglot.transfer import take_over
 
 OTHER_WAYS = 7
 
@@ -58,7 +58,7 @@ def _saved(candidate: Candidate) -> str:
 def _resized(candidate: Candidate) -> str:
     trained = candidate.network()
     learner: Learner = candidate.learner(OTHER_WAYS)
-    take_over(learner, Checkpoint(Settings(), 0, read_weights(trained), source="its weights"))
+    load_resized(learner, Checkpoint(Settings(), 0, read_weights(trained), source="its weights"))
     logits = checked_forward(learner.backbone.eval(), images(WAYS))
     if logits.shape[1] != OTHER_WAYS:
         raise BackboneError(f"returned {tuple(logits.shape)}; needed ({WAYS}, {OTHER_WAYS})")
