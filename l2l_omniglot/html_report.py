@@ -13,8 +13,8 @@ from l2l_omniglot.embedded import learning_plots, png, steps_plots
 from l2l_omniglot.extras import need
 from l2l_omniglot.files import write_text
 from l2l_omniglot.grid import as_pixels, class_name, of_label, task_grid, to_image
-from l2l_omniglot.history import as_typed, train_command
 from l2l_omniglot.mistakes import Pair, TaskPredictions, confused, hardest
+from l2l_omniglot.pretrained import as_typed, train_command
 from l2l_omniglot.report import percent
 from l2l_omniglot.run import versions
 from l2l_omniglot.subjects import Subject

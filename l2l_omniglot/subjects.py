@@ -9,8 +9,8 @@ from typing import Any
 
 from l2l_omniglot.evaluation import Curve, Evaluation, half_width, mean
 from l2l_omniglot.experiment import Experiment
-from l2l_omniglot.history import History
 from l2l_omniglot.mistakes import QueryPredictions, TaskPredictions
+from l2l_omniglot.pretrained import History
 from l2l_omniglot.recipes import Settings
 from l2l_omniglot.tasks import Tasks
 

@@ -25,10 +25,10 @@ from l2l_omniglot.cli.resume import choose_run
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.evaluation import evaluate
-from l2l_omniglot.history import history, train_command
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.mistakes import QueryPredictions, TaskPredictions, confused, hardest
 from l2l_omniglot.plot import DARK, LIGHT, learning_svg
+from l2l_omniglot.pretrained import history, train_command
 from l2l_omniglot.recipes import Settings, make_settings
 from l2l_omniglot.run import MetricsRow
 from l2l_omniglot.stack import ImageStack

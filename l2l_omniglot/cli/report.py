@@ -120,8 +120,8 @@ class _Made:
     def __call__(self, source: str) -> Subject:
         from l2l_omniglot.evaluation import evaluate
         from l2l_omniglot.experiment import Experiment
-        from l2l_omniglot.history import history
         from l2l_omniglot.mistakes import QueryPredictions
+        from l2l_omniglot.pretrained import history
         from l2l_omniglot.subjects import Subject
         from l2l_omniglot.transfer import find_weights
 
