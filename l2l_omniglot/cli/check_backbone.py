@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from l2l_omniglot.contract import Finding, Report
+    from l2l_omniglot.contract import BackboneReport, Finding
 
 _RESULTS = {
     ("passed", True): "passed", ("passed", False): "passed",
@@ -34,14 +34,14 @@ def check_backbone(name: str, as_json: bool) -> None:
         raise BackboneError(f"backbone {name!r} breaks its contract: {', '.join(report.broken)}")
 
 
-def _json(report: Report) -> str:
+def _json(report: BackboneReport) -> str:
     import dataclasses
     import json
 
     return json.dumps({**dataclasses.asdict(report), "broken": report.broken})
 
 
-def _text(report: Report) -> str:
+def _text(report: BackboneReport) -> str:
     from l2l_omniglot.report import table
 
     rows = [

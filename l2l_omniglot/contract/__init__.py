@@ -1,4 +1,4 @@
-"""The contract of a backbone, check by check: what it keeps, what it breaks, and what to do."""
+"""Checks a backbone against its contract: what it keeps, what it breaks, and what to do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class BackboneReport:
     """All findings on a backbone.
 
     Attributes:
@@ -57,7 +57,7 @@ class Report:
         return [f.check for f in self.findings if f.required and f.outcome == FAILED]
 
 
-def check_backbone(name: str) -> Report:
+def check_backbone(name: str) -> BackboneReport:
     """Runs a registered backbone through every check, on random images.
 
     Args:
@@ -72,7 +72,7 @@ def check_backbone(name: str) -> Report:
         warnings.simplefilter("ignore")  # a stranger's; what matters is found by the checks
         for check in CHECKS:
             findings.append(_try(check, candidate, findings))
-    return Report(name, package, tuple(findings))
+    return BackboneReport(name, package, tuple(findings))
 
 
 def _try(check: Check, candidate: Candidate, before: list[Finding]) -> Finding:
