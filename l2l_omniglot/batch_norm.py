@@ -221,7 +221,8 @@ def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torc
     Raises:
         BackboneError: if it has not: images see each other outside torch's layers.
     """
-    alone, together = logits(images[:1])[0], logits(images)[0]
+    # Copies, for a network may change what it is given.
+    alone, together = logits(images[:1].clone())[0], logits(images.clone())[0]
     if not torch.allclose(alone, together, rtol=1e-3, atol=1e-3):
         raise BackboneError(
             "its query images see each other outside torch's batch normalisation layers (an "
