@@ -55,15 +55,14 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """Gives what its file holds."""
-        named = {_MODEL + name: tensor for name, tensor in self.weights.items()}
-        named |= {_RATES + name: tensor for name, tensor in self.rates.items()}
-        named |= {_OPTIMIZER + name: tensor for name, tensor in self.optimizer.items()}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-        body = {
-            "settings": self.settings.to_dict(),
-            "iteration": self.iteration,
-            "facts": self.facts,
+        parts = {_MODEL: self.weights, _RATES: self.rates, _OPTIMIZER: self.optimizer}
+        tensors = {
+            part + name: tensor.detach().cpu().contiguous()
+            for part, named in parts.items()
+            for name, tensor in named.items()
         }
+        settings = self.settings.to_dict()
+        body = {"settings": settings, "iteration": self.iteration, "facts": self.facts}
         metadata = {"format": FORMAT, "checkpoint": json.dumps(body)}
         return safetensors.torch.save(tensors, metadata)
 

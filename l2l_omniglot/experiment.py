@@ -83,9 +83,7 @@ class Experiment(TaskStreams):
     """All of a run, built from its settings.
 
     Attributes:
-        settings: what they were built from.
-        stack: the images.
-        splits: which classes are for what.
+        settings, stack, splits: see `TaskStreams`.
         learner: the backbone under MAML.
         workers: the processes that share its tasks out.
     """
@@ -130,13 +128,8 @@ class Experiment(TaskStreams):
     ) -> Experiment:
         """Builds the experiment that weights come from, with those weights.
 
-        Args:
-            weights: see `l2l_omniglot.learners.load_learner`.
-            stack: as `open_data` gives it.
-            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-            engine: see `Learner`.
-            workers: the processes that share the tasks out.
-            data: where the stack is not of the training's data: its name or path.
+        See `l2l_omniglot.learners.load_learner` for the weights, `build` for the rest; `data`
+        names the stack's data where they are not those of the training.
 
         Raises:
             RunError: if there are no such weights, or they do not fit.
@@ -144,8 +137,7 @@ class Experiment(TaskStreams):
         """
         checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
         settings = checkpoint.settings
-        if data is not None:
-            settings = dataclasses.replace(settings, data=data)
+        settings = dataclasses.replace(settings, data=data or settings.data)
         learner = load_learner(checkpoint, None, stack.image_size, device, engine, stack.channels)
         return cls._of(settings, stack, learner, workers)
 

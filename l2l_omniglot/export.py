@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ from torch import nn
 from l2l_omniglot.batch_norm import fold_support_statistics, with_support_statistics
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
+from l2l_omniglot.extras import need
 from l2l_omniglot.randomness import derive_seed
 
 ONNX, PT2 = ".onnx", ".pt2"
@@ -115,11 +115,8 @@ def check_export(path: Path) -> None:
         SettingsError: if its ending is unknown, or what it needs is not installed.
     """
     check_name(f"{path}: the ending", path.suffix, NEEDED)
-    missing = [name for name in NEEDED[path.suffix] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SettingsError(
-            f"{path}: needs {', '.join(missing)}: pip install 'l2l-omniglot[export]'"
-        )
+    for package in NEEDED[path.suffix]:
+        need(package, str(path), "export")
     if not path.parent.is_dir():
         raise SettingsError(f"{path}: there is no folder {path.parent}")
 

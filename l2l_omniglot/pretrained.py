@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +152,8 @@ def history(source: str, checkpoint: Checkpoint) -> History:
             source, "pretrained", path, digest, [], [], card.machine, tuple(card.commands[:-1])
         )
     own = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
-    if not own or not _same_run(folder.read_settings(), checkpoint.settings):
+    trained = checkpoint.settings  # a run may have been given more iterations since
+    if not own or replace(folder.read_settings(), iterations=trained.iterations) != trained:
         return History(path.name, "checkpoint", path, digest, [], [], "")
     name = path.parent.resolve().name
     if path.samefile(source):
@@ -165,11 +165,6 @@ def history(source: str, checkpoint: Checkpoint) -> History:
     return History(name, "run", path, digest, rows, sessions, machine, commands)
 
 
-def _same_run(one: Settings, other: Settings) -> bool:
-    """Whether they are those of one run, which may have been given more iterations since."""
-    return dataclasses.replace(one, iterations=other.iterations) == other
-
-
 def train_command(settings: Settings) -> str:
     """A command line that trains with these settings."""
     recipe = settings.recipe if settings.recipe in RECIPES else "default"
@@ -178,7 +173,7 @@ def train_command(settings: Settings) -> str:
         if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
             given[name] = getattr(settings, name)
     base = make_settings(recipe, **given)
-    for field in dataclasses.fields(Settings):
+    for field in fields(Settings):
         value = getattr(settings, field.name)
         if field.name != "recipe" and value != getattr(base, field.name):
             given[field.name] = value

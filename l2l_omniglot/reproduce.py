@@ -18,7 +18,6 @@ from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.files import write_text
 from l2l_omniglot.recipes import ALGORITHMS, Settings, make_settings
 from l2l_omniglot.run import RunFolder
-from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.training import Observer, Outcome, TrainingRun
 
 RESULT = "result.json"
@@ -195,7 +194,7 @@ class Comparison:
         self._build, self.folder, self._tasks = build, folder, tasks
         self._watcher, self._write = watcher, write
         for settings in self.settings.values():  # refused now, not after hours of training
-            self._test_tasks(build(settings))
+            build(settings).tasks("test", seed=0)
 
     def run(self, minutes: float | None = None) -> list[TrainingError]:
         """Trains and evaluates every condition, and writes the results after each.
@@ -288,11 +287,7 @@ class Comparison:
         steps = experiment.settings.eval_steps
         with self._watcher.evaluating(self._tasks) as progress:
             evaluation = evaluate(
-                loaded.learner, self._test_tasks(loaded), self._tasks, steps, progress,
+                loaded.learner, loaded.tasks("test", seed=0), self._tasks, steps, progress,
                 batch_norm="both",
             )  # fmt: skip
         return checkpoint.iteration, evaluation
-
-    def _test_tasks(self, experiment: Experiment) -> Tasks:
-        """Gives the tasks that `evaluate` of the command line has by default."""
-        return experiment.tasks("test", seed=0)

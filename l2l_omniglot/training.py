@@ -31,23 +31,6 @@ class Observer(Protocol):
         """Called after every validation; `best` if none was better so far."""
 
 
-class Observers:
-    """Several observers as one, told in order."""
-
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def stepped(self, result: StepResult) -> None:
-        """Tells all of them."""
-        for observer in self._observers:
-            observer.stepped(result)
-
-    def validated(self, row: MetricsRow, best: bool) -> None:
-        """Tells all of them."""
-        for observer in self._observers:
-            observer.validated(row, best)
-
-
 @dataclass(frozen=True)
 class Outcome:
     """How a training run ended.
@@ -72,11 +55,11 @@ class TrainingRun:
     Args:
         experiment: what is trained.
         folder: where to; created by the caller. Of several workers only the first writes.
-        observer: told of every update and validation.
+        observers: told of every update and validation, in order.
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, observer: Observer) -> None:
-        self.experiment, self.folder, self.observer = experiment, folder, observer
+    def __init__(self, experiment: Experiment, folder: RunFolder, *observers: Observer) -> None:
+        self.experiment, self.folder, self.observers = experiment, folder, [*observers]
         self.trainer: Trainer = experiment.trainer()
         self.validation: Tasks = experiment.tasks("validation")
         self.rows: list[MetricsRow] = []
@@ -167,7 +150,8 @@ class TrainingRun:
         while self.trainer.iteration < settings.iterations:
             result = self.trainer.step()
             self._window.append(result)
-            self.observer.stepped(result)
+            for observer in self.observers:
+                observer.stepped(result)
             # Workers must agree on when to stop: each counts the others in.
             timed_out, stopped = self.experiment.workers.any(
                 minutes is not None and self._minutes() >= minutes, should_stop()
@@ -207,7 +191,8 @@ class TrainingRun:
         if best:
             self._save(self.folder.best, resumable=False)
         self._save(self.folder.last)
-        self.observer.validated(row, best)
+        for observer in self.observers:
+            observer.validated(row, best)
         self._window.clear()
         self._window_start = time.monotonic()
 
