@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiment import Experiment as Experiment
     from l2l_omniglot.learner import Learner as Learner
     from l2l_omniglot.learners import load_pretrained as load_pretrained
-    from l2l_omniglot.prepare import prepare_stack as prepare_stack
+    from l2l_omniglot.omniglot import prepare_stack as prepare_stack
     from l2l_omniglot.process import keep_freed_memory as keep_freed_memory
     from l2l_omniglot.process import prepare_process as prepare_process
     from l2l_omniglot.recipes import Settings as Settings
@@ -58,7 +58,7 @@ _HOMES = {
     "make_splits": "splits",
     "open_data": "data",
     "prepare_process": "process",
-    "prepare_stack": "prepare",
+    "prepare_stack": "omniglot",
     "synthetic_stack": "synthetic",
 }
 

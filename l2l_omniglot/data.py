@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from l2l_omniglot.archive import SOURCE_VARIABLE, download_archives
-from l2l_omniglot.errors import DataError, DownloadError, needed_name
-from l2l_omniglot.prepare import Report, check_target, default_stack_path, prepare_stack
+from l2l_omniglot.errors import DataError, needed_name
+from l2l_omniglot.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
 from l2l_omniglot.recipes import Settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.stack import ImageStack
 
 OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
-Announce: TypeAlias = Callable[[str], None]
 
 
 def open_data(
     settings: Settings,
     announce: Announce = lambda _: None,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> ImageStack:
     """Opens the data a run asks for.
 
@@ -52,41 +48,3 @@ def open_data(
         needed = needed_name(settings.data, (OMNIGLOT, SYNTHETIC), also)
         raise DataError(f"--data {settings.data!r}: no such file; {needed}")
     return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
-
-
-def prepare_omniglot(
-    sources: list[Path],
-    out: Path,
-    *,
-    image_size: int = 28,
-    announce: Announce,
-    progress: Report | None = None,
-) -> None:
-    """Prepares the stack from `sources`, else ``L2L_OMNIGLOT_SOURCE``, else the download."""
-    check_target(out, image_size)
-    named = os.environ.get(SOURCE_VARIABLE)
-    origin = None
-    if not sources and named:
-        announce(f"Reading the images from {SOURCE_VARIABLE}={named}.")
-        sources = [Path(named)]
-    elif not sources:
-        announce("Downloading the official archives (14 MB).")
-        sources = _download()
-        origin = "official archives of brendenlake/omniglot, MD5 verified"
-    prepare_stack(sources, out, image_size, progress, origin)
-    announce(f"Wrote {out}.")
-
-
-def _download() -> list[Path]:
-    try:
-        return download_archives()
-    except DownloadError as error:
-        raise DownloadError(
-            f"{error}\n"
-            "With the archives (or the folders extracted from them) at hand:\n"
-            "  l2l-omniglot prepare --source FOLDER\n"
-            "With a mirror that serves images_background.zip and images_evaluation.zip:\n"
-            "  L2L_OMNIGLOT_MIRROR=https://... l2l-omniglot prepare\n"
-            "Without Omniglot, on built-in characters:\n"
-            "  l2l-omniglot train --data synthetic"
-        ) from error

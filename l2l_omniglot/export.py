@@ -72,7 +72,7 @@ def export_classifier(
         path: ``.onnx`` (needs the extra ``export``), or ``.pt2`` for `torch.export.load`.
         class_names: of the outputs, in the order of the labels.
         ink: what ink is in the images: ``white`` is 1, ``black`` is 0; for the metadata.
-        fitted: whether the pictures went through `l2l_omniglot.pictures.fit`; likewise.
+        fitted: whether the pictures went through `l2l_omniglot.pictures.centre_and_scale`.
         stretched: whether at least through `l2l_omniglot.pictures.stretch`; likewise.
         output: ``probabilities`` or ``logits``.
         step: of the networks after 0 to K gradient steps; the last by default.

@@ -1,4 +1,4 @@
-"""Grids of characters: some classes of a stack, or a task with its support and query set."""
+"""Contact sheets: some classes of a stack, or a task with its support and query set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Row:
 
     Attributes:
         label: what the class is called.
-        groups: uint8 images (H, W) or (H, W, 3), in as many groups as the grid has names.
+        groups: uint8 images (H, W) or (H, W, 3), in as many groups as the sheet has names.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Grid:
+class ContactSheet:
     """Rows of images under the names of their groups.
 
     Attributes:
@@ -51,25 +51,25 @@ class Grid:
     rows: tuple[Row, ...]
 
 
-def data_grid(stack: ImageStack, classes: Sequence[int], items: int, title: str) -> Grid:
-    """The first images of some classes.
+def class_sheet(stack: ImageStack, classes: Sequence[int], items: int, title: str) -> ContactSheet:
+    """Shows the first images of some classes.
 
     Args:
         stack: the images.
         classes: class numbers of the stack.
         items: images a class; at most as many as there are.
-        title: of the grid.
+        title: of the sheet.
     """
     rows = []
     for number in classes:
         chosen = range(stack.images_per_class[number])[:items]
         images = stack.images([number] * len(chosen), list(chosen))
         rows.append(Row(stack.names[number], (as_pixels(images, stack),)))
-    return Grid(title, ("",), tuple(rows))
+    return ContactSheet(title, ("",), tuple(rows))
 
 
-def task_grid(tasks: Tasks, number: int) -> Grid:
-    """A task of a stream, a row for each label, its support apart from its query set."""
+def task_sheet(tasks: Tasks, number: int) -> ContactSheet:
+    """Shows a task of a stream, a row for each label, its support apart from its query set."""
     task, stack = tasks[number], tasks.dataset.stack
     rows = []
     for label in range(len(task.classes)):
@@ -77,11 +77,11 @@ def task_grid(tasks: Tasks, number: int) -> Grid:
         rows.append(Row(f"{label}  {class_name(tasks, task.classes[label])}", (support, query)))
     sizes = f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class"
     title = f"task {number} of {tasks.name}: {sizes}, seed {tasks.seed}, {Path(stack.name).stem}"
-    return Grid(title, ("support", "query"), tuple(rows))
+    return ContactSheet(title, ("support", "query"), tuple(rows))
 
 
 def of_label(task: Task, label: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Support and query images of a label: (shots, ...) and (queries, ...)."""
+    """Returns support and query images of a label: (shots, ...) and (queries, ...)."""
     return task.support[task.support_labels == label], task.query[task.query_labels == label]
 
 
@@ -95,7 +95,7 @@ def class_name(tasks: Tasks, label: int) -> str:
 
 
 def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
-    """Images of a stack as people see them: grey ones dark on white, others as stored.
+    """Turns images of a stack into pixels for people: grey ones dark on white, others as stored.
 
     Args:
         images: float32 (B, channels, H, W) in [0, 1], as the stack gives them.
@@ -111,23 +111,23 @@ def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
     return tuple(values[..., 0] if grey else values)
 
 
-def to_image(grid: Grid) -> Image.Image:
-    """The grid as a picture."""
+def to_image(sheet: ContactSheet) -> Image.Image:
+    """Draws a sheet as a picture."""
     font = ImageFont.load_default(TEXT_SIZE)
-    height, width = _size(grid)
-    labels = MARGIN + round(max(font.getlength(row.label) for row in grid.rows)) + 2 * GAP
-    starts = _starts(grid, labels, width + GAP)
-    right = max(starts[-1], MARGIN + round(font.getlength(grid.title))) + MARGIN
+    height, width = _size(sheet)
+    labels = MARGIN + round(max(font.getlength(row.label) for row in sheet.rows)) + 2 * GAP
+    starts = _starts(sheet, labels, width + GAP)
+    right = max(starts[-1], MARGIN + round(font.getlength(sheet.title))) + MARGIN
     top = MARGIN + 3 * TEXT_SIZE + GAP
-    picture = Image.new("RGB", (right, top + len(grid.rows) * (height + GAP) + MARGIN), PAPER)
+    picture = Image.new("RGB", (right, top + len(sheet.rows) * (height + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(picture)
-    pen.text((MARGIN, MARGIN), grid.title, INK, font)
-    for name, start in zip(grid.groups, starts, strict=False):
+    pen.text((MARGIN, MARGIN), sheet.title, INK, font)
+    for name, start in zip(sheet.groups, starts, strict=False):
         pen.text((start, MARGIN + 3 * TEXT_SIZE // 2), name, FAINT, font)
     for start in starts[1:-1]:
         x = start - (PARTING + GAP) // 2
         pen.line((x, top - TEXT_SIZE, x, picture.height - MARGIN), LINE, 2)
-    for number, row in enumerate(grid.rows):
+    for number, row in enumerate(sheet.rows):
         y = top + number * (height + GAP)
         pen.text((MARGIN, y + height // 2), row.label, INK, font, "lm")
         for start, group in zip(starts, row.groups, strict=False):
@@ -137,18 +137,18 @@ def to_image(grid: Grid) -> Image.Image:
     return picture
 
 
-def _size(grid: Grid) -> tuple[int, int]:
-    """Height and width of an image in the picture, in pixels."""
-    height, width = grid.rows[0].groups[0][0].shape[:2]
+def _size(sheet: ContactSheet) -> tuple[int, int]:
+    """Returns height and width of an image in the picture, in pixels."""
+    height, width = sheet.rows[0].groups[0][0].shape[:2]
     zoom = max(1, SIDE // max(height, width))
     return zoom * height, zoom * width
 
 
-def _starts(grid: Grid, first: int, step: int) -> list[int]:
-    """Where each group begins from left to right, and where the last ends."""
+def _starts(sheet: ContactSheet, first: int, step: int) -> list[int]:
+    """Returns where each group begins from left to right, and where the last ends."""
     starts = [first]
-    for index in range(len(grid.groups)):
-        longest = max(len(row.groups[index]) for row in grid.rows)
-        parting = PARTING if index + 1 < len(grid.groups) else 0
+    for index in range(len(sheet.groups)):
+        longest = max(len(row.groups[index]) for row in sheet.rows)
+        parting = PARTING if index + 1 < len(sheet.groups) else 0
         starts.append(starts[-1] + longest * step + parting)
     return starts

@@ -12,7 +12,7 @@ from l2l_omniglot import plot
 from l2l_omniglot.embedded import learning_plots, png, steps_plots
 from l2l_omniglot.extras import need
 from l2l_omniglot.files import write_text
-from l2l_omniglot.grid import as_pixels, class_name, of_label, task_grid, to_image
+from l2l_omniglot.grid import as_pixels, class_name, of_label, task_sheet, to_image
 from l2l_omniglot.mistakes import Pair, TaskPredictions, confused, hardest
 from l2l_omniglot.pretrained import as_typed, train_command
 from l2l_omniglot.report import percent
@@ -83,7 +83,7 @@ def write_pictures(subjects: Sequence[Subject], folder: Path, samples: int) -> l
     for place, subject in enumerate(subjects, 1):
         for answer in subject.samples(samples):
             paths.append(folder / f"run{place}-task{answer.number}.png")
-            to_image(task_grid(subject.tasks, answer.number)).save(paths[-1], "png")
+            to_image(task_sheet(subject.tasks, answer.number)).save(paths[-1], "png")
     return paths
 
 

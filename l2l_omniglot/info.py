@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from l2l_omniglot.archive import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.files import CACHE_VARIABLE, cache_folder
+from l2l_omniglot.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.run import RUNS_VARIABLE, RunFolder, newest_run, runs_folder, versions
 
 _VARIABLES = (
@@ -69,7 +69,7 @@ def _learn2learn() -> dict[str, Any]:
 
 def _data() -> dict[str, Any]:
     """The prepared Omniglot, read whole: a broken file is an error."""
-    from l2l_omniglot.prepare import default_stack_path
+    from l2l_omniglot.omniglot import default_stack_path
 
     path = default_stack_path()
     found: dict[str, Any] = {"cache": str(cache_folder()), "stack": str(path)}
@@ -79,7 +79,7 @@ def _data() -> dict[str, Any]:
 
 
 def _stack() -> dict[str, Any]:
-    from l2l_omniglot.prepare import default_stack_path
+    from l2l_omniglot.omniglot import default_stack_path
     from l2l_omniglot.stack import load_stack
 
     stack = load_stack(default_stack_path())

@@ -7,17 +7,15 @@ Lake, Salakhutdinov and Tenenbaum 2015; repository ``brendenlake/omniglot``, arc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from l2l_omniglot.archive import list_archive
 from l2l_omniglot.errors import DataError
-from l2l_omniglot.prepare import decode
+from l2l_omniglot.omniglot import Read, decode, list_files
 from l2l_omniglot.stack import ImageStack, Ink
 from l2l_omniglot.tasks import Task
 
@@ -25,7 +23,6 @@ WAYS = 20
 _FILE = re.compile(
     r"(?:^|/)(?P<run>run\d+)/(?P<name>training/class\d+\.png|test/item\d+\.png|class_labels\.txt)$"
 )
-Read: TypeAlias = Callable[[], bytes]
 
 
 class OneShotRuns:
@@ -51,7 +48,7 @@ class OneShotRuns:
     def __init__(self, path: str | Path, image_size: int = 28, ink: Ink = "white") -> None:
         with ExitStack() as stack:
             runs: dict[str, dict[str, Read]] = {}
-            for file, read in _list_files(Path(path), stack):
+            for file, read in list_files(Path(path), stack):
                 match = _FILE.search(file)
                 if not match:
                     continue
@@ -81,17 +78,8 @@ class OneShotRuns:
         return iter(self._tasks[start : start + count])
 
 
-def _list_files(path: Path, stack: ExitStack) -> Iterator[tuple[str, Read]]:
-    if path.is_dir():
-        files = (file for file in sorted(path.resolve().rglob("*")) if file.is_file())
-        return ((file.as_posix(), file.read_bytes) for file in files)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file or folder; needed the one-shot runs")
-    return list_archive(path, stack)
-
-
 def _read_run(what: str, files: dict[str, Read], image_size: int, ink: Ink) -> Task:
-    """A run's task; label i is ``training/class(i + 1).png``."""
+    """Reads a run as a task; label i is ``training/class(i + 1).png``."""
     classes = [f"training/class{number:02d}.png" for number in range(1, WAYS + 1)]
     answers = _read_answers(what, files)
     wrong = [name for name in (*classes, *answers) if name not in files]
@@ -113,7 +101,7 @@ def _read_run(what: str, files: dict[str, Read], image_size: int, ink: Ink) -> T
 
 
 def _read_answers(what: str, files: dict[str, Read]) -> dict[str, str]:
-    """Of every test item the training drawing of its class, from ``class_labels.txt``."""
+    """Maps every test item to the training drawing of its class, by ``class_labels.txt``."""
     if "class_labels.txt" not in files:
         raise DataError(f"{what}: class_labels.txt is not there")
     try:
@@ -127,5 +115,5 @@ def _read_answers(what: str, files: dict[str, Read]) -> dict[str, str]:
 
 
 def _inside(name: str) -> str:
-    """``run01/test/item01.png`` without the run."""
+    """Takes the run off ``run01/test/item01.png``."""
     return name.split("/", 1)[-1]

@@ -1,23 +1,22 @@
-"""A person's own pictures, made to look to the network as Omniglot's drawings do."""
+"""A person's own pictures: read, evenly lit, and brought to the look of Omniglot's drawings."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from l2l_omniglot.errors import DataError, check_name
-from l2l_omniglot.light import even_out, rare_side
-from l2l_omniglot.prepare import RAW_SIZE, shrink
 
 if TYPE_CHECKING:
     import torch
 
+RAW_SIZE = 105  # pixels a side, of Omniglot's drawings
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
 INKS = ("auto", "dark", "light")
 FITS = ("auto", "always", "never")
@@ -30,8 +29,15 @@ MOST_NARROW = 100  # longer by shorter side; made square it would have that many
 LEAST_CONTRAST = 16  # of 255, between ink and paper
 MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 PAPER, MIDDLE = 255, 128
+CELLS = 32  # a side, that the light is told apart in
+REACH = 11  # cells; no stroke is as wide, so paper is found beside it
+DARKEST = 1 / 3  # of the brightest; what seems darker is ink, not shade
+EVEN = 1 / 64  # of the brightest; a border that varies less is of a drawing or a scan, evenly lit
+GRAIN, AROUND = 96, 8  # pixels a side, and the radius of what is around one, to tell ink in
+CLEAR = 1.0  # skewness from which what is rare is clearly on one side
 
-Grey = npt.NDArray[np.uint8]
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+Levels: TypeAlias = npt.NDArray[np.float32]
 
 
 def read_picture(path: Path, ink: str = "auto") -> Image.Image:
@@ -76,13 +82,13 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
         raise DataError(f"{path}: shows nothing: grey values from {lowest} to {highest}")
     light = ink == "light" or (ink == "auto" and _is_light(grey))
     shown = [grey, ImageOps.invert(grey)] if light else [grey]
-    if any(_is_blank(even_out(picture)) for picture in shown):
+    if any(_is_blank(flatten_illumination(picture)) for picture in shown):
         raise DataError(f"{path}: shows nothing but light and shade")
     return shown[-1]
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """The picture in grey, put on paper where it is transparent."""
+    """Turns a picture grey, on paper where it is transparent."""
     if image.mode in {"I", "I;16", "F"}:  # 16 bits and more: their own range becomes 0 to 255
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
@@ -115,20 +121,71 @@ def _is_light(grey: Image.Image) -> bool:
     Ink is rare; where that is not clear, in drawings of thick strokes, the paper is the end of
     the picture's own range that its border is nearer to.
     """
-    side = rare_side(grey)
+    polarity = ink_polarity(grey)
     lowest, highest = grey.getextrema()
-    return side > 0 if side else 2 * _border(grey) < lowest + highest  # type: ignore[operator]
+    border = float(np.median(_border(np.asarray(grey))))
+    return polarity > 0 if polarity else 2 * border < lowest + highest  # type: ignore[operator]
 
 
-def _border(grey: Image.Image) -> float:
-    """The grey value in the middle of those along the border."""
-    pixels = np.asarray(grey)
-    edges = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
-    return float(np.median(np.concatenate(edges)))
+def _border(pixels: Pixels) -> Pixels:
+    """Returns the grey values along the border."""
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
-def like_omniglot(pictures: Sequence[Image.Image]) -> bool:
-    """Whether pictures can be left as they are: square, and drawn as large and as central.
+def flatten_illumination(picture: Image.Image) -> Image.Image:
+    """Takes uneven light off a picture, such as a shadow on the paper of a photograph.
+
+    Divides by the light on its paper: the picture in coarse cells, strokes closed by the paper
+    around them (a morphological closing), smoothed. One that is evenly lit along its border stays
+    as it is, and so does one of black and white only.
+
+    Args:
+        picture: 8-bit grey, dark ink on light paper.
+    """
+    cells = np.asarray(picture.resize((CELLS, CELLS), Image.Resampling.BOX))
+    border = _border(cells)
+    if int(border.max()) - int(border.min()) <= EVEN * int(border.max()):
+        return picture
+    smooth = Image.fromarray(_paper(cells)).filter(ImageFilter.GaussianBlur(1))
+    light = _levels(smooth.resize(picture.size, Image.Resampling.BILINEAR))
+    light = np.maximum(light, max(1.0, float(light.max()) * DARKEST))
+    evened = _levels(picture) / light * 255
+    return Image.fromarray(evened.clip(0, 255).round().astype(np.uint8))
+
+
+def _paper(cells: Pixels) -> Pixels:
+    """Removes the strokes from the cells."""
+    margin = REACH - 1  # Pillow goes on beyond the border between its two filters otherwise
+    wide = Image.fromarray(np.pad(cells, margin, mode="edge"))
+    closed = wide.filter(ImageFilter.MaxFilter(REACH)).filter(ImageFilter.MinFilter(REACH))
+    return np.asarray(closed)[margin:-margin, margin:-margin]
+
+
+def ink_polarity(picture: Image.Image) -> int:
+    """Tells whether ink is darker or lighter than paper: it is what few pixels are.
+
+    Judges by the skewness of what each pixel differs by from those around it, which light that
+    changes slowly leaves alone.
+
+    Returns:
+        -1: darker, as ink on paper is; 1: lighter, as chalk on a board; 0: not clear.
+    """
+    small = picture.resize((GRAIN, GRAIN), Image.Resampling.BOX)
+    around = small.filter(ImageFilter.BoxBlur(AROUND))
+    differs = _levels(small) - _levels(around)
+    spread = float(differs.std())
+    if spread == 0:
+        return 0
+    skewness = float((((differs - differs.mean()) / spread) ** 3).mean())
+    return 0 if abs(skewness) < CLEAR else 1 if skewness > 0 else -1
+
+
+def _levels(picture: Image.Image) -> Levels:
+    return np.asarray(picture, dtype=np.float32)
+
+
+def is_centred(pictures: Sequence[Image.Image]) -> bool:
+    """Whether pictures are square, and their ink as large and as central as Omniglot's.
 
     Judged by the middle of each measure over all pictures, since a single drawing of Omniglot's
     may be as small and as far from the centre as can be.
@@ -140,7 +197,7 @@ def like_omniglot(pictures: Sequence[Image.Image]) -> bool:
 
 
 def _measure(picture: Image.Image) -> tuple[float, float]:
-    """The ink's longer side and its middle's offset, in widths of the picture."""
+    """Returns the ink's longer side and its middle's offset, in widths of the picture."""
     left, upper, right, lower = _ink_box(stretch(picture))
     width, height = picture.size
     offset = max(abs(left + right - width), abs(upper + lower - height)) / 2
@@ -148,12 +205,12 @@ def _measure(picture: Image.Image) -> tuple[float, float]:
 
 
 def stretch(picture: Image.Image) -> Image.Image:
-    """The picture evenly lit, its grey values stretched, so that paper is white and ink black."""
-    return ImageOps.autocontrast(even_out(picture))
+    """Lights a picture evenly and stretches its grey values: paper is white, ink black."""
+    return ImageOps.autocontrast(flatten_illumination(picture))
 
 
-def fit(picture: Image.Image) -> Image.Image:
-    """The picture's ink, stretched, centred on square paper, as large as Omniglot's on average."""
+def centre_and_scale(picture: Image.Image) -> Image.Image:
+    """Centres a picture's ink, stretched, on square paper, as large as Omniglot's on average."""
     level = stretch(picture)
     cut = level.crop(_ink_box(level))
     side = round(max(cut.size) / LONGER_SIDE)
@@ -163,14 +220,19 @@ def fit(picture: Image.Image) -> Image.Image:
 
 
 def _ink_box(level: Image.Image) -> tuple[int, int, int, int]:
-    """Left, upper, right and lower edge of what is darker than the middle, once stretched."""
+    """Returns left, upper, right and lower edge of what is darker than the middle."""
     box = ImageOps.invert(level).point(lambda v: v >= MIDDLE and PAPER).getbbox()
     assert box is not None  # its darkest pixel is ink
     return box
 
 
+def shrink(grey: Image.Image, image_size: int) -> Pixels:
+    """Scales an 8-bit grey image, whatever its size, to shape (image_size, image_size)."""
+    return np.asarray(grey.resize((image_size, image_size), Image.Resampling.BICUBIC))
+
+
 def to_images(pictures: Sequence[Image.Image], image_size: int, ink: str) -> torch.Tensor:
-    """Pictures as the network takes them.
+    """Turns pictures into images as the network takes them.
 
     Args:
         pictures: B, 8-bit grey, dark on white.

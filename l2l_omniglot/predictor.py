@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from l2l_omniglot import pictures
 from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.errors import DataError, check_name
-from l2l_omniglot.folders import Collection
+from l2l_omniglot.picture_folders import Collection
+from l2l_omniglot.pictures import FITS, centre_and_scale, is_centred, stretch, to_images
 from l2l_omniglot.predictions import Prediction, Predictions
 
 
@@ -36,23 +36,23 @@ class Preparation:
     def __init__(
         self, checkpoint: Checkpoint, support: Sequence[Image.Image], fit: str = "auto"
     ) -> None:
-        check_name("fit", fit, pictures.FITS)
+        check_name("fit", fit, FITS)
         size = checkpoint.image_size
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: was trained on images of {size}; needed square")
-        self.fitted = fit == "always" or (fit == "auto" and not pictures.like_omniglot(support))
+        self.fitted = fit == "always" or (fit == "auto" and not is_centred(support))
         self.stretched = fit != "never"
         if self.fitted:
-            self._prepared = pictures.fit
+            self._prepared = centre_and_scale
         else:
-            self._prepared = pictures.stretch if self.stretched else _untouched
+            self._prepared = stretch if self.stretched else _untouched
         self._size, self._channels = size, checkpoint.channels
         self._ink = checkpoint.settings.ink
 
-    def images(self, originals: Sequence[Image.Image]) -> torch.Tensor:
+    def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """B pictures as float32 (B, channels, size, size) in [0, 1]."""
-        shown = [self._prepared(picture) for picture in originals]
-        images = pictures.to_images(shown, self._size, self._ink)
+        shown = [self._prepared(picture) for picture in pictures]
+        images = to_images(shown, self._size, self._ink)
         return images.expand(-1, self._channels, -1, -1)
 
 

@@ -15,12 +15,6 @@ from l2l_omniglot.trainer import StepResult
 
 EVENTS = "events.out.tfevents.*"
 VALIDATION = "accuracy/validation"
-# The accuracy with its 95 % interval as a band, under "Custom Scalars".
-LAYOUT = {
-    "validation": {
-        "accuracy": ["Margin", [VALIDATION, f"{VALIDATION}_lower", f"{VALIDATION}_upper"]]
-    }
-}
 
 
 def check_tensorboard() -> None:
@@ -79,7 +73,6 @@ class EventWriter:
         self._writer.add_text("settings", markdown(("setting", "value"), rows), 0)
         for summary in hparams(values, {VALIDATION: 0.0}):
             self._writer.file_writer.add_summary(summary)
-        self._writer.add_custom_scalars(LAYOUT)
 
     def _write(self, row: MetricsRow) -> None:
         accuracy, half = row.validation_accuracy, row.validation_ci95

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from l2l_omniglot.archive import CHARACTERS, SOURCE_VARIABLE
+from l2l_omniglot.omniglot import CHARACTERS, SOURCE_VARIABLE
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.synthetic import synthetic_stack
 
@@ -74,7 +74,7 @@ def real_source() -> Path:
 @pytest.fixture(scope="session")
 def real_npy(real_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real images, prepared once a session."""
-    from l2l_omniglot.prepare import prepare_stack
+    from l2l_omniglot.omniglot import prepare_stack
 
     path = tmp_path_factory.mktemp("real") / "omniglot.npy"
     prepare_stack([real_source], path)

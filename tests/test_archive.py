@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from l2l_omniglot.archive import download_archives
 from l2l_omniglot.errors import DownloadError
+from l2l_omniglot.omniglot import download_archives
 
 BODY = b"not really a zip archive" * 1000
 MD5 = hashlib.md5(BODY).hexdigest()

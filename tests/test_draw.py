@@ -19,17 +19,17 @@ from PIL import Image
 from l2l_omniglot import synthetic
 from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.classifier import Classifier
-from l2l_omniglot.drawing import as_images, draw
 from l2l_omniglot.errors import DataError, SettingsError
 from l2l_omniglot.page import create_app
 from l2l_omniglot.page.answers import KEPT, Answers
 from l2l_omniglot.page.examples import StackExamples
 from l2l_omniglot.page.guard import is_loopback
 from l2l_omniglot.page.question import MAX_BODY, MAX_POINTS, MAX_STROKES, Item
-from l2l_omniglot.pictures import like_omniglot
+from l2l_omniglot.pictures import is_centred
 from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.splits import make_splits
 from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.strokes import as_images, draw
 from l2l_omniglot.transfer import find_weights
 
 PIPE = (((0.5, 0.1), (0.5, 0.9)),)
@@ -64,7 +64,7 @@ def question(**changes) -> dict:
 def test_drawings_are_as_omniglots_wherever_they_are_on_the_pad():
     picture = draw(CROSS)
     assert (picture.size, picture.mode, set(np.unique(picture))) == ((105, 105), "L", {0, 255})
-    assert like_omniglot([picture])
+    assert is_centred([picture])
     box = picture.point(lambda value: 255 - value).getbbox()
     assert box == pytest.approx((19, 19, 86, 86), abs=1)
     # Fractions of two, so that nothing is rounded.

@@ -1,4 +1,4 @@
-"""Grids of classes and tasks: as pictures, on terminals, by the command line."""
+"""Contact sheets of classes and tasks: as pictures, on terminals, by the command line."""
 
 import io
 import os
@@ -15,12 +15,20 @@ from l2l_omniglot.cli import cli
 from l2l_omniglot.data import open_data
 from l2l_omniglot.errors import DataError, SettingsError
 from l2l_omniglot.experiment import Experiment
-from l2l_omniglot.grid import Grid, Row, as_pixels, class_name, data_grid, task_grid, to_image
+from l2l_omniglot.grid import (
+    ContactSheet,
+    Row,
+    as_pixels,
+    class_name,
+    class_sheet,
+    task_sheet,
+    to_image,
+)
 from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.sidecar import Sidecar
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
-from l2l_omniglot.terminal import SIDE, STYLES, choose_style, to_text
+from l2l_omniglot.terminal import SIDE, check_encoding, to_text
 
 
 @pytest.fixture
@@ -33,66 +41,47 @@ def npy(tmp_path: Path, stack: ImageStack) -> str:
     return str(path)
 
 
-def square(side: int = 8) -> Grid:
+def square(side: int = 8) -> ContactSheet:
     """One image: ink in the upper left quarter."""
     pixels = np.full((side, side), 255, np.uint8)
     pixels[: side // 2, : side // 2] = 0
-    return Grid("a square", ("",), (Row("quarter", ((pixels,),)),))
+    return ContactSheet("a square", ("",), (Row("quarter", ((pixels,),)),))
 
 
-@pytest.mark.parametrize(
-    ("style", "drawn"),
-    [
-        ("braille", ["⣿⣿⠀⠀", "⠀⠀⠀⠀"]),
-        ("blocks", ["████", "████", "", ""]),
-        ("ascii", ["####", "####", "", ""]),
-    ],
-)
-def test_each_style_draws_ink_where_it_is(style: str, drawn: list[str]):
-    lines = to_text(square(), 80, style).split("\n")
-    assert lines == ["a square", "", "quarter", *drawn]
+def test_ink_is_drawn_where_it_is():
+    lines = to_text(square(), 80).split("\n")
+    assert lines == ["a square", "", "quarter", "████", "████", "", ""]
 
 
 def test_a_single_dot_is_drawn_where_it_is():
-    pixels = np.full((4, 4), 255, np.uint8)
-    pixels[3, 1] = 0
-    grid = Grid("dot", ("",), (Row("x", ((pixels,),)),))
-    assert to_text(grid, 80, "braille").split("\n")[3] == "⢀⠀"
-    assert to_text(grid, 80, "blocks").split("\n")[3:] == ["", " ▄"]
-    assert to_text(grid, 80, "ascii").split("\n")[3:] == ["", " ."]
+    pixels = np.full((5, 4), 255, np.uint8)
+    pixels[3, 1] = pixels[4, 2] = 0
+    sheet = ContactSheet("dot", ("",), (Row("x", ((pixels,),)),))
+    assert to_text(sheet, 80).split("\n")[3:] == ["", " ▄", "  ▀"]
 
 
-@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("width", [20, 80, 132])
-def test_no_line_is_wider_than_the_terminal_but_for_one_image(
-    stack: ImageStack, style: str, width: int
-):
-    grid = task_grid(Tasks(stack, range(60), queries=4), 0)
-    image = SIDE // STYLES[style].cell[1]
-    lines = to_text(grid, width, style).split("\n")
-    assert max(map(len, lines)) <= max(width, image + 3)
+def test_no_line_is_wider_than_the_terminal_but_for_one_image(stack: ImageStack, width: int):
+    lines = to_text(task_sheet(Tasks(stack, range(60), queries=4), 0), width).split("\n")
+    assert max(map(len, lines)) <= max(width, SIDE + 3)
 
 
 def test_large_images_are_made_smaller():
-    lines = to_text(square(105), 200, "blocks").split("\n")[3:]
+    lines = to_text(square(105), 200).split("\n")[3:]
     assert len(lines) == SIDE // 2 and lines[0] == "█" * (SIDE // 2)
 
 
-def test_the_style_is_what_encoding_and_terminal_can_show():
-    assert choose_style("auto", "utf-8") == "braille"
-    assert choose_style("auto", "utf-8", "linux") == "blocks"
-    assert choose_style("auto", "cp437") == "blocks"
-    assert choose_style("auto", "latin-1") == "ascii"
-    assert choose_style("ascii", "utf-8") == "ascii"
-    with pytest.raises(SettingsError, match="--style braille: the output's encoding cp437 has"):
-        choose_style("braille", "cp437")
-    with pytest.raises(SettingsError, match="--style 'fancy': needed one of auto, braille"):
-        choose_style("fancy", "utf-8")
+def test_an_encoding_without_half_blocks_is_refused():
+    check_encoding("utf-8")
+    check_encoding("cp437")
+    for encoding in ("latin-1", "ascii", "no-such"):
+        with pytest.raises(SettingsError, match=f"{encoding} cannot show half blocks; .* --output"):
+            check_encoding(encoding)
 
 
 def test_a_picture_of_a_task_holds_the_task(stack: ImageStack):
     tasks = Tasks(stack, range(60), ways=3, shots=2, queries=4)
-    picture = np.asarray(to_image(task_grid(tasks, 7)).convert("L"))
+    picture = np.asarray(to_image(task_sheet(tasks, 7)).convert("L"))
     task = tasks[7]
     for images in (task.support, task.query):
         for pixels in as_pixels(images, stack):
@@ -125,7 +114,7 @@ def test_coloured_images_are_shown_as_stored():
         stack = ImageStack(array, background=background, ink="white")
         [pixels] = as_pixels(stack.images([1], [2]), stack)
         assert np.array_equal(pixels, array[1, 2].transpose(1, 2, 0))
-        assert to_image(data_grid(stack, [0, 1], 9, "colours")).mode == "RGB"
+        assert to_image(class_sheet(stack, [0, 1], 9, "colours")).mode == "RGB"
 
 
 def test_turned_and_mirrored_classes_say_so(stack: ImageStack):
@@ -179,19 +168,19 @@ def test_show_data_by_part_and_by_name(npy: str):
 
 
 def test_show_in_real_processes(tmp_path: Path, npy: str):
-    """Piped, at a width of one's own, where only ASCII is understood; and into a file."""
+    """Piped, at a width of one's own; and into a file, where only ASCII is understood, too."""
     data = ("show", "data", "--data", npy, "--classes", "2", "--items", "6")
-    plain = run_cli(*data, env={"PYTHONIOENCODING": "ascii", "COLUMNS": "60"})
+    plain = run_cli(*data, env={"PYTHONIOENCODING": "utf-8", "COLUMNS": "60"})
     assert plain.returncode == 0, plain.stderr
-    assert plain.stdout.isascii() and "\x1b" not in plain.stdout and "#" in plain.stdout
+    assert "\x1b" not in plain.stdout and set("▀▄█") < set(plain.stdout)
     assert max(map(len, plain.stdout.splitlines())) <= 60
-    done = run_cli(*data, "--output", "new/classes.png")
+    done = run_cli(*data, "--output", "new/classes.png", env={"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "Wrote new/classes.png" in done.stderr
     assert Image.open(io.BytesIO((tmp_path / "new/classes.png").read_bytes())).format == "PNG"
     for wrong, code, said in (
         (("--output", "a.gif"), 2, "--output a.gif: needed a file name that ends in .png"),
-        (("--style", "braille"), 2, "encoding ascii has no such characters"),
+        ((), 2, "encoding ascii cannot show half blocks; write a PNG file with --output"),
     ):
         refused = run_cli(*data, *wrong, env={**os.environ, "PYTHONIOENCODING": "ascii"})
         assert (refused.returncode, refused.stdout) == (code, "")
@@ -199,7 +188,7 @@ def test_show_in_real_processes(tmp_path: Path, npy: str):
 
 
 def test_shown_images_are_those_of_the_stack(stack: ImageStack):
-    grid = data_grid(stack, [3, 9], 99, "two")
-    assert [row.label for row in grid.rows] == [stack.names[3], stack.names[9]]
-    shown = torch.tensor(np.stack(grid.rows[1].groups[0]))
+    sheet = class_sheet(stack, [3, 9], 99, "two")
+    assert [row.label for row in sheet.rows] == [stack.names[3], stack.names[9]]
+    shown = torch.tensor(np.stack(sheet.rows[1].groups[0]))
     assert torch.equal(shown, torch.from_numpy(np.array(stack._array[9, :, 0])))

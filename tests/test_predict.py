@@ -17,9 +17,14 @@ from PIL import Image, ImageDraw, ImageOps
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.experiment import Experiment
-from l2l_omniglot.folders import read_queries, read_support
-from l2l_omniglot.light import even_out
-from l2l_omniglot.pictures import fit, like_omniglot, read_picture, stretch
+from l2l_omniglot.picture_folders import read_queries, read_support
+from l2l_omniglot.pictures import (
+    centre_and_scale,
+    flatten_illumination,
+    is_centred,
+    read_picture,
+    stretch,
+)
 from l2l_omniglot.predictor import predict
 from l2l_omniglot.stack import load_stack
 from l2l_omniglot.transfer import find_weights, weights_for
@@ -170,13 +175,13 @@ def test_thick_strokes_in_even_light_stay(tmp_path: Path):
     ImageDraw.Draw(picture).rectangle((60, 60, 240, 240), fill=110)
     picture.save(tmp_path / "block.png")
     assert read_picture(tmp_path / "block.png").tobytes() == picture.tobytes()
-    assert even_out(picture).tobytes() == picture.tobytes()
+    assert flatten_illumination(picture).tobytes() == picture.tobytes()
 
 
 def test_black_on_white_and_what_is_evenly_lit_stay(folders: tuple[Path, Path]):
     for name in SHAPES:
         picture = drawing(name)
-        assert even_out(picture).tobytes() == picture.tobytes()
+        assert flatten_illumination(picture).tobytes() == picture.tobytes()
         grey = picture.point(lambda v: 90 + v // 2)
         assert np.array_equal(stretch(grey), picture)
 
@@ -259,7 +264,7 @@ def test_the_command_says_so_before_torch_is_there(folders: tuple[Path, Path]):
 
 
 def test_folders_are_read_without_torch():
-    code = "import sys, l2l_omniglot.folders; sys.exit('torch' in sys.modules)"
+    code = "import sys, l2l_omniglot.picture_folders; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -314,15 +319,15 @@ def test_small_far_or_large_drawings_are_brought_to_one_place():
     large = drawing("class2 cross", 800)
     wide = Image.new("L", (900, 400), 230)
     wide.paste(drawing("class2 cross", 100).point(lambda v: 60 if v < 128 else 230), (700, 20))
-    fitted = [fit(picture).resize((105, 105)) for picture in (large, wide)]
+    fitted = [centre_and_scale(picture).resize((105, 105)) for picture in (large, wide)]
     boxes = [np.argwhere(np.asarray(picture) < 128) for picture in fitted]
     for box in boxes:
         assert np.abs(box.min(axis=0) + box.max(axis=0) - 104).max() <= 3
         assert abs(np.ptp(box, axis=0).max() + 1 - 67) <= 3
         assert np.asarray(fitted[1]).max() == 255
-    assert like_omniglot([drawing("class2 cross")] * 3)
-    assert not like_omniglot([wide] * 3)
-    assert not like_omniglot([drawing("class2 cross", shift=60)] * 3)
+    assert is_centred([drawing("class2 cross")] * 3)
+    assert not is_centred([wide] * 3)
+    assert not is_centred([drawing("class2 cross", shift=60)] * 3)
 
 
 @pytest.mark.real
@@ -331,7 +336,7 @@ def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
     mode: str, real_npy: Path, real_source: Path, tmp_path: Path
 ):
     """On the same tasks, their drawings written out as the archive has them."""
-    from l2l_omniglot.archive import open_characters
+    from l2l_omniglot.omniglot import open_characters
 
     checkpoint = find_weights(weights_for(5))
     experiment = Experiment.load(checkpoint, load_stack(real_npy, ink=checkpoint.settings.ink))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from l2l_omniglot.errors import DataError
-from l2l_omniglot.prepare import prepare_stack
+from l2l_omniglot.omniglot import prepare_stack
 from l2l_omniglot.stack import load_stack
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from l2l_omniglot.errors import DataError
-from l2l_omniglot.grid import data_grid
+from l2l_omniglot.grid import class_sheet
 from l2l_omniglot.sidecar import ClassInfo
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import StackDataset, Tasks
@@ -228,7 +228,7 @@ def test_classes_of_unequal_size_make_tasks_and_sheets(alphabets: ImageStack, op
         indices = tasks.dataset.indices_of(label)
         assert len(indices) == stack.images_per_class[label % 30]
         assert {tasks.dataset.label_of(index) for index in indices} == {label}
-    sheet = data_grid(stack, [0, 16], 9, "two classes")
+    sheet = class_sheet(stack, [0, 16], 9, "two classes")
     assert [len(row.groups[0]) for row in sheet.rows] == [4, 9]
 
 

@@ -108,8 +108,8 @@ def _check_installed() -> None:
 
 def _stack(checkpoint: Checkpoint) -> StackExamples | None:
     """Prepared Omniglot, where it is there and of the size the network takes."""
+    from l2l_omniglot.omniglot import default_stack_path
     from l2l_omniglot.page.examples import StackExamples
-    from l2l_omniglot.prepare import default_stack_path
     from l2l_omniglot.stack import load_stack
 
     if not default_stack_path().is_file():

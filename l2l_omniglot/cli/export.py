@@ -53,7 +53,7 @@ def export(
     a picture first stand in its metadata. It is compared with the original before it is kept.
     """
     one_source(run, pretrained)
-    from l2l_omniglot.folders import read_support
+    from l2l_omniglot.picture_folders import read_support
 
     examples = read_support(support, picture_ink)
     from l2l_omniglot.export import check_export, export_classifier

@@ -15,7 +15,7 @@ from l2l_omniglot.messages import say
 from l2l_omniglot.recipes import BATCH_NORMS, DEVICES
 
 if TYPE_CHECKING:
-    from l2l_omniglot.folders import Collection
+    from l2l_omniglot.picture_folders import Collection
 
 picture_options = options(
     click.option("--picture-ink", type=click.Choice(["auto", "dark", "light"]), default="auto",
@@ -74,7 +74,7 @@ def predict(
     one_source(run, pretrained)
     if as_json and as_csv:
         raise click.UsageError("--json and --csv: needed one of them")
-    from l2l_omniglot.folders import read_queries, read_support
+    from l2l_omniglot.picture_folders import read_queries, read_support
 
     # Pictures first: a wrong folder is told before torch is imported.
     examples = read_support(support, picture_ink)

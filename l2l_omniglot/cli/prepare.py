@@ -38,9 +38,8 @@ def prepare(sources: tuple[Path, ...], out: Path | None, image_size: int) -> Non
     Downloads the two archives (14 MB, checksums verified) unless told where they are, and
     writes uint8 (1623, 20, 1, size, size) with a .json sidecar that names every class.
     """
-    from l2l_omniglot.data import prepare_omniglot
     from l2l_omniglot.messages import say
-    from l2l_omniglot.prepare import default_stack_path
+    from l2l_omniglot.omniglot import default_stack_path, prepare_omniglot
     from l2l_omniglot.progress import CountProgress
 
     with CountProgress("preparing", "character") as progress:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.archive import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.cli.config import use_config
 from l2l_omniglot.cli.sources import PREFIX, Strength, commands, place, strength, variable_name
 from l2l_omniglot.colour import forced
@@ -17,6 +16,7 @@ from l2l_omniglot.errors import did_you_mean, needed_name
 from l2l_omniglot.files import CACHE_VARIABLE
 from l2l_omniglot.launch import launched
 from l2l_omniglot.messages import Verbosity, detail, say, set_verbosity, timed
+from l2l_omniglot.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.run import RUNS_VARIABLE
 
 if TYPE_CHECKING:

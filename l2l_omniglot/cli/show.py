@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.recipes import RECIPES, Settings, make_settings
 
 if TYPE_CHECKING:
-    from l2l_omniglot.grid import Grid
+    from l2l_omniglot.grid import ContactSheet
     from l2l_omniglot.stack import ImageStack
 
 PARTS = ("train", "validation", "test")
@@ -36,8 +35,6 @@ data_options = options(
 output_options = options(
     click.option("--output", type=OutputPath(), default=None,
                  help="PNG file to write (the terminal)."),
-    click.option("--style", type=click.Choice(["auto", "braille", "blocks", "ascii"]),
-                 default="auto", show_default=True, help="On the terminal."),
 )  # fmt: skip
 
 
@@ -63,21 +60,20 @@ def data(
     names: tuple[str, ...],
     items: int,
     output: Path | None,
-    style: str,
     **given: Any,
 ) -> None:
     """Show images of some classes."""
     _check_output(output)
     settings = make_settings(**absolute(given))
     stack = _open(settings)
-    from l2l_omniglot.grid import data_grid
+    from l2l_omniglot.grid import class_sheet
 
     numbers = _part(settings, stack, part)
     found = _named(stack, numbers, names) if names else numbers
     chosen = found[:count] if names else _spread(found, count)
     shown = f"{len(chosen)} of {len(found)}"
     title = f"{Path(stack.name).stem}, {part}: {shown} classes"
-    _give(data_grid(stack, chosen, items, title), output, style)
+    _give(class_sheet(stack, chosen, items, title), output)
 
 
 @show.command()
@@ -105,7 +101,6 @@ def task(
     seed: int | None,
     within_alphabet: bool,
     output: Path | None,
-    style: str,
     **given: Any,
 ) -> None:
     """Show task NUMBER of a part: the very one that `train` and `evaluate` use.
@@ -117,13 +112,13 @@ def task(
     settings = _settings(source, given)
     stack = _open(settings)
     from l2l_omniglot.experiment import TaskStreams, settings_splits
-    from l2l_omniglot.grid import task_grid
+    from l2l_omniglot.grid import task_sheet
 
     own = settings.seed if part != "test" else 0  # that of `evaluate`
     tasks = TaskStreams(settings, stack, settings_splits(settings, stack)).tasks(
         part, seed=own if seed is None else seed, within_alphabet=within_alphabet
     )
-    _give(task_grid(tasks, number), output, style)
+    _give(task_sheet(tasks, number), output)
 
 
 def _settings(source: str | None, given: dict[str, Any]) -> Settings:
@@ -184,19 +179,19 @@ def _spread(numbers: list[int], count: int) -> list[int]:
     return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
-def _give(grid: Grid, output: Path | None, style: str) -> None:
-    """Writes the grid to the file, or to stdout."""
+def _give(sheet: ContactSheet, output: Path | None) -> None:
+    """Writes a sheet to the file, or to stdout."""
     if output is None:
-        from l2l_omniglot.terminal import choose_style, to_text
+        from l2l_omniglot.terminal import check_encoding, to_text
 
         encoding = sys.stdout.encoding or "ascii"
-        chosen = choose_style(style, encoding, os.environ.get("TERM", ""))
-        text = to_text(grid, shutil.get_terminal_size().columns, chosen)
+        check_encoding(encoding)
+        text = to_text(sheet, shutil.get_terminal_size().columns)
         click.echo(text.encode(encoding, "replace").decode(encoding))
         return
     from l2l_omniglot.files import atomic_write
     from l2l_omniglot.grid import to_image
 
     with atomic_write(output) as file:
-        to_image(grid).save(file, "png", optimize=True)
+        to_image(sheet).save(file, "png", optimize=True)
     say(f"Wrote {output}.")

@@ -8,8 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from l2l_omniglot.errors import DataError
-from l2l_omniglot.pictures import LONGER_SIDE, MIDDLE, PAPER, to_images
-from l2l_omniglot.prepare import RAW_SIZE
+from l2l_omniglot.pictures import LONGER_SIDE, MIDDLE, PAPER, RAW_SIZE, to_images
 
 Point: TypeAlias = tuple[float, float]
 Stroke: TypeAlias = tuple[Point, ...]
@@ -48,7 +47,7 @@ def draw(strokes: Strokes) -> Image.Image:
 
 
 def _place(points: list[Point], side: int) -> tuple[Point, float]:
-    """The middle of the drawing, and pixels a unit."""
+    """Returns the middle of the drawing, and pixels a unit."""
     (lowest_x, highest_x), (lowest_y, highest_y) = (
         (min(values), max(values)) for values in zip(*points, strict=True)
     )
@@ -58,7 +57,7 @@ def _place(points: list[Point], side: int) -> tuple[Point, float]:
 
 
 def _line(pen: ImageDraw.ImageDraw, path: list[Point]) -> None:
-    """A line with round ends and corners."""
+    """Draws a line with round ends and corners."""
     width = PEN * OVERSAMPLING
     if len(path) > 1:
         pen.line(path, fill=0, width=width)
@@ -67,11 +66,14 @@ def _line(pen: ImageDraw.ImageDraw, path: list[Point]) -> None:
 
 
 def as_images(drawings: list[Strokes], image_size: int, ink: str) -> torch.Tensor:
-    """Drawings as the network takes them: float32 (B, 1, image_size, image_size) in [0, 1].
+    """Turns drawings into images as the network takes them.
 
     Args:
         drawings: B, see `draw`.
         image_size: pixels a side that they are shrunk to.
         ink: what ink is to the network: ``white`` is 1, ``black`` is 0.
+
+    Returns:
+        float32 (B, 1, image_size, image_size) in [0, 1].
     """
     return to_images([draw(strokes) for strokes in drawings], image_size, ink)

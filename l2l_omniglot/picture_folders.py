@@ -22,7 +22,7 @@ class Collection:
         pictures: 8-bit grey, dark ink on white.
         classes: each picture's class by name; None where it is not known.
         skipped: one sentence for each file that could not be read.
-        left: files in folders that are not called as pictures are; not read.
+        left: files whose extension is not that of a picture; not read.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -33,11 +33,11 @@ class Collection:
 
     @property
     def names(self) -> list[str]:
-        """The classes, each once, as people sort them: 2 before 10."""
+        """The classes' names, as people sort them: 2 before 10."""
         return sorted({name for name in self.classes if name is not None}, key=_natural)
 
     def _pictures(self, folder: Path) -> list[Path]:
-        """The folder's files that are called as pictures are; the others are left."""
+        """Lists a folder's files with the extension of a picture; the others are left."""
         files = [path for path in _entries(folder, "folder") if not path.is_dir()]
         self.left += [path for path in files if path.suffix.lower() not in SUFFIXES]
         return [path for path in files if path.suffix.lower() in SUFFIXES]
@@ -115,7 +115,7 @@ def read_queries(paths: Sequence[Path], names: Sequence[str], ink: str = "auto")
 
 
 def _entries(folder: Path, what: str) -> list[Path]:
-    """What is in a folder, but for hidden files."""
+    """Lists a folder without hidden files."""
     if not folder.is_dir():
         raise DataError(f"{what} {folder}: no such folder")
     entries = (path for path in folder.iterdir() if not path.name.startswith("."))
@@ -123,7 +123,7 @@ def _entries(folder: Path, what: str) -> list[Path]:
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
-    """A key by which numbers in names sort as numbers."""
+    """Returns a key by which numbers in names sort as numbers."""
     parts = re.split(r"(\d+)", name)
     found = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
     return found, name  # 1 and 01 sort alike but for that
