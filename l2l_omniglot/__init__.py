@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from l2l_omniglot.evaluation import evaluate as evaluate
     from l2l_omniglot.experiment import Experiment as Experiment
     from l2l_omniglot.learner import Learner as Learner
+    from l2l_omniglot.learners import load_pretrained as load_pretrained
     from l2l_omniglot.omniglot import prepare_stack as prepare_stack
-    from l2l_omniglot.pretrained import load_pretrained as load_pretrained
     from l2l_omniglot.process import keep_freed_memory as keep_freed_memory
     from l2l_omniglot.process import prepare_process as prepare_process
     from l2l_omniglot.recipes import Settings as Settings
@@ -51,7 +51,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "keep_freed_memory": "process",
     "list_backbones": "backbones",
-    "load_pretrained": "pretrained",
+    "load_pretrained": "learners",
     "load_stack": "stack",
     "make_backbone": "backbones",
     "make_settings": "recipes",

@@ -10,7 +10,6 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.files import atomic_write
@@ -20,7 +19,7 @@ FORMAT = "l2l-omniglot checkpoint 1"
 _MODEL, _RATES, _OPTIMIZER = "model/", "rates/", "optimizer/"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Checkpoint:
     """A learner at one iteration.
 
@@ -43,20 +42,34 @@ class Checkpoint:
     source: str = "checkpoint"
     rates: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    @property
+    def channels(self) -> int:
+        """Of the images it was trained on."""
+        return int(self.facts.get("channels", 1))
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """Pixels a side of those images, or (height, width)."""
+        size = self.facts.get("image_size", 28)
+        return size if isinstance(size, int) else (size[0], size[1])
+
+    def to_bytes(self) -> bytes:
+        """Gives what its file holds."""
+        parts = {_MODEL: self.weights, _RATES: self.rates, _OPTIMIZER: self.optimizer}
+        tensors = {
+            part + name: tensor.detach().cpu().contiguous()
+            for part, named in parts.items()
+            for name, tensor in named.items()
+        }
+        settings = self.settings.to_dict()
+        body = {"settings": settings, "iteration": self.iteration, "facts": self.facts}
+        metadata = {"format": FORMAT, "checkpoint": json.dumps(body)}
+        return safetensors.torch.save(tensors, metadata)
+
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
-        named = {_MODEL + name: tensor for name, tensor in self.weights.items()}
-        named |= {_RATES + name: tensor for name, tensor in self.rates.items()}
-        named |= {_OPTIMIZER + name: tensor for name, tensor in self.optimizer.items()}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-        body = {
-            "settings": self.settings.to_dict(),
-            "iteration": self.iteration,
-            "facts": self.facts,
-        }
-        metadata = {"format": FORMAT, "checkpoint": json.dumps(body)}
         with atomic_write(path) as file:
-            file.write(safetensors.torch.save(tensors, metadata))
+            file.write(self.to_bytes())
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -69,53 +82,36 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise RunError(f"{path}: not a readable checkpoint: {error}") from error
+    return read_checkpoint(content, str(path))
+
+
+def read_checkpoint(content: bytes, source: str) -> Checkpoint:
+    """Turns what `Checkpoint.to_bytes` gave into the checkpoint; errors name the source.
+
+    Raises:
+        RunError: if it is broken, or no checkpoint of this package.
+    """
+    try:
+        tensors = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{source}: not a readable checkpoint: {error}") from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header.get("__metadata__", {})
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "no format")
-        raise RunError(f"{path}: has {found!r}; needed {FORMAT!r}")
+        raise RunError(f"{source}: has {found!r}; needed {FORMAT!r}")
     try:
         body = json.loads(metadata["checkpoint"])
         settings = Settings(**body["settings"])
         iteration, facts = int(body["iteration"]), dict(body["facts"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
-        raise RunError(f"{path}: its settings cannot be read: {error}") from error
+        raise RunError(f"{source}: its settings cannot be read: {error}") from error
     weights, rates, optimizer = (_under(tensors, part) for part in (_MODEL, _RATES, _OPTIMIZER))
-    return Checkpoint(settings, iteration, weights, optimizer, facts, str(path), rates)
+    return Checkpoint(settings, iteration, weights, optimizer, facts, source, rates)
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def read_weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of a module's parameters and buffers by name, each once even if shared."""
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: tensor.detach().clone() for name, tensor in named}
-
-
-def write_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Puts weights from `read_weights` into a module, in place.
-
-    Raises:
-        RunError: if names or shapes do not fit; says which.
-    """
-    own = dict([*module.named_parameters(), *module.named_buffers()])
-    wrong = sorted(set(own) ^ set(weights))
-    if wrong:
-        raise RunError(
-            f"{source}: its weights do not fit the backbone; {wrong[0]!r} is only in "
-            f"{'the backbone' if wrong[0] in own else 'the checkpoint'}"
-        )
-    for name, tensor in own.items():
-        if tensor.shape != weights[name].shape:
-            raise RunError(
-                f"{source}: {name!r} has shape {tuple(weights[name].shape)}; the backbone needs "
-                f"{tuple(tensor.shape)}"
-            )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(weights[name])

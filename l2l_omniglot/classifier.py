@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import SupportsIndex
 
 import torch
 from torch import nn
 
+from l2l_omniglot.batch_norm import MODES, BatchMoments, forward_by, record_moments
 from l2l_omniglot.checkpoint import Checkpoint
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.engines.fast_weights import inner_loop
 from l2l_omniglot.errors import SettingsError, check_name
-from l2l_omniglot.experiment import build_learner
-from l2l_omniglot.normalisation import Book, forward_by, note_statistics
+from l2l_omniglot.learners import load_learner
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.recipes import BATCH_NORMS
-from l2l_omniglot.transfer import take_over
 
 
 class Classifier:
     """The networks before adapting and after each inner step, kept to classify one image or many.
 
     Classes need not have equally many support images, nor need there be as many as the network
-    was trained for: the head is built for them (see `l2l_omniglot.transfer.take_over`).
+    was trained for: the head is built for them (see `l2l_omniglot.learners.load_resized`).
 
     Args:
         checkpoint: trained weights.
@@ -55,23 +51,17 @@ class Classifier:
         batch_norm: str = "inductive",
         device: str = "cpu",
     ) -> None:
-        check_name("batch norm", batch_norm, BATCH_NORMS)
+        check_name("batch norm", batch_norm, MODES)
         settings = checkpoint.settings
         self.steps = settings.eval_steps if steps is None else steps
         if not isinstance(self.steps, SupportsIndex) or self.steps < 0:
-            raise SettingsError(f"{steps!r} inner steps: needed a whole number of at least 0")
+            raise SettingsError(f"steps={steps!r}: expected a whole number of at least 0")
         self.ways, self.trained_ways, self.batch_norm = ways, settings.ways, batch_norm
         channels, height, width = support.shape[1:]
-        learner = build_learner(
-            dataclasses.replace(settings, ways=ways),
-            channels,
-            height if height == width else (height, width),
-            device,
-            "learn2learn",
-        )
-        take_over(learner, checkpoint)
+        size = height if height == width else (height, width)
+        learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
         self._support = support.to(learner.device)
-        self._books: dict[int, list[Book]] = {}
+        self._moments: dict[int, BatchMoments] = {}
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
             weights = learner.reference.start(1, first_order=True)
             self._networks = [
@@ -93,11 +83,8 @@ class Classifier:
             (B, ways) on the CPU, rows summing to 1; float32, or float64 after `double`.
         """
         network, images = self._networks[step], images.to(self._support)
-        if self.batch_norm == BATCH_NORMS[0]:
-            logits = forward(network, images)
-        else:
-            logits = forward_by(network, self._statistics(step), images, forward)
-        return logits.softmax(dim=1).cpu()
+        moments = MODES[self.batch_norm].for_query(lambda: self._of_support(step))
+        return forward_by(network, moments, images).softmax(dim=1).cpu()
 
     def double(self) -> Classifier:
         """The same, scoring in float64 on the CPU from now on.
@@ -106,16 +93,15 @@ class Classifier:
         """
         self._networks = [network.cpu().double() for network in self._networks]
         self._support = self._support.cpu().double()
-        self._books = {}
+        self._moments = {}
         return self
 
-    def _statistics(self, step: int) -> list[Book]:
+    def _of_support(self, step: int) -> BatchMoments:
         """Those of the support set after so many steps; found when they are first asked for."""
         step %= len(self._networks)
-        if step not in self._books:
-            network = self._networks[step]
-            self._books[step] = note_statistics(network, self._support, forward)
-        return self._books[step]
+        if step not in self._moments:
+            self._moments[step] = record_moments(self._networks[step], self._support)
+        return self._moments[step]
 
     def network(self, step: int = -1) -> nn.Module:
         """The adapted network; its batch normalisation goes by the batch at hand."""

@@ -54,10 +54,10 @@ class WorkerError(L2LOmniglotError):
 
     exit_code = 8
 
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what}; a training goes on from its last checkpoint with `l2l-omniglot train "
-            "--resume`"
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}; a training goes on from its last checkpoint with "
+            "`l2l-omniglot train --resume`"
         )
 
 

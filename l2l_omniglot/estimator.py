@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn.functional import interpolate
 
+from l2l_omniglot.checkpoint import read_checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.errors import DataError, check_name
 from l2l_omniglot.pictures import PAPER
@@ -33,7 +35,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A scikit-learn classifier that adapts a trained network to a few images of each class.
 
     ``fit`` adapts a copy of the network, ``predict`` and ``predict_proba`` classify. Images are
-    taken as they are; `l2l_omniglot.predictor` is for pictures of any size.
+    taken as they are; `l2l_omniglot.predictor` is for pictures of any size. A pickle holds the
+    trained weights and the support set, and adapts to it again when it is loaded.
 
     Args:
         checkpoint: run folder, checkpoint file or name of pretrained weights; by default the
@@ -59,6 +62,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         paper where the number is no square. They are resized to the size trained with. Values:
         [0, 1], or [0, 255], or else stretched so that the support set's range becomes [0, 1].
     """
+
+    __module__ = "l2l_omniglot"  # where pickles look for it, wherever this file is
 
     def __init__(
         self,
@@ -89,17 +94,32 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise InputError(f"1 class ({self.classes_[0]!r}) in y: needed at least 2")
         self._range = _value_range(flat)
-        self._source = find_weights(self.checkpoint or weights_for(len(self.classes_)))
-        self.classifier_ = Classifier(
-            self._source,
-            self._images(flat),
-            torch.from_numpy(labels.astype(np.int64)),
-            len(self.classes_),
-            self.steps,
-            self.batch_norm,
-            self.device,
-        ).double()
+        found = find_weights(self.checkpoint or weights_for(len(self.classes_)))
+        self._source = dataclasses.replace(found, optimizer={})
+        support = self._images(flat).contiguous().numpy(), labels.astype(np.int64)
+        how = len(self.classes_), self.steps, self.batch_norm, self.device
+        self._adaptation: tuple[Any, ...] = *support, *how
+        self._adapt()
         return self
+
+    def _adapt(self) -> None:
+        """Adapts the network to the support set that was fitted."""
+        images, labels, *how = self._adaptation
+        self.classifier_ = Classifier(
+            self._source, torch.from_numpy(images), torch.from_numpy(labels), *how
+        ).double()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if state.pop("classifier_", None) is not None:
+            state["_source"] = self._source.to_bytes()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(self.__dict__.get("_source"), bytes):
+            self._source = read_checkpoint(state["_source"], "pickled weights")
+            self._adapt()
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Probabilities float64 (B, classes) of images, columns in the order of ``classes_``."""
@@ -121,16 +141,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _images(self, flat: Array) -> torch.Tensor:
         """(B, features) as the network takes them: float32 (B, channels, height, width)."""
-        ink, facts = self._source.settings.ink, self._source.facts
-        low, high = self._range
+        source, (low, high) = self._source, self._range
         values = np.clip((flat - low) / (high - low), 0, 1)
         images = self._laid_out(values if self.ink == "white" else 1 - values)
-        size = facts["image_size"]
-        sizes = (size, size) if isinstance(size, int) else tuple(size)
+        size = source.image_size
+        sizes = (size, size) if isinstance(size, int) else size
         if images.shape[2:] != sizes:
             images = interpolate(images, sizes, mode="bilinear", antialias=True)
-        images = images if ink == "white" else 1 - images
-        return images.expand(-1, facts["channels"], -1, -1)
+        images = images if source.settings.ink == "white" else 1 - images
+        return images.expand(-1, source.channels, -1, -1)
 
     def _laid_out(self, values: Array) -> torch.Tensor:
         """(B, features), paper 0, as images float32 (B, 1, H, W)."""

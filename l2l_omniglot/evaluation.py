@@ -21,9 +21,9 @@ from l2l_omniglot.tasks import Task, TaskBatch
 from l2l_omniglot.workers import ALONE, Workers
 
 BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
-# Told a task's number, the task, and by mode what its queries are taken for after the last step:
+# Called with a task's number, the task, and by mode what its queries are predicted as at the end:
 # labels, int64 (ways * queries,) on the CPU.
-Listener: TypeAlias = Callable[[int, Task, dict[str, torch.Tensor]], None]
+OnTask: TypeAlias = Callable[[int, Task, dict[str, torch.Tensor]], None]
 
 
 class TaskStream(Protocol):
@@ -125,7 +125,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     workers: Workers = ALONE,
     batch_norm: str = "transductive",
-    listener: Listener | None = None,
+    on_task: OnTask | None = None,
 ) -> Evaluation:
     """Evaluates on tasks 0 to `count` - 1 of a stream; the learner is left as it was.
 
@@ -137,14 +137,14 @@ def evaluate(
         progress: called with the number of tasks done.
         workers: the processes that share the tasks out; each gets the whole result.
         batch_norm: ``transductive``, ``inductive`` or ``both``; see `Learner.score_steps`.
-        listener: told what this worker's tasks were answered, in order; see `Listener`.
+        on_task: called with the predictions of each of this worker's tasks, in order.
 
     Raises:
         SettingsError: if `count` or `steps` is too small or `batch_norm` unknown.
         BackboneError: if the backbone cannot be evaluated inductively; says why.
     """
     if count < 2 or steps < 0:
-        raise SettingsError(f"{count} tasks, {steps} steps: needed at least 2 tasks and 0 steps")
+        raise SettingsError(f"count={count}, steps={steps}: expected at least 2 and 0")
     check_name("batch norm", batch_norm, EVALUATED)
     modes = EVALUATED[batch_norm]
     if "inductive" in modes:
@@ -159,9 +159,9 @@ def evaluate(
             key = ("evaluation", tasks.seed, tasks.name)
             figures, predictions = _score(learner, drawn, steps, modes, key, block.start)
             rows[block.start : block.stop] = figures
-            if listener is not None:
-                for number, task, answers in zip(block, drawn, predictions, strict=True):
-                    listener(number, task, dict(zip(modes, answers, strict=True)))
+            if on_task is not None:
+                for number, task, labels in zip(block, drawn, predictions, strict=True):
+                    on_task(number, task, dict(zip(modes, labels, strict=True)))
             if progress:
                 progress(block.stop * count // own.stop)
     rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")

@@ -2,35 +2,88 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
+from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.engines import Choice
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.parts import Parts, digest, settings_splits
-from l2l_omniglot.process import choose_device
-from l2l_omniglot.randomness import all_random
+from l2l_omniglot.learners import build_learner, load_learner, read_weights
 from l2l_omniglot.recipes import Settings
-from l2l_omniglot.splits import ORDERS
+from l2l_omniglot.schedules import Schedule
+from l2l_omniglot.splits import ORDERS, Splits, make_splits
 from l2l_omniglot.stack import ImageStack
+from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import Trainer
+from l2l_omniglot.transfer import find_weights
 from l2l_omniglot.workers import ALONE, Workers
 
 
+def settings_splits(settings: Settings, stack: ImageStack) -> Splits:
+    """Which classes of the stack are for what, in a run of these settings."""
+    return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
+
+
+def digest(splits: Splits) -> str:
+    """Of the numbers of the classes; SHA-256."""
+    return hashlib.sha256(repr(tuple(splits)).encode()).hexdigest()
+
+
 @dataclass
-class Experiment(Parts):
+class TaskStreams:
+    """The task streams of a run.
+
+    Attributes:
+        settings: of the run.
+        stack: the images.
+        splits: which classes are for what.
+    """
+
+    settings: Settings
+    stack: ImageStack
+    splits: Splits
+
+    def tasks(
+        self,
+        part: str,
+        *,
+        ways: int | None = None,
+        shots: int | None = None,
+        queries: int | None = None,
+        seed: int | None = None,
+        within_alphabet: bool = False,
+    ) -> Tasks:
+        """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
+        check_name("part", part, Splits._fields)
+        settings, training = self.settings, part == "train"
+        if queries is None:
+            queries = settings.train_queries if training else settings.queries
+        return Tasks(
+            self.stack,
+            getattr(self.splits, part),
+            ways=settings.ways if ways is None else ways,
+            shots=settings.shots if shots is None else shots,
+            queries=queries,
+            seed=settings.seed if seed is None else seed,
+            name=part,
+            rotations=training and settings.rotations,
+            mirrors=training and settings.mirrors,
+            within_alphabet=within_alphabet,
+        )
+
+
+@dataclass
+class Experiment(TaskStreams):
     """All of a run, built from its settings.
 
     Attributes:
-        settings: what they were built from.
-        stack: the images.
-        splits: which classes are for what.
+        settings, stack, splits: see `TaskStreams`.
         learner: the backbone under MAML.
         workers: the processes that share its tasks out.
     """
@@ -59,30 +112,47 @@ class Experiment(Parts):
         Raises:
             SettingsError: if the stack shows ink or paper otherwise than the settings say.
         """
+        learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
+        return cls._of(settings, stack, learner, workers)
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path | Checkpoint,
+        stack: ImageStack,
+        device: str = "cpu",
+        engine: str = "auto",
+        workers: Workers = ALONE,
+        *,
+        data: str | None = None,
+    ) -> Experiment:
+        """Builds the experiment that weights come from, with those weights.
+
+        See `l2l_omniglot.learners.load_learner` for the weights, `build` for the rest; `data`
+        names the stack's data where they are not those of the training.
+
+        Raises:
+            RunError: if there are no such weights, or they do not fit.
+            SettingsError: as `build`.
+        """
+        checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
+        settings = checkpoint.settings
+        settings = dataclasses.replace(settings, data=data or settings.data)
+        learner = load_learner(checkpoint, None, stack.image_size, device, engine, stack.channels)
+        return cls._of(settings, stack, learner, workers)
+
+    @classmethod
+    def _of(
+        cls, settings: Settings, stack: ImageStack, learner: Learner, workers: Workers
+    ) -> Experiment:
         for what in ("ink", "background"):
             needed, found = getattr(settings, what), getattr(stack, what)
             if needed not in {found, "auto"}:
                 raise SettingsError(f"{stack.name}: opened with {what} {found}; needed {needed}")
         splits = settings_splits(settings, stack)
-        learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
         if learner.device.type == "cuda":
             stack = stack.on(learner.device)
         return cls(settings, stack, splits, learner, workers)
-
-    @classmethod
-    def load(
-        cls,
-        source: str | Path | Checkpoint,
-        stack: ImageStack,
-        device: str = "cpu",
-        engine: str = "auto",
-        workers: Workers = ALONE,
-    ) -> Experiment:
-        """Builds the experiment a checkpoint (or its file) comes from, with its weights."""
-        checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
-        experiment = cls.build(checkpoint.settings, stack, device, engine, workers)
-        write_learner(experiment.learner, checkpoint)
-        return experiment
 
     def trainer(self) -> Trainer:
         """A trainer at iteration 0."""
@@ -92,11 +162,13 @@ class Experiment(Parts):
             self.tasks("train"),
             meta_batch_size=settings.meta_batch_size,
             inner_steps=settings.inner_steps,
-            meta_lr=settings.meta_lr,
-            schedule=settings.schedule,
-            iterations=settings.iterations,
-            first_order_until=settings.first_order_until,
-            multi_step_until=settings.multi_step_until,
+            schedule=Schedule(
+                settings.iterations,
+                settings.meta_lr,
+                settings.schedule,
+                settings.first_order_until,
+                settings.multi_step_until,
+            ),
             workers=self.workers,
         )
 
@@ -138,21 +210,21 @@ class Experiment(Parts):
         if checkpoint.facts.get("data_sha256") != self.stack.sha256:
             return
         theirs = settings_splits(checkpoint.settings, self.stack)
-        what = f"--start-from {self.settings.start_from}"
+        what = f"start_from={self.settings.start_from}"
         if digest(theirs) != checkpoint.facts.get("split_sha256"):
             raise SettingsError(
                 f"{what}: which classes its split {checkpoint.settings.split} had for training "
-                "cannot be told any more; needed weights that have not seen those for validation "
+                "cannot be told any more; expected weights that have not seen those for validation "
                 "and test here"
             )
         seen = {*self.splits.validation, *self.splits.test} & set(theirs.train)
         if seen:
-            own = f"--split {checkpoint.settings.split}"
+            own = f"split={checkpoint.settings.split}"
             if checkpoint.settings.split in ORDERS:
-                own += f" --validation-classes {len(theirs.validation)}"
+                own += f", validation_classes={len(theirs.validation)}"
             raise SettingsError(
                 f"{what}: was trained on {len(seen)} of the classes that are for validation or "
-                f"test here; needed a split that keeps them apart, such as its own, {own}"
+                f"test here; expected a split that keeps them apart, such as its own, {own}"
             )
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
@@ -165,48 +237,3 @@ class Experiment(Parts):
             facts,
             rates=read_weights(self.learner.rates),
         )
-
-
-def build_learner(
-    settings: Settings,
-    channels: int = 1,
-    image_size: int | tuple[int, int] = 28,
-    device: str = "cpu",
-    engine: str = "auto",
-) -> Learner:
-    """The learner of a run at iteration 0; its initial weights depend on the seed only.
-
-    Args:
-        settings: of the run.
-        channels: of the images.
-        image_size: pixels; one number, or (height, width).
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: see `Learner`.
-    """
-    with all_random("weights", settings.seed):
-        backbone = make_backbone(
-            settings.backbone,
-            ways=settings.ways,
-            channels=channels,
-            image_size=image_size,
-            init=settings.init,
-        )
-    return Learner(
-        backbone.to(choose_device(device)),
-        settings.inner_lr,
-        settings.first_order,
-        engine,
-        settings.inner_rates,
-        settings.adapt,
-        settings.inner_steps,
-    )
-
-
-def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's weights and inner rates into a learner, in place.
-
-    Raises:
-        RunError: if they do not fit.
-    """
-    write_weights(learner.backbone, checkpoint.weights, checkpoint.source)
-    write_weights(learner.rates, checkpoint.rates, checkpoint.source)

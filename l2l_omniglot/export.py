@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import tempfile
 import warnings
@@ -15,11 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from l2l_omniglot.batch_norm import fold_support_statistics, with_support_statistics
 from l2l_omniglot.classifier import Classifier
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
-from l2l_omniglot.frozen import freeze
-from l2l_omniglot.normalisation import normalised_by
+from l2l_omniglot.extras import need
 from l2l_omniglot.randomness import derive_seed
 
 ONNX, PT2 = ".onnx", ".pt2"
@@ -91,7 +89,7 @@ def export_classifier(
     # On the CPU throughout: that is where it is compared.
     network = copy.deepcopy(classifier.network(step)).cpu().eval()
     support = classifier.support.cpu()
-    frozen = freeze(network, support)
+    folded = fold_support_statistics(network, support)
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
@@ -100,7 +98,7 @@ def export_classifier(
     batches = _batches(support)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         file = Path(folder) / path.name
-        _write(_Outputs(frozen, output), support, metadata, file)
+        _write(_Outputs(folded, output), support, metadata, file)
         run, _ = load_exported(file)
         with torch.no_grad():
             original = _Outputs(_Inductive(network, support), output)
@@ -117,11 +115,8 @@ def check_export(path: Path) -> None:
         SettingsError: if its ending is unknown, or what it needs is not installed.
     """
     check_name(f"{path}: the ending", path.suffix, NEEDED)
-    missing = [name for name in NEEDED[path.suffix] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SettingsError(
-            f"{path}: needs {', '.join(missing)}: pip install 'l2l-omniglot[export]'"
-        )
+    for package in NEEDED[path.suffix]:
+        need(package, str(path), "export")
     if not path.parent.is_dir():
         raise SettingsError(f"{path}: there is no folder {path.parent}")
 
@@ -161,7 +156,7 @@ class _Inductive(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, channels, H, W) to logits (B, ways)."""
-        return normalised_by(self.network, self.support, images, forward)
+        return with_support_statistics(self.network, self.support, images)
 
 
 def _write(network: nn.Module, example: torch.Tensor, metadata: dict[str, Any], path: Path) -> None:

@@ -21,9 +21,9 @@ from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.extras import need
 from l2l_omniglot.files import write_text
 from l2l_omniglot.grid import as_pixels, class_name, of_label, task_sheet, to_image
-from l2l_omniglot.history import History, as_typed, train_command
 from l2l_omniglot.messages import counted
-from l2l_omniglot.mistakes import Answer, Answers, Pair, confused, hardest
+from l2l_omniglot.mistakes import Pair, QueryPredictions, TaskPredictions, confused, hardest
+from l2l_omniglot.pretrained import History, as_typed, train_command
 from l2l_omniglot.recipes import Settings
 from l2l_omniglot.report import percent
 from l2l_omniglot.run import versions
@@ -48,7 +48,7 @@ class Subject:
         iteration: meta-updates behind the weights.
         tasks: that it was evaluated on.
         evaluation: what they gave.
-        answers: what their queries were taken for.
+        predictions: what their queries were predicted as.
         notes: in what data and split differ from those of the training.
     """
 
@@ -61,7 +61,7 @@ class Subject:
     iteration: int
     tasks: Tasks
     evaluation: Evaluation
-    answers: Answers
+    predictions: QueryPredictions
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,12 +86,12 @@ class Subject:
             found[mode] = mean(values), half_width(values)
         return found
 
-    def samples(self, count: int) -> list[Answer]:
+    def samples(self, count: int) -> list[TaskPredictions]:
         """Picks the first tasks, and last the one with most mistakes."""
-        chosen = list(self.answers[: max(0, count - 1)])
+        chosen = list(self.predictions[: max(0, count - 1)])
         mode = self.evaluation.batch_norm
-        rest = [answer for answer in self.answers if answer not in chosen]
-        worst = min(rest, key=lambda answer: answer.right(mode), default=None)
+        rest = [task for task in self.predictions if task not in chosen]
+        worst = min(rest, key=lambda task: task.accuracy(mode), default=None)
         return [*chosen, *([worst] if worst and count else [])]
 
 
@@ -207,15 +207,17 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
             {
                 "name": class_name(tasks, found.label),
                 "found": found,
-                "taken_for": [
+                "predicted_as": [
                     (class_name(tasks, label), times)
-                    for label, times in found.taken_for.most_common(2)
+                    for label, times in found.predicted_as.most_common(2)
                 ],
                 "pictures": _examples(tasks, found.label),
             }
-            for found in hardest(subject.answers, mode, amounts.characters)
+            for found in hardest(subject.predictions, mode, amounts.characters)
         ],
-        "pairs": [_pair(tasks, pair) for pair in confused(subject.answers, mode, amounts.pairs)],
+        "pairs": [
+            _pair(tasks, pair) for pair in confused(subject.predictions, mode, amounts.pairs)
+        ],
         "samples": [_sample(tasks, answer, mode) for answer in subject.samples(amounts.samples)],
         "train": subject.history.commands or [train_command(subject.settings)],
         "sessions": [
@@ -226,7 +228,7 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
     }
 
 
-def _sample(tasks: Tasks, answer: Answer, mode: str) -> dict[str, Any]:
+def _sample(tasks: Tasks, answer: TaskPredictions, mode: str) -> dict[str, Any]:
     """Gathers a task's pictures, and what each query was predicted as."""
     task = tasks[answer.number]
     rows = []
@@ -242,7 +244,7 @@ def _sample(tasks: Tasks, answer: Answer, mode: str) -> dict[str, Any]:
                 "query": list(zip(query, taken, strict=True)),
             }
         )
-    return {"number": answer.number, "rows": rows, "right": answer.right(mode)}
+    return {"number": answer.number, "rows": rows, "accuracy": answer.accuracy(mode)}
 
 
 def _pair(tasks: Tasks, pair: Pair) -> dict[str, Any]:

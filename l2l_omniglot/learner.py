@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from l2l_omniglot.batch_norm import (
+    BY_BATCH,
+    MODES,
+    Policy,
+    check_inductive,
+    use_batch_statistics,
+)
 from l2l_omniglot.engines import Choice, Engine, choose_engine
-from l2l_omniglot.engines.clones import CloneEngine, trained_parameters
+from l2l_omniglot.engines.clones import Learn2learnEngine, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
-from l2l_omniglot.normalisation import check_independence, use_batch_statistics
+from l2l_omniglot.heads import TrainedHead
 from l2l_omniglot.rates import make_rates
 from l2l_omniglot.recipes import BATCH_NORMS, ENGINES
 from l2l_omniglot.tasks import Task, TaskBatch
@@ -74,6 +81,7 @@ class Learner:
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
         rates: of the inner loop, see `l2l_omniglot.rates`.
+        head: how each task's head starts, see `l2l_omniglot.heads`.
         reference: the learn2learn engine.
 
     Raises:
@@ -99,14 +107,15 @@ class Learner:
         self.inner_lr = inner_lr
         self.first_order = first_order
         self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
-        self.reference = CloneEngine(backbone, self.rates)
+        self.head = TrainedHead()
+        self.reference = Learn2learnEngine(backbone, self.rates, self.head)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.parallel`
         self._engine = engine
         self._choice: Choice | None = None
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained: the backbone's parameters that require gradients, then the rates'."""
-        return trained_parameters(self.backbone, self.rates)
+        """What is trained of the backbone, then of the rates, then of the head's start."""
+        return trained_parameters(self.backbone, self.rates, self.head)
 
     @property
     def device(self) -> torch.device:
@@ -173,14 +182,14 @@ class Learner:
             of `batch_norms`, without graphs.
         """
         for how in batch_norms:
-            check_name("batch norm", how, BATCH_NORMS)
+            check_name("batch norm", how, MODES)
         scores = []
         with self.evaluating(), torch.enable_grad():
             # Nothing differentiates through these steps, so no graph of them is kept.
             weights = (engine or self.reference).start(len(tasks.support), first_order=True)
             for adapted in inner_loop(weights, tasks.support, tasks.support_labels, steps):
                 with torch.no_grad():
-                    scores.append(tuple(score(adapted, tasks, how) for how in batch_norms))
+                    scores.append(tuple(score(adapted, tasks, MODES[how]) for how in batch_norms))
         return scores
 
     def meta_gradient(
@@ -227,9 +236,8 @@ class Learner:
         batch = self.batch([task])
         with self.evaluating(), torch.no_grad():
             weights = self.reference.start(1, first_order=True)
-            check_independence(
-                lambda images: weights.logits(images[None], batch.support)[0], batch.query[0]
-            )
+            moments = weights.record(batch.support)
+            check_inductive(lambda images: weights.logits(images[None], moments)[0], batch.query[0])
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -243,20 +251,14 @@ class Learner:
                 module.training = training
 
 
-# Whose statistics normalise the query images; None: their own.
-_STATISTICS: dict[str, Callable[[TaskBatch], torch.Tensor | None]] = {
-    "transductive": lambda _tasks: None,
-    "inductive": lambda tasks: tasks.support,
-}
-
-
-def score(weights: FastWeights, tasks: TaskBatch, batch_norm: str = BATCH_NORMS[0]) -> Scores:
+def score(weights: FastWeights, tasks: TaskBatch, batch_norm: Policy = BY_BATCH) -> Scores:
     """Scores T networks on the query sets of T tasks; see `Learner.score_steps`.
 
     Raises:
         BackboneError: if the backbone's ways are not the tasks'.
     """
-    logits = weights.logits(tasks.query, _STATISTICS[batch_norm](tasks))
+    moments = batch_norm.for_query(lambda: weights.record(tasks.support))
+    logits = weights.logits(tasks.query, moments)
     if logits.shape[2] != tasks.ways:
         raise BackboneError(f"the backbone has {logits.shape[2]} ways; the task has {tasks.ways}")
     predictions = logits.argmax(dim=2)

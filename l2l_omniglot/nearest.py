@@ -1,22 +1,18 @@
-"""Baselines without an inner loop: nearest neighbour on pixels, nearest class mean of features."""
+"""Baselines without an inner loop: nearest neighbour on pixels, prototypes of embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import nn
 
-from l2l_omniglot.engines.clones import forward
-from l2l_omniglot.errors import BackboneError, SettingsError, check_name
+from l2l_omniglot.batch_norm import MODES
+from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.evaluation import TaskStream, half_width, mean
-from l2l_omniglot.experiment import Experiment, build_learner
+from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.normalisation import normalised_by
+from l2l_omniglot.learners import build_learner
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.rates import head_layer
-from l2l_omniglot.recipes import BATCH_NORMS
 from l2l_omniglot.tasks import Task
 
 
@@ -52,7 +48,7 @@ def baselines(
     for what, learner in (("untrained", untrained), ("trained", experiment.learner)):
         for mode in batch_norms:
             name = f"class means, {what} features, {mode}"
-            found[name] = nearest_class_mean(learner, tasks, count, mode)
+            found[name] = prototype_baseline(learner, tasks, count, mode)
     return found
 
 
@@ -71,16 +67,16 @@ def nearest_pixels(tasks: TaskStream, count: int) -> Baseline:
     return Baseline([accuracy(task) for task in tasks.batch(0, count)])
 
 
-def nearest_class_mean(
+def prototype_baseline(
     learner: Learner, tasks: TaskStream, count: int, batch_norm: str = "transductive"
 ) -> Baseline:
-    """Every query gets the class whose support images have the nearest mean of features.
+    """Every query gets the class whose support images have the nearest mean of embeddings.
 
-    Features are what the backbone's head sees, unadapted; distances are Euclidean, as in Snell
-    et al. 2017.
+    Embeddings are what the backbone's head is given, unadapted; distances are Euclidean, as in
+    Snell et al. 2017.
 
     Args:
-        learner: its backbone gives the features.
+        learner: its backbone gives the embeddings.
         tasks: stream of tasks.
         count: how many of them, at least 2.
         batch_norm: see `Learner.score_steps`.
@@ -89,20 +85,14 @@ def nearest_class_mean(
         BackboneError: if the backbone's head is not used exactly once a pass.
         SettingsError: if `count` is too small or `batch_norm` unknown.
     """
-    name = head_layer(learner.backbone)
-
-    def features(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        return _head_input(network, f"module.{name}" if name else "module", images)
-
-    check_name("batch norm", batch_norm, BATCH_NORMS)
+    check_name("batch norm", batch_norm, MODES)
 
     def accuracy(task: Task) -> float:
-        network = learner.reference.start(1, first_order=True).network
-        support = features(network, task.support)
-        if batch_norm == "inductive":
-            query = normalised_by(network, task.support, task.query, features)
-        else:
-            query = features(network, task.query)
+        weights = learner.reference.start(1, first_order=True)
+        support_images = task.support[None]
+        moments = MODES[batch_norm].for_query(lambda: weights.record(support_images))
+        support = weights.embeddings(support_images)[0]
+        query = weights.embeddings(task.query[None], moments)[0]
         ways = len(task.classes)
         means = torch.stack([support[task.support_labels == way].mean(0) for way in range(ways)])
         return _share_right(torch.cdist(query, means).argmin(dim=1), task)
@@ -110,27 +100,6 @@ def nearest_class_mean(
     with learner.evaluating(), all_random("nearest", tasks.seed, tasks.name), torch.no_grad():
         drawn = (task.to(learner.device, learner.dtype) for task in tasks.batch(0, count))
         return Baseline([accuracy(task) for task in drawn])
-
-
-def _head_input(network: nn.Module, name: str, images: torch.Tensor) -> torch.Tensor:
-    """What the layer of that name is given for the images, flattened: (B, features)."""
-    seen: list[torch.Tensor] = []
-    head = network.get_submodule(name)
-    original = head.forward
-
-    def look(batch: torch.Tensor) -> Any:
-        seen.append(batch)
-        return original(batch)
-
-    head.forward = look
-    try:
-        forward(network, images)
-    finally:
-        del head.forward
-    if len(seen) != 1:
-        raise BackboneError(f"the backbone uses its last layer {len(seen)} times; needed once")
-    features: torch.Tensor = seen[0].flatten(1)
-    return features
 
 
 def _share_right(labels: torch.Tensor, task: Task) -> float:

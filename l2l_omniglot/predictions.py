@@ -64,14 +64,14 @@ class Predictions:
         return sum(entry.truth is not None for entry in self.entries)
 
     @property
-    def right(self) -> int:
-        """How many of those are classified right."""
+    def correct(self) -> int:
+        """How many of those are predicted correctly."""
         return sum(entry.truth == entry.label for entry in self.entries)
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy over pictures, in [0, 1] (Clopper and Pearson 1934)."""
-        right, wrong = self.right, self.known - self.right
+        right, wrong = self.correct, self.known - self.correct
         low = betaincinv(right, wrong + 1, 0.025) if right else 0.0
         high = betaincinv(right + 1, wrong, 0.975) if wrong else 1.0
         return float(low), float(high)
@@ -99,7 +99,7 @@ def _judged(entry: Prediction) -> str:
 def _accuracy(found: Predictions) -> str:
     low, high = found.interval
     return (
-        f"{found.right} of {found.known} right: {percent(found.right / found.known)} (95 % "
+        f"{found.correct} of {found.known} right: {percent(found.correct / found.known)} (95 % "
         f"interval {percent(low)} to {percent(high)}, {found.batch_norm} batch norm)"
     )
 
@@ -123,7 +123,7 @@ def predictions_json(found: Predictions) -> str:
         "batch_norm": found.batch_norm,
         "trained_ways": found.trained_ways,
         "fitted": found.fitted,
-        "accuracy": known and found.right / known,
+        "accuracy": known and found.correct / known,
         "interval95": known and list(found.interval),
         "predictions": entries,
     }

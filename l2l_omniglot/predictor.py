@@ -21,7 +21,7 @@ class Preparation:
     Args:
         checkpoint: of the network; says size, channels and ink.
         support: the support pictures.
-        how: ``always``: grey values stretched, and centred and scaled as Omniglot's drawings are;
+        fit: ``always``: grey values stretched, and centred and scaled as Omniglot's drawings are;
             ``auto``: stretched, and the rest unless they are drawn so already; ``never``: as
             they are.
 
@@ -34,18 +34,19 @@ class Preparation:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, support: Sequence[Image.Image], how: str = "auto"
+        self, checkpoint: Checkpoint, support: Sequence[Image.Image], fit: str = "auto"
     ) -> None:
-        check_name("--fit", how, FITS)
-        size = checkpoint.facts["image_size"]
+        check_name("fit", fit, FITS)
+        size = checkpoint.image_size
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: was trained on images of {size}; needed square")
-        self.fitted = how == "always" or (how == "auto" and not is_centred(support))
-        self.stretched = how != "never"
-        self._prepared = (
-            centre_and_scale if self.fitted else stretch if self.stretched else _untouched
-        )
-        self._size, self._channels = size, checkpoint.facts["channels"]
+        self.fitted = fit == "always" or (fit == "auto" and not is_centred(support))
+        self.stretched = fit != "never"
+        if self.fitted:
+            self._prepared = centre_and_scale
+        else:
+            self._prepared = stretch if self.stretched else _untouched
+        self._size, self._channels = size, checkpoint.channels
         self._ink = checkpoint.settings.ink
 
     def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
@@ -65,7 +66,7 @@ def adapt_to_pictures(
     *,
     steps: int | None = None,
     batch_norm: str = "inductive",
-    how: str = "auto",
+    fit: str = "auto",
     device: str = "cpu",
 ) -> tuple[Classifier, Preparation]:
     """A classifier of the support's classes, and how it wants its pictures.
@@ -75,10 +76,10 @@ def adapt_to_pictures(
         support: pictures of known classes.
         steps: gradient steps on the support set; as trained by default.
         batch_norm: see `Classifier`.
-        how: see `Preparation`.
+        fit: see `Preparation`.
         device: see `Classifier`.
     """
-    preparation = Preparation(checkpoint, support.pictures, how)
+    preparation = Preparation(checkpoint, support.pictures, fit)
     names = support.names
     labels = torch.tensor([names.index(name) for name in support.classes if name is not None])
     images = preparation.images(support.pictures)
@@ -93,12 +94,12 @@ def predict(
     *,
     steps: int | None = None,
     batch_norm: str = "inductive",
-    how: str = "auto",
+    fit: str = "auto",
     device: str = "cpu",
 ) -> Predictions:
     """Classifies pictures by a few examples of each class; arguments as `adapt_to_pictures`."""
     classifier, preparation = adapt_to_pictures(
-        checkpoint, support, steps=steps, batch_norm=batch_norm, how=how, device=device
+        checkpoint, support, steps=steps, batch_norm=batch_norm, fit=fit, device=device
     )
     names = support.names
     rows = classifier.probabilities(preparation.images(queries.pictures)).tolist()

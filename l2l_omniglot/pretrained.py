@@ -1,22 +1,24 @@
-"""Weights that come with the package, each with a card that says how they were made."""
+"""Where weights come from: the cards of those in the package, the runs of others."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot.errors import RunError, SettingsError, check_name
 from l2l_omniglot.files import write_text
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.recipes import RECIPES, Settings, make_settings
+from l2l_omniglot.run import MetricsRow, RunFolder
 
 if TYPE_CHECKING:  # the names and cards are read without torch
     from l2l_omniglot.checkpoint import Checkpoint
-    from l2l_omniglot.learner import Learner
 
+PROGRAM = "l2l-omniglot"
 FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
 
 
@@ -99,26 +101,6 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
     return checkpoint
 
 
-def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Learner:
-    """A learner with pretrained weights, ready to adapt.
-
-    Args:
-        name: e.g. ``basenet-5w1s``; see `list_pretrained`.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: see `Learner`.
-
-    Raises:
-        RunError: if there are no such weights, or they do not fit their card.
-    """
-    from l2l_omniglot.experiment import build_learner, write_learner
-
-    checkpoint = load_pretrained_checkpoint(name)
-    channels, size = checkpoint.facts["channels"], checkpoint.facts["image_size"]
-    learner = build_learner(checkpoint.settings, channels, size, device, engine)
-    write_learner(learner, checkpoint)
-    return learner
-
-
 def sha256(path: Path) -> str:
     """Digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -131,3 +113,87 @@ def _read_card(path: Path) -> Card:
         return card
     except (OSError, ValueError, TypeError, SettingsError) as error:
         raise RunError(f"{path}: not a readable card: {error}") from error
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of a checkpoint beside its weights.
+
+    Attributes:
+        name: what to call it: the run folder's, or that of pretrained weights.
+        kind: ``run``, ``checkpoint`` (a file that is not in its run folder) or ``pretrained``.
+        path: of the file of weights.
+        sha256: its digest.
+        rows: of the run's ``metrics.csv``.
+        sessions: of the run's ``config.json``: ``command``, ``started``, ``versions``.
+        machine: what it was made on, where known.
+        commands: that it was trained with, one after the other; those of a card, and of a run
+            that was resumed.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    sha256: str
+    rows: list[MetricsRow]
+    sessions: list[dict[str, Any]]
+    machine: str
+    commands: tuple[str, ...] = ()
+
+
+def history(source: str, checkpoint: Checkpoint) -> History:
+    """How a checkpoint came about, as `l2l_omniglot.transfer.find_weights` found it by `source`."""
+    path = Path(checkpoint.source)
+    digest = sha256(path)
+    folder = RunFolder(path.parent)
+    if not Path(source).exists():
+        card = next(card for card in list_pretrained() if card.name == source)
+        return History(
+            source, "pretrained", path, digest, [], [], card.machine, tuple(card.commands[:-1])
+        )
+    own = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
+    trained = checkpoint.settings  # a run may have been given more iterations since
+    if not own or replace(folder.read_settings(), iterations=trained.iterations) != trained:
+        return History(path.name, "checkpoint", path, digest, [], [], "")
+    name = path.parent.resolve().name
+    if path.samefile(source):
+        name = f"{name}/{path.name}"
+    sessions = folder.read_sessions()
+    machine = sessions[-1]["versions"].get("machine", "") if sessions else ""
+    typed = tuple(as_typed(session["command"]) for session in sessions)
+    rows, commands = folder.read_metrics(), typed if len(typed) > 1 else ()
+    return History(name, "run", path, digest, rows, sessions, machine, commands)
+
+
+def train_command(settings: Settings) -> str:
+    """A command line that trains with these settings."""
+    recipe = settings.recipe if settings.recipe in RECIPES else "default"
+    given: dict[str, Any] = {"ways": settings.ways, "shots": settings.shots}
+    for name in ("algorithm", "queries"):  # these set others too
+        if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
+            given[name] = getattr(settings, name)
+    base = make_settings(recipe, **given)
+    for field in fields(Settings):
+        value = getattr(settings, field.name)
+        if field.name != "recipe" and value != getattr(base, field.name):
+            given[field.name] = value
+    words = [PROGRAM, "train", *([] if recipe == "default" else ["--recipe", recipe])]
+    for name, value in given.items():
+        words += _option(name, value)
+    return shlex.join(words)
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """As the command line has it."""
+    if name == "first_order":
+        return ["--first-order" if value else "--second-order"]
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{dashed}" if value else f"--no-{dashed}"]
+    return [f"--{dashed}", str(value)]
+
+
+def as_typed(command: str) -> str:
+    """A session's command without the path of the program."""
+    words = shlex.split(command)
+    return shlex.join([PROGRAM, *words[1:]])

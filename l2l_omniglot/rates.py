@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
+from l2l_omniglot.heads import head_name, head_parameters, layer_of
 from l2l_omniglot.recipes import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
@@ -21,7 +22,7 @@ class InnerRates(nn.Module):
         backbone: see `l2l_omniglot.learner.Learner`.
         initial: the rate to start from (alpha), above 0.
         adapt: ``all`` parameters that are trained, or those of the ``head`` only: ANIL
-            (Raghu et al. 2020, "Rapid learning or feature reuse?"), see `head_layer`.
+            (Raghu et al. 2020, "Rapid learning or feature reuse?"), see `l2l_omniglot.heads`.
         steps: gradient steps K in training.
 
     Attributes:
@@ -64,7 +65,7 @@ class InnerRates(nn.Module):
                 "first, then build the learner"
             )
 
-    def at(self, _name: str, _step: int) -> Rate:
+    def rate(self, _name: str, _step: int) -> Rate:
         """The rate of a parameter in a step: a number, or a tensor that fits the parameter.
 
         Args:
@@ -89,7 +90,7 @@ class ParameterRates(InnerRates):
             torch.full_like(weights[name], initial) for name in self.names
         )
 
-    def at(self, name: str, _step: int) -> Rate:
+    def rate(self, name: str, _step: int) -> Rate:
         """See `InnerRates`."""
         rate: torch.Tensor = self.rates[self._number[name]]
         return rate
@@ -104,12 +105,12 @@ class LayerStepRates(InnerRates):
         self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
     ) -> None:
         super().__init__(backbone, initial, adapt, steps)
-        layers = list(dict.fromkeys(map(_layer, self.names)))
-        self._number = {name: layers.index(_layer(name)) for name in self.names}
+        layers = list(dict.fromkeys(map(layer_of, self.names)))
+        self._number = {name: layers.index(layer_of(name)) for name in self.names}
         like = next(backbone.parameters()).detach()
         self.rates = nn.Parameter(like.new_full((len(layers), max(1, steps)), initial))
 
-    def at(self, name: str, step: int) -> Rate:
+    def rate(self, name: str, step: int) -> Rate:
         """See `InnerRates`."""
         return self.rates[self._number[name], min(step, self.rates.shape[1] - 1)]
 
@@ -126,31 +127,17 @@ def make_rates(
     return _KINDS[kind](backbone, initial, adapt, steps)
 
 
-def head_layer(backbone: nn.Module) -> str:
-    """The name of the layer that makes the logits.
-
-    The backbone says so itself by an attribute ``head_name``; without one it is the layer that
-    has its last parameter, which is right wherever layers are made in the order of their use.
-    """
-    last = [name for name, _ in backbone.named_parameters()][-1]
-    return str(getattr(backbone, "head_name", _layer(last)))
-
-
 def _trained(backbone: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, p in backbone.named_parameters() if p.requires_grad)
 
 
 def _head(backbone: nn.Module) -> tuple[str, ...]:
-    head = head_layer(backbone)
-    found = tuple(name for name in _trained(backbone) if _layer(name) == head)
+    head = head_parameters(backbone)
+    found = tuple(name for name in _trained(backbone) if name in head)
     if not found:
-        raise BackboneError(f"its head {head!r} has no parameter that is trained; needed some")
+        name = head_name(backbone)
+        raise BackboneError(f"its head {name!r} has no parameter that is trained; needed some")
     return found
-
-
-def _layer(name: str) -> str:
-    """Of the module that has the parameter."""
-    return name.rpartition(".")[0]
 
 
 _ADAPTED = dict(zip(ADAPTED, (_trained, _head), strict=True))

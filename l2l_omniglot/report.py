@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from l2l_omniglot.files import csv_text
+from l2l_omniglot.files import csv_text, write_text
 from l2l_omniglot.messages import counted
 
 if TYPE_CHECKING:
-    from l2l_omniglot.cells import CellResult
     from l2l_omniglot.evaluation import Curve, Evaluation
     from l2l_omniglot.nearest import Baseline
+    from l2l_omniglot.reproduce import ConditionResult
 
 Mark: TypeAlias = Callable[[str], str]
 
@@ -50,17 +51,17 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def reproduction_markdown(results: Sequence[CellResult]) -> str:
-    """The grid as a Markdown table, published figures beside ours."""
+def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
+    """The comparison as a Markdown table, published figures beside ours."""
     rows = []
     for result in results:
         curves = result.evaluation.curves.values()
         published = result.published
         rows.append(
             [
-                result.cell.setting,
-                result.cell.backbone,
-                result.cell.algorithm,
+                result.condition.setting,
+                result.condition.backbone,
+                result.condition.algorithm,
                 f"{result.iteration:,} of {result.settings.iterations:,}",
                 f"{result.best:,}",
                 f"{result.minutes:.1f}",
@@ -77,8 +78,8 @@ def reproduction_markdown(results: Sequence[CellResult]) -> str:
     return markdown(header, rows) + f"\n{tasks}.\n"
 
 
-def reproduction_csv(results: Sequence[CellResult]) -> str:
-    """The grid as CSV, a line a cell; accuracies in [0, 1]."""
+def reproduction_csv(results: Sequence[ConditionResult]) -> str:
+    """The comparison as CSV, a line a condition; accuracies in [0, 1]."""
     rows = []
     for result in results:
         row = {k: v for k, v in result.to_dict().items() if not isinstance(v, dict)}
@@ -88,6 +89,18 @@ def reproduction_csv(results: Sequence[CellResult]) -> str:
         row["published"] = published[1] / 100 if published else None
         rows.append(row)
     return csv_text(list(rows[0]), rows)
+
+
+def write_results(results: Sequence[ConditionResult], folder: Path) -> None:
+    """Writes ``results.json``, ``results.csv``, ``results.md`` and the plot ``steps.png``."""
+    from l2l_omniglot.plot import plot_steps
+
+    bodies = [result.to_dict() for result in results]
+    write_text(folder / "results.json", json.dumps(bodies, indent=1) + "\n")
+    write_text(folder / "results.csv", reproduction_csv(results))
+    write_text(folder / "results.md", reproduction_markdown(results))
+    evaluations = {result.condition.name: result.evaluation for result in results}
+    plot_steps(evaluations, folder / "steps.png")
 
 
 def evaluation_table(result: Evaluation, mark: Mark = str) -> str:

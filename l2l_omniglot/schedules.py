@@ -18,7 +18,6 @@ class Schedule:
         meta_lr: learning rate at the start.
         kind: of the meta learning rate: ``constant``, or ``cosine`` to 0 (Loshchilov & Hutter
             2017; in MAML Antoniou et al. 2019, "CA").
-        first_order: whether all updates are first order.
         first_order_until: the part of the iterations, in [0, 1], that is first order before
             second order begins (Antoniou et al. 2019, "DA").
         multi_step_until: the part of the iterations, in [0, 1], over which the loss moves from
@@ -31,7 +30,6 @@ class Schedule:
     iterations: int
     meta_lr: float
     kind: str = "constant"
-    first_order: bool = False
     first_order_until: float = 0.0
     multi_step_until: float = 0.0
 
@@ -39,13 +37,13 @@ class Schedule:
         check_name("schedule", self.kind, SCHEDULES)
         if self.iterations < 1 or not self.meta_lr > 0:
             raise SettingsError(
-                f"{self.iterations} iterations, meta learning rate {self.meta_lr}: needed at "
-                "least 1 and above 0"
+                f"iterations={self.iterations}, meta_lr={self.meta_lr}: expected at least 1, and "
+                "above 0"
             )
         for name in ("first_order_until", "multi_step_until"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise SettingsError(f"{name} {value}: needed a part of the iterations, 0 to 1")
+                raise SettingsError(f"{name}={value}: expected a part of the iterations, 0 to 1")
 
     def lr(self, iteration: int) -> float:
         """Adam's learning rate."""
@@ -55,7 +53,7 @@ class Schedule:
 
     def is_first_order(self, iteration: int) -> bool:
         """Whether the inner gradients count as constants."""
-        return self.first_order or self._done(iteration, self.first_order_until) < 1
+        return self._done(iteration, self.first_order_until) < 1
 
     def step_weights(self, iteration: int, steps: int) -> tuple[float, ...]:
         """The weight of the query loss after each of 0, 1, ..., K steps; they add up to 1.

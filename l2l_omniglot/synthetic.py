@@ -7,6 +7,7 @@ hand of their own. Images are black ink on white paper, as Omniglot's are.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from l2l_omniglot.sidecar import ClassInfo, Sidecar
 from l2l_omniglot.stack import ImageStack, Ink
 
 Points: TypeAlias = npt.NDArray[np.float64]
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 CHARACTERS_AN_ALPHABET = 20
 BACKGROUND_SHARE = 0.7
@@ -58,12 +60,7 @@ def synthetic_stack(
     ):
         if value < least:
             raise DataError(f"synthetic data with {what} {value}: needed at least {least}")
-    array = np.empty((classes, drawers, 1, image_size, image_size), dtype=np.uint8)
-    for number in range(classes):
-        generator = np.random.default_rng(derive_seed("synthetic", seed, number))
-        strokes = _invent_character(generator)
-        for drawer in range(drawers):
-            array[number, drawer, 0] = _draw(_by_hand(strokes, generator), image_size, generator)
+    array = _draw_all(classes, drawers, image_size, seed)
     sidecar = Sidecar(
         classes=tuple(_class_info(number, classes) for number in range(classes)),
         source=f"synthetic characters, seed {seed}",
@@ -72,6 +69,19 @@ def synthetic_stack(
         sha256=hashlib.sha256(array.tobytes()).hexdigest(),
     )
     return ImageStack(array, "auto", ink, sidecar, "synthetic")
+
+
+@lru_cache(maxsize=1)
+def _draw_all(classes: int, drawers: int, image_size: int, seed: int) -> Pixels:
+    """Draws the images of a stack; the last stack's are kept, for they take seconds."""
+    array = np.empty((classes, drawers, 1, image_size, image_size), dtype=np.uint8)
+    for number in range(classes):
+        generator = np.random.default_rng(derive_seed("synthetic", seed, number))
+        strokes = _invent_character(generator)
+        for drawer in range(drawers):
+            array[number, drawer, 0] = _draw(_by_hand(strokes, generator), image_size, generator)
+    array.flags.writeable = False
+    return array
 
 
 def synthetic_strokes(classes: int, drawers: int, seed: int = 0) -> list[list[list[Points]]]:

@@ -44,10 +44,8 @@ class Trainer:
         tasks: stream of training tasks.
         meta_batch_size: tasks an update.
         inner_steps: gradient steps K.
-        meta_lr: Adam's learning rate.
-        schedule: ``constant``, or ``cosine``: from `meta_lr` down to 0 at `iterations`.
-        iterations: length of the schedule; training on beyond it stays at its end.
-        first_order_until, multi_step_until: see `l2l_omniglot.schedules.Schedule`.
+        meta_lr, iterations: of a schedule given by name.
+        schedule: ``constant``, ``cosine``, or a `l2l_omniglot.schedules.Schedule`.
         workers: the processes that share the tasks of an update out; each makes the same
             update. All must have the same weights to begin with.
 
@@ -63,25 +61,23 @@ class Trainer:
         meta_batch_size: int = 8,
         inner_steps: int = 1,
         meta_lr: float = 2e-3,
-        schedule: str = "constant",
+        schedule: str | Schedule = "constant",
         iterations: int = 24_000,
-        first_order_until: float = 0.0,
-        multi_step_until: float = 0.0,
         workers: Workers = ALONE,
     ) -> None:
         if meta_batch_size < 1 or inner_steps < 0:
             raise SettingsError(
-                f"meta-batch of {meta_batch_size}, {inner_steps} inner steps: needed at least 1 "
-                "and 0"
+                f"meta_batch_size={meta_batch_size}, inner_steps={inner_steps}: expected at "
+                "least 1 and 0"
             )
-        self.schedule = Schedule(
-            iterations, meta_lr, schedule, learner.first_order, first_order_until, multi_step_until
-        )
+        if isinstance(schedule, str):
+            schedule = Schedule(iterations, meta_lr, schedule)
+        self.schedule = schedule
         self.learner, self.tasks = learner, tasks
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
         self.workers = workers
         self.iteration = 0
-        self.optimizer = torch.optim.Adam(learner.parameters(), lr=meta_lr)
+        self.optimizer = torch.optim.Adam(learner.parameters(), lr=schedule.meta_lr)
 
     def step(self) -> StepResult:
         """Makes one meta-update.
@@ -98,8 +94,8 @@ class Trainer:
         if not (math.isfinite(loss) and self._gradient_is_finite()):
             raise TrainingError(
                 f"the loss became {loss:g}, or its gradient infinite, at iteration "
-                f"{self.iteration + 1}; a smaller --inner-lr (now {self.learner.inner_lr:g}) or "
-                f"--meta-lr (now {self.schedule.meta_lr:g}) may help"
+                f"{self.iteration + 1}; a smaller inner_lr (now {self.learner.inner_lr:g}) or "
+                f"meta_lr (now {self.schedule.meta_lr:g}) may help"
             )
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.lr(self.iteration)
@@ -136,7 +132,7 @@ class Trainer:
             chunk,
             self.inner_steps,
             engine,
-            self.schedule.is_first_order(self.iteration),
+            self.learner.first_order or self.schedule.is_first_order(self.iteration),
             self.schedule.step_weights(self.iteration, self.inner_steps),
         )
 

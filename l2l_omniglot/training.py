@@ -12,12 +12,13 @@ from typing import Protocol
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.evaluation import Evaluation, evaluate, mean
-from l2l_omniglot.experiment import Experiment, write_learner
+from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.learners import load_resized, write_learner
 from l2l_omniglot.pretrained import sha256
 from l2l_omniglot.run import MetricsRow, RunFolder
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import StepResult, Trainer
-from l2l_omniglot.transfer import find_weights, take_over
+from l2l_omniglot.transfer import find_weights
 
 
 class Observer(Protocol):
@@ -28,23 +29,6 @@ class Observer(Protocol):
 
     def validated(self, row: MetricsRow, best: bool) -> None:
         """Called after every validation; `best` if none was better so far."""
-
-
-class Observers:
-    """Several observers as one, told in order."""
-
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def stepped(self, result: StepResult) -> None:
-        """Tells all of them."""
-        for observer in self._observers:
-            observer.stepped(result)
-
-    def validated(self, row: MetricsRow, best: bool) -> None:
-        """Tells all of them."""
-        for observer in self._observers:
-            observer.validated(row, best)
 
 
 @dataclass(frozen=True)
@@ -71,11 +55,11 @@ class TrainingRun:
     Args:
         experiment: what is trained.
         folder: where to; created by the caller. Of several workers only the first writes.
-        observer: told of every update and validation.
+        observers: told of every update and validation, in order.
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, observer: Observer) -> None:
-        self.experiment, self.folder, self.observer = experiment, folder, observer
+    def __init__(self, experiment: Experiment, folder: RunFolder, *observers: Observer) -> None:
+        self.experiment, self.folder, self.observers = experiment, folder, [*observers]
         self.trainer: Trainer = experiment.trainer()
         self.validation: Tasks = experiment.tasks("validation")
         self.rows: list[MetricsRow] = []
@@ -106,13 +90,13 @@ class TrainingRun:
             self.folder.create(settings, self.experiment.facts() | taken)
 
     def _start(self) -> str:
-        """Takes over the weights that the settings name; the digest of their file."""
+        """Starts from the weights that the settings name; returns the digest of their file."""
         experiment, workers = self.experiment, self.experiment.workers
         found = find_weights(experiment.settings.start_from) if workers.first else None
         checkpoint = workers.from_first(found)
         assert checkpoint is not None  # the first found it
         experiment.check_start(checkpoint)
-        take_over(experiment.learner, checkpoint)
+        load_resized(experiment.learner, checkpoint)
         return sha256(Path(checkpoint.source)) if workers.first else ""
 
     def restore(self) -> None:
@@ -145,8 +129,8 @@ class TrainingRun:
         iterations = self.experiment.settings.iterations
         if checkpoint.iteration > iterations:
             raise SettingsError(
-                f"--iterations {iterations}: {self.folder.path} has made {checkpoint.iteration}; "
-                "needed at least as many"
+                f"iterations={iterations}: {self.folder.path} has made {checkpoint.iteration}; "
+                "expected at least as many"
             )
         # Lines after the checkpoint come from updates that are made again now.
         rows = self.folder.read_metrics()
@@ -166,7 +150,8 @@ class TrainingRun:
         while self.trainer.iteration < settings.iterations:
             result = self.trainer.step()
             self._window.append(result)
-            self.observer.stepped(result)
+            for observer in self.observers:
+                observer.stepped(result)
             # Workers must agree on when to stop: each counts the others in.
             timed_out, stopped = self.experiment.workers.any(
                 minutes is not None and self._minutes() >= minutes, should_stop()
@@ -206,7 +191,8 @@ class TrainingRun:
         if best:
             self._save(self.folder.best, resumable=False)
         self._save(self.folder.last)
-        self.observer.validated(row, best)
+        for observer in self.observers:
+            observer.validated(row, best)
         self._window.clear()
         self._window_start = time.monotonic()
 

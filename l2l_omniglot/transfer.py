@@ -1,16 +1,12 @@
-"""Trained weights taken over by a network of as many or another number of ways."""
+"""Trained weights by run folder, file, name, or for a number of classes."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, write_weights
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, did_you_mean
-from l2l_omniglot.learner import Learner
 from l2l_omniglot.pretrained import (
     Card,
     list_pretrained,
@@ -54,31 +50,3 @@ def weights_for(ways: int) -> str:
 
 def _unlike(card: Card, ways: int) -> tuple[float, float]:
     return abs(math.log(card.trained.ways / ways)), -card.accuracy["inductive"]["accuracy"]
-
-
-def take_over(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's weights, and inner rates of the learner's kind, into it, in place.
-
-    A head for another number of ways gets the mean of the trained rows in each of its own.
-    Which class of a training task a row stands for is drawn anew for each task, so what
-    meta-training has to say of one row it says of all; they differ by the last few tasks.
-
-    Raises:
-        RunError: if the weights do not fit, other than in the number of ways.
-    """
-    weights = _resized(checkpoint.weights, learner.backbone)
-    write_weights(learner.backbone, weights, checkpoint.source)
-    rates = _resized(checkpoint.rates, learner.rates)
-    if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
-        write_weights(learner.rates, rates, checkpoint.source)
-
-
-def _resized(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights, those of the head with as many rows as the module's."""
-    own = dict([*module.named_parameters(), *module.named_buffers()])
-    found = dict(weights)
-    for name, weight in weights.items():
-        rows = own[name].shape[:1] if name in own else weight.shape[:1]
-        if rows != weight.shape[:1]:
-            found[name] = weight.mean(dim=0, keepdim=True).expand(*rows, *weight.shape[1:])
-    return found

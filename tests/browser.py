@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import start_cli
 
 NEEDED = "TESTS_NEED_BROWSER"  # set where a missing Chromium is a failure (.ci/run)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -63,11 +62,9 @@ def chromium(profile: Path, width: int, height: int, dark: bool = False) -> Iter
 @contextmanager
 def page(cache: Path, *arguments: str) -> Iterator[str]:
     """`l2l-omniglot draw` in a process of its own; its address. Ends it as Ctrl-C does."""
-    command = [sys.executable, "-m", "l2l_omniglot", "draw", "--port", "0", "--no-browser"]
-    process = subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    process = start_cli(
+        "draw", "--port", "0", "--no-browser", *arguments,
         env={**os.environ, "L2L_OMNIGLOT_CACHE": str(cache)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     try:
         assert process.stdout
@@ -79,4 +76,4 @@ def page(cache: Path, *arguments: str) -> Iterator[str]:
         assert (process.returncode, *rest) == (0, "", "Ctrl-C ends it.\n")
     finally:
         process.kill()
-        process.communicate()
+        process.wait()

@@ -6,14 +6,16 @@ import io
 import os
 import random
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: the cores go to the tests' processes
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import run
 
 from l2l_omniglot.omniglot import CHARACTERS, SOURCE_VARIABLE
 from l2l_omniglot.stack import ImageStack
@@ -134,12 +136,4 @@ def run_cli(
     *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "l2l_omniglot", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        timeout=600,
-        check=False,
-    )
+    return run(["-m", "l2l_omniglot", *arguments], {**os.environ, **(env or {})}, cwd)

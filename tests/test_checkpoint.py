@@ -8,9 +8,10 @@ from safetensors.torch import save_file
 
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.basenet import BaseNet
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.files import atomic_write
+from l2l_omniglot.learners import read_weights, write_weights
 from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.run import MetricsRow, RunFolder, newest_run, resolve_checkpoint
 

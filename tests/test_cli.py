@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import run_cli
+from processes import Started, start_cli
 
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.progress import TrainingProgress
@@ -40,7 +41,7 @@ def test_starting_imports_neither_torch_nor_learn2learn_nor_numpy(arguments: lis
         "try: main()\n"
         "finally: print([m for m in ('torch', 'learn2learn', 'numpy') if m in sys.modules])"
     )
-    done = subprocess.run(
+    done = subprocess.run(  # a new process, for it is about what is imported
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("[]\n")
@@ -156,17 +157,11 @@ def test_the_one_shot_runs_and_tasks_within_an_alphabet(real_source: Path, real_
     assert within.returncode == 0 and "within one alphabet" in within.stdout
 
 
-def train_process(npy: Path, run: str, *more: str) -> subprocess.Popen[str]:
-    arguments = ["train", "--data", str(npy), *SMALL, "--run-dir", run, *more]
-    return subprocess.Popen(
-        [sys.executable, "-m", "l2l_omniglot", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def train_process(npy: Path, run: str, *more: str) -> Started:
+    return start_cli("train", "--data", str(npy), *SMALL, "--run-dir", run, *more)
 
 
-def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+def wait_for_line(process: Started, text: str) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if text in line:
@@ -283,7 +278,7 @@ def test_time_limit(npy: Path):
 
 
 def test_progress_bar_on_a_terminal(npy: Path):
-    """Loss, accuracy, tasks/s and time left, in a real pseudo-terminal."""
+    """Loss, accuracy, tasks/s and time left, by a new process on a pseudo-terminal."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
     arguments = ["train", "--data", str(npy), *SMALL, "--iterations", "60"]
@@ -414,7 +409,7 @@ def test_a_broken_plugin_is_reported_and_breaks_nothing(tmp_path: Path, npy: Pat
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-nets\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[l2l_omniglot.backbones]\nbad = broken_nets:net\n")
-    env = {"PYTHONPATH": str(tmp_path / "site")}
+    env = {"PYTHONPATH": os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])}
     listed = run_cli("backbones", env=env)
     assert listed.returncode == 5
     assert "basenet" in listed.stdout

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ SHORT = (
     "--backbone", "fc", "--ways", "3", "--queries", "3", "--meta-batch-size", "1",
     "--validation-tasks", "2", "--validation-every", "2", "--iterations", "4",
 )  # fmt: skip
-COMMAND = [sys.executable, "-m", "l2l_omniglot"]
+COMMAND = [sys.executable, "-m", "l2l_omniglot"]  # in new processes, on terminals
 
 
 class Stream(io.StringIO):
@@ -234,8 +233,5 @@ def test_info_says_what_is_broken(module: str, parts: set[str]):
         assert "broken by design" in found[part]["error"]
     assert "broken by design" in found["backbones"]["cnn4"]
     assert found["versions"]["torch"] and found["pretrained"]
-    text = subprocess.run(
-        [*COMMAND, "info"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    assert "ImportError: broken by design" in text.stdout
+    text = run_cli("info", env={"PYTHONPATH": path})
+    assert text.returncode == 0 and "ImportError: broken by design" in text.stdout

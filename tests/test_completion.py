@@ -11,8 +11,8 @@ from conftest import run_cli
 from terminal import Terminal
 
 from l2l_omniglot.backbones import backbone_names
-from l2l_omniglot.cells import SETTINGS
 from l2l_omniglot.cli import names
+from l2l_omniglot.reproduce import SETTINGS
 from l2l_omniglot.splits import NAMED_SPLITS
 
 

@@ -207,15 +207,6 @@ def test_a_named_run_goes_before_the_folder_of_the_file(config: str):
     assert (both.returncode, "needed only one" in both.stderr) == (2, True)
 
 
-def test_workers_read_the_file_too(config: str):
-    Path(config).write_text(FILE.replace("meta-batch-size = 1", "meta-batch-size = 2"))
-    env = {"L2L_OMNIGLOT_TRAIN_PROCESSES": "2", "L2L_OMNIGLOT_CONFIG": config}
-    done = run_cli("train", "--run-dir", "run", env=env)
-    assert done.returncode == 0, done.stderr
-    assert "by 2 workers" in done.stderr
-    assert RunFolder(Path("run")).read_settings().ways == 3
-
-
 def test_evaluate_takes_the_stronger_of_two_that_exclude_each_other():
     Path("own.toml").write_text(
         '[evaluate]\ndata = "synthetic"\npretrained = "none-such"\ntasks = 2\n'

@@ -7,7 +7,7 @@ from torch import nn
 from l2l_omniglot.backbones import make_backbone
 from l2l_omniglot.basenet import BaseNet
 from l2l_omniglot.engines import choose_engine
-from l2l_omniglot.engines.clones import CloneEngine
+from l2l_omniglot.engines.clones import Learn2learnEngine
 from l2l_omniglot.engines.stacked import StackedEngine
 from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.evaluation import evaluate
@@ -178,7 +178,7 @@ def test_what_cannot_be_stacked_goes_through_learn2learn_with_a_word(
     images = torch.cat([task.support, task.query])
     if said == "LazyLinear":
         backbone(images)  # takes its shape, and becomes an nn.Linear
-    reference = CloneEngine(backbone, InnerRates(backbone, 0.1))
+    reference = Learn2learnEngine(backbone, InnerRates(backbone, 0.1))
     choice = choose_engine("auto", reference, backbone, images)
     if said == "LazyLinear":
         assert choice.engine.name == "stacked"
@@ -219,7 +219,7 @@ def test_unknown_engine_and_too_many_tasks_for_learn2learn():
     with pytest.raises(SettingsError, match="engine 'fast': needed one of auto, learn2learn"):
         Learner(BaseNet(), 0.1, engine="fast")
     with pytest.raises(ValueError, match="takes 1"):
-        CloneEngine(BaseNet(), InnerRates(BaseNet(), 0.1)).start(2, first_order=True)
+        Learn2learnEngine(BaseNet(), InnerRates(BaseNet(), 0.1)).start(2, first_order=True)
 
 
 def test_first_order_steps_keep_no_graph():

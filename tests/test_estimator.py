@@ -1,5 +1,6 @@
 """The scikit-learn classifier: scikit-learn's own checks, images in many forms."""
 
+import io
 import pickle
 import warnings
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError, SkipTestWarning
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 import l2l_omniglot as lo
@@ -95,6 +97,48 @@ def test_it_pickles_and_goes_through_a_grid_search(fitted, task):
     assert search.best_params_ == {"steps": 3}
 
 
+@pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
+def test_a_pickle_holds_weights_and_support_set_alone(task: lo.Task, batch_norm: str):
+    fitted = lo.FewShotClassifier(NAME, steps=2, batch_norm=batch_norm)
+    fitted.fit(task.support.numpy(), task.support_labels.numpy())
+    expected = fitted.predict_proba(task.query.numpy())
+    content = pickle.dumps(fitted.set_params(steps=9))  # as fitted, whatever is set afterwards
+    assert len(content) < 500_000
+    assert {name for name in named_in(content) if not name.startswith("numpy")} == {
+        "l2l_omniglot FewShotClassifier"
+    }
+    again = pickle.loads(content)
+    assert np.array_equal(again.predict_proba(task.query.numpy()), expected)
+    assert again.classifier_.steps == 2 and again.get_params() == fitted.get_params()
+    cloned = clone(again)
+    assert isinstance(cloned, lo.FewShotClassifier) and not hasattr(cloned, "classifier_")
+    assert np.array_equal(
+        pickle.loads(pickle.dumps(again)).predict_proba(task.query.numpy()), expected
+    )
+
+
+def named_in(content: bytes) -> set[str]:
+    """What a pickle imports: module and name."""
+    found = set()
+
+    class Recorder(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> object:
+            found.add(f"{module} {name}")
+            return super().find_class(module, name)
+
+    Recorder(io.BytesIO(content)).load()
+    return found
+
+
+def test_cross_validation_in_several_processes_gives_the_same(task: lo.Task):
+    images, labels = task.query.numpy().reshape(20, -1), task.query_labels.numpy()
+    found = [
+        cross_val_score(lo.FewShotClassifier(NAME), images, labels, cv=2, n_jobs=jobs)
+        for jobs in (1, 2)
+    ]
+    assert np.array_equal(*found)
+
+
 def test_images_may_be_a_list(fitted, task: lo.Task):
     expected = fitted.predict(task.query.numpy())
     labels = task.support_labels.numpy()
@@ -135,7 +179,7 @@ def test_bad_input_is_one_sentence(task: lo.Task):
         lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
     with pytest.raises(lo.L2LOmniglotError, match="ink 'green'"):
         lo.FewShotClassifier(NAME, ink="green").fit(images, labels)
-    with pytest.raises(lo.L2LOmniglotError, match="'3' inner steps: needed a whole number"):
+    with pytest.raises(lo.L2LOmniglotError, match="steps='3': expected a whole number"):
         lo.FewShotClassifier(NAME, steps="3").fit(images, labels)  # type: ignore[arg-type]
     with pytest.raises(NotFittedError):
         lo.FewShotClassifier(NAME).predict(images)

@@ -78,5 +78,5 @@ def test_interval_covers_the_true_mean_about_95_times_in_100():
 
 def test_too_few_tasks_or_steps(learner: Learner, stack: ImageStack):
     for count, steps in ((1, 5), (2, -1)):
-        with pytest.raises(SettingsError, match=f"{count} tasks, {steps} steps: needed"):
+        with pytest.raises(SettingsError, match=f"count={count}, steps={steps}: expected"):
             evaluate(learner, Tasks(stack, range(60)), count, steps)

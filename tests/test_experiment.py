@@ -4,6 +4,7 @@ import torch
 from tiny import Silent
 from torch import nn
 
+from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.data import open_data
 from l2l_omniglot.errors import BackboneError, RunError, SettingsError
 from l2l_omniglot.experiment import Experiment
@@ -118,15 +119,16 @@ def test_fewer_iterations_than_were_made_are_refused(stack, tmp_path):
     folder, _ = run(stack, tmp_path / "run")
     settings = Settings(**{**folder.read_settings().to_dict(), "iterations": 4})
     training = TrainingRun(Experiment.build(settings, stack), folder, Silent())
-    with pytest.raises(SettingsError, match=r"--iterations 4: .* has made 6"):
+    with pytest.raises(SettingsError, match=r"iterations=4: .* has made 6"):
         training.restore()
 
 
-def test_loaded_experiment_takes_a_path_or_its_text(stack, tmp_path):
+def test_an_experiment_is_loaded_by_whatever_names_weights(stack, tmp_path):
     folder, _ = run(stack, tmp_path / "run")
-    loaded = Experiment.load(str(folder.best), stack)
-    assert loaded.settings.ways == 3
-    with pytest.raises(RunError, match="no such checkpoint"):
+    for weights in (folder.best, str(folder.best), folder.path, load_checkpoint(folder.best)):
+        assert Experiment.load(weights, stack).settings.ways == 3
+    assert Experiment.load("basenet-5w1s", stack).settings.ways == 5
+    with pytest.raises(RunError, match="nowhere: no such run folder or checkpoint"):
         Experiment.load("nowhere", stack)
 
 

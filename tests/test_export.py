@@ -16,12 +16,12 @@ from torch import nn
 
 import l2l_omniglot.export as module
 from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.checkpoint import Checkpoint, read_weights
+from l2l_omniglot.batch_norm import fold_support_statistics, use_batch_statistics
+from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.export import LARGEST, METADATA, export_classifier, load_exported
-from l2l_omniglot.frozen import freeze
-from l2l_omniglot.normalisation import use_batch_statistics
+from l2l_omniglot.learners import read_weights
 from l2l_omniglot.pretrained import load_pretrained_checkpoint
 from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.stack import ImageStack
@@ -146,11 +146,11 @@ def test_a_file_that_does_something_else_is_not_kept(
     ending: str,
 ):
     def wrong(network: nn.Module, support: torch.Tensor) -> nn.Module:
-        frozen = freeze(network, support)
-        frozen.linear.bias += torch.tensor([0.01, 0, 0])
-        return frozen
+        folded = fold_support_statistics(network, support)
+        folded.linear.bias += torch.tensor([0.01, 0, 0])
+        return folded
 
-    monkeypatch.setattr(module, "freeze", wrong)
+    monkeypatch.setattr(module, "fold_support_statistics", wrong)
     path = tmp_path / f"a{ending}"
     path.write_text("an older file")
     with pytest.raises(BackboneError, match=r"differs .* by up to 0\.0\d+; needed at most 0\.0001"):
@@ -187,7 +187,7 @@ class OwnNormalisation(nn.Module):
         return self.head((images - images.mean(dim=0)).flatten(1))
 
 
-def test_what_cannot_be_frozen_is_refused():
+def test_what_cannot_be_folded_is_refused():
     own = nn.Sequential(OwnLayer(1, track_running_stats=False), nn.Flatten(), nn.Linear(784, 3))
     refused = {
         "'norm' is used 2 times in a forward pass": Twice(),
@@ -196,7 +196,7 @@ def test_what_cannot_be_frozen_is_refused():
     }
     for reason, network in refused.items():
         with pytest.raises(BackboneError, match=reason):
-            freeze(network, torch.rand(6, 1, 28, 28))
+            fold_support_statistics(network, torch.rand(6, 1, 28, 28))
 
 
 def test_a_network_that_cannot_be_traced_is_refused(

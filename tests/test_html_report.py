@@ -25,11 +25,11 @@ from l2l_omniglot.cli.resume import choose_run
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.evaluation import evaluate
-from l2l_omniglot.history import history, train_command
 from l2l_omniglot.html_report import unlike
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.mistakes import Answer, Answers, confused, hardest
+from l2l_omniglot.mistakes import QueryPredictions, TaskPredictions, confused, hardest
 from l2l_omniglot.plot import DARK, LIGHT, learning_svg
+from l2l_omniglot.pretrained import history, train_command
 from l2l_omniglot.recipes import Settings, make_settings
 from l2l_omniglot.run import MetricsRow
 from l2l_omniglot.stack import ImageStack
@@ -99,12 +99,12 @@ def learner() -> Learner:
 
 
 def test_the_answers_are_those_behind_the_accuracies(learner: Learner, stack: ImageStack):
-    tasks, answers = Tasks(stack, range(60), queries=4), Answers()
-    result = evaluate(learner, tasks, 35, 2, batch_norm="both", listener=answers)
+    tasks, answers = Tasks(stack, range(60), queries=4), QueryPredictions()
+    result = evaluate(learner, tasks, 35, 2, batch_norm="both", on_task=answers)
     assert result == evaluate(learner, tasks, 35, 2, batch_norm="both")
     assert [answer.number for answer in answers] == list(range(35))
     for mode, curve in result.curves.items():
-        assert [answer.right(mode) for answer in answers] == curve.accuracy_per_task
+        assert [answer.accuracy(mode) for answer in answers] == curve.accuracy_per_task
     assert answers[7].classes == tasks[7].classes
     assert answers[7].labels == tasks[7].query_labels.tolist()
 
@@ -115,8 +115,8 @@ def test_the_answers_are_those_of_a_classifier_on_the_same_task(mode: str, stack
     checkpoint = find_weights("basenet-5w1s")
     learner = Learner(BaseNet(ways=5), checkpoint.settings.inner_lr)
     learner.backbone.load_state_dict(checkpoint.weights)
-    tasks, answers = Tasks(stack, range(60)), Answers()
-    evaluate(learner, tasks, 3, 2, batch_norm=mode, listener=answers)
+    tasks, answers = Tasks(stack, range(60)), QueryPredictions()
+    evaluate(learner, tasks, 3, 2, batch_norm=mode, on_task=answers)
     same = 0
     for answer in answers:
         task = tasks[answer.number]
@@ -128,8 +128,10 @@ def test_the_answers_are_those_of_a_classifier_on_the_same_task(mode: str, stack
     assert same >= 3 * 75 - 1  # rounding may turn a tie
 
 
-def answer(number: int, classes: tuple[int, ...], labels: str, taken: str) -> Answer:
-    return Answer(number, classes, list(map(int, labels)), {"inductive": list(map(int, taken))})
+def answer(number: int, classes: tuple[int, ...], labels: str, taken: str) -> TaskPredictions:
+    return TaskPredictions(
+        number, classes, list(map(int, labels)), {"inductive": list(map(int, taken))}
+    )
 
 
 def test_hardest_characters_and_confused_pairs_are_counted():
@@ -139,16 +141,16 @@ def test_hardest_characters_and_confused_pairs_are_counted():
         answer(2, (7, 5), "0011", "0000"),  # both of 5 as 7, seen in one task only
     ]
     found = hardest(answers, "inductive", 5)
-    assert [(entry.label, entry.right, entry.asked, entry.tasks) for entry in found] == [
+    assert [(entry.label, entry.correct, entry.total, entry.tasks) for entry in found] == [
         (7, 3, 6, 3),
         (9, 3, 4, 2),
     ]
-    assert found[0].taken_for == Counter({9: 3})
+    assert found[0].predicted_as == Counter({9: 3})
     assert [entry.label for entry in hardest(answers[2:], "inductive", 5)] == [5]
     first, second = confused(answers, "inductive", 5)
-    assert (first.labels, first.mistaken, first.asked) == ((7, 9), (3, 1), 8)
+    assert (first.labels, first.mistaken, first.total) == ((7, 9), (3, 1), 8)
     assert first.examples == [(0, 1), (1, 2), (1, 3), (0, 2)]
-    assert (second.labels, second.mistaken, second.asked) == ((5, 7), (2, 0), 4)
+    assert (second.labels, second.mistaken, second.total) == ((5, 7), (2, 0), 4)
     assert len(confused(answers, "inductive", 1)) == 1
 
 

@@ -5,7 +5,7 @@ from l2l_omniglot.basenet import BaseNet
 from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.nearest import baselines, nearest_class_mean, nearest_pixels
+from l2l_omniglot.nearest import baselines, nearest_pixels, prototype_baseline
 from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
@@ -44,7 +44,7 @@ def test_class_means_written_out(tasks: Tasks, mode: str):
         means = torch.stack([support[task.support_labels == way].mean(0) for way in range(5)])
         distances = ((query[:, None] - means) ** 2).sum(2)
         right.append(float((distances.argmin(1) == task.query_labels).float().mean()))
-    found = nearest_class_mean(learner, tasks, 3, mode)
+    found = prototype_baseline(learner, tasks, 3, mode)
     assert found.accuracy == pytest.approx(sum(right) / 3)
 
 
@@ -84,7 +84,7 @@ def test_all_baselines_by_name(stack: ImageStack, tasks: Tasks):
     untrained = Experiment.build(make_settings(), stack).learner
     for what, learner in (("untrained", untrained), ("trained", experiment.learner)):
         for mode in ("transductive", "inductive"):
-            expected = nearest_class_mean(learner, tasks, 4, mode).accuracy
+            expected = prototype_baseline(learner, tasks, 4, mode).accuracy
             assert found[f"class means, {what} features, {mode}"].accuracy == expected
     assert (
         found["class means, untrained features, transductive"].accuracy
@@ -95,7 +95,7 @@ def test_all_baselines_by_name(stack: ImageStack, tasks: Tasks):
 def test_wrong_arguments(tasks: Tasks):
     learner = Learner(BaseNet(), 0.4)
     with pytest.raises(SettingsError, match="'inductiv': needed one of transductive"):
-        nearest_class_mean(learner, tasks, 2, "inductiv")
+        prototype_baseline(learner, tasks, 2, "inductiv")
     with pytest.raises(SettingsError, match="1 tasks: needed at least 2"):
         nearest_pixels(tasks, 1)
 
@@ -111,4 +111,4 @@ class HeadTwice(torch.nn.Module):
 
 def test_a_head_used_twice_has_no_features(tasks: Tasks):
     with pytest.raises(BackboneError, match="uses its last layer 2 times"):
-        nearest_class_mean(Learner(HeadTwice(), 0.1), tasks, 2)
+        prototype_baseline(Learner(HeadTwice(), 0.1), tasks, 2)

@@ -160,7 +160,7 @@ def test_uneven_light_is_evened_out(tmp_path: Path, kind: str, ink: str):
         shade(Image.open(path).convert("L").point(change), kind).save(target)
     found = predict(find_weights("basenet-5w1s"), support, read_queries([tmp_path], support.names))
     # Of 20, all of them in even light; 4 to 8 are right where the light is not evened out.
-    assert found.right >= (14 if ink == "chalk" else 18)
+    assert found.correct >= (14 if ink == "chalk" else 18)
 
 
 def test_shade_alone_shows_nothing(tmp_path: Path):

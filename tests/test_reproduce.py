@@ -2,17 +2,16 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import run_cli
 from PIL import Image
+from processes import Started, start_cli
 
-from l2l_omniglot.cells import Cell, CellResult, grid
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.evaluation import Evaluation
+from l2l_omniglot.reproduce import Condition, ConditionResult, conditions
 
 SMALL = (
     "reproduce", "--settings", "5w1s", "--backbones", "fc", "--algorithms", "maml,anil",
@@ -79,17 +78,7 @@ def test_wrong_names_are_told_before_anything_is_trained():
     assert done.returncode == 2 and "the grid is empty" in done.stderr
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """In a process that hears Ctrl-C, which shells turn off for what they run in background."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "l2l_omniglot", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
+def wait_for(process: Started, text: str) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if text in line:
@@ -99,7 +88,7 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
 
 def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
     long = [word.replace("2", "1000000") if word == "2" else word for word in SMALL]
-    process = start(*long)
+    process = start_cli(*long)
     wait_for(process, "iteration ")  # ten seconds of training
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -109,7 +98,7 @@ def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
 
     shutil.rmtree("grid")
     many = [word.replace("3", "100000") if word == "3" else word for word in SMALL]
-    process = start(*many)
+    process = start_cli(*many)
     wait_for(process, "evaluating: ")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -137,16 +126,18 @@ def test_results_of_several_grids_in_a_folder_stay_together():
 
 
 def published(backbone: str, algorithm: str, data: str) -> tuple[str, float] | None:
-    cell = Cell("5w1s", backbone, algorithm)
+    condition = Condition("5w1s", backbone, algorithm)
     evaluation = Evaluation(2, 0, {})
-    return CellResult(cell, cell.settings(data=data), 1, 1, 0.1, evaluation).published
+    return ConditionResult(
+        condition, condition.settings(data=data), 1, 1, 0.1, evaluation
+    ).published
 
 
 def test_published_figures_stand_beside_what_they_are_of():
     assert published("basenet", "maml", "omniglot") == ("the tutorial's author", 97.5)
     assert published("basenet", "anil", "omniglot") is None
     assert published("basenet", "maml", "synthetic") is None
-    assert Cell("20w5s", "cnn4", "maml").settings().ways == 20
-    assert len(grid(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
+    assert Condition("20w5s", "cnn4", "maml").settings().ways == 20
+    assert len(conditions(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
     with pytest.raises(SettingsError, match="'6w': needed one of 5w1s"):
-        grid(["6w"], ["fc"], ["maml"])
+        conditions(["6w"], ["fc"], ["maml"])

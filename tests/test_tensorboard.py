@@ -129,12 +129,3 @@ def test_without_the_package_one_sentence_before_anything_is_done(tmp_path: Path
     without = run_cli(*TRAIN, "--run-dir", "run", "--iterations", "2", env={"PYTHONPATH": path})
     assert without.returncode == 0, without.stderr
     assert not has_events(Path("run"))
-
-
-def test_of_several_processes_only_the_first_writes(tmp_path: Path):
-    done = run_cli(
-        *TRAIN, "--run-dir", "run", "--iterations", "2", "--tensorboard", "--processes", "2"
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(list(Path("run").glob("events*"))) == 1
-    check(Path("run"), [2])

@@ -10,6 +10,7 @@ from l2l_omniglot.errors import SettingsError, TrainingError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.parallel import draws_random_numbers
 from l2l_omniglot.randomness import all_random, derive_seed
+from l2l_omniglot.schedules import Schedule
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.trainer import Trainer
@@ -96,6 +97,27 @@ def test_schedules(stack: ImageStack):
     assert rates == pytest.approx([1e-3, 5e-4, 0, 0])
 
 
+def test_a_schedule_may_be_an_object(stack: ImageStack):
+    by_name = make_trainer(stack, schedule="cosine", meta_lr=1e-3, iterations=10)
+    schedule = Schedule(10, 1e-3, "cosine")
+    given = make_trainer(stack, schedule=schedule, meta_lr=5.0, iterations=1)
+    assert given.schedule is schedule
+    assert [by_name.step() for _ in range(3)] == [given.step() for _ in range(3)]
+    assert same(weights(by_name), weights(given))
+
+
+def test_a_first_order_learner_stays_so_under_any_schedule(stack: ImageStack):
+    found = []
+    for first_order, until in ((True, 0.0), (False, 1.0), (False, 0.0)):
+        schedule = Schedule(10, 1e-3, first_order_until=until)
+        trainer = make_trainer(stack, schedule=schedule)
+        trainer.learner.first_order = first_order
+        trainer.step()
+        found.append(weights(trainer))
+    assert same(found[0], found[1])
+    assert not same(found[0], found[2])
+
+
 def test_gradient_is_the_mean_over_the_tasks(stack: ImageStack):
     trainer = make_trainer(stack, BaseNet().double(), meta_batch_size=3)
     tasks = [trainer.tasks[number] for number in range(3)]
@@ -148,7 +170,7 @@ def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageS
     trainer = make_trainer(stack)
     trainer.learner.choose(trainer.tasks[0]).engine.rates.initial = 1e38
     before = weights(trainer)
-    with pytest.raises(TrainingError, match=r"at iteration 1; a smaller --inner-lr"):
+    with pytest.raises(TrainingError, match=r"at iteration 1; a smaller inner_lr"):
         trainer.step()
     assert same(weights(trainer), before)
 
@@ -156,9 +178,9 @@ def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageS
 def test_bad_settings(stack: ImageStack):
     for options, said in (
         ({"schedule": "linear"}, "schedule 'linear': needed one of constant, cosine"),
-        ({"meta_batch_size": 0}, "meta-batch of 0"),
-        ({"inner_steps": -1}, "-1 inner steps"),
-        ({"meta_lr": 0.0}, "meta learning rate 0.0"),
+        ({"meta_batch_size": 0}, "meta_batch_size=0"),
+        ({"inner_steps": -1}, "inner_steps=-1"),
+        ({"meta_lr": 0.0}, "meta_lr=0.0"),
     ):
         with pytest.raises(SettingsError, match=said):
             make_trainer(stack, **options)

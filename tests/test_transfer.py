@@ -1,5 +1,6 @@
-"""Weights taken over: the same ways, other ways, and what is refused."""
+"""Learners from weights: the same ways, other ways, and what is refused."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -8,14 +9,14 @@ import pytest
 import torch
 from tiny import Silent
 
-from l2l_omniglot.checkpoint import read_weights
 from l2l_omniglot.errors import RunError, SettingsError
-from l2l_omniglot.experiment import Experiment, build_learner
+from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.learners import build_learner, load_learner, load_resized, read_weights
 from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.run import RunFolder
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.training import TrainingRun
-from l2l_omniglot.transfer import find_weights, take_over
+from l2l_omniglot.transfer import find_weights
 
 SHORT = {
     "iterations": 2,
@@ -36,21 +37,39 @@ def trained(stack: ImageStack, tmp_path: Path) -> Path:
     return tmp_path / "a"
 
 
-def test_as_many_ways_are_taken_over_as_they_are(trained: Path):
+def test_as_many_ways_are_loaded_as_they_are(trained: Path):
     checkpoint = find_weights(trained)
-    learner = build_learner(checkpoint.settings)
-    take_over(learner, checkpoint)
-    for name, weight in read_weights(learner.backbone).items():
-        assert torch.equal(weight, checkpoint.weights[name])
-    for name, rate in read_weights(learner.rates).items():
-        assert torch.equal(rate, checkpoint.rates[name])
+    resized = build_learner(checkpoint.settings)
+    load_resized(resized, checkpoint)
+    for learner in (load_learner(str(trained)), load_learner(checkpoint, 3), resized):
+        for name, weight in read_weights(learner.backbone).items():
+            assert torch.equal(weight, checkpoint.weights[name])
+        for name, rate in read_weights(learner.rates).items():
+            assert torch.equal(rate, checkpoint.rates[name])
+
+
+def test_a_loaded_checkpoint_is_never_changed(trained: Path, stack: ImageStack):
+    checkpoint = find_weights(trained)
+    before = copy.deepcopy(checkpoint)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        checkpoint.settings = make_settings()  # type: ignore[misc]
+    experiment = Experiment.load(checkpoint, stack, data="own.npy")
+    assert experiment.settings == dataclasses.replace(checkpoint.settings, data="own.npy")
+    experiment.trainer().step()
+    for name, weight in before.weights.items():
+        assert torch.equal(checkpoint.weights[name], weight)
+    assert dataclasses.replace(checkpoint, weights={}, rates={}) == dataclasses.replace(
+        before, weights={}, rates={}
+    )
+    assert not torch.equal(
+        experiment.learner.backbone.linear.weight, checkpoint.weights["linear.weight"]
+    )
 
 
 @pytest.mark.parametrize("ways", [2, 7])
 def test_other_ways_get_the_mean_row(trained: Path, ways: int):
     checkpoint = find_weights(trained)
-    learner = build_learner(dataclasses.replace(checkpoint.settings, ways=ways))
-    take_over(learner, checkpoint)
+    learner = load_learner(checkpoint, ways)
     rows = checkpoint.weights["linear.weight"]
     assert not torch.equal(rows[0], rows[1])
     for row in learner.backbone.linear.weight:
@@ -81,7 +100,7 @@ def test_training_starts_from_them_and_resumes_without(stack: ImageStack, tmp_pa
 def test_weights_that_have_seen_the_test_classes_are_refused(stack: ImageStack, tmp_path, trained):
     settings = make_settings(ways=5, start_from=str(trained), split="random", **SHORT)
     run = TrainingRun(Experiment.build(settings, stack), RunFolder(tmp_path / "b"), Silent())
-    told = r"trained on \d+ of the classes .* its own, --split tutorial --validation-classes \d+$"
+    told = r"trained on \d+ of the classes .* its own, split=tutorial, validation_classes=\d+$"
     with pytest.raises(SettingsError, match=told):
         run.begin(resume=False)
     assert not (tmp_path / "b").exists()
@@ -91,5 +110,5 @@ def test_what_is_not_there_or_does_not_fit_is_one_sentence(trained: Path, tmp_pa
     with pytest.raises(RunError, match="nothing: no such run.*basenet-5w1s"):
         find_weights("nothing")
     with pytest.raises(RunError, match="do not fit the backbone"):
-        take_over(build_learner(make_settings(backbone="cnn4")), find_weights(trained))
+        load_resized(build_learner(make_settings(backbone="cnn4")), find_weights(trained))
     assert find_weights("basenet-5w1s").settings.ways == 5

@@ -18,9 +18,8 @@ from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.data import OMNIGLOT, open_data
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.experiment import Experiment
-from l2l_omniglot.history import as_typed
 from l2l_omniglot.messages import say
-from l2l_omniglot.pretrained import FOLDER, Card, list_pretrained, sha256
+from l2l_omniglot.pretrained import FOLDER, Card, as_typed, list_pretrained, sha256
 from l2l_omniglot.process import keep_freed_memory
 from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.run import RunFolder

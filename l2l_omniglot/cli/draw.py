@@ -109,7 +109,6 @@ def _check_installed() -> None:
 def _stack(checkpoint: Checkpoint) -> StackExamples | None:
     """Prepared Omniglot, where it is there and of the size the network takes."""
     from l2l_omniglot.omniglot import default_stack_path
-    from l2l_omniglot.page.answers import image_size
     from l2l_omniglot.page.examples import StackExamples
     from l2l_omniglot.stack import load_stack
 
@@ -117,7 +116,7 @@ def _stack(checkpoint: Checkpoint) -> StackExamples | None:
         return None
     ink = checkpoint.settings.ink
     stack = load_stack(default_stack_path(), ink=ink)  # type: ignore[arg-type]
-    if stack.image_size != image_size(checkpoint):
+    if stack.image_size != checkpoint.image_size:
         return None
     return StackExamples(stack, checkpoint.settings)
 

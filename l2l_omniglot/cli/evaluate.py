@@ -98,13 +98,12 @@ def evaluate(
     check(asked, settings.ways, settings.split, path)
     if asked.data is not None:
         settings = dataclasses.replace(settings, data=asked.data)
-        checkpoint.settings = settings
     if start_workers(processes):
         return
     from l2l_omniglot.experiment import Experiment
 
     with worker(settings, device) as (workers, stack):
-        experiment = Experiment.load(checkpoint, stack, device, engine, workers)
+        experiment = Experiment.load(checkpoint, stack, device, engine, workers, data=asked.data)
         for difference in experiment.differences(checkpoint.facts):
             say(f"Note: {difference}; test classes may have been trained on.")
         evaluated = _one_shot_runs if asked.protocol == ONE_SHOT_RUNS else _tasks

@@ -61,7 +61,7 @@ def export(
 
     check_export(path)
     checkpoint = load_weights(run, pretrained, len(examples.names))
-    classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, how=how)
+    classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, fit=how)
     exported = export_classifier(
         classifier, path, examples.names, ink=checkpoint.settings.ink,
         fitted=preparation.fitted, stretched=preparation.stretched, output=returns,

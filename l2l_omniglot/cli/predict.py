@@ -84,7 +84,7 @@ def predict(
 
     checkpoint = load_weights(run, pretrained, len(examples.names))
     found = predictor.predict(
-        checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, how=how, device=device
+        checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, fit=how, device=device
     )
     text = FORMS["json" if as_json else "csv" if as_csv else "table"](found)
     if output is None:

@@ -125,18 +125,16 @@ class _Made:
     def __call__(self, source: str) -> Subject:
         from l2l_omniglot.evaluation import evaluate
         from l2l_omniglot.experiment import Experiment
-        from l2l_omniglot.history import history
         from l2l_omniglot.html_report import Subject
-        from l2l_omniglot.mistakes import Answers
+        from l2l_omniglot.mistakes import QueryPredictions
+        from l2l_omniglot.pretrained import history
         from l2l_omniglot.transfer import find_weights
 
         asked, checkpoint = self._asked, find_weights(source)
         past, trained = history(source, checkpoint), checkpoint.settings
-        if asked.data is not None:
-            path = absolute({"data": asked.data})["data"]
-            checkpoint.settings = dataclasses.replace(trained, data=path)
-        stack = self._open(checkpoint.settings)
-        experiment = Experiment.load(checkpoint, stack, asked.device, asked.engine)
+        data = absolute({"data": asked.data})["data"] or trained.data
+        stack = self._open(dataclasses.replace(trained, data=data))
+        experiment = Experiment.load(checkpoint, stack, asked.device, asked.engine, data=data)
         notes = experiment.differences(checkpoint.facts)
         for note in notes:
             say(f"Note: {note}; test classes may have been trained on.")
@@ -144,15 +142,15 @@ class _Made:
             asked.part, shots=asked.shots, queries=asked.queries, seed=asked.seed
         )
         steps = trained.eval_steps if asked.steps is None else asked.steps
-        answers = Answers()
+        predictions = QueryPredictions()
         with CountProgress(f"evaluating {past.name}", "task", asked.count) as progress:
             evaluation = evaluate(
                 experiment.learner, tasks, asked.count, steps, progress,
-                batch_norm=asked.batch_norm, listener=answers,
+                batch_norm=asked.batch_norm, on_task=predictions,
             )  # fmt: skip
         return Subject(
             past.name, source, past, trained, experiment, checkpoint.facts, checkpoint.iteration,
-            tasks, evaluation, answers, tuple(notes),
+            tasks, evaluation, predictions, tuple(notes),
         )  # fmt: skip
 
     def _open(self, settings: Settings) -> ImageStack:

@@ -18,9 +18,9 @@ from l2l_omniglot.progress import CountProgress, TrainingProgress
 from l2l_omniglot.recipes import ALGORITHMS, DEVICES
 
 if TYPE_CHECKING:
-    from l2l_omniglot.cells import Cell
     from l2l_omniglot.experiment import Experiment
     from l2l_omniglot.recipes import Settings
+    from l2l_omniglot.reproduce import Condition
     from l2l_omniglot.training import Outcome, TrainingRun
 
 
@@ -74,16 +74,18 @@ def reproduce(
     was stopped, with the cells that have iterations left. Writes results.md, results.csv,
     results.json and steps.png, for all cells under --out.
     """
-    from l2l_omniglot.cells import grid
     from l2l_omniglot.plot import check_plotting
-    from l2l_omniglot.reproduce import Grid, Stopped
+    from l2l_omniglot.report import write_results
+    from l2l_omniglot.reproduce import Comparison, Stopped, conditions
 
     check_plotting()
-    cells = grid(sizes, backbones, algorithms)
-    if not cells:
+    chosen = conditions(sizes, backbones, algorithms)
+    if not chosen:
         raise click.UsageError("the grid is empty; needed a setting, a backbone, an algorithm")
     watcher = _Watcher()
-    made = Grid(cells, _Builder(device), out, tasks, watcher, **absolute(values))
+    made = Comparison(
+        chosen, _Builder(device), out, tasks, watcher, write_results, **absolute(values)
+    )
     try:
         errors = made.run(budget)
     except Stopped:
@@ -120,8 +122,8 @@ class _Watcher:
         self.signal = 0
         self._progress = TrainingProgress(1, 1)
 
-    def begins(self, cell: Cell, settings: Settings) -> None:
-        say(f"{cell.name}: {settings.iterations} iterations")
+    def begins(self, condition: Condition, settings: Settings) -> None:
+        say(f"{condition.name}: {settings.iterations} iterations")
 
     def observer(self, settings: Settings) -> TrainingProgress:
         self._progress = TrainingProgress(settings.iterations, settings.meta_batch_size)

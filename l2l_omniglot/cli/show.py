@@ -111,11 +111,11 @@ def task(
     _check_output(output)
     settings = _settings(source, given)
     stack = _open(settings)
+    from l2l_omniglot.experiment import TaskStreams, settings_splits
     from l2l_omniglot.grid import task_sheet
-    from l2l_omniglot.parts import Parts, settings_splits
 
     own = settings.seed if part != "test" else 0  # that of `evaluate`
-    tasks = Parts(settings, stack, settings_splits(settings, stack)).tasks(
+    tasks = TaskStreams(settings, stack, settings_splits(settings, stack)).tasks(
         part, seed=own if seed is None else seed, within_alphabet=within_alphabet
     )
     _give(task_sheet(tasks, number), output)
@@ -151,7 +151,7 @@ def _part(settings: Settings, stack: ImageStack, part: str) -> list[int]:
     """Class numbers of a part."""
     if part == "all":
         return list(range(stack.classes))
-    from l2l_omniglot.parts import settings_splits
+    from l2l_omniglot.experiment import settings_splits
 
     return list(getattr(settings_splits(settings, stack), part))
 

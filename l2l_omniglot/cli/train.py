@@ -190,10 +190,9 @@ def _events(run: TrainingRun, wanted: bool) -> Iterator[None]:
         yield
         return
     from l2l_omniglot.tensorboard import EventWriter
-    from l2l_omniglot.training import Observers
 
     with EventWriter(run.folder.path, run.experiment.settings, run.rows) as events:
-        run.observer = Observers(run.observer, events)
+        run.observers.append(events)
         yield
 
 

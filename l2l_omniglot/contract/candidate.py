@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot.backbones import make_backbone
+from l2l_omniglot.batch_norm import use_batch_statistics
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.normalisation import use_batch_statistics
 from l2l_omniglot.randomness import all_random, derive_seed
 from l2l_omniglot.tasks import Task
 

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.heads import checked_forward
 from l2l_omniglot.randomness import derive_seed
 
 PARAMETERS, DOUBLE, FIRST = "parameters", "float64", "gradient"
@@ -41,7 +41,7 @@ def _every_gradient(candidate: Candidate) -> str:
 
 
 def _double(candidate: Candidate) -> str:
-    logits = forward(candidate.network().double().eval(), images(WAYS).double())
+    logits = checked_forward(candidate.network().double().eval(), images(WAYS).double())
     if logits.dtype != torch.float64:
         raise BackboneError(f"returned {logits.dtype} for float64 images")
     return ""
@@ -75,11 +75,11 @@ def _problem(
     network = candidate.network().to(dtype).eval()
     batch, labels = images(WAYS).to(dtype), torch.arange(WAYS)
     named = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    return (
-        lambda: cross_entropy(forward(network, batch.clone()), labels),
-        [*named],
-        [*named.values()],
-    )
+
+    def loss() -> torch.Tensor:
+        return cross_entropy(checked_forward(network, batch.clone()), labels)
+
+    return loss, [*named], [*named.values()]
 
 
 def _compare(

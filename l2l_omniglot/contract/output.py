@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from l2l_omniglot.checkpoint import read_weights
+from l2l_omniglot.batch_norm import use_batch_statistics, with_support_statistics
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.normalisation import normalised_by, use_batch_statistics
+from l2l_omniglot.heads import checked_forward
+from l2l_omniglot.learners import read_weights
 from l2l_omniglot.randomness import all_random
 
 BUILDS, KEYWORDS, STATISTICS = "builds", "tolerates keywords", "no running statistics"
@@ -32,12 +32,12 @@ def _keywords(candidate: Candidate) -> str:
 def _statistics(candidate: Candidate) -> str:
     network = candidate.build(init="zero").eval()
     try:
-        forward(network, images(WAYS))
+        checked_forward(network, images(WAYS))
     except BackboneError:
         return ""  # for another reason, which the logits' check tells
     use_batch_statistics(network)
     try:
-        forward(network, images(WAYS))
+        checked_forward(network, images(WAYS))
     except BackboneError as error:
         raise BackboneError(f"without running statistics {error}") from error
     return ""
@@ -54,7 +54,7 @@ def _logits(candidate: Candidate) -> str:
 
 
 def _check_logits(network: nn.Module, batch: torch.Tensor, ways: int) -> None:
-    logits = forward(network, batch.clone())
+    logits = checked_forward(network, batch.clone())
     if logits.shape[1] != ways:
         raise BackboneError(f"returned {tuple(logits.shape)}; needed ({len(batch)}, {ways})")
     if logits.dtype != batch.dtype:
@@ -67,9 +67,9 @@ def _one_image(candidate: Candidate) -> str:
     network = candidate.network().eval()
     with torch.no_grad():
         try:
-            forward(network, images(1))
+            checked_forward(network, images(1))
         except BackboneError:
-            normalised_by(network, images(10), images(1, key="one"), forward)
+            with_support_statistics(network, images(10), images(1, key="one"))
             return "by the support set's statistics; by itself there is nothing to normalise by"
     return ""
 
@@ -78,7 +78,7 @@ def _input_unchanged(candidate: Candidate) -> str:
     for training in (False, True):
         given = images(WAYS)
         with torch.no_grad():
-            forward(candidate.network().train(training), given)
+            checked_forward(candidate.network().train(training), given)
         change = float((given - images(WAYS)).abs().max())
         if change:
             raise BackboneError(f"changes the images it is given in place, by up to {change:.3g}")
@@ -97,7 +97,7 @@ def _same_output(candidate: Candidate) -> str:
     network, found = candidate.network().eval(), []
     for seed in range(2):
         with torch.no_grad(), all_random("contract", "pass", seed):
-            found.append(forward(network, images(WAYS)))
+            found.append(checked_forward(network, images(WAYS)))
     if not torch.equal(*found):
         raise BackboneError("two forward passes in evaluation mode differ on the same images")
     return ""

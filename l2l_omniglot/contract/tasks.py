@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from l2l_omniglot.checkpoint import read_weights, write_weights
 from l2l_omniglot.contract.candidate import INNER_LR, Candidate, Check, images, some_task
 from l2l_omniglot.contract.gradients import PARAMETERS
 from l2l_omniglot.contract.output import LOGITS, ONE_IMAGE, SAME_OUTPUT
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.engines.fast_weights import inner_loop
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.heads import checked_forward
 from l2l_omniglot.learner import Learner
+from l2l_omniglot.learners import read_weights, write_weights
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.tasks import Task, TaskBatch
 
@@ -41,7 +41,7 @@ def _adapts(candidate: Candidate) -> str:
                     "gradient says: the clone still uses the backbone's own"
                 )
         with torch.no_grad():
-            found, logits = weights.logits(batch.query)[0], forward(network, batch.query[0])
+            found, logits = weights.logits(batch.query)[0], checked_forward(network, batch.query[0])
     if not torch.allclose(found, logits, rtol=1e-3, atol=1e-4):
         raise BackboneError(
             "its learn2learn clone does not use the adapted weights alone: its logits are up to "
@@ -53,7 +53,7 @@ def _adapts(candidate: Candidate) -> str:
 def _one_step(network: nn.Module, batch: TaskBatch) -> dict[str, torch.Tensor]:
     """Takes a gradient step on the support set in place; the parameters after it."""
     named: dict[str, torch.Tensor] = dict(network.named_parameters())
-    loss = cross_entropy(forward(network, batch.support[0]), batch.support_labels[0])
+    loss = cross_entropy(checked_forward(network, batch.support[0]), batch.support_labels[0])
     trained = [p for p in named.values() if p.requires_grad]
     gradients = torch.autograd.grad(loss, trained, allow_unused=True)
     with torch.no_grad():
@@ -126,7 +126,7 @@ def _buffers(candidate: Candidate) -> str:
     before = dict(read_weights(network))
     for training in (True, False):
         with torch.no_grad(), all_random("contract", "buffers"):
-            forward(network.train(training), images(10))
+            checked_forward(network.train(training), images(10))
         after = dict(network.named_buffers())
         for name, buffer in after.items():
             if name not in before or not torch.equal(buffer, before[name]):

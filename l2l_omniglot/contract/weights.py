@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint, read_weights, write_weights
+from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.gradients import PARAMETERS
 from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
-from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.heads import checked_forward, head_name, watch_head
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.rates import head_layer, make_rates
+from l2l_omniglot.learners import load_resized, read_weights, write_weights
+from l2l_omniglot.rates import make_rates
 from l2l_omniglot.recipes import Settings
-from l2l_omniglot.transfer import take_over
 
 OTHER_WAYS = 7
 
 
 def _head(candidate: Candidate) -> str:
     network = candidate.network().eval()
-    name = head_layer(network)
+    name = head_name(network)
     if name not in dict(network.named_modules(remove_duplicate=False)):
         raise BackboneError(f"its head {name!r} is no layer of it")
     make_rates("fixed", network, 0.1, "head")  # as ANIL: has it parameters to adapt?
-    made, logits = _outputs(network, name)
-    if len(made) != 1:
+    with torch.no_grad():
+        logits, uses = watch_head(network, images(WAYS), name)
+    if len(uses) != 1:
         raise BackboneError(
-            f"its last layer {name!r} is used {len(made)} times a pass; needed once"
+            f"its last layer {name!r} is used {len(uses)} times a pass; needed once"
         )
-    if not (isinstance(made[0], torch.Tensor) and made[0].shape == logits.shape):
+    made = uses[0].made
+    if not (isinstance(made, torch.Tensor) and made.shape == logits.shape):
         raise BackboneError(f"its head {name!r} does not make the logits")
     return repr(name)
-
-
-def _outputs(network: nn.Module, name: str) -> tuple[list[Any], torch.Tensor]:
-    """What a layer returned in a pass, each time, and the logits."""
-    made: list[Any] = []
-    layer = network.get_submodule(name)
-    hook = layer.register_forward_hook(lambda _module, _given, output: made.append(output))
-    with torch.no_grad():
-        logits = forward(network, images(WAYS))
-    hook.remove()
-    return made, logits
 
 
 def _saved(candidate: Candidate) -> str:
@@ -57,7 +46,7 @@ def _saved(candidate: Candidate) -> str:
         Checkpoint(Settings(), 0, read_weights(one)).save(path)
         write_weights(other, load_checkpoint(path).weights, "the saved file")
     with torch.no_grad():
-        needed, found = (forward(network, images(WAYS)) for network in (one, other))
+        needed, found = (checked_forward(network, images(WAYS)) for network in (one, other))
     if not torch.equal(needed, found):
         raise BackboneError(
             "with the weights of another, saved and loaded, it has other logits: by up to "
@@ -69,8 +58,8 @@ def _saved(candidate: Candidate) -> str:
 def _resized(candidate: Candidate) -> str:
     trained = candidate.network()
     learner: Learner = candidate.learner(OTHER_WAYS)
-    take_over(learner, Checkpoint(Settings(), 0, read_weights(trained), source="its weights"))
-    logits = forward(learner.backbone.eval(), images(WAYS))
+    load_resized(learner, Checkpoint(Settings(), 0, read_weights(trained), source="its weights"))
+    logits = checked_forward(learner.backbone.eval(), images(WAYS))
     if logits.shape[1] != OTHER_WAYS:
         raise BackboneError(f"returned {tuple(logits.shape)}; needed ({WAYS}, {OTHER_WAYS})")
     return f"{WAYS} to {OTHER_WAYS} ways"

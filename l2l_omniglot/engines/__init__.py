@@ -8,10 +8,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import nn
 
-from l2l_omniglot.engines.clones import CloneEngine, forward
+from l2l_omniglot.engines.clones import Learn2learnEngine
 from l2l_omniglot.engines.fast_weights import FastWeights
 from l2l_omniglot.engines.stacked import StackedEngine
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.heads import checked_forward
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.rates import InnerRates
 
@@ -43,7 +44,7 @@ class Choice(NamedTuple):
 
 
 def choose_engine(
-    name: str, reference: CloneEngine, backbone: nn.Module, images: torch.Tensor
+    name: str, reference: Learn2learnEngine, backbone: nn.Module, images: torch.Tensor
 ) -> Choice:
     """The engine meant by a name.
 
@@ -64,7 +65,7 @@ def choose_engine(
     try:
         if next(backbone.parameters()).device.type == "mps":
             raise BackboneError("it is on MPS, which has no float64")
-        engine = StackedEngine(backbone, reference.rates)
+        engine = StackedEngine(backbone, reference.rates, reference.head)
         _try_out(backbone, reference.rates, images)
     except BackboneError as error:
         if name == "stacked":
@@ -93,7 +94,8 @@ def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> No
         for task, batch in enumerate(batches):
             for name, parameter in network.named_parameters():
                 parameter.copy_(stacked[name][task])
-            if not torch.allclose(found[task], forward(network, batch), rtol=1e-6, atol=1e-8):
+            needed = checked_forward(network, batch)
+            if not torch.allclose(found[task], needed, rtol=1e-6, atol=1e-8):
                 raise BackboneError(
                     f"{type(backbone).__name__} does not treat every image by itself outside "
                     "its layers"

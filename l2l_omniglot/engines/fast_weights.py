@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import torch
 from torch.nn.functional import cross_entropy
 
+from l2l_omniglot.batch_norm import BatchMoments
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.heads import TrainedHead
 
 
 class FastWeights(Protocol):
-    """A backbone's weights, one copy for each of T tasks."""
+    """A backbone's weights, one copy for each of T tasks.
 
-    def logits(
-        self, images: torch.Tensor, statistics_of: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    Attributes:
+        head: how each task's head starts.
+    """
+
+    head: TrainedHead
+
+    def logits(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
         """Each task's images (T, B, channels, H, W) through its own copy: (T, B, ways).
 
-        All images of a task are one batch to batch normalisation; or it goes by the statistics
-        of other images of the task, (T, B', channels, H, W), and no image sees another.
+        All images of a task are one batch to batch normalisation; or it goes by given moments,
+        of T tasks or of 1 for all, and no image sees another.
 
         Raises:
             BackboneError: if the backbone fails, or returns another shape.
+        """
+
+    def record(self, images: torch.Tensor) -> BatchMoments:
+        """The moments that each task's images (T, B, channels, H, W) have as one batch.
+
+        They are those of the weights as they are now, and lead back to them.
+
+        Raises:
+            BackboneError: as `logits`, or if a layer cannot be told what to normalise by.
+        """
+
+    def embeddings(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
+        """What the head is given, (T, B, features); see `logits`.
+
+        Raises:
+            BackboneError: as `logits`, or if the head is not used exactly once a pass.
+        """
+
+    def head_parameters(self) -> dict[str, torch.Tensor]:
+        """The head's parameters as they are now, by name, each with a leading T."""
+
+    def restart(self, head: Mapping[str, torch.Tensor]) -> None:
+        """Takes other parameters for the head; what they were computed from is left behind.
+
+        The next steps differentiate in weights that are equal to those before, but lead to
+        `head` no more; the meta-gradient passes through both.
+
+        Args:
+            head: by name, each with a leading T.
         """
 
     def step(self, losses: torch.Tensor) -> None:
@@ -52,7 +87,11 @@ class FastWeights(Protocol):
 
 
 def inner_loop(
-    weights: FastWeights, support: torch.Tensor, support_labels: torch.Tensor, steps: int
+    weights: FastWeights,
+    support: torch.Tensor,
+    support_labels: torch.Tensor,
+    steps: int,
+    moments: BatchMoments | None = None,
 ) -> Iterator[FastWeights]:
     """Gradient steps on the support sets (Finn et al. 2017, algorithm 1, lines 5 to 7).
 
@@ -61,13 +100,21 @@ def inner_loop(
         support: images (T, ways * shots, channels, H, W) in [0, 1].
         support_labels: int64 (T, ways * shots) in [0, ways).
         steps: gradient steps K, 0 or more.
+        moments: that the support sets are normalised by; their own by default.
 
     Yields:
         The weights after 0, 1, ..., K steps: each time the same object.
     """
+    if not weights.head.plain:
+        parameters = weights.head_parameters()
+        weights.restart(
+            weights.head.start(
+                parameters, lambda: weights.embeddings(support, moments), support_labels
+            )
+        )
     yield weights
     for _ in range(steps):
-        weights.step(task_losses(weights.logits(support), support_labels))
+        weights.step(task_losses(weights.logits(support, moments), support_labels))
         yield weights
 
 

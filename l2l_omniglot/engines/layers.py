@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn.functional import relu
 
 from l2l_omniglot.basenet import ConvBlock, EqualLinear
+from l2l_omniglot.batch_norm import Moments, Source, scale_and_shift
 from l2l_omniglot.engines.convolution import FEW_PRODUCTS, Geometry, convolve
 from l2l_omniglot.engines.pooling import pool, pool_products
 from l2l_omniglot.engines.seen import Seen, look, moments, product_variance, spread
-from l2l_omniglot.normalisation import Book, Moments
 
 Maker = Callable[[Any], "nn.Module | None"]
 M = TypeVar("M", bound=Maker)
@@ -101,11 +101,32 @@ class TwinBatchNorm(Twin):
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
         self.eps = layer.eps
-        self.book: Book | None = None
+        self.source: Source | None = None
 
-    def moments(self, own: Callable[[], Moments]) -> Moments:
-        """The variance and mean by which to normalise: the book's, else the batch's own."""
-        return own() if self.book is None else self.book.moments(own)
+    def moments(
+        self,
+        own: Callable[[], Moments],
+        sign: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+    ) -> Moments:
+        """The variance and mean by which to normalise: the source's, else the batch's own.
+
+        Args:
+            own: those of values that are (batch - bias) * sign; (T, channels) each.
+            sign: 1 or -1, of each channel.
+            bias: of each channel.
+        """
+        if self.source is None:
+            return own()
+        one = 1.0 if sign is None else sign
+        lacking = 0.0 if bias is None else bias
+
+        def whole() -> Moments:
+            variance, mean = own()
+            return variance, mean * one + lacking
+
+        variance, mean = self.source(whole)
+        return variance, (mean - lacking) * one
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """(T * B, channels, ...) to the same shape."""
@@ -123,12 +144,7 @@ class TwinBatchNorm(Twin):
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
         """(T, B, ..., channels) by moments (T, channels); a mean of None is 0."""
-        scale = torch.rsqrt(variance + self.eps)
-        if weight is not None:
-            scale = weight * scale
-        shift = torch.zeros_like(scale) if bias is None else bias
-        if mean is not None:
-            shift = shift - mean * scale
+        scale, shift = scale_and_shift(variance, mean, weight, bias, self.eps)
         return torch.addcmul(spread(shift, values), values, spread(scale, values))
 
 
@@ -174,19 +190,19 @@ class TwinConvBlock(nn.Module):
             assert bias is not None
             maps = relu(convolve(images, weight, geometry) + bias[:, None, None, None])
             maps = maps if sign is None else maps * spread(sign, maps)
-            return pool(maps), *self.norm.moments(lambda: moments(maps))
+            return pool(maps), *self.norm.moments(lambda: moments(maps), sign)
         if sign is not None:
             weight = weight * sign[:, :, None, None, None]
         if images.requires_grad or weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
-            return pool(maps), *self.norm.moments(lambda: moments(maps))
+            return pool(maps), *self.norm.moments(lambda: moments(maps), sign, self.conv.bias)
         seen, weights = self._look(images), weight.flatten(2).transpose(1, 2)
         pooled = pool_products(seen.corners, weights).unflatten(1, seen.shape)
-        if self.norm.book is None:
+        if self.norm.source is None:
             return pooled, product_variance(seen.covariance, weights), None
         off = torch.bmm(seen.mean[:, None], weights)[:, 0]  # what pooled lacks
         own = product_variance(seen.covariance, weights), off
-        variance, mean = self.norm.moments(lambda: own)
+        variance, mean = self.norm.moments(lambda: own, sign, self.conv.bias)
         return pooled, variance, mean - off
 
     def _look(self, images: torch.Tensor) -> Seen:

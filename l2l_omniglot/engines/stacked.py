@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from l2l_omniglot.engines.clones import differentiate, forward, trained_parameters
+from l2l_omniglot.batch_norm import BatchMoments, Forward, Source
+from l2l_omniglot.engines.clones import differentiate, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights
 from l2l_omniglot.engines.layers import Twin, TwinBatchNorm, make_twin
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.normalisation import Book
+from l2l_omniglot.heads import (
+    TrainedHead,
+    checked_forward,
+    embed,
+    head_name,
+    head_parameters,
+)
 from l2l_omniglot.rates import InnerRates
 
 # Of a chunk's larger set: 600 images of 28 x 28, measured, see docs/performance.md. On a GPU a
@@ -30,6 +39,7 @@ class StackedEngine:
     Args:
         backbone: see `Learner`.
         rates: of the inner loop.
+        head: how each task's head starts; as trained by default.
 
     Raises:
         BackboneError: if a layer has no twin; says which.
@@ -38,8 +48,10 @@ class StackedEngine:
     name = "stacked"
     threads_share = "operations"
 
-    def __init__(self, backbone: nn.Module, rates: InnerRates) -> None:
-        self.backbone, self.rates = backbone, rates
+    def __init__(
+        self, backbone: nn.Module, rates: InnerRates, head: TrainedHead | None = None
+    ) -> None:
+        self.backbone, self.rates, self.head = backbone, rates, head or TrainedHead()
         self._skeleton = _make_skeleton(backbone, {})
         self._own = threading.local()
         # A parameter shared by two layers has two names, of which named_parameters gives one.
@@ -62,7 +74,8 @@ class StackedEngine:
         weights: dict[str, torch.Tensor],
         tasks: int,
         batch: torch.Tensor,
-        statistics_of: torch.Tensor | None = None,
+        source: Callable[[str], Source] | None = None,
+        forward: Forward = checked_forward,
     ) -> torch.Tensor:
         """Logits (T * B, ways) of a batch (T * B, channels, H, W), task by task.
 
@@ -70,43 +83,31 @@ class StackedEngine:
             weights: by the backbone's names, each with a leading T.
             tasks: T.
             batch: images.
-            statistics_of: batch (T * B', channels, H, W) by which to normalise; `batch` itself
-                by default.
+            source: of the moments by which each layer normalises; the batch's own by default.
+            forward: see `l2l_omniglot.batch_norm.forward_by`.
         """
         if not hasattr(self._own, "skeleton"):  # one a thread: weights are put into it
             skeleton = copy.deepcopy(self._skeleton)
             named = skeleton.named_modules()
             self._own.skeleton = skeleton
             self._own.twins = [(name, twin) for name, twin in named if isinstance(twin, Twin)]
-            twins = (twin for _, twin in self._own.twins)
-            self._own.norms = [twin for twin in twins if isinstance(twin, TwinBatchNorm)]
         network: nn.Module = self._own.skeleton
         if network.training != self.backbone.training:
             network.train(self.backbone.training)
-        self._put(weights, tasks)
+        self._put(weights, tasks, source)
         try:
-            if statistics_of is not None:
-                self._note_statistics(network, statistics_of)
             return forward(network, batch)
         finally:
-            self._put({}, 0)  # or the last tasks' graph would live on
-            if statistics_of is not None:
-                for norm in self._own.norms:
-                    norm.book = None
+            self._put({}, 0, None)  # or the last tasks' graph would live on
 
-    def _note_statistics(self, network: nn.Module, batch: torch.Tensor) -> None:
-        """From now on the network normalises by the statistics it has for this batch."""
-        books = [Book() for _ in self._own.norms]
-        for norm, book in zip(self._own.norms, books, strict=True):
-            norm.book = book
-        forward(network, batch)
-        for book in books:
-            book.open()
-
-    def _put(self, weights: dict[str, torch.Tensor], tasks: int) -> None:
-        """Puts weights into this thread's skeleton."""
+    def _put(
+        self, weights: dict[str, torch.Tensor], tasks: int, source: Callable[[str], Source] | None
+    ) -> None:
+        """Puts weights, and the source of moments, into this thread's skeleton."""
         for path, twin in self._own.twins:
             twin.tasks = tasks
+            if isinstance(twin, TwinBatchNorm):
+                twin.source = source and source(path)
             for name in twin.names:
                 full = self._names.get(f"{path}.{name}" if path else name, "")
                 setattr(twin, name, weights.get(full))
@@ -117,26 +118,53 @@ class StackedWeights(FastWeights):
 
     def __init__(self, engine: StackedEngine, tasks: int, first_order: bool) -> None:
         self._engine, self._tasks, self._first_order = engine, tasks, first_order
-        self._rates, self._step = engine.rates, 0
+        self._rates, self.head, self._step = engine.rates, engine.head, 0
         parameters = dict(engine.backbone.named_parameters())
         self._trained = [name for name, p in parameters.items() if p.requires_grad]
-        self._parameters = trained_parameters(engine.backbone, engine.rates)
+        self._parameters = trained_parameters(engine.backbone, engine.rates, engine.head)
         self._weights = {name: _stack(p, tasks) for name, p in parameters.items()}
         self._losses: list[torch.Tensor] = []
-        # Learned rates need the chain of steps, though not the inner gradients' graph.
-        self._in_place = first_order and not engine.rates.learned
+        # Learned rates, and heads that are computed, need the chain of steps, though not the
+        # inner gradients' graph.
+        self._in_place = first_order and not engine.rates.learned and engine.head.plain
         self._sums: list[torch.Tensor | None] = [None] * len(self._trained)
         if self._in_place:
             for name in self._trained:
                 self._weights[name] = self._weights[name].detach().requires_grad_()
 
-    def logits(
-        self, images: torch.Tensor, statistics_of: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def logits(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
         """See `FastWeights`."""
-        other = None if statistics_of is None else statistics_of.flatten(0, 1)
-        logits = self._engine.run(self._weights, self._tasks, images.flatten(0, 1), other)
-        return logits.view(*images.shape[:2], -1)
+        return self._run(images, moments.replay if moments else None)
+
+    def record(self, images: torch.Tensor) -> BatchMoments:
+        """See `FastWeights`."""
+        moments = BatchMoments()
+        self._run(images, moments.record)
+        return moments
+
+    def embeddings(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
+        """See `FastWeights`."""
+        features = partial(embed, head=head_name(self._engine.backbone))
+        return self._run(images, moments.replay if moments else None, features)
+
+    def _run(
+        self,
+        images: torch.Tensor,
+        source: Callable[[str], Source] | None,
+        forward: Forward = checked_forward,
+    ) -> torch.Tensor:
+        batch = images.flatten(0, 1)
+        found = self._engine.run(self._weights, self._tasks, batch, source, forward)
+        return found.view(*images.shape[:2], -1)
+
+    def head_parameters(self) -> dict[str, torch.Tensor]:
+        """See `FastWeights`."""
+        return {name: self._weights[name] for name in head_parameters(self._engine.backbone)}
+
+    def restart(self, head: Mapping[str, torch.Tensor]) -> None:
+        """See `FastWeights`."""
+        renewed = {name: weight.clone() for name, weight in self._weights.items()}
+        self._weights = {**renewed, **head}
 
     def step(self, losses: torch.Tensor) -> None:
         """See `FastWeights`."""
@@ -154,7 +182,7 @@ class StackedWeights(FastWeights):
         self._step += 1
 
     def _moved(self, weight: torch.Tensor, gradient: torch.Tensor, name: str) -> torch.Tensor:
-        rate = self._rates.at(name, self._step)
+        rate = self._rates.rate(name, self._step)
         if isinstance(rate, torch.Tensor):
             return weight - rate * gradient
         if self._in_place:

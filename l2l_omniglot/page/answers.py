@@ -47,7 +47,7 @@ class Answers:
         device: str = "cpu",
         stack: StackExamples | None = None,
     ) -> None:
-        size, channels = image_size(checkpoint), checkpoint.facts.get("channels", 1)
+        size, channels = checkpoint.image_size, checkpoint.channels
         if channels != 1 or not isinstance(size, int):
             raise SettingsError(
                 f"{checkpoint.source}: trained on {channels} channels and size {size}; needed "
@@ -123,9 +123,3 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def image_size(checkpoint: Checkpoint) -> int | tuple[int, int]:
-    """Pixels a side that a checkpoint was trained with."""
-    size: int | tuple[int, int] = checkpoint.facts.get("image_size", 28)
-    return size
