@@ -9,11 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from l2l_omniglot.choices import BATCH_NORMS
 from l2l_omniglot.data import SYNTHETIC
 from l2l_omniglot.errors import RunError, check_name
 from l2l_omniglot.evaluation import Curve, Evaluation
 from l2l_omniglot.files import write_text
-from l2l_omniglot.recipes import ALGORITHMS, BATCH_NORMS, Settings, make_settings
+from l2l_omniglot.settings import ALGORITHMS, Settings, make_settings
 
 SETTINGS = {"5w1s": (5, 1), "5w5s": (5, 5), "20w1s": (20, 1), "20w5s": (20, 5)}
 # Transductive, in percent. The tutorial's author: figures of its repository. Finn et al. 2017:

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from l2l_omniglot.checkpoint import Checkpoint
+from l2l_omniglot.choices import BATCH_NORMS
 from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.engines.fast_weights import inner_loop
 from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.experiment import build_learner
 from l2l_omniglot.normalisation import Book, forward_by, note_statistics
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.recipes import BATCH_NORMS
 from l2l_omniglot.transfer import take_over
 
 

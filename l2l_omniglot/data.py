@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from l2l_omniglot.archive import SOURCE_VARIABLE, download_archives
 from l2l_omniglot.errors import DataError, DownloadError, needed_name
 from l2l_omniglot.prepare import Report, check_target, default_stack_path, prepare_stack
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.stack import ImageStack

@@ -16,7 +16,7 @@ from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.parts import Parts, digest, settings_splits
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.splits import ORDERS
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.trainer import Trainer

@@ -10,8 +10,8 @@ from typing import Any
 
 from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.pretrained import list_pretrained, sha256
-from l2l_omniglot.recipes import RECIPES, Settings, make_settings
 from l2l_omniglot.run import MetricsRow, RunFolder
+from l2l_omniglot.settings import DECLARED, RECIPES, Settings, make_settings
 
 PROGRAM = "l2l-omniglot"
 
@@ -78,24 +78,14 @@ def train_command(settings: Settings) -> str:
         if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
             given[name] = getattr(settings, name)
     base = make_settings(recipe, **given)
-    for field in dataclasses.fields(Settings):
-        value = getattr(settings, field.name)
-        if field.name != "recipe" and value != getattr(base, field.name):
-            given[field.name] = value
+    for name in DECLARED:
+        value = getattr(settings, name)
+        if name != "recipe" and value != getattr(base, name):
+            given[name] = value
     words = [PROGRAM, "train", *([] if recipe == "default" else ["--recipe", recipe])]
     for name, value in given.items():
-        words += _option(name, value)
+        words += DECLARED[name].words(value)
     return shlex.join(words)
-
-
-def _option(name: str, value: Any) -> list[str]:
-    """As the command line has it."""
-    if name == "first_order":
-        return ["--first-order" if value else "--second-order"]
-    dashed = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{dashed}" if value else f"--no-{dashed}"]
-    return [f"--{dashed}", str(value)]
 
 
 def as_typed(command: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from l2l_omniglot.choices import BATCH_NORMS
 from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
 from l2l_omniglot.evaluation import TaskStream, half_width, mean
@@ -16,7 +17,6 @@ from l2l_omniglot.learner import Learner
 from l2l_omniglot.normalisation import normalised_by
 from l2l_omniglot.randomness import all_random
 from l2l_omniglot.rates import head_layer
-from l2l_omniglot.recipes import BATCH_NORMS
 from l2l_omniglot.tasks import Task
 
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from l2l_omniglot.errors import check_name
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.splits import Splits, make_splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks

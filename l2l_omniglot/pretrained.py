@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot.errors import RunError, SettingsError, check_name
 from l2l_omniglot.files import write_text
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 
 if TYPE_CHECKING:  # the names and cards are read without torch
     from l2l_omniglot.checkpoint import Checkpoint

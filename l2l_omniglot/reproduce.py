@@ -14,8 +14,8 @@ from l2l_omniglot.errors import RunError, TrainingError
 from l2l_omniglot.evaluation import Evaluation, evaluate
 from l2l_omniglot.experiment import Experiment, write_learner
 from l2l_omniglot.files import write_text
-from l2l_omniglot.recipes import ALGORITHMS, Settings
 from l2l_omniglot.run import RunFolder
+from l2l_omniglot.settings import ALGORITHMS, Settings
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.training import Observer, Outcome, TrainingRun
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.files import csv_text, write_text
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 
 RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
 LAST = "last.safetensors"

@@ -11,7 +11,7 @@ from l2l_omniglot.evaluation import Curve, Evaluation, half_width, mean
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.history import History
 from l2l_omniglot.mistakes import Answer, Answers
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.tasks import Tasks
 
 

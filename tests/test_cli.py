@@ -342,8 +342,8 @@ def test_bad_input_gets_one_sentence_and_the_documented_code(npy: Path, tmp_path
     nan = bad_array(tmp_path, "nan.npy", np.full((30, 20, 8, 8), np.nan))
     own = ("--data", str(npy))
     for arguments, code, said in (
-        (("train", *own, "--ways", "1"), 2, "--ways 1: needed at least 2"),
-        (("train", *own, "--inner-lr", "-1"), 2, "--inner-lr -1.0: needed a number above 0"),
+        (("train", *own, "--ways", "1"), 2, "--ways 1: expected at least 2"),
+        (("train", *own, "--inner-lr", "-1"), 2, "--inner-lr -1.0: expected a number above 0"),
         (("train", *own, "--recipe", "quick"), 2, "'quick': needed one of default"),
         (("train", *own, "--device", "mps"), 2, "--device mps: not available here; there is cpu"),
         (("train", "--data", "none.npy"), 3, "none.npy': no such file; needed one of omniglot"),

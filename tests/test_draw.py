@@ -27,7 +27,7 @@ from l2l_omniglot.page.examples import StackExamples
 from l2l_omniglot.page.guard import is_loopback
 from l2l_omniglot.page.question import MAX_BODY, MAX_POINTS, MAX_STROKES, Item
 from l2l_omniglot.pictures import like_omniglot
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.splits import make_splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.transfer import find_weights

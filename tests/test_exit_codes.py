@@ -139,7 +139,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
     (2, "No such option", plain("train", "--nothing")),
-    (2, "--ways 1: needed at least 2", plain("train", "--ways", "1")),
+    (2, "--ways 1: expected at least 2", plain("train", "--ways", "1")),
     (2, "command 'trian': needed one of", plain("trian")),
     (2, "file is a file; needed a folder", below_a_file("report", "--output", "file/it.html")),
     (2, "file is a file; needed a folder", below_a_file("report", "--pictures", "file/in/it")),

@@ -23,7 +23,7 @@ from l2l_omniglot.export import LARGEST, METADATA, export_classifier, load_expor
 from l2l_omniglot.frozen import freeze
 from l2l_omniglot.normalisation import use_batch_statistics
 from l2l_omniglot.pretrained import load_pretrained_checkpoint
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.stack import ImageStack
 
 NAMES = ["alpha", "beta", "gamma"]

@@ -16,7 +16,7 @@ from l2l_omniglot.data import open_data
 from l2l_omniglot.errors import DataError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.grid import Grid, Row, as_pixels, class_name, data_grid, task_grid, to_image
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.sidecar import Sidecar
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks

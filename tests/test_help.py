@@ -50,7 +50,7 @@ def test_its_help_gives_its_default_and_unit(option: click.Option, text: str):
 
 
 def test_defaults_in_words_are_the_true_ones():
-    from l2l_omniglot.recipes import Settings
+    from l2l_omniglot.settings import Settings
 
     words = {"no": False, "yes": True}
     seen = 0

@@ -29,8 +29,8 @@ from l2l_omniglot.history import history, train_command
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.mistakes import Answer, Answers, confused, hardest
 from l2l_omniglot.plot import DARK, LIGHT, learning_svg
-from l2l_omniglot.recipes import Settings, make_settings
 from l2l_omniglot.run import MetricsRow
+from l2l_omniglot.settings import Settings, make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.subjects import unlike
 from l2l_omniglot.tasks import Tasks

@@ -20,7 +20,7 @@ from l2l_omniglot.pretrained import (
     load_pretrained_checkpoint,
     sha256,
 )
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.stack import ImageStack
 
 CARDS = list_pretrained()

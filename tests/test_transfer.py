@@ -11,8 +11,8 @@ from tiny import Silent
 from l2l_omniglot.checkpoint import read_weights
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiment import Experiment, build_learner
-from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.run import RunFolder
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.training import TrainingRun
 from l2l_omniglot.transfer import find_weights, take_over

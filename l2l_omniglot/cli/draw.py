@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l2l_omniglot.choices import DEVICES
 from l2l_omniglot.cli.weights import one_source
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.messages import say
-from l2l_omniglot.recipes import DEVICES
 
 if TYPE_CHECKING:
     from flask import Flask

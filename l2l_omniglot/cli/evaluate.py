@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.choices import EVALUATED
 from l2l_omniglot.cli import names
 from l2l_omniglot.cli.asked import ONE_SHOT_RUNS, TASKS, Options, check
 from l2l_omniglot.cli.names import one_of
@@ -18,7 +19,6 @@ from l2l_omniglot.cli.workers import start_workers, worker
 from l2l_omniglot.colour import BOLD, paint
 from l2l_omniglot.messages import detail, say, timed
 from l2l_omniglot.progress import CountProgress
-from l2l_omniglot.recipes import EVALUATED
 from l2l_omniglot.report import (
     baselines_table,
     evaluation_json,

@@ -73,7 +73,9 @@ def _owners(error: click.ClickException, context: click.Context) -> str:
 
 def _expected(error: L2LOmniglotError) -> int:
     if not _another_says_it(error):
-        _tell_error(str(error))
+        option = f"--{error.argument.replace('_', '-')} "
+        text = str(error)
+        _tell_error(text.replace(f"{error.argument}=", option, 1) if error.argument else text)
     if isinstance(error, WorkerError) and launched():
         time.sleep(PAUSE)
     return error.exit_code

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import click
 from click.shell_completion import CompletionItem
 
-from l2l_omniglot.recipes import ALGORITHMS
+from l2l_omniglot.settings import ALGORITHMS
 
 Completer: TypeAlias = Callable[
     [click.Context, click.Parameter, str], "list[CompletionItem[str]] | list[str]"

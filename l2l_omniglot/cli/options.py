@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from l2l_omniglot.recipes import DEVICES, ENGINES
+from l2l_omniglot.choices import DEVICES, ENGINES
 
 F = TypeVar("F", bound=Callable[..., Any])
 

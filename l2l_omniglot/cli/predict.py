@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l2l_omniglot.choices import BATCH_NORMS, DEVICES
 from l2l_omniglot.cli.options import F, OutputPath, options
 from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 from l2l_omniglot.errors import SkippedError
 from l2l_omniglot.files import shown, write_text
 from l2l_omniglot.messages import say
-from l2l_omniglot.recipes import BATCH_NORMS, DEVICES
 
 if TYPE_CHECKING:
     from l2l_omniglot.folders import Collection

@@ -12,8 +12,8 @@ def pretrained(as_json: bool) -> None:
     import dataclasses
     import json
 
+    from l2l_omniglot.choices import BATCH_NORMS
     from l2l_omniglot.pretrained import list_pretrained
-    from l2l_omniglot.recipes import BATCH_NORMS
     from l2l_omniglot.report import percent, table
 
     cards = list_pretrained()

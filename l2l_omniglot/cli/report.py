@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.choices import DEVICES, ENGINES, EVALUATED
 from l2l_omniglot.cli.options import OutputPath, absolute, options
 from l2l_omniglot.messages import say
 from l2l_omniglot.progress import CountProgress
-from l2l_omniglot.recipes import DEVICES, ENGINES, EVALUATED, Settings
+from l2l_omniglot.settings import Settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.stack import ImageStack

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.choices import DEVICES
 from l2l_omniglot.cli import names
 from l2l_omniglot.cli.names import one_of, some_of
 from l2l_omniglot.cli.options import MINUTES, OutputPath, absolute, options
 from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.messages import detail, say, tell
 from l2l_omniglot.progress import CountProgress, TrainingProgress
-from l2l_omniglot.recipes import ALGORITHMS, DEVICES
+from l2l_omniglot.settings import ALGORITHMS
 
 if TYPE_CHECKING:
     from l2l_omniglot.cells import Cell
     from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.recipes import Settings
+    from l2l_omniglot.settings import Settings
     from l2l_omniglot.training import Outcome, TrainingRun
 
 

@@ -9,7 +9,7 @@ import click
 
 from l2l_omniglot.cli.options import absolute
 from l2l_omniglot.cli.sources import place, stronger
-from l2l_omniglot.recipes import Settings, make_settings
+from l2l_omniglot.settings import Settings, make_settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.run import RunFolder

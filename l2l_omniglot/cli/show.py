@@ -14,7 +14,7 @@ import click
 from l2l_omniglot.cli.options import OutputPath, absolute, options
 from l2l_omniglot.messages import say
 from l2l_omniglot.progress import CountProgress
-from l2l_omniglot.recipes import RECIPES, Settings, make_settings
+from l2l_omniglot.settings import RECIPES, Settings, make_settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.grid import Grid

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot.backbones import check_registered
+from l2l_omniglot.choices import ADAPTED, INNER_RATES, SCHEDULES
 from l2l_omniglot.cli import names
 from l2l_omniglot.cli.names import one_of
 from l2l_omniglot.cli.options import MINUTES, F, computing_options, options
@@ -22,14 +23,7 @@ from l2l_omniglot.colour import BOLD, paint
 from l2l_omniglot.interrupt import graceful_stop
 from l2l_omniglot.messages import say, tell
 from l2l_omniglot.progress import TrainingProgress
-from l2l_omniglot.recipes import (
-    ADAPTED,
-    ALGORITHMS,
-    INNER_RATES,
-    RECIPES,
-    SCHEDULES,
-    Settings,
-)
+from l2l_omniglot.settings import ALGORITHMS, RECIPES, Settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.run import RunFolder

@@ -16,7 +16,7 @@ from l2l_omniglot.messages import detail, say, timed
 from l2l_omniglot.progress import CountProgress
 
 if TYPE_CHECKING:
-    from l2l_omniglot.recipes import Settings
+    from l2l_omniglot.settings import Settings
     from l2l_omniglot.stack import ImageStack
     from l2l_omniglot.workers import Workers
 

@@ -17,7 +17,7 @@ from l2l_omniglot.engines.clones import forward
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.rates import head_layer, make_rates
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.transfer import take_over
 
 OTHER_WAYS = 7

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.recipes import Settings, make_settings
+from l2l_omniglot.settings import Settings, make_settings
 
 
 def test_tutorial_recipe_is_the_tutorials_numbers():
@@ -57,14 +57,14 @@ def test_queries_hold_for_training_too_unless_said_otherwise():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ({"ways": 1}, "--ways 1: needed at least 2"),
-        ({"shots": 0}, "--shots 0: needed at least 1"),
-        ({"inner_lr": 0.0}, r"--inner-lr 0\.0: needed a number above 0"),
-        ({"meta_lr": float("inf")}, "--meta-lr inf: needed a number above 0"),
-        ({"schedule": "step"}, "--schedule 'step': needed one of constant, cosine"),
-        ({"ink": "red"}, "--ink 'red': needed one of white, black"),
+        ({"ways": 1}, "^ways=1: expected at least 2"),
+        ({"shots": 0}, "shots=0: expected at least 1"),
+        ({"inner_lr": 0.0}, r"inner_lr=0\.0: expected a number above 0"),
+        ({"meta_lr": float("inf")}, "meta_lr=inf: expected a number above 0"),
+        ({"schedule": "step"}, "schedule='step': needed one of constant, cosine"),
+        ({"ink": "red"}, "ink='red': needed one of white, black"),
         ({"inner_step": 3}, "setting 'inner_step': needed one of"),
-        ({"validation_tasks": 1}, "--validation-tasks 1: needed at least 2"),
+        ({"validation_tasks": 1}, "validation_tasks=1: expected at least 2"),
     ],
 )
 def test_values_out_of_range(override, said):
@@ -75,11 +75,11 @@ def test_values_out_of_range(override, said):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ({"ways": "5"}, "--ways '5': needed a whole number"),
-        ({"shots": True}, "--shots True: needed a whole number"),
-        ({"inner_lr": "0.4"}, "--inner-lr '0.4': needed a number"),
-        ({"mirrors": 1}, "--mirrors 1: needed true or false"),
-        ({"backbone": 4}, "--backbone 4: needed text"),
+        ({"ways": "5"}, "ways='5': expected a whole number"),
+        ({"shots": True}, "shots=True: expected a whole number"),
+        ({"inner_lr": "0.4"}, "inner_lr='0.4': expected a number"),
+        ({"mirrors": 1}, "mirrors=1: expected true or false"),
+        ({"backbone": 4}, "backbone=4: expected text"),
     ],
 )
 def test_values_of_another_type(override: dict[str, object], said: str):
