@@ -6,6 +6,7 @@ Source: Lake, Salakhutdinov and Tenenbaum 2015, repository ``brendenlake/omniglo
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import zipfile
@@ -16,7 +17,8 @@ from pathlib import Path
 
 from l2l_omniglot.errors import DataError, DownloadError
 from l2l_omniglot.files import cache_folder
-from l2l_omniglot.messages import Verbosity, verbosity
+
+log = logging.getLogger(__name__)
 
 SOURCE_VARIABLE = "L2L_OMNIGLOT_SOURCE"
 MIRROR_VARIABLE = "L2L_OMNIGLOT_MIRROR"
@@ -74,7 +76,7 @@ def download_archives(
     folder = folder or cache_folder()
     url = url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL
     pooch.get_logger().setLevel("WARNING")
-    fetch = pooch.HTTPDownloader(progressbar=verbosity() >= Verbosity.NORMAL, timeout=30)
+    fetch = pooch.HTTPDownloader(progressbar=log.isEnabledFor(logging.INFO), timeout=30)
     paths = []
     for name, md5 in (checksums or OFFICIAL_MD5).items():
         address = f"{url.rstrip('/')}/{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.workers import local_place
+from l2l_omniglot.torchrun import local_place
 
 
 def choose_device(name: str) -> torch.device:

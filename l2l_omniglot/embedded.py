@@ -11,9 +11,9 @@ from PIL import Image
 
 from l2l_omniglot import plot
 from l2l_omniglot.grid import Pixels
-from l2l_omniglot.messages import counted
 from l2l_omniglot.report import percent
 from l2l_omniglot.subjects import Subject
+from l2l_omniglot.text import counted
 
 
 def steps_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:

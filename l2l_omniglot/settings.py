@@ -135,13 +135,14 @@ class Settings:
             expected.
     """
 
-    recipe: str = _setting("default", "The recipe that the values came from", "learning")
+    recipe: str = _setting("default", "Settings to start from", "learning")
     ways: int = _setting(5, "Classes a task", "task", least=2, most=100_000)
     shots: int = _setting(1, "Support images a class", "task", least=1)
-    queries: int = _setting(
-        15, "Query images a class; where given, in training too", "task", least=1
-    )
-    train_queries: int = _setting(5, "Query images a class in training only", "task", least=1)
+    queries: int = _setting(15, "Query images a class", "task", least=1)
+    train_queries: int = _setting(
+        5, "Query images a class in training", "task", least=1,
+        default_words="those of --queries if given, else recipe",
+    )  # fmt: skip
     meta_batch_size: int = _setting(8, "Tasks an iteration", "learning", least=1)
     inner_steps: int = _setting(
         1, "Gradient steps on the support set, in training", "learning", least=0
@@ -155,7 +156,7 @@ class Settings:
         otherwise="second-order",
     )  # fmt: skip
     algorithm: str = _setting(
-        "maml", "Sets the four options below and others: see docs/algorithms.md", "learning",
+        "maml", "Sets adapt, inner rates and others: see docs/algorithms.md", "learning",
         choices=tuple(ALGORITHMS),
     )  # fmt: skip
     adapt: str = _setting(

@@ -19,7 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from l2l_omniglot.errors import SettingsError, WorkerError
-from l2l_omniglot.launch import launched
+from l2l_omniglot.torchrun import launched, local_place
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the data
@@ -104,16 +104,6 @@ def _fresh(store: Store) -> Store:
         return store
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return PrefixStore(f"start {attempt}", store)
-
-
-def local_place() -> tuple[int, int]:
-    """This process's number among the workers on this machine, and how many they are."""
-    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def restarted() -> bool:
-    """Whether torchrun started this process again after a worker had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 @contextmanager

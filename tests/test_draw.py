@@ -362,8 +362,7 @@ def test_which_hosts_are_loopback():
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("--run a --pretrained b", 2, "needed only one"),
-        ("--pretrained nothing", 6, "nothing: no such run folder"),
+        ("--weights nothing", 6, "nothing: no such run folder"),
         ("--port 99999", 2, "99999"),
         ("--host 999.1.1.1 --no-browser", 1, "cannot listen there"),
     ],

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -69,9 +70,9 @@ def unexpected(_npy: Path) -> tuple[int, str]:
     Path("site").mkdir()
     Path("site/safetensors.py").write_text("raise ZeroDivisionError('by design')\n")
     path = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
-    done = run_cli("evaluate", "--pretrained", "basenet-5w1s", env={"PYTHONPATH": path})
+    done = run_cli("evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
     assert "Traceback" not in done.stderr and done.stdout == ""
-    more = run_cli("-v", "evaluate", "--pretrained", "basenet-5w1s", env={"PYTHONPATH": path})
+    more = run_cli("-v", "evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
     assert more.returncode == 1 and "Traceback" in more.stderr
     return done.returncode, done.stderr
 
@@ -84,18 +85,25 @@ def no_number(npy: Path) -> tuple[int, str]:
 
 def alone(npy: Path) -> tuple[int, str]:
     """A worker whose only fellow dies as soon as they have found each other."""
-    log = Path("log")
     arguments = [*COMMAND, "train", "--data", str(npy), *SHORT, "--iterations", "100000"]
-    arguments += ["--meta-batch-size", "2", "--processes", "2", "--validation-every", "5"]
-    with log.open("wb") as file:
-        job = subprocess.Popen([*arguments, "--run-dir", "run"], stderr=file)
+    arguments += ["--meta-batch-size", "2", "--validation-every", "5", "--run-dir", "run"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    jobs = []
+    for rank in "01":  # as torchrun starts them
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        with Path(f"log{rank}").open("wb") as file:
+            env = {**os.environ, **place, **ranks}
+            jobs.append(subprocess.Popen(arguments, stderr=file, env=env))
     try:
-        wait_for(log, "iteration 5/")
-        children = f"/proc/{job.pid}/task/{job.pid}/children"
-        os.kill(int(Path(children).read_text().split()[-1]), signal.SIGKILL)
-        return job.wait(60), log.read_text()
+        wait_for(Path("log0"), "iteration 5/")
+        jobs[1].kill()
+        return jobs[0].wait(60), Path("log0").read_text()
     finally:
-        job.kill()
+        for job in jobs:
+            job.kill()
+            job.wait()
 
 
 def torn_picture(_npy: Path) -> tuple[int, str]:
@@ -151,9 +159,9 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (3, "'synthetc': no such file", plain("train", "--data", "synthetc")),
     (4, "could not fetch", plain("prepare", L2L_OMNIGLOT_MIRROR="http://127.0.0.1:9")),
     (5, "backbone 'cnn5'", plain("train", "--backbone", "cnn5")),  # before any download
-    (6, "nowhere: no such run", plain("evaluate", "--run", "nowhere")),
+    (6, "nowhere: no such run", plain("evaluate", "--weights", "nowhere")),
     (7, "the loss became nan", no_number),
-    (8, "died (exit code -9)", alone),
+    (8, "another worker is gone", alone),
     (9, "1 of 4 pictures skipped", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),
     (143, "train --resume run", stopped(signal.SIGTERM)),

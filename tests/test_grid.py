@@ -154,7 +154,7 @@ def test_show_task_shows_the_task_that_train_and_evaluate_use(part: str, npy: st
 
 
 def test_show_task_takes_the_settings_of_a_run(npy: str):
-    arguments = ["show", "task", "0", "--run", "basenet-5w1s", "--data", npy]
+    arguments = ["show", "task", "0", "--weights", "basenet-5w1s", "--data", npy]
     done = CliRunner().invoke(cli, [*arguments, "--part", "train"])
     assert done.exit_code == 0, done.output
     assert "5-way 1-shot, 5 queries a class" in done.output  # train_queries of the run

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.settings import Settings, make_settings
+from l2l_omniglot.rates import InnerRates
+from l2l_omniglot.report import markdown
+from l2l_omniglot.schedules import Schedule
+from l2l_omniglot.settings import DECLARED, RECIPES, Declaration, Settings, make_settings
 
 
 def test_tutorial_recipe_is_the_tutorials_numbers():
@@ -104,3 +108,68 @@ def test_unknown_recipe():
 def test_settings_survive_a_round_trip():
     settings = make_settings("paper", seed=4)
     assert Settings(**settings.to_dict()) == settings
+
+
+def bounds(declared: Declaration) -> str:
+    """Which values a setting may have, as the table says it."""
+    if declared.choices:
+        return ", ".join(f"`{choice}`" for choice in declared.choices)
+    if declared.above is not None:
+        return f"above {declared.above:g}"
+    if declared.least is not None and declared.most is not None:
+        return f"{declared.least:g} to {declared.most:,}"
+    if declared.least is not None:
+        return f"at least {declared.least:g}"
+    return {"int": "a whole number", "bool": "yes, no", "str": "text"}[declared.kind]
+
+
+def test_the_table_of_settings_is_what_is_declared():
+    rows = []
+    for declared in DECLARED.values():
+        name = f"`{declared.option}`"
+        if declared.kind == "bool":
+            name += f", `{declared.opposite}`"
+        values = ", ".join(f"`{recipe}`" for recipe in RECIPES)
+        values = values if declared.name == "recipe" else bounds(declared)
+        rows.append((name, declared.help, declared.by_default, values))
+    table = markdown(("option", "meaning", "default", "values"), rows)
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert table in page, f"docs/commands.md needs this table:\n{table}"
+
+
+@pytest.mark.parametrize("name", ["ways", "validation_tasks", "first_order_until", "inner_lr"])
+def test_every_bound_holds(name: str):
+    declared = DECLARED[name]
+    for bound, step in ((declared.least, -1), (declared.most, 1), (declared.above, 0)):
+        if bound is None:
+            continue
+        with pytest.raises(SettingsError, match=f"^{name}=.*: expected ") as caught:
+            make_settings(**{name: declared.typed(bound + step)})
+        assert caught.value.argument == name
+        if step:
+            assert getattr(make_settings(**{name: declared.typed(bound)}), name) == bound
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_refused(value: float):
+    for name, declared in DECLARED.items():
+        if declared.kind == "float":
+            with pytest.raises(SettingsError, match=f"^{name}="):
+                make_settings(**{name: value})
+
+
+def test_what_refuses_a_setting_directly_does_it_in_the_same_words():
+    for build, said in (
+        (lambda: Schedule(0, 1e-3), "iterations=0: expected at least 1"),
+        (lambda: Schedule(1, 0.0), "meta_lr=0.0: expected a number above 0"),
+        (lambda: InnerRates(nn.Linear(1, 1), -1.0), "inner_lr=-1.0: expected a number above 0"),
+    ):
+        with pytest.raises(SettingsError, match=f"^{re.escape(said)}$"):
+            build()
+
+
+def test_the_core_imports_no_settings():
+    package = Path(__file__).parents[1] / "l2l_omniglot"
+    core = ("schedules", "rates", "learner", "evaluation", "nearest", "classifier", "trainer")
+    for path in [*(package / f"{name}.py" for name in core), *(package / "engines").glob("*.py")]:
+        assert "l2l_omniglot.settings" not in path.read_text(), path.name

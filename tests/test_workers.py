@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import run_cli
+from l2l_omniglot.launch import launch
 
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.launch import launch
 from l2l_omniglot.run import RunFolder
 from l2l_omniglot.workers import ALONE, Workers, joined
 
@@ -205,7 +205,7 @@ def test_errors_of_data_are_said_once(tmp_path: Path):
     assert done.stderr.count("Error:") == 1
     assert "nowhere.npy" in done.stderr
     done = run_cli("train", "--data", "synthetic", "--ways", "1", "--processes", "2")
-    assert (done.returncode, done.stderr) == (2, "Error: --ways 1: expected at least 2\n")
+    assert (done.returncode, done.stderr) == (2, "Error: --ways 1: needed at least 2\n")
     done = run_cli("train", "--data", "synthetic", "--ways", "400", "--processes", "2")
     assert done.returncode == 3
     assert done.stderr.count("Error:") == 1
