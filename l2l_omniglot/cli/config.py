@@ -144,7 +144,7 @@ def _note_unknown_variables(context: click.Context) -> None:
     for name in sorted(os.environ):
         if name.startswith(f"{PREFIX}_") and name not in known:
             close = did_you_mean(name, known)
-            log.info("Note: the variable %s is none of this program's%s", name, close)
+            log.info(f"Note: the variable {name} is none of this program's{close}")
 
 
 def _log_sources(context: click.Context) -> None:
@@ -153,7 +153,7 @@ def _log_sources(context: click.Context) -> None:
         where = source(context, str(option.name))
         if where:
             value = context.params.get(str(option.name), "")
-            log.debug("%s %s is from %s.", option.opts[-1], value, where)
+            log.debug(f"{option.opts[-1]} {value} is from {where}.")
 
 
 def _use_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:

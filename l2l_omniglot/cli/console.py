@@ -6,9 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,7 +60,7 @@ def timed(what: str) -> Iterator[None]:
     """Says, if verbose, how many seconds the block took."""
     start = time.monotonic()
     yield
-    log.debug("%s took %.1f s.", what, time.monotonic() - start)
+    log.debug(f"{what} took {time.monotonic() - start:.1f} s.")
 
 
 def _shows_bars() -> bool:
@@ -74,39 +73,30 @@ SECONDS_A_LINE = 10.0
 SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first
 
 
-class CountProgress:
-    """How far a count has come: a bar, or on no terminal a line every ten seconds.
+@contextmanager
+def counting(what: str, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Shows how far a count has come: a bar, or on no terminal a line every ten seconds.
 
-    Use as a context manager; call it with (done, in all), or with (done) when `total` is given.
+    Inside the block call what it gives with (done, in all), or with (done) when `total` is given.
     """
+    bar: Any = None
+    line_at = time.monotonic() + SECONDS_A_LINE
 
-    def __init__(self, what: str, unit: str, total: int | None = None) -> None:
-        self._what, self._unit, self._total = what, unit, total
-        self._bar: Any = None
-        self._line_at = time.monotonic() + SECONDS_A_LINE
-
-    def __enter__(self) -> CountProgress:
-        return self
-
-    def __call__(self, done: int, total: int | None = None) -> None:
-        """Says that `done` of `total` are done."""
-        total = total or self._total
+    def count(done: int, total: int | None = total) -> None:
+        nonlocal bar, line_at
         if _shows_bars():
-            if self._bar is None:
-                self._bar = _make_bar(self._what, self._unit, total, 0)
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() >= self._line_at:
-            log.info("%s: %s of %s %ss", self._what, done, total, self._unit)
-            self._line_at = time.monotonic() + SECONDS_A_LINE
+            if bar is None:
+                bar = _make_bar(what, unit, total, 0)
+            bar.update(done - bar.n)
+        elif time.monotonic() >= line_at:
+            log.info(f"{what}: {done} of {total} {unit}s")
+            line_at = time.monotonic() + SECONDS_A_LINE
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    try:
+        yield count
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 class TrainingProgress:

@@ -11,7 +11,7 @@ import click
 
 from l2l_omniglot.choices import EVALUATED
 from l2l_omniglot.cli.config import Command, from_where, is_given
-from l2l_omniglot.cli.console import CountProgress, bold, log, timed
+from l2l_omniglot.cli.console import bold, counting, log, timed
 from l2l_omniglot.cli.options import (
     F,
     Name,
@@ -224,7 +224,7 @@ def _evaluate(
     steps = experiment.settings.eval_steps if asked.steps is None else asked.steps
     choice = experiment.choose_engine()
     log.debug(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
-    with timed("Evaluating"), CountProgress("evaluating", "task", count) as progress:
+    with timed("Evaluating"), counting("evaluating", "task", count) as progress:
         return evaluate_learner(
             experiment.learner, tasks, count, steps, progress, experiment.workers, asked.batch_norm
         )

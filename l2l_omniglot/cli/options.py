@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from l2l_omniglot.choices import DEVICES, ENGINES
-from l2l_omniglot.cli.console import CountProgress, log, timed
+from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, needed_name
 from l2l_omniglot.settings import DECLARED, RECIPES, Settings
 
@@ -238,9 +238,9 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
     trained = checkpoint.settings.ways
     if trained != ways:
         log.info(
-            "Note: %s classes; %s was trained for %s, so its head was built anew from the mean of "
-            "the trained one.", ways, name, trained,
-        )  # fmt: skip
+            f"Note: {ways} classes; {name} was trained for {trained}, so its head was built anew "
+            "from the mean of the trained one."
+        )
     return checkpoint
 
 
@@ -262,7 +262,7 @@ def open_stack(settings: Settings) -> ImageStack:
     """The data of some settings; prepares Omniglot where it is not there yet."""
     from l2l_omniglot.data import open_data
 
-    with timed("Opening the data"), CountProgress("preparing", "character") as progress:
+    with timed("Opening the data"), counting("preparing", "character") as progress:
         stack = open_data(settings, log.info, progress)
     log.debug(stack.summary)
     return stack

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import CountProgress, log
+from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.cli.options import OutputPath
 
 
@@ -30,7 +30,7 @@ def prepare(source: tuple[Path, ...], out: Path | None, image_size: int) -> None
     from l2l_omniglot.prepare import default_stack_path
 
     target = out or default_stack_path()
-    with CountProgress("preparing", "character") as progress:
+    with counting("preparing", "character") as progress:
         prepare_omniglot(
             list(source), target, image_size=image_size, announce=log.info, progress=progress
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import CountProgress, log
+from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.cli.evaluate import Asked, asked_options, with_data
 from l2l_omniglot.cli.options import (
     OutputPath,
@@ -45,9 +45,7 @@ page_options = options(
 
 
 @click.command(cls=Command, short_help="Write an HTML page about trained networks.")
-@click.argument(
-    "weights", nargs=-1, metavar="[NAME|RUN|FILE]...", shell_complete=completing(known_weights)
-)
+@click.argument("weights", nargs=-1, shell_complete=completing(known_weights))
 @page_options
 @asked_options(tasks=200)
 @computing_options
@@ -62,11 +60,10 @@ def report(
     engine: str,
     **given: Any,
 ) -> None:
-    """Evaluate trained weights, and write one HTML file about them.
+    """Evaluate WEIGHTS, and write one HTML file about them.
 
-    They are named as by --weights elsewhere: pretrained weights, run folders or checkpoint files;
-    without any, the newest run. The file needs no other and no network; it holds pictures of the
-    data.
+    Each of WEIGHTS is a name of pretrained weights, a run folder or a checkpoint file; without
+    any, the newest run. The file needs no other and no network; it holds pictures of the data.
     """
     if output.suffix.lower() not in SUFFIXES:
         raise click.UsageError(f"--output {output}: needed a file name that ends in .html")
@@ -116,7 +113,7 @@ class _Made:
         )
         steps = trained.settings.eval_steps if asked.steps is None else asked.steps
         answers = Answers()
-        with CountProgress(f"evaluating {past.name}", "task", asked.tasks) as progress:
+        with counting(f"evaluating {past.name}", "task", asked.tasks) as progress:
             evaluation = evaluate(
                 experiment.learner, tasks, asked.tasks, steps, progress,
                 batch_norm=asked.batch_norm, listener=answers,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import CountProgress, TrainingProgress, echo_error, log
+from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
 from l2l_omniglot.cli.options import (
     MINUTES,
     OutputPath,
@@ -138,4 +138,4 @@ class _Watcher:
         return outcome
 
     def evaluating(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
-        return CountProgress("evaluating", "task", count)
+        return counting("evaluating", "task", count)
