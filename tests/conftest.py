@@ -170,16 +170,16 @@ def _bar(number: int) -> bytes:
 def one_shot_runs(tmp_path: Path) -> Path:
     """Two runs; the test item i of the first is of class 21 - i, of the second of class i."""
     folder = tmp_path / "runs"
-    for run, backwards in (("run01", True), ("run02", False)):
+    for name, backwards in (("run01", True), ("run02", False)):
         lines = []
         for part in ("training", "test"):
-            (folder / run / part).mkdir(parents=True)
+            (folder / name / part).mkdir(parents=True)
         for item in range(1, 21):
             answer = 21 - item if backwards else item
-            (folder / run / f"training/class{item:02d}.png").write_bytes(_bar(item - 1))
-            (folder / run / f"test/item{item:02d}.png").write_bytes(_bar(answer - 1))
-            lines.append(f"{run}/test/item{item:02d}.png {run}/training/class{answer:02d}.png")
-        (folder / run / "class_labels.txt").write_text("\n".join(lines) + "\n")
+            (folder / name / f"training/class{item:02d}.png").write_bytes(_bar(item - 1))
+            (folder / name / f"test/item{item:02d}.png").write_bytes(_bar(answer - 1))
+            lines.append(f"{name}/test/item{item:02d}.png {name}/training/class{answer:02d}.png")
+        (folder / name / "class_labels.txt").write_text("\n".join(lines) + "\n")
     return folder
 
 

@@ -169,7 +169,10 @@ def test_torchrun_starts_dead_workers_again_from_the_last_checkpoint(npy: Path, 
     command += ["--nproc-per-node=2", "--max-restarts=2", "-m", "l2l_omniglot", *LONG]
     with log.open("wb") as file:
         job = subprocess.Popen(
-            [*command, "--iterations", "60", "--validation-every", "10", "--data", str(npy), "--run-dir", str(run)],
+            [
+                *command, "--iterations", "60", "--validation-every", "10", "--data", str(npy),
+                "--run-dir", str(run),
+            ],
             stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
