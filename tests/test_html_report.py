@@ -15,7 +15,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import run_cli
-from l2l_omniglot.cli.resume import choose_run
 from PIL import Image
 
 from l2l_omniglot.basenet import BaseNet
@@ -31,7 +30,7 @@ from l2l_omniglot.mistakes import QueryPredictions, TaskPredictions, confused, h
 from l2l_omniglot.plot import DARK, LIGHT, learning_svg
 from l2l_omniglot.pretrained import history, train_command
 from l2l_omniglot.run import MetricsRow
-from l2l_omniglot.settings import Settings, make_settings
+from l2l_omniglot.settings import DECLARED, Settings, make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.transfer import find_weights
@@ -271,11 +270,8 @@ def test_the_command_that_repeats_a_training_has_its_settings(settings: Settings
     words = shlex.split(train_command(settings))
     assert words[:2] == ["l2l-omniglot", "train"]
     given = dict(train.make_context("train", words[2:]).params)
-    others = ("time_limit", "device", "engine", "processes", "tensorboard")
-    for name in others:
-        given.pop(name)
-    chosen = given.pop("resume"), given.pop("run_dir"), given.pop("recipe")
-    assert choose_run(*chosen, given)[1] == settings
+    given = {name: value for name, value in given.items() if name in DECLARED and value is not None}
+    assert make_settings(**given) == settings
 
 
 def test_a_plot_is_the_same_text_every_time_in_its_own_colours():
