@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import run_cli
 from terminal import Terminal
 
 from l2l_omniglot.backbones import backbone_names
@@ -110,9 +109,3 @@ def test_what_is_completed_is_what_there_is():
     assert tuple(names.splits()) == NAMED_SPLITS
     assert list(names.cells()) == list(SETTINGS)
     assert names.backbones() == backbone_names()
-
-
-def test_a_shell_that_is_not_known():
-    done = run_cli("completion", "fsh")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "'fsh': needed one of bash, zsh, fish; did you mean 'fish'?" in done.stderr
