@@ -12,12 +12,13 @@ import signal
 import socket
 import struct
 import sys
+from pathlib import Path
 
 door = socket.socket(socket.AF_UNIX)
 door.connect(sys.argv[1])
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: door.sendall(bytes([number])))
-request = json.dumps([sys.argv[2:], dict(os.environ), os.getcwd()]).encode()
+request = json.dumps([sys.argv[2:], dict(os.environ), str(Path.cwd())]).encode()
 socket.send_fds(door, [len(request).to_bytes(4, "big")], [0, 1, 2])
 door.sendall(request)
 (code,) = struct.unpack("i", door.recv(4, socket.MSG_WAITALL))

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import processes
 import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
-from processes import run
 
 from l2l_omniglot.omniglot import CHARACTERS, SOURCE_VARIABLE
 from l2l_omniglot.stack import ImageStack
@@ -187,4 +187,4 @@ def run_cli(
     *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
-    return run(["-m", "l2l_omniglot", *arguments], {**os.environ, **(env or {})}, cwd)
+    return processes.run(["-m", "l2l_omniglot", *arguments], {**os.environ, **(env or {})}, cwd)

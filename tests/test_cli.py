@@ -10,16 +10,19 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import run_cli
 from processes import Started, start_cli
 
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.cli.console import TrainingProgress, open_console
+from l2l_omniglot.evaluation import evaluate
+from l2l_omniglot.experiment import Experiment
+from l2l_omniglot.stack import load_stack
 from l2l_omniglot.trainer import StepResult
 
 # Small enough for a few seconds, large enough to be stopped half-way.
@@ -82,7 +85,10 @@ def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
     assert (body["tasks"], body["ways"], body["queries"], body["steps"]) == (4, 3, 3, 5)
     assert len(body["accuracy_per_step"]) == 6
     assert body["accuracy"] == body["accuracy_per_step"][-1]
-    assert all(0 <= accuracy <= 1 for accuracy in body["accuracy_per_step"])
+    experiment = Experiment.load(run / "best.safetensors", load_stack(npy))
+    tasks = experiment.tasks("test", seed=0)
+    curve = evaluate(experiment.learner, tasks, 4, 5, batch_norm="transductive").curve
+    assert body["accuracy_per_step"] == pytest.approx(curve.accuracy_per_step)
     for where in (run, run / "last.safetensors"):
         assert run_cli("evaluate", "--tasks", "2", "--weights", str(where)).returncode == 0
     sizes = run_cli(
@@ -114,26 +120,20 @@ def test_evaluate_in_both_modes_within_alphabets_and_beside_baselines(npy: Path)
     assert body["accuracy"] == body["transductive"]["accuracy"]
     assert body["batch_norm"] == "transductive"
     assert len(body["inductive"]["accuracy_per_step"]) == 3
-    assert 0 < body["baselines"]["nearest neighbour, pixels"]["accuracy"] <= 1
+    [run] = Path("runs").iterdir()
+    tasks = Experiment.load(run / "best.safetensors", load_stack(npy)).tasks("test", seed=0)
+    right = [
+        torch.cdist(task.query.flatten(1), task.support.flatten(1)).argmin(1) == task.query_labels
+        for task in (tasks[number] for number in range(3))
+    ]  # of one shot, so that an image's place is its label
+    found = body["baselines"]["nearest neighbour, pixels"]["accuracy"]
+    assert found == pytest.approx(float(torch.cat(right).float().mean()))
     alone = json.loads(run_cli(*arguments, "--batch-norm", "inductive", "--json").stdout)
     assert (alone["batch_norm"], alone["inductive"]) == ("inductive", body["inductive"])
     assert alone["accuracy"] == body["inductive"]["accuracy"] and "transductive" not in alone
     within = run_cli(*arguments, "--within-alphabet")
     assert within.returncode == 3  # no sidecar, no alphabets
     assert "0 known alphabets" in within.stderr
-
-
-def test_one_shot_runs_want_a_network_trained_for_them(npy: Path):
-    assert run_cli("train", "--data", str(npy), *SMALL, "--iterations", "1").returncode == 0
-    for arguments, said in (
-        (("--protocol", "one-shot-runs", "--runs", "x"), "needed 20 ways on split alphabets"),
-        (("--protocol", "one-shot-runs"), "needed both or neither"),
-        (("--runs", "x"), "needed both or neither"),
-        (("--protocol", "one-shot-runs", "--runs", "x", "--tasks", "9"), "with --tasks: the runs"),
-    ):
-        done = run_cli("evaluate", *arguments)
-        assert done.returncode == 2, done.stderr
-        assert said in done.stderr
 
 
 @pytest.mark.real
@@ -257,22 +257,13 @@ def test_changed_split_file_is_noticed(npy: Path):
     assert (resumed.returncode, "cannot go on: split" in resumed.stderr) == (6, True)
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(npy: Path):
-    arguments = ("train", "--data", str(npy), *SMALL, "--run-dir", f"{npy}/run")
-    done = run_cli(*arguments)
-    assert done.returncode == 6
-    assert "cannot be made a run folder" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_time_limit(npy: Path):
-    started = time.monotonic()
     done = run_cli(
-        "train", "--data", str(npy), *SMALL, "--iterations", "1000000", "--time-limit", "0.05"
+        "train", "--data", str(npy), *SMALL, "--iterations", "1000000", "--time-limit", "0.01"
     )
     assert done.returncode == 0, done.stderr
     assert "Time is up at iteration" in done.stdout
-    assert time.monotonic() - started < 60
+    assert load_checkpoint(next(Path("runs").glob("*/last.safetensors"))).iteration < 1_000_000
     assert run_cli("evaluate", "--tasks", "2").returncode == 0
 
 
@@ -325,41 +316,6 @@ def test_evaluating_a_run_without_validation_says_so(npy: Path, tmp_path: Path):
     assert done.returncode == 0 and "had no validation yet" in done.stderr
     done = run_cli("evaluate", "--tasks", "2", "--weights", str(run / "last.safetensors"))
     assert done.returncode == 0 and "had no validation" not in done.stderr
-
-
-def bad_array(folder: Path, name: str, array: np.ndarray) -> str:
-    np.save(folder / name, array)
-    return str(folder / name)
-
-
-def test_bad_input_gets_one_sentence_and_the_documented_code(npy: Path, tmp_path: Path):
-    few = bad_array(tmp_path, "few.npy", np.zeros((30, 6, 8, 8), np.uint8))
-    nan = bad_array(tmp_path, "nan.npy", np.full((30, 20, 8, 8), np.nan))
-    own = ("--data", str(npy))
-    for arguments, code, said in (
-        (("train", *own, "--ways", "1"), 2, "--ways 1: expected at least 2"),
-        (("train", *own, "--inner-lr", "-1"), 2, "--inner-lr -1.0: expected a number above 0"),
-        (("train", *own, "--recipe", "quick"), 2, "'quick': needed one of default"),
-        (("train", *own, "--device", "mps"), 2, "--device mps: not available here; there is cpu"),
-        (("train", "--data", "none.npy"), 3, "none.npy': no such file; needed one of omniglot"),
-        (("train", "--data", "omnigolt"), 3, "'omnigolt': no such file; needed one of omniglot"),
-        (("train", "--data", few), 3, "1 shots and 15 queries need at least 16"),
-        (("train", "--data", nan), 3, "class 0 holds NaN or infinity"),
-        (("train", *own, "--ways", "30"), 3, "validation part has 12 classes; 30-way tasks need"),
-        (("train", *own, "--split", "alphabets"), 3, "needs a sidecar"),
-        (("train", *own, "--backbone", "resnet"), 5, "needed one of basenet, cnn4, fc"),
-        (("evaluate", "--weights", "nowhere"), 6, "nowhere: no such run folder or checkpoint"),
-        (("evaluate",), 6, "no run found; train one with `l2l-omniglot train`"),
-        (("evaluate", "--tasks", "1"), 2, "1 is not in the range x>=2"),
-        (("prepare", "--source", "nowhere"), 3, "nowhere: no such file or folder"),
-    ):
-        done = run_cli(*arguments)
-        assert (done.returncode, done.stdout) == (code, ""), (arguments, done.stderr)
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
-        if code > 2:
-            assert done.stderr.strip().splitlines()[-1].startswith("Error: ")
-    assert not (tmp_path / "runs").exists()
 
 
 def test_offline_train_names_the_commands_that_help_and_trains_on_nothing_else(tmp_path: Path):

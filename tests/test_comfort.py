@@ -110,12 +110,6 @@ def test_verbose_says_what_is_done(npy: Path):
 
 
 def test_verbose_and_quiet():
-    for arguments in (("-v", "-q", "info"), ("-v", "info", "-q"), ("info", "-q", "-v")):
-        done = run_cli(*arguments)
-        assert (done.returncode, "--verbose and --quiet: needed only one" in done.stderr) == (
-            2,
-            True,
-        )
     Path("own.toml").write_text("quiet = true\n")
     file = ("--config", "own.toml", "pretrained")
     assert run_cli(*file).stderr == ""
@@ -137,31 +131,6 @@ def test_close_matches():
         check_name("backbone", "cnn", known)
     with pytest.raises(DataError, match="'x': needed one of basenet, cnn4, fc, or else"):
         check_name("split", "x", known, also="else", kind=DataError)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "meant"),
-    [
-        (["evalaute"], 2, "evaluate"),
-        (["train", "--way", "3"], 2, "--ways"),
-        (["train", "--recipe", "tutorail"], 2, "tutorial"),
-        (["train", "--algorithm", "metasgd"], 2, "meta-sgd"),
-        (["evaluate", "--weights", "basnet-5w1s"], 6, "basenet-5w1s"),
-        (["train", "--data", "omnigolt"], 3, "omniglot"),
-        (["train", "--data", "own.npy", "--split", "randm"], 3, "random"),
-        (["train", "--data", "own.npy", "--backbone", "basenett"], 5, "basenet"),
-        (["train", "--data", "own.npy", "--start-from", "basenet-5w1"], 6, "basenet-5w1s"),
-        (["reproduce", "--settings", "5w1"], 2, "5w1s"),
-        (["reproduce", "--algorithms", "malm"], 2, "maml"),
-    ],
-)
-def test_a_mistyped_name_is_told_which_was_meant(
-    arguments: list[str], code: int, meant: str, npy: Path
-):
-    done = run_cli(*arguments)
-    assert done.returncode == code, done.stderr
-    assert re.search(rf"[Dd]id you mean:? '?{re.escape(meant)}'?\?", done.stderr), done.stderr
-    assert arguments[-1].split(",")[0] in done.stderr or arguments[-2] in done.stderr
 
 
 def test_info_is_what_a_bug_report_needs(npy: Path, monkeypatch: pytest.MonkeyPatch):

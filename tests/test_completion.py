@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 import pytest
-from l2l_omniglot.cells import SETTINGS
 from terminal import Terminal
 
 from l2l_omniglot.backbones import backbone_names
 from l2l_omniglot.cli.options import COMPLETED, completing
 from l2l_omniglot.cli.reproduce import KNOWN
+from l2l_omniglot.reproduce import SETTINGS
 from l2l_omniglot.splits import NAMED_SPLITS
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import run_cli
 from flask.testing import FlaskClient
 from PIL import Image
 
@@ -359,21 +358,6 @@ def test_which_hosts_are_loopback():
 
 
 # The command.
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        ("--weights nothing", 6, "nothing: no such run folder"),
-        ("--port 99999", 2, "99999"),
-        ("--host 999.1.1.1 --no-browser", 1, "cannot listen there"),
-    ],
-)
-def test_the_command_refuses_in_one_line(arguments: str, code: int, said: str):
-    done = run_cli("draw", *arguments.split())
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr and "Traceback" not in done.stderr
-    assert done.stdout == ""
-
-
 def test_without_flask_it_says_what_to_install():
     code = (
         "import sys; sys.modules['flask'] = None; sys.argv = ['l2l-omniglot', 'draw'];"

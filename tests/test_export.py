@@ -260,13 +260,3 @@ def test_the_command_writes_a_file_that_classifies(support_folder: Path, stack: 
     assert (metadata["ink"], metadata["fitted"]) == ("white", False)
     images = stack.images([0, 1, 2], [0, 0, 0])
     assert run(images).argmax(dim=1).tolist() == [0, 1, 2]
-
-
-def test_the_command_refuses_in_one_line(support_folder: Path, tmp_path: Path):
-    weights = ["--weights", "basenet-5w1s"]
-    done = run_cli("export", str(support_folder), "--output", "a.txt", *weights)
-    assert done.returncode == 2
-    assert done.stderr == "Error: a.txt: the ending '.txt': needed one of .onnx, .pt2\n"
-    done = run_cli("export", str(tmp_path), "--output", "a.pt2", *weights)
-    assert done.returncode == 3
-    assert "has 1 sub-folders; needed at least 2, one a class" in done.stderr

@@ -242,15 +242,11 @@ def test_what_cannot_be_reported_is_refused_in_a_sentence(tmp_path: Path):
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('not here')\n")
     path = os.pathsep.join([str(broken.parent), os.environ.get("PYTHONPATH", "")])
-    for arguments, env, code, said in (
-        (("basenet-5w1s",), {"PYTHONPATH": path}, 2, "the report needs matplotlib: pip install"),
-        (("nowhere",), {}, 6, "nowhere: no such run folder or checkpoint, nor pretrained"),
-        (("a", "--output", "a.pdf"), {}, 2, "--output a.pdf: needed a file name that ends in"),
-    ):
-        done = run_cli("report", *arguments, env=env)
-        assert (done.returncode, done.stdout) == (code, "")
-        assert said in done.stderr and "Traceback" not in done.stderr
-        assert not Path("report.html").exists()
+    done = run_cli("report", "basenet-5w1s", env={"PYTHONPATH": path})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the report needs matplotlib: pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("report.html").exists()
     with pytest.raises(RunError, match="no run found; train one"):
         CliRunner().invoke(cli, ["report"], catch_exceptions=False)
 

@@ -223,11 +223,6 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     assert "paper.png: shows nothing" in done.stderr
 
 
-def test_one_form_of_output_only(folders: tuple[Path, Path]):
-    done = run_cli("predict", *map(str, folders), "--json", "--csv")
-    assert done.returncode == 2 and "--json and --csv: needed one of them" in done.stderr
-
-
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()

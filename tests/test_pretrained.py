@@ -79,15 +79,6 @@ def test_what_does_not_fit_is_refused(folder: Path):
     assert load_pretrained_checkpoint("fc-5w1s", folder).iteration == 1
 
 
-def test_an_unknown_name_is_one_sentence_with_those_there_are():
-    done = run_cli("evaluate", "--weights", "nothing", "--tasks", "2")
-    assert done.returncode == 6
-    assert done.stderr.startswith(
-        "Error: nothing: no such run folder or checkpoint, nor pretrained weights; "
-    )
-    assert done.stderr.count("\n") == 1
-
-
 def test_the_package_lists_its_weights():
     done = run_cli("pretrained")
     assert done.returncode == 0

@@ -65,19 +65,6 @@ def test_a_budget_stops_each_cell_and_the_same_command_goes_on():
     assert all(now > before for now, before in zip(more, iterations, strict=True))
 
 
-def test_wrong_names_are_told_before_anything_is_trained():
-    for option, value in (
-        ("--settings", "5w2s"), ("--algorithms", "mamlpp"), ("--backbones", "fc,resnet1000"),
-        ("--budget", "nan"),
-    ):  # fmt: skip
-        done = run_cli("reproduce", option, value, "--data", "synthetic", "--iterations", "1")
-        assert done.returncode in {2, 5}, done.stderr
-        assert value.split(",")[-1] in done.stderr and "needed" in done.stderr
-        assert not list(Path("reproduce").glob("*/last.safetensors"))
-    done = run_cli("reproduce", "--settings", ",")
-    assert done.returncode == 2 and "the grid is empty" in done.stderr
-
-
 def wait_for(process: Started, text: str) -> None:
     assert process.stderr is not None
     for line in process.stderr:

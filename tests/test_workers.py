@@ -167,12 +167,10 @@ def test_torchrun_starts_dead_workers_again_from_the_last_checkpoint(npy: Path, 
     run, log = tmp_path / "run", tmp_path / "log"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node=2", "--max-restarts=2", "-m", "l2l_omniglot", *LONG]
+    short = ["--iterations", "60", "--validation-every", "10"]
     with log.open("wb") as file:
         job = subprocess.Popen(
-            [
-                *command, "--iterations", "60", "--validation-every", "10", "--data", str(npy),
-                "--run-dir", str(run),
-            ],
+            [*command, *short, "--data", str(npy), "--run-dir", str(run)],
             stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
