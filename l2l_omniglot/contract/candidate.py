@@ -24,14 +24,14 @@ class Check:
 
     Attributes:
         name: a few words.
-        run: tries it; returns a note, or raises with the reason why it is broken.
+        run: tries it; may return a note, or raises with the reason why it is broken.
         fix: what to do where it is broken.
         required: whether a backbone must pass; else it is advice.
         needs: names of checks without which it says nothing.
     """
 
     name: str
-    run: Callable[[Candidate], str]
+    run: Callable[[Candidate], str | None]
     fix: str
     required: bool = True
     needs: tuple[str, ...] = ()
