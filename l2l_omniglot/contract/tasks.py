@@ -23,7 +23,7 @@ STEPS = 2
 
 
 def _adapts(candidate: Candidate) -> None:
-    """A clone steps as the backbone's gradient says, and then is a backbone with other weights."""
+    """Checks that a clone steps as the gradient says, and then uses the adapted weights alone."""
     learner = candidate.learner()
     batch = learner.batch([some_task()])
     network = candidate.network().eval()  # not a copy: that, too, would miss what a clone misses
@@ -99,7 +99,7 @@ def _trains_alike(candidate: Candidate) -> None:
 
 
 def _gradients(learner: Learner, task: Task) -> list[torch.Tensor]:
-    """The meta-gradient of a task in training mode, random numbers the same each time."""
+    """Computes a task's meta-gradient in training mode, random numbers the same each time."""
     with all_random("contract", "training"):
         found = learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
     return [gradient for gradient in found.gradients if gradient is not None]
@@ -112,7 +112,7 @@ def _use(learner: Learner, task: Task) -> None:
 
 
 def _scores(learner: Learner, task: Task) -> torch.Tensor:
-    """Query losses after each step, (K + 1,)."""
+    """Computes query losses after each step, (K + 1,)."""
     scores = learner.score_steps(learner.batch([task]), STEPS)
     return torch.cat([score.losses for (score,) in scores])
 
