@@ -1,12 +1,12 @@
-# `make demo`, `make test`, `make bench`: each makes .venv and installs all it needs. `make docs`
-# makes the site, in .venv-docs, without torch.
+# `make demo`, `make check`, `make test`, `make bench`: each makes .venv and installs all it needs.
+# `make docs` makes the site, in .venv-docs, without torch.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS := .venv-docs
 
-.PHONY: demo test docs bench bench-accuracy install clean
+.PHONY: demo test check lint types tests quick-tests docs bench bench-accuracy install clean
 
 demo: $(READY)
 	@echo "Training on built-in characters, a few minutes; 1,000 iterations."
@@ -18,11 +18,27 @@ demo: $(READY)
 	@echo "  l2l-omniglot draw      (a page to draw on)"
 	@echo "  l2l-omniglot report    (what was trained here, as report.html)"
 
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+# Side by side, each to its end: make fails if one of them does.
 test: $(READY)
+	@$(MAKE) --no-print-directory --jobs 3 --keep-going tests lint types
+
+check: $(READY)
+	@$(MAKE) --no-print-directory --jobs 3 --keep-going quick-tests lint types
+
+tests: $(READY)
+	$(PYTEST)
+
+quick-tests: $(READY)
+	$(PYTEST) -m "not slow"
+
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(READY)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
 
 docs: $(DOCS)/.ready
 	NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(DOCS)/bin:$$PATH" mkdocs build --strict

@@ -73,8 +73,9 @@ def by_processes(count: int, iterations: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [
-            sys.executable, "-m", "l2l_omniglot", "train", "--data", "synthetic",
-            "--processes", str(count), "--iterations", str(iterations), "--meta-batch-size", "16",
+            sys.executable, "-m", "torch.distributed.run", "--standalone",
+            f"--nproc-per-node={count}", "-m", "l2l_omniglot", "train", "--data", "synthetic",
+            "--iterations", str(iterations), "--meta-batch-size", "16",
             "--validation-every", str(iterations // 2), "--validation-tasks", "2",
             "--run-dir", str(run),
         ]  # fmt: skip

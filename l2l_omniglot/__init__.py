@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from l2l_omniglot.omniglot import prepare_stack as prepare_stack
     from l2l_omniglot.process import keep_freed_memory as keep_freed_memory
     from l2l_omniglot.process import prepare_process as prepare_process
-    from l2l_omniglot.recipes import Settings as Settings
-    from l2l_omniglot.recipes import make_settings as make_settings
+    from l2l_omniglot.settings import Settings as Settings
+    from l2l_omniglot.settings import make_settings as make_settings
     from l2l_omniglot.splits import Splits as Splits
     from l2l_omniglot.splits import make_splits as make_splits
     from l2l_omniglot.stack import ImageStack as ImageStack
@@ -43,7 +43,7 @@ _HOMES = {
     "ImageStack": "stack",
     "L2LOmniglotError": "errors",
     "Learner": "learner",
-    "Settings": "recipes",
+    "Settings": "settings",
     "Splits": "splits",
     "Task": "tasks",
     "Tasks": "tasks",
@@ -54,7 +54,7 @@ _HOMES = {
     "load_pretrained": "learners",
     "load_stack": "stack",
     "make_backbone": "backbones",
-    "make_settings": "recipes",
+    "make_settings": "settings",
     "make_splits": "splits",
     "open_data": "data",
     "prepare_process": "process",

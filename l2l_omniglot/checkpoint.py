@@ -13,7 +13,7 @@ import torch
 
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.files import atomic_write
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 
 FORMAT = "l2l-omniglot checkpoint 1"
 _MODEL, _RATES, _OPTIMIZER = "model/", "rates/", "optimizer/"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from l2l_omniglot.errors import DataError, needed_name
 from l2l_omniglot.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.stack import ImageStack

@@ -1,5 +1,6 @@
 """The one family of errors; each knows the exit code the command line ends with."""
 
+import math
 from collections.abc import Iterable
 
 
@@ -8,9 +9,12 @@ class L2LOmniglotError(Exception):
 
     Attributes:
         exit_code: what the command line exits with (see docs/commands.md).
+        argument: the name of the argument whose value is refused, if it is one; the text then
+            begins with ``argument=value``. The command line puts its option there.
     """
 
     exit_code = 1
+    argument = ""
 
 
 class SettingsError(L2LOmniglotError):
@@ -65,6 +69,54 @@ class SkippedError(L2LOmniglotError):
     """The work is done, but for some pictures that could not be read; names them."""
 
     exit_code = 9
+
+
+def refused(
+    argument: str, value: object, why: str, kind: type[L2LOmniglotError] = SettingsError
+) -> L2LOmniglotError:
+    """The error for the value of an argument, such as ``ways=1: expected at least 2``."""
+    error = kind(f"{argument}={value!r}: {why}")
+    error.argument = argument
+    return error
+
+
+def check_number(
+    argument: str,
+    value: float,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+) -> None:
+    """Refuses a number that is out of range, NaN or infinite.
+
+    Args:
+        argument: whose value it is.
+        value: the number.
+        least: the smallest it may be.
+        most: the largest.
+        above: what it has to exceed.
+
+    Raises:
+        SettingsError: quotes the number and what was expected.
+    """
+    if above is not None and not (value > above and math.isfinite(value)):
+        raise refused(argument, value, f"expected a number above {above:g}")
+    if least is not None and not value >= least:
+        raise refused(argument, value, f"expected at least {least:g}")
+    if most is not None and not value <= most:
+        raise refused(argument, value, f"expected at most {most:g}")
+
+
+def check_choice(argument: str, value: str, known: Iterable[str]) -> None:
+    """Refuses the value of an argument that is none of those there are.
+
+    Raises:
+        SettingsError: quotes it and those there are, the likeliest last.
+    """
+    names = tuple(known)
+    if value not in names:
+        raise refused(argument, value, needed_name(value, names))
 
 
 def check_name(

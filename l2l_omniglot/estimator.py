@@ -36,7 +36,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     ``fit`` adapts a copy of the network, ``predict`` and ``predict_proba`` classify. Images are
     taken as they are; `l2l_omniglot.predictor` is for pictures of any size. A pickle holds the
-    trained weights and the support set, and adapts to it again when it is loaded.
+    trained weights and the support set, and adapts to it again when it is loaded: to the same
+    numbers, bit for bit where torch has as many threads.
 
     Args:
         checkpoint: run folder, checkpoint file or name of pretrained weights; by default the

@@ -10,14 +10,14 @@ from typing import Protocol, TypeAlias
 import torch
 from scipy.special import stdtrit
 
+from l2l_omniglot.choices import EVALUATED
 from l2l_omniglot.engines import Engine
 from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.messages import counted
 from l2l_omniglot.parallel import map_tasks
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.recipes import EVALUATED
 from l2l_omniglot.tasks import Task, TaskBatch
+from l2l_omniglot.text import counted
 from l2l_omniglot.workers import ALONE, Workers
 
 BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number

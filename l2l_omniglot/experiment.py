@@ -15,8 +15,8 @@ from l2l_omniglot.engines import Choice
 from l2l_omniglot.errors import SettingsError, check_name
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.learners import build_learner, load_learner, read_weights
-from l2l_omniglot.recipes import Settings
 from l2l_omniglot.schedules import Schedule
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.splits import ORDERS, Splits, make_splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks

@@ -21,14 +21,14 @@ from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.extras import need
 from l2l_omniglot.files import write_text
 from l2l_omniglot.grid import as_pixels, class_name, of_label, task_sheet, to_image
-from l2l_omniglot.messages import counted
 from l2l_omniglot.mistakes import Pair, QueryPredictions, TaskPredictions, confused, hardest
 from l2l_omniglot.pretrained import History, as_typed, train_command
-from l2l_omniglot.recipes import Settings
 from l2l_omniglot.report import percent
 from l2l_omniglot.run import versions
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.stack import span
 from l2l_omniglot.tasks import Tasks
+from l2l_omniglot.text import counted
 
 EXAMPLES = 5  # pictures of a character
 MISTAKEN = 6  # pictures of mistakes of a pair, at most

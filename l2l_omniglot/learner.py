@@ -16,13 +16,13 @@ from l2l_omniglot.batch_norm import (
     check_inductive,
     use_batch_statistics,
 )
+from l2l_omniglot.choices import BATCH_NORMS, ENGINES
 from l2l_omniglot.engines import Choice, Engine, choose_engine
 from l2l_omniglot.engines.clones import Learn2learnEngine, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.errors import BackboneError, SettingsError, check_name
 from l2l_omniglot.heads import TrainedHead
 from l2l_omniglot.rates import make_rates
-from l2l_omniglot.recipes import BATCH_NORMS, ENGINES
 from l2l_omniglot.tasks import Task, TaskBatch
 
 TRIED = 40  # images on which an engine is tried out

@@ -16,7 +16,7 @@ from l2l_omniglot.learner import Learner
 from l2l_omniglot.pretrained import load_pretrained_checkpoint
 from l2l_omniglot.process import choose_device
 from l2l_omniglot.randomness import all_random
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.transfer import find_weights
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot.errors import RunError, SettingsError, check_name
 from l2l_omniglot.files import write_text
-from l2l_omniglot.recipes import RECIPES, Settings, make_settings
 from l2l_omniglot.run import MetricsRow, RunFolder
+from l2l_omniglot.settings import DECLARED, RECIPES, Settings, make_settings
 
 if TYPE_CHECKING:  # the names and cards are read without torch
     from l2l_omniglot.checkpoint import Checkpoint
@@ -173,24 +173,14 @@ def train_command(settings: Settings) -> str:
         if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
             given[name] = getattr(settings, name)
     base = make_settings(recipe, **given)
-    for field in fields(Settings):
-        value = getattr(settings, field.name)
-        if field.name != "recipe" and value != getattr(base, field.name):
-            given[field.name] = value
+    for name in DECLARED:
+        value = getattr(settings, name)
+        if name != "recipe" and value != getattr(base, name):
+            given[name] = value
     words = [PROGRAM, "train", *([] if recipe == "default" else ["--recipe", recipe])]
     for name, value in given.items():
-        words += _option(name, value)
+        words += DECLARED[name].words(value)
     return shlex.join(words)
-
-
-def _option(name: str, value: Any) -> list[str]:
-    """As the command line has it."""
-    if name == "first_order":
-        return ["--first-order" if value else "--second-order"]
-    dashed = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{dashed}" if value else f"--no-{dashed}"]
-    return [f"--{dashed}", str(value)]
 
 
 def as_typed(command: str) -> str:

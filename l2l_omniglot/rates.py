@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from l2l_omniglot.errors import BackboneError, SettingsError, check_name
+from l2l_omniglot.choices import ADAPTED, INNER_RATES
+from l2l_omniglot.errors import BackboneError, check_name, check_number
 from l2l_omniglot.heads import head_name, head_parameters, layer_of
-from l2l_omniglot.recipes import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
 
@@ -46,8 +45,7 @@ class InnerRates(nn.Module):
         steps: int = 1,  # noqa: ARG002 - subclasses need it
     ) -> None:
         super().__init__()
-        if not (initial > 0 and math.isfinite(initial)):
-            raise SettingsError(f"inner learning rate {initial}: needed a number above 0")
+        check_number("inner_lr", initial, above=0)
         check_name("adapt", adapt, _ADAPTED)
         self.initial, self.adapt = initial, adapt
         self.names = _ADAPTED[adapt](backbone)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from l2l_omniglot.files import csv_text, write_text
-from l2l_omniglot.messages import counted
+from l2l_omniglot.text import counted
 
 if TYPE_CHECKING:
     from l2l_omniglot.evaluation import Curve, Evaluation
@@ -30,7 +30,7 @@ def table(
     Args:
         header: names of the columns.
         rows: their entries.
-        mark: what becomes of the text of those that stand out, e.g. `paint`.
+        mark: what becomes of the text of those that stand out, e.g. bold.
         marked: which do, as (row, column).
     """
     widths = [max(len(entry) for entry in column) for column in zip(header, *rows, strict=True)]

@@ -16,8 +16,8 @@ from l2l_omniglot.errors import RunError, TrainingError, check_name
 from l2l_omniglot.evaluation import Curve, Evaluation, evaluate
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.files import write_text
-from l2l_omniglot.recipes import ALGORITHMS, Settings, make_settings
 from l2l_omniglot.run import RunFolder
+from l2l_omniglot.settings import ALGORITHMS, Settings, make_settings
 from l2l_omniglot.training import Observer, Outcome, TrainingRun
 
 RESULT = "result.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import os
 import platform
 import shlex
@@ -17,7 +18,9 @@ from typing import Any
 
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.files import csv_text, write_text
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
+
+log = logging.getLogger(__name__)
 
 RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
 LAST = "last.safetensors"
@@ -191,10 +194,10 @@ def resolve_checkpoint(run: Path | None) -> Path:
     """
     if run is not None and run.is_file():
         return run
-    if run is not None and not run.is_dir():
-        raise RunError(f"{run}: no such run folder or checkpoint")
     folder = newest_run() if run is None else RunFolder(run)
-    for path in (folder.best, folder.last):
-        if path.is_file():
-            return path
-    raise RunError(f"{folder.path}: holds no checkpoint yet")
+    if folder.best.is_file():
+        return folder.best
+    if not folder.last.is_file():
+        raise RunError(f"{folder.path}: holds no checkpoint yet")
+    log.info(f"Note: {folder.path} had no validation yet, so these are not its best weights.")
+    return folder.last

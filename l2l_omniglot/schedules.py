@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from l2l_omniglot.errors import SettingsError, check_name
-from l2l_omniglot.recipes import SCHEDULES
+from l2l_omniglot.choices import SCHEDULES
+from l2l_omniglot.errors import check_name, check_number
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_name("schedule", self.kind, SCHEDULES)
-        if self.iterations < 1 or not self.meta_lr > 0:
-            raise SettingsError(
-                f"iterations={self.iterations}, meta_lr={self.meta_lr}: expected at least 1, and "
-                "above 0"
-            )
+        check_number("iterations", self.iterations, least=1)
+        check_number("meta_lr", self.meta_lr, above=0)
         for name in ("first_order_until", "multi_step_until"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise SettingsError(f"{name}={value}: expected a part of the iterations, 0 to 1")
+            check_number(name, getattr(self, name), least=0, most=1)
 
     def lr(self, iteration: int) -> float:
         """Adam's learning rate."""

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any
 
 from l2l_omniglot.extras import need
-from l2l_omniglot.recipes import Settings
 from l2l_omniglot.report import markdown
 from l2l_omniglot.run import MetricsRow
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.trainer import StepResult
 
 EVENTS = "events.out.tfevents.*"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from l2l_omniglot.engines import Engine
-from l2l_omniglot.errors import SettingsError, TrainingError
+from l2l_omniglot.errors import TrainingError, check_number
 from l2l_omniglot.evaluation import mean
 from l2l_omniglot.learner import Learner, MetaGradient
 from l2l_omniglot.parallel import map_tasks
@@ -65,11 +65,8 @@ class Trainer:
         iterations: int = 24_000,
         workers: Workers = ALONE,
     ) -> None:
-        if meta_batch_size < 1 or inner_steps < 0:
-            raise SettingsError(
-                f"meta_batch_size={meta_batch_size}, inner_steps={inner_steps}: expected at "
-                "least 1 and 0"
-            )
+        check_number("meta_batch_size", meta_batch_size, least=1)
+        check_number("inner_steps", inner_steps, least=0)
         if isinstance(schedule, str):
             schedule = Schedule(iterations, meta_lr, schedule)
         self.schedule = schedule

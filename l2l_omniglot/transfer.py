@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, did_you_mean
@@ -15,23 +16,36 @@ from l2l_omniglot.pretrained import (
 )
 from l2l_omniglot.run import resolve_checkpoint
 
+if TYPE_CHECKING:  # names and paths are looked up without torch
+    from l2l_omniglot.checkpoint import Checkpoint
 
-def find_weights(source: str | Path) -> Checkpoint:
-    """The checkpoint meant by a run folder, a checkpoint file or a name of pretrained weights.
+
+def find_weights(source: str | Path | None = None) -> Checkpoint:
+    """Decides which weights are meant, and loads them.
+
+    Args:
+        source: a name of pretrained weights, a run folder (its best weights), a checkpoint file,
+            or None: the newest run. A `Path`, or a text such as ``./NAME``, is never a name.
 
     Raises:
-        RunError: if there is none, or it is broken.
+        RunError: if there are none, they are broken, or a name is a path here, too.
     """
-    path = Path(source)
-    if path.exists():
-        return load_checkpoint(resolve_checkpoint(path))
     names = pretrained_names()
-    if str(source) in names:
-        return load_pretrained_checkpoint(str(source))
-    raise RunError(
-        f"{source}: no such run folder or checkpoint, nor pretrained weights; of those there are "
-        f"{', '.join(names) or 'none'}{did_you_mean(str(source), names)}"
-    )
+    if isinstance(source, str) and source in names:
+        if Path(source).exists():
+            raise RunError(
+                f"{source}: pretrained weights and a path here have this name; expected "
+                f"./{source} for the path"
+            )
+        return load_pretrained_checkpoint(source)
+    if source is not None and not Path(source).exists():
+        raise RunError(
+            f"{source}: no such run folder or checkpoint, nor pretrained weights; of those there "
+            f"are {', '.join(names) or 'none'}{did_you_mean(str(source), names)}"
+        )
+    path = resolve_checkpoint(None if source is None else Path(source))
+
+    return load_checkpoint(path)
 
 
 def weights_for(ways: int) -> str:

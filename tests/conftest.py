@@ -7,13 +7,15 @@ import os
 import random
 import subprocess
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: the cores go to the tests' processes
+from typing import TypeAlias
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from processes import run
 
@@ -22,10 +24,17 @@ from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.synthetic import synthetic_stack
 
 REAL = os.environ.get(SOURCE_VARIABLE)
+# pytest's workers, and what they start, share the cores out.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real-data tests run wherever L2L_OMNIGLOT_SOURCE is set; a wrong path fails, not skips."""
+    """Real-data tests run wherever L2L_OMNIGLOT_SOURCE is set; a wrong path fails, not skips.
+
+    The slow ones come first, so that no worker is left with one at the end.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if REAL:
         return
     for item in items:
@@ -73,20 +82,63 @@ def real_source() -> Path:
     return Path(REAL).resolve()
 
 
+Once: TypeAlias = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="session")
-def real_npy(real_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real images, prepared once a session."""
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder once a session, for all of pytest's workers; to be read or copied only."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, partly = root / name, root / f"{name}-partly"
+        with FileLock(root / f"{name}.lock"):
+            if not folder.is_dir():
+                partly.mkdir()
+                fill(partly)
+                partly.rename(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_npy(real_source: Path, once: Once) -> Path:
+    """The real images, prepared."""
+    fill = partial(_prepare, real_source)
+    return once("real", fill) / "omniglot.npy"
+
+
+@pytest.fixture(scope="session")
+def raw_archives(once: Once) -> Path:
+    """A folder with two archives laid out as Omniglot's: all names, four different drawings."""
+    return once("raw", _fill_archives)
+
+
+@pytest.fixture(scope="session")
+def raw_npy(raw_archives: Path, once: Once) -> Path:
+    """What they hold, prepared."""
+    fill = partial(_prepare, raw_archives)
+    return once("raw-stack", fill) / "omniglot.npy"
+
+
+def _prepare(source: Path, folder: Path) -> None:
     from l2l_omniglot.omniglot import prepare_stack
 
-    path = tmp_path_factory.mktemp("real") / "omniglot.npy"
-    prepare_stack([real_source], path)
-    return path
+    prepare_stack([source], folder / "omniglot.npy")
 
 
-@pytest.fixture(scope="session")
-def raw_archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two archives laid out as Omniglot's: all names, four different drawings."""
-    folder = tmp_path_factory.mktemp("raw")
+def put_into_cache(npy: Path) -> None:
+    """Has the commands of this test find a prepared Omniglot."""
+    cache = Path(os.environ["L2L_OMNIGLOT_CACHE"])
+    cache.mkdir()
+    for path in (npy, npy.with_suffix(".json")):
+        (cache / path.name).hardlink_to(path)
+
+
+def _fill_archives(folder: Path) -> None:
     drawings = [_png(np.random.default_rng(i)) for i in range(4)]
     for subset, count in CHARACTERS.items():
         with zipfile.ZipFile(folder / f"images_{subset}.zip", "w") as archive:
@@ -96,7 +148,6 @@ def raw_archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     name = f"Alphabet_{alphabet:02d}/character{character + 1:02d}/"
                     path = f"images_{subset}/{name}{number:04d}_{drawer:02d}.png"
                     archive.writestr(path, drawings[(number + drawer) % 4])
-    return folder
 
 
 def _png(generator: np.random.Generator) -> bytes:
@@ -119,16 +170,16 @@ def _bar(number: int) -> bytes:
 def one_shot_runs(tmp_path: Path) -> Path:
     """Two runs; the test item i of the first is of class 21 - i, of the second of class i."""
     folder = tmp_path / "runs"
-    for run, backwards in (("run01", True), ("run02", False)):
+    for name, backwards in (("run01", True), ("run02", False)):
         lines = []
         for part in ("training", "test"):
-            (folder / run / part).mkdir(parents=True)
+            (folder / name / part).mkdir(parents=True)
         for item in range(1, 21):
             answer = 21 - item if backwards else item
-            (folder / run / f"training/class{item:02d}.png").write_bytes(_bar(item - 1))
-            (folder / run / f"test/item{item:02d}.png").write_bytes(_bar(answer - 1))
-            lines.append(f"{run}/test/item{item:02d}.png {run}/training/class{answer:02d}.png")
-        (folder / run / "class_labels.txt").write_text("\n".join(lines) + "\n")
+            (folder / name / f"training/class{item:02d}.png").write_bytes(_bar(item - 1))
+            (folder / name / f"test/item{item:02d}.png").write_bytes(_bar(answer - 1))
+            lines.append(f"{name}/test/item{item:02d}.png {name}/training/class{answer:02d}.png")
+        (folder / name / "class_labels.txt").write_text("\n".join(lines) + "\n")
     return folder
 
 

@@ -9,6 +9,7 @@ import matplotlib.backends.backend_svg
 import matplotlib.figure
 import processes
 import torch
+import torch._dynamo  # which torch's optimizers load as the first is made, for seconds
 
 import l2l_omniglot
 import l2l_omniglot.compat

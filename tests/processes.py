@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import multiprocessing
 import os
 import runpy
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import traceback
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -87,6 +92,10 @@ class Started:
         """None while it runs; negative where a signal ended it."""
         return self._process.exitcode
 
+    @property
+    def sentinel(self) -> int:
+        return self._process.sentinel
+
     def poll(self) -> int | None:
         return self.returncode
 
@@ -137,6 +146,38 @@ def start_cli(*arguments: str, **how: Any) -> Started:
     return Started(["-m", "l2l_omniglot", *arguments], **how)
 
 
+@contextmanager
+def served(path: Path) -> Iterator[None]:
+    """Inside the block `client.py` runs what it is asked to in a forked process."""
+    with socket.socket(socket.AF_UNIX) as door, ThreadPoolExecutor(8) as pool:
+        door.bind(str(path))
+        door.listen()
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # the door was shut
+                while True:
+                    pool.submit(_serve_client, door.accept()[0])
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield
+        door.shutdown(socket.SHUT_RDWR)
+
+
+def _serve_client(client: socket.socket) -> None:
+    """Runs what a client asks for on its streams, passes its signals on, tells it the end."""
+    with client:
+        size, streams, _, _ = socket.recv_fds(client, 4, len(STREAMS))
+        request = client.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+        process = Started(*json.loads(request), *streams)
+        for stream in streams:
+            os.close(stream)
+        while process.returncode is None:
+            ready = wait([client, process.sentinel])
+            if client in ready and process.sentinel not in ready:
+                process.send_signal(int.from_bytes(client.recv(1), "big") or signal.SIGKILL)
+        client.sendall(struct.pack("i", process.returncode))
+
+
 def _ends(given: IO[Any] | int) -> tuple[IO[str] | None, int]:
     """This side's end of a stream, where it is a pipe, and the other side's."""
     if given == subprocess.PIPE:
@@ -183,11 +224,12 @@ class _Streams:
 
 def _run(arguments: list[str], env: dict[str, str], cwd: str, streams: _Streams) -> NoReturn:
     """Is the process, from its start to its end."""
-    assert PRELOADED in sys.modules
+    assert PRELOADED in sys.modules, f"{PRELOADED}.py did not load: python tests/{PRELOADED}.py"
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
     streams.take_their_places()
+    sys.executable = env.get("PYTHONEXECUTABLE", sys.executable)  # for those it starts in turn
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

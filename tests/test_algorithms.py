@@ -12,8 +12,8 @@ from l2l_omniglot.compat import l2l
 from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.recipes import ALGORITHMS, make_settings
 from l2l_omniglot.schedules import Schedule
+from l2l_omniglot.settings import ALGORITHMS, make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Task
 from l2l_omniglot.trainer import Trainer
@@ -175,7 +175,7 @@ def test_schedule_begins_in_first_order():
     assert [schedule.is_first_order(t) for t in (0, 29, 30, 99)] == [True, True, False, False]
     assert not Schedule(100, 1e-3).is_first_order(0)
     for wrong in ({"multi_step_until": 1.5}, {"first_order_until": -0.1}):
-        with pytest.raises(SettingsError, match="expected a part of the iterations"):
+        with pytest.raises(SettingsError, match="_until=.*: expected at "):
             Schedule(100, 1e-3, **wrong)
 
 
@@ -281,10 +281,10 @@ def test_every_algorithm_trains_saves_and_goes_on_exactly(stack, tmp_path, algor
 
 def test_unknown_names_are_refused():
     for wrong, said in (
-        ({"algorithm": "mamlpp"}, "--algorithm 'mamlpp': needed one of maml, fomaml"),
-        ({"adapt": "tail"}, "--adapt 'tail': needed one of all, head"),
-        ({"inner_rates": "none"}, "--inner-rates 'none': needed one of fixed"),
-        ({"first_order_until": 2.0}, "--first-order-until 2.0: needed 0 to 1"),
+        ({"algorithm": "mamlpp"}, "algorithm='mamlpp': needed one of maml, fomaml"),
+        ({"adapt": "tail"}, "adapt='tail': needed one of all, head"),
+        ({"inner_rates": "none"}, "inner_rates='none': needed one of fixed"),
+        ({"first_order_until": 2.0}, "first_order_until=2.0: expected at most 1"),
     ):
         with pytest.raises(SettingsError, match=said):
             make_settings(**wrong)

@@ -12,8 +12,8 @@ from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.files import atomic_write
 from l2l_omniglot.learners import read_weights, write_weights
-from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.run import MetricsRow, RunFolder, newest_run, resolve_checkpoint
+from l2l_omniglot.settings import make_settings
 
 
 @pytest.mark.parametrize("name", ["basenet", "cnn4", "fc"])

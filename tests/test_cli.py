@@ -19,7 +19,7 @@ from conftest import run_cli
 from processes import Started, start_cli
 
 from l2l_omniglot.checkpoint import load_checkpoint
-from l2l_omniglot.progress import TrainingProgress
+from l2l_omniglot.cli.console import TrainingProgress, open_console
 from l2l_omniglot.trainer import StepResult
 
 # Small enough for a few seconds, large enough to be stopped half-way.
@@ -63,7 +63,7 @@ def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
     assert {"torch", "numpy", "python"} <= set(session["versions"])
     assert "--iterations 10" in session["command"]
     assert [row["iteration"] for row in read_rows(run)] == ["5", "10"]
-    assert f"evaluate --tasks 500 --run {Path('runs') / run.name}" in done.stdout
+    assert f"evaluate --tasks 500 --weights {Path('runs') / run.name}" in done.stdout
 
     printed = run_cli("evaluate", "--tasks", "4")
     assert printed.returncode == 0, printed.stderr
@@ -84,7 +84,7 @@ def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
     assert body["accuracy"] == body["accuracy_per_step"][-1]
     assert all(0 <= accuracy <= 1 for accuracy in body["accuracy_per_step"])
     for where in (run, run / "last.safetensors"):
-        assert run_cli("evaluate", "--tasks", "2", "--run", str(where)).returncode == 0
+        assert run_cli("evaluate", "--tasks", "2", "--weights", str(where)).returncode == 0
     sizes = run_cli(
         "evaluate", "--tasks", "2", "--shots", "2", "--queries", "4", "--steps", "1", "--json"
     )
@@ -129,7 +129,6 @@ def test_one_shot_runs_want_a_network_trained_for_them(npy: Path):
         (("--protocol", "one-shot-runs", "--runs", "x"), "needed 20 ways on split alphabets"),
         (("--protocol", "one-shot-runs"), "needed both or neither"),
         (("--runs", "x"), "needed both or neither"),
-        (("--run", "a", "--pretrained", "b"), "needed only one"),
         (("--protocol", "one-shot-runs", "--runs", "x", "--tasks", "9"), "with --tasks: the runs"),
     ):
         done = run_cli("evaluate", *arguments)
@@ -304,7 +303,8 @@ def test_progress_bar_on_a_terminal(npy: Path):
 
 
 def test_off_a_terminal_training_shows_life_before_its_first_validation(capsys, monkeypatch):
-    monkeypatch.setattr("l2l_omniglot.progress.SECONDS_A_LINE", 0.0)
+    monkeypatch.setattr("l2l_omniglot.cli.console.SECONDS_A_LINE", 0.0)
+    open_console()
     watcher = TrainingProgress(100, 8)
     with watcher.watching(0):
         for iteration in (1, 2):
@@ -321,9 +321,9 @@ def test_evaluating_a_run_without_validation_says_so(npy: Path, tmp_path: Path):
     )
     assert trained.returncode == 0, trained.stderr
     (run / "best.safetensors").unlink()
-    done = run_cli("evaluate", "--tasks", "2", "--run", str(run))
+    done = run_cli("evaluate", "--tasks", "2", "--weights", str(run))
     assert done.returncode == 0 and "had no validation yet" in done.stderr
-    done = run_cli("evaluate", "--tasks", "2", "--run", str(run / "last.safetensors"))
+    done = run_cli("evaluate", "--tasks", "2", "--weights", str(run / "last.safetensors"))
     assert done.returncode == 0 and "had no validation" not in done.stderr
 
 
@@ -337,8 +337,8 @@ def test_bad_input_gets_one_sentence_and_the_documented_code(npy: Path, tmp_path
     nan = bad_array(tmp_path, "nan.npy", np.full((30, 20, 8, 8), np.nan))
     own = ("--data", str(npy))
     for arguments, code, said in (
-        (("train", *own, "--ways", "1"), 2, "--ways 1: needed at least 2"),
-        (("train", *own, "--inner-lr", "-1"), 2, "--inner-lr -1.0: needed a number above 0"),
+        (("train", *own, "--ways", "1"), 2, "--ways 1: expected at least 2"),
+        (("train", *own, "--inner-lr", "-1"), 2, "--inner-lr -1.0: expected a number above 0"),
         (("train", *own, "--recipe", "quick"), 2, "'quick': needed one of default"),
         (("train", *own, "--device", "mps"), 2, "--device mps: not available here; there is cpu"),
         (("train", "--data", "none.npy"), 3, "none.npy': no such file; needed one of omniglot"),
@@ -348,7 +348,7 @@ def test_bad_input_gets_one_sentence_and_the_documented_code(npy: Path, tmp_path
         (("train", *own, "--ways", "30"), 3, "validation part has 12 classes; 30-way tasks need"),
         (("train", *own, "--split", "alphabets"), 3, "needs a sidecar"),
         (("train", *own, "--backbone", "resnet"), 5, "needed one of basenet, cnn4, fc"),
-        (("evaluate", "--run", "nowhere"), 6, "nowhere: no such run folder or checkpoint"),
+        (("evaluate", "--weights", "nowhere"), 6, "nowhere: no such run folder or checkpoint"),
         (("evaluate",), 6, "no run found; train one with `l2l-omniglot train`"),
         (("evaluate", "--tasks", "1"), 2, "1 is not in the range x>=2"),
         (("prepare", "--source", "nowhere"), 3, "nowhere: no such file or folder"),

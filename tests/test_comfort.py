@@ -1,6 +1,5 @@
 """Quiet and verbose, colours, close matches, and what `info` says."""
 
-import io
 import json
 import os
 import re
@@ -11,7 +10,7 @@ import pytest
 from conftest import run_cli
 from terminal import Terminal
 
-from l2l_omniglot.colour import RED, coloured, paint
+from l2l_omniglot.cli.console import wants_colour
 from l2l_omniglot.errors import DataError, SettingsError, check_name, did_you_mean, needed_name
 
 ESCAPE = "\x1b["
@@ -22,41 +21,29 @@ SHORT = (
 COMMAND = [sys.executable, "-m", "l2l_omniglot"]  # in new processes, on terminals
 
 
-class Stream(io.StringIO):
-    def __init__(self, terminal: bool) -> None:
-        super().__init__()
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
-
-
 @pytest.mark.parametrize(
-    ("terminal", "env", "expected"),
+    ("env", "expected"),
     [
-        (True, {}, True),
-        (False, {}, False),
-        (True, {"NO_COLOR": "1"}, False),
-        (True, {"NO_COLOR": ""}, True),
-        (True, {"TERM": "dumb"}, False),
-        (True, {"CLICOLOR": "0"}, False),
-        (True, {"CLICOLOR": "1"}, True),
-        (False, {"CLICOLOR": "1"}, False),
-        (False, {"CLICOLOR_FORCE": "1"}, True),
-        (False, {"FORCE_COLOR": "1"}, True),
-        (False, {"FORCE_COLOR": "0"}, False),
-        (True, {"FORCE_COLOR": "1", "TERM": "dumb"}, True),
-        (True, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({}, None),  # on a terminal
+        ({"NO_COLOR": "1"}, False),
+        ({"NO_COLOR": ""}, None),
+        ({"TERM": "dumb"}, False),
+        ({"CLICOLOR": "0"}, False),
+        ({"CLICOLOR": "1"}, None),
+        ({"CLICOLOR_FORCE": "1"}, True),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "0"}, None),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
     ],
 )
 def test_when_there_are_colours(
-    terminal: bool, env: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+    env: dict[str, str], expected: bool | None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TERM", "xterm")
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    assert coloured(Stream(terminal)) is expected
-    assert paint("text", RED, Stream(terminal)) == ("\x1b[1;31mtext\x1b[0m" if expected else "text")
+    assert wants_colour() is expected
 
 
 def test_errors_are_red_on_a_terminal_only():
@@ -64,12 +51,14 @@ def test_errors_are_red_on_a_terminal_only():
         command = [*COMMAND, *arguments]
         env = {**os.environ, "TERM": "xterm"}
         with Terminal(command, env) as terminal:
-            assert "\x1b[1;31mError:\x1b[0m " in terminal.all()
+            assert "\x1b[31m\x1b[1mError:\x1b[0m " in terminal.all()
         with Terminal(command, {**env, "NO_COLOR": "1"}) as terminal:
             shown = terminal.all()
             assert "Error: " in shown and ESCAPE not in shown
         assert ESCAPE not in run_cli(*arguments).stderr
-        assert f"{ESCAPE}1;31mError:" in run_cli(*arguments, env={"FORCE_COLOR": "1"}).stderr
+        assert (
+            f"{ESCAPE}31m{ESCAPE}1mError:" in run_cli(*arguments, env={"FORCE_COLOR": "1"}).stderr
+        )
 
 
 def test_the_best_values_stand_out_and_nothing_else_changes(npy: Path):
@@ -77,7 +66,7 @@ def test_the_best_values_stand_out_and_nothing_else_changes(npy: Path):
     assert piped.returncode == 0 and ESCAPE not in piped.stdout + piped.stderr
     assert "(best)" in piped.stderr
     env = {"FORCE_COLOR": "1"}
-    arguments = ("evaluate", "--run", "run", "--tasks", "3")
+    arguments = ("evaluate", "--weights", "run", "--tasks", "3")
     plain, bold = run_cli(*arguments), run_cli(*arguments, env=env)
     assert bold.returncode == 0 and ESCAPE not in plain.stdout
     marked = re.findall(r"\x1b\[1m([\d.]+ %)\x1b\[0m", bold.stdout)
@@ -94,16 +83,16 @@ def test_quiet_leaves_results_and_errors(npy: Path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "Finished at iteration 4 of 4" in done.stdout
     for arguments in (("-q", "evaluate"), ("evaluate", "-q")):
-        done = run_cli(*arguments, "--run", "run", "--tasks", "2")
+        done = run_cli(*arguments, "--weights", "run", "--tasks", "2")
         assert (done.returncode, done.stderr) == (0, "")
         assert "transductive" in done.stdout
-    wrong = run_cli("-q", "evaluate", "--run", "nowhere")
-    assert wrong.stderr == "Error: nowhere: no such run folder or checkpoint\n"
-    with Terminal([*COMMAND, "-q", "evaluate", "--run", "run", "--tasks", "2"]) as terminal:
+    wrong = run_cli("-q", "evaluate", "--weights", "nowhere")
+    assert re.fullmatch("Error: nowhere: no such run folder or checkpoint, nor .*\n", wrong.stderr)
+    with Terminal([*COMMAND, "-q", "evaluate", "--weights", "run", "--tasks", "2"]) as terminal:
         shown = terminal.all()
         assert "inductive" in shown and "evaluating" not in shown  # no bar
     by_variable = run_cli(
-        "evaluate", "--run", "run", "--tasks", "2", env={"L2L_OMNIGLOT_QUIET": "1"}
+        "evaluate", "--weights", "run", "--tasks", "2", env={"L2L_OMNIGLOT_QUIET": "1"}
     )
     assert (by_variable.returncode, by_variable.stderr) == (0, "")
 
@@ -112,11 +101,11 @@ def test_verbose_says_what_is_done(npy: Path):
     train = run_cli("--verbose", "train", "--data", str(npy), *SHORT, "--run-dir", "run")
     assert train.returncode == 0, train.stderr
     assert re.search(r"Data: .*own\.npy, 60 classes of 20 images, .* SHA-256 \w{12}", train.stderr)
-    done = run_cli("evaluate", "--run", "run", "--tasks", "2", "-v")
+    done = run_cli("evaluate", "--weights", "run", "--tasks", "2", "-v")
     assert "Engine: stacked" in done.stderr
     assert re.search(r"Opening the data took \d+\.\d s", done.stderr)
     assert re.search(r"Evaluating took \d+\.\d s", done.stderr)
-    usual = run_cli("evaluate", "--run", "run", "--tasks", "2")
+    usual = run_cli("evaluate", "--weights", "run", "--tasks", "2")
     assert "took" not in usual.stderr and done.stdout == usual.stdout
 
 
@@ -130,7 +119,8 @@ def test_verbose_and_quiet():
     Path("own.toml").write_text("quiet = true\n")
     file = ("--config", "own.toml", "pretrained")
     assert run_cli(*file).stderr == ""
-    assert "The command pretrained took" in run_cli("-v", *file).stderr  # typed before the file's
+    both = run_cli("-v", *file)
+    assert (both.returncode, "--verbose and --quiet: needed only one" in both.stderr) == (2, True)
 
 
 def test_close_matches():
@@ -156,7 +146,7 @@ def test_close_matches():
         (["train", "--way", "3"], 2, "--ways"),
         (["train", "--recipe", "tutorail"], 2, "tutorial"),
         (["train", "--algorithm", "metasgd"], 2, "meta-sgd"),
-        (["evaluate", "--pretrained", "basnet-5w1s"], 6, "basenet-5w1s"),
+        (["evaluate", "--weights", "basnet-5w1s"], 6, "basenet-5w1s"),
         (["train", "--data", "omnigolt"], 3, "omniglot"),
         (["train", "--data", "own.npy", "--split", "randm"], 3, "random"),
         (["train", "--data", "own.npy", "--backbone", "basenett"], 5, "basenet"),

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
-from conftest import run_cli
+from l2l_omniglot.cells import SETTINGS
 from terminal import Terminal
 
 from l2l_omniglot.backbones import backbone_names
-from l2l_omniglot.cli import names
-from l2l_omniglot.reproduce import SETTINGS
+from l2l_omniglot.cli.options import COMPLETED, completing
+from l2l_omniglot.cli.reproduce import KNOWN
 from l2l_omniglot.splits import NAMED_SPLITS
 
 
@@ -32,11 +33,16 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **home, "PATH": path, "TERM": "xterm", "PS1": "ready> "}
 
 
+INSTALL = 'eval "$(_L2L_OMNIGLOT_COMPLETE={}_source l2l-omniglot)"'
 SHELLS = [
-    pytest.param(["bash", "--norc", "-i"], 'eval "$(l2l-omniglot completion bash)"', id="bash"),
+    pytest.param(
+        ["bash", "--norc", "-i"],
+        INSTALL.format("bash"),
+        id="bash",
+    ),
     pytest.param(
         ["zsh", "-f", "-i"],
-        'autoload -U compinit; compinit -u -D; eval "$(l2l-omniglot completion zsh)"',
+        "autoload -U compinit; compinit -u -D; " + INSTALL.format("zsh"),
         marks=needs("zsh"),
         id="zsh",
     ),
@@ -73,13 +79,15 @@ def test_the_tab_key_completes_commands_options_and_names(
     ("line", "completed"),
     [
         ("l2l-omniglot eval", ["evaluate"]),
-        ("l2l-omniglot evaluate --pretrained basenet-5w", ["basenet-5w1s", "basenet-5w5s"]),
+        ("l2l-omniglot evaluate --weights basenet-5w", ["basenet-5w1s", "basenet-5w5s"]),
         ("l2l-omniglot train --backbone ", ["basenet", "cnn4", "fc"]),
         ("l2l-omniglot train --recipe t", ["tutorial"]),
     ],
 )
 def test_fish_completes(line: str, completed: list[str], env: dict[str, str]):
-    script = f"l2l-omniglot completion fish | source; complete --do-complete '{line}'"
+    script = (
+        f"_L2L_OMNIGLOT_COMPLETE=fish_source l2l-omniglot | source; complete --do-complete '{line}'"
+    )
     done = subprocess.run(
         ["fish", "--no-config", "-c", script],
         env=env, capture_output=True, text=True, timeout=60, check=True,
@@ -107,12 +115,13 @@ def test_completing_imports_no_torch():
 
 
 def test_what_is_completed_is_what_there_is():
-    assert tuple(names.splits()) == NAMED_SPLITS
-    assert list(names.cells()) == list(SETTINGS)
-    assert names.backbones() == backbone_names()
+    assert tuple(COMPLETED["split"]()) == NAMED_SPLITS
+    assert list(KNOWN) == list(SETTINGS)
+    assert COMPLETED["backbone"]() == backbone_names()
 
 
-def test_a_shell_that_is_not_known():
-    done = run_cli("completion", "fsh")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "'fsh': needed one of bash, zsh, fish; did you mean 'fish'?" in done.stderr
+def test_the_last_of_several_names_is_completed():
+    complete = completing(lambda: ("5w1s", "5w5s", "20w1s"))
+    context, option = click.Context(click.Command("c")), click.Option(["--settings"])
+    for word, found in (("5w", ["5w1s", "5w5s"]), ("5w1s,5", ["5w1s,5w5s"]), ("x", ["x"])):
+        assert [item.value for item in complete(context, option, word)] == found

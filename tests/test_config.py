@@ -1,6 +1,5 @@
 """Settings from a file and from the environment: who wins over whom, and what is refused."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ import pytest
 from conftest import run_cli
 
 from l2l_omniglot.cli import cli
-from l2l_omniglot.cli.config import read_config
-from l2l_omniglot.cli.sources import Strength, commands, variable_name
+from l2l_omniglot.cli.config import commands, read_config
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.run import RunFolder
 
@@ -83,9 +81,9 @@ def test_every_kind_of_option_has_a_key_and_a_variable(monkeypatch):
     assert (found["first_order"], found["meta_lr"], found["run_dir"]) == (False, 1.0, Path("r"))
     assert (found["resume"], found["time_limit"]) == ("newest", 0.5)
     found = values(["--config", "own.toml", "prepare"], {}, monkeypatch)
-    assert found["sources"] == (Path("a"), Path("b"))
+    assert found["source"] == (Path("a"), Path("b"))
     found = values(["--config", "own.toml", "evaluate"], {}, monkeypatch)
-    assert (found["as_json"], found["count"]) == (True, 9)
+    assert (found["json"], found["tasks"]) == (True, 9)
 
     variables = {
         "L2L_OMNIGLOT_TRAIN_FIRST_ORDER": "false", "L2L_OMNIGLOT_TRAIN_RUN_DIR": "r",
@@ -96,21 +94,56 @@ def test_every_kind_of_option_has_a_key_and_a_variable(monkeypatch):
     assert (found["first_order"], found["run_dir"]) == (False, Path("r"))
     assert found["resume"] == "newest"
     found = values(["evaluate"], {}, monkeypatch)
-    assert (found["as_json"], found["count"]) == (True, 9)
-    assert values(["prepare"], {}, monkeypatch)["sources"] == (Path("a"), Path("b"))
+    assert (found["json"], found["tasks"]) == (True, 9)
+    assert values(["prepare"], {}, monkeypatch)["source"] == (Path("a"), Path("b"))
 
 
-def test_the_variable_of_every_option_is_named_after_it():
+def sample(option: click.Option) -> tuple[str, object]:
+    """A value for an option in the environment, and what the command gets of it."""
+    if option.is_flag:
+        return "1", True
+    kind = option.type
+    if isinstance(kind, click.Choice):
+        return kind.choices[-1], kind.choices[-1]
+    if isinstance(kind, click.types.IntParamType):
+        return "9", 9
+    if isinstance(kind, click.types.FloatParamType):
+        return "0.5", 0.5
+    text = "5w1s" if option.name == "settings" else "some"
+    value: object = Path(text) if isinstance(kind, click.Path) else text
+    return text, [text] if option.callback and option.default else value
+
+
+@pytest.mark.parametrize("name", sorted(commands(cli)))
+def test_every_option_has_the_variable_that_is_named_after_it(name: str, monkeypatch):
+    seen: dict[str, object] = {}
+    program = commands(cli)
+    monkeypatch.setattr(program[name], "callback", lambda **given: seen.update(given))
+    arguments = ["0"] if name == "show task" else ["x", "y"][: len(arguments_of(program[name]))]
+    for option in program[name].params:
+        if not isinstance(option, click.Option) or not option.expose_value:
+            continue
+        word = max(option.opts, key=len).lstrip("-")
+        variable = f"L2L_OMNIGLOT_{name}_{word}".replace("-", "_").replace(" ", "_").upper()
+        text, expected = sample(option)
+        with monkeypatch.context() as changed:
+            changed.setenv(variable, text)
+            required = [] if name != "export" or word == "output" else ["--output", "a.onnx"]
+            cli.main([*name.split(), *arguments, *required], standalone_mode=False)
+        found = seen[str(option.name)]
+        assert found == ((expected,) if option.multiple else expected), variable
+
+
+def arguments_of(command: click.Command) -> list[click.Argument]:
+    return [each for each in command.params if isinstance(each, click.Argument) and each.required]
+
+
+def test_no_option_has_the_variable_of_something_else():
     for name, command in commands(cli).items():
-        options = [option for option in command.params if isinstance(option, click.Option)]
-        for option in options:
-            word = max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
-            prefix = name.replace("-", "_").replace(" ", "_").upper()
-            assert option.envvar == variable_name(option, name) == f"L2L_OMNIGLOT_{prefix}_{word}"
-        assert len({option.envvar for option in options}) == len(options)
-    taken = {"L2L_OMNIGLOT_" + name for name in ("CACHE", "SOURCE", "MIRROR", "RUNS")}
-    every = {o.envvar for c in (cli, *commands(cli).values()) for o in c.params}
-    assert not taken & every
+        names = [option.name for option in command.params]
+        assert len(set(names)) == len(names), name
+    taken = {"CACHE", "SOURCE", "MIRROR", "RUNS"}
+    assert not taken & {str(option.name).upper() for option in cli.params}
 
 
 @pytest.mark.parametrize(
@@ -197,71 +230,64 @@ def test_a_run_by_file_is_resumed_with_it(config: str):
     assert "with seed 1 (from the variable L2L_OMNIGLOT_TRAIN_SEED): the run" in named.stderr
 
 
-def test_a_named_run_goes_before_the_folder_of_the_file(config: str):
+def test_two_options_that_exclude_each_other_are_an_error_wherever_they_come_from(config: str):
     assert run_cli("--config", config, "train", "--run-dir", "one").returncode == 0
     Path(config).write_text(FILE + 'run-dir = "other"\n')
-    done = run_cli("--config", config, "train", "--resume", "one")
-    assert done.returncode == 0, done.stderr
-    assert "in one" in done.stderr
-    both = run_cli("train", "--resume", "one", "--run-dir", "other")
-    assert (both.returncode, "needed only one" in both.stderr) == (2, True)
-
-
-def test_evaluate_takes_the_stronger_of_two_that_exclude_each_other():
-    Path("own.toml").write_text(
-        '[evaluate]\ndata = "synthetic"\npretrained = "none-such"\ntasks = 2\n'
-    )
-    arguments = ("--config", "own.toml", "evaluate", "--json")
-    unknown = run_cli(*arguments)
-    assert (unknown.returncode, "'none-such'" in unknown.stderr) == (6, True)
-    run = run_cli(*arguments, "--run", "nowhere")
-    assert (run.returncode, "nowhere: no such run folder" in run.stderr) == (6, True)
-    typed = run_cli(
-        *arguments, "--pretrained", "basenet-5w1s", env={"L2L_OMNIGLOT_EVALUATE_RUN": "x"}
-    )
-    assert typed.returncode == 0, typed.stderr
-    assert json.loads(typed.stdout)["checkpoint"] == "basenet-5w1s"
-    both = run_cli("evaluate", "--run", "x", "--pretrained", "basenet-5w1s")
-    assert (both.returncode, "needed only one" in both.stderr) == (2, True)
+    for done in (
+        run_cli("--config", config, "train", "--resume", "one"),
+        run_cli("train", "--resume", "one", env={"L2L_OMNIGLOT_TRAIN_RUN_DIR": "other"}),
+        run_cli("train", "--resume", "one", "--run-dir", "other"),
+    ):
+        assert (done.returncode, "needed only one" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize(
     ("text", "typed", "said"),
     [
-        ("[evaluate]\ntasks = 9", ["--protocol", "one-shot-runs"], "needed 20 ways"),
-        ("seed = 1", ["--protocol", "one-shot-runs"], "needed 20 ways"),
-        ('seed = 1\n[evaluate]\nprotocol = "one-shot-runs"', [], "needed 20 ways"),
-        ('[evaluate]\nprotocol = "one-shot-runs"\nseed = 1', [], "with --seed: the runs are given"),
+        ("", ["--protocol", "one-shot-runs"], "needed 20 ways"),
+        ('[evaluate]\nprotocol = "one-shot-runs"', [], "needed 20 ways"),
+        ("seed = 1", ["--protocol", "one-shot-runs"], r"with --seed \(from own.toml\): the runs"),
         ('[evaluate]\nprotocol = "one-shot-runs"', ["--shots", "2"], "with --shots: the runs"),
-        ("", ["--protocol", "one-shot-runs", "--tasks", "9"], "with --tasks: the runs are given"),
+        ("", ["--protocol", "one-shot-runs", "--tasks", "500"], "with --tasks: the runs are given"),
+        ("", [], "needed both or neither"),
     ],
 )
-def test_the_one_shot_runs_mind_only_what_is_asked_for_with_them(
-    text: str, typed: list[str], said: str
-):
+def test_the_one_shot_runs_go_with_no_options_for_tasks(text: str, typed: list[str], said: str):
     Path("own.toml").write_text(text)
-    arguments = ["--config", "own.toml", "evaluate", "--pretrained", "basenet-5w1s", "--runs", "x"]
+    arguments = ["--config", "own.toml", "evaluate", "--weights", "basenet-5w1s", "--runs", "x"]
     with pytest.raises(click.UsageError, match=said):
         cli.main([*arguments, *typed], standalone_mode=False)
 
 
-def test_a_protocol_typed_goes_before_the_runs_of_the_file():
-    Path("own.toml").write_text(
-        '[evaluate]\nprotocol = "one-shot-runs"\nruns = "x"\ndata = "synthetic"\n'
-    )
-    done = run_cli(
-        "--config", "own.toml", "evaluate", "--pretrained", "basenet-5w1s", "--protocol", "tasks",
-        "--tasks", "2", "--json",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["tasks"] == 2
-
-
 def test_sections_are_stronger_than_keys_at_the_top():
-    Path("own.toml").write_text("ways = 3\n[train]\nways = 4\n")
-    found = {(e.command, e.value, e.strength) for e in read_config(Path("own.toml"), cli)}
-    assert ("train", 4, Strength.SECTION) in found and ("evaluate", 3, Strength.FILE) in found
-    assert Strength.FILE < Strength.SECTION < Strength.ENVIRONMENT < Strength.COMMAND_LINE
+    for text in ("ways = 3\n[train]\nways = 4\n",):
+        Path("own.toml").write_text(text)
+        found = read_config(Path("own.toml"), cli)
+        assert (found["train"]["ways"], found["evaluate"]["ways"]) == (4, 3)
+
+
+def test_the_later_file_goes_before_the_earlier(monkeypatch):
+    Path("one.toml").write_text("ways = 3\nshots = 3\n")
+    Path("two.toml").write_text("ways = 4\n")
+    arguments = ["--config", "one.toml", "train", "--config", "two.toml"]
+    found = values(arguments, {}, monkeypatch)
+    assert (found["ways"], found["shots"]) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "said"),
+    [
+        ("[train]\nways = 1", "", "^--ways 1: expected at least 2 \\(from own.toml\\)$"),
+        ("", "1", "^--ways 1: .* \\(from the variable L2L_OMNIGLOT_TRAIN_WAYS\\)$"),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_its_option_and_where_it_came_from(
+    text: str, variable: str, said: str, monkeypatch
+):
+    Path("own.toml").write_text(text)
+    monkeypatch.setenv("L2L_OMNIGLOT_TRAIN_WAYS", variable)
+    with pytest.raises(SettingsError, match=said):
+        cli.main(["--config", "own.toml", "train"], standalone_mode=False)
 
 
 def test_a_command_of_a_command_has_its_section_and_variables(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Every command and every Python snippet of README and docs is run, the long ones shortened.
 
-A block is run as it stands, by bash, with four programs standing in front of the real ones:
+A block is run as it stands, by bash, with four programs standing in front of the real ones. All of
+Python is forked (processes.py) but for pip and pytest, in which the readers' own is at stake.
 `l2l-omniglot` and `torchrun` append options that make training and evaluation short, and end
 `draw` once it listens; `python -m pip` only resolves (--dry-run), but for a folder (./my-net),
 which it installs beside the rest; `python -m benchmarks` is quick and stays on the CPU; `make`
@@ -12,11 +13,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import put_into_cache
+from processes import run, served
 
 ROOT = Path(__file__).parents[1]
+CLIENT = Path(__file__).with_name("client.py")
 PAGES = [*sorted(ROOT.glob("[RC]*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
@@ -25,12 +30,13 @@ SHORT = {
     "reproduce": "--iterations 2 --tasks 2 --data synthetic",
 }
 RESUME = "--iterations 3"
+QUIETLY = "import warnings; warnings.simplefilter('error')\n"
 
 CLI = """#!/usr/bin/env bash
 set -e
 case "$*" in
   "draw"*)
-    {python} -m l2l_omniglot "$@" --port 0 --no-browser > address & page=$!
+    {fork} -m l2l_omniglot "$@" --port 0 --no-browser > address & page=$!
     until grep -q "^http://" address; do kill -0 $page; sleep 0.1; done
     kill $page; exit 0 ;;
   "train --resume"*) extra="{resume}" ;;
@@ -41,12 +47,14 @@ case "$*" in
   "report"*) extra="{report}" ;;
   *) extra="" ;;
 esac
-exec {python} -m l2l_omniglot "$@" $extra
+exec {fork} -m l2l_omniglot "$@" $extra
 """
 TORCHRUN = """#!/usr/bin/env bash
-exec {python} -m torch.distributed.run "$@" {train}
+exec {fork} -m torch.distributed.run "$@" {train}
 """
 PYTHON = """#!/usr/bin/env bash
+if [ "$1" = -u ]; then shift; fi  # as torchrun starts its workers
+case "$1 $2 $3" in "-m l2l_omniglot "* | "-m benchmarks"*" --point") exec {fork} "$@" ;; esac
 export PYTHONPATH={root}
 case "$1 $2 $3 $4" in
   "-m pip install ./"*)
@@ -55,18 +63,18 @@ esac
 case "$1 $2" in
   "-m pytest") cd {root} && exec env -u L2L_OMNIGLOT_SOURCE {python} "$@" ;;
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
-  "-m benchmarks") exec {python} -m benchmarks --quick ;;
-  "-m benchmarks.speed") exec {python} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
-  "-m benchmarks.draw") exec {python} "$@" --rounds 1 ;;
-  "-m benchmarks.scaling") exec {python} "$@" --rounds 1 ;;
+  "-m benchmarks") exec {fork} -m benchmarks --quick ;;
+  "-m benchmarks.speed") exec {fork} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
+  "-m benchmarks.draw") exec {fork} "$@" --rounds 1 ;;
+  "-m benchmarks.scaling") exec {fork} "$@" --rounds 1 ;;
   "-m benchmarks.time_to_accuracy")
-    exec {python} "$@" --minutes 0.01 --data synthetic --meta-batch-size 1 --validation-tasks 2 ;;
+    exec {fork} "$@" --minutes 0.01 --data synthetic --meta-batch-size 1 --validation-tasks 2 ;;
 esac
 exec {python} "$@"
 """
 MAKE = """#!/usr/bin/env bash
 set -eo pipefail
-if [ "$1" = test ]; then exit 0; fi  # what runs this
+case "$1" in test | check) exit 0 ;; esac  # what runs this
 lines=$({make} --no-print-directory -n -C {root} -o .venv/.ready "$@")
 echo "$lines" | grep -v "^echo" | grep -oE "(l2l-omniglot|python -m benchmarks).*" |
   while read -r line; do bash -ec "$line"; done
@@ -79,12 +87,15 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def env(tmp_path: Path, raw_archives: Path, one_shot_runs: Path) -> dict[str, str]:
+def env(
+    tmp_path: Path, raw_archives: Path, raw_npy: Path, one_shot_runs: Path
+) -> Iterator[dict[str, str]]:
     """A folder as the reader has it, with the programs that shorten first on the path."""
     programs = tmp_path / "bin"
     programs.mkdir()
     values = {
         "python": sys.executable,
+        "fork": f"{sys.executable} -I -S {CLIENT} {tmp_path / 'door'}",
         "root": ROOT,
         "make": subprocess.check_output(["bash", "-c", "command -v make"], text=True).strip(),
         "resume": RESUME,
@@ -100,37 +111,57 @@ def env(tmp_path: Path, raw_archives: Path, one_shot_runs: Path) -> dict[str, st
     shutil.make_archive(str(tmp_path / "all_runs"), "zip", one_shot_runs)
     for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "setup.py", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
-    return {
+    put_into_cache(raw_npy)
+    env = {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONEXECUTABLE": str(programs / "python"),
         "L2L_OMNIGLOT_SOURCE": str(raw_archives),
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
     }
+    with served(tmp_path / "door"):
+        yield env
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_runs(page: Path, env: dict[str, str], tmp_path: Path):
     text = page.read_text(encoding="utf-8")
     for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         if language == "python":
-            command = [sys.executable, "-W", "error", "-c", block]
+            done = run(["-c", QUIETLY + block], env, tmp_path)
         elif language == "sh":
-            command = ["bash", "-euo", "pipefail", "-c", block]
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block],
+                env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
         elif language == "toml":  # the block after it reads it
             (tmp_path / "omniglot.toml").write_text(block)
             continue
         else:
             assert language in {"ini", "text"}, f"{page.name}: who runs a {language} block?"
             continue
-        done = subprocess.run(
-            command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
         assert done.returncode == 0, f"{page.name}:\n{block}\n{done.stdout}\n{done.stderr}"
 
 
+FORGOTTEN = re.compile(r"\b(TODO|FIXME|TBD|XXX)\b|\{\{|[?]{2,}|(?<!\w)@[A-Z]|\b(DEMO|RESULT)_")
+
+
 def test_no_placeholder_was_forgotten():
+    for text in ("TODO: say more", "{{ accuracy }}", "?? %", "@DATE", "RESULT_5W1S"):
+        assert FORGOTTEN.search(text), text
     for page in PAGES:
-        assert not re.search(r"@[A-Z]|DEMO_|RESULT_|TODO", page.read_text(encoding="utf-8")), page
+        found = FORGOTTEN.search(page.read_text(encoding="utf-8"))
+        assert not found, f"{page.name}: {found}"
+
+
+def test_imports_warn_of_nothing():
+    """By a new process, for the blocks are run by those that have everything loaded."""
+    code = "import l2l_omniglot as lo; print([getattr(lo, name) for name in lo.__all__])"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_pages_link_to_files_that_exist():

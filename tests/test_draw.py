@@ -26,7 +26,7 @@ from l2l_omniglot.page.examples import StackExamples
 from l2l_omniglot.page.guard import is_loopback
 from l2l_omniglot.page.question import MAX_BODY, MAX_POINTS, MAX_STROKES, Item
 from l2l_omniglot.pictures import is_centred
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.splits import make_splits
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.strokes import as_images, draw
@@ -362,8 +362,7 @@ def test_which_hosts_are_loopback():
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("--run a --pretrained b", 2, "needed only one"),
-        ("--pretrained nothing", 6, "nothing: no such run folder"),
+        ("--weights nothing", 6, "nothing: no such run folder"),
         ("--port 99999", 2, "99999"),
         ("--host 999.1.1.1 --no-browser", 1, "cannot listen there"),
     ],

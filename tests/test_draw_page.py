@@ -15,6 +15,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("page")]
+
 PIPE = [[(0.5, 0.1), (0.52, 0.5), (0.5, 0.9)]]
 RING = [[(0.5 + 0.33 * np.sin(a), 0.5 - 0.33 * np.cos(a)) for a in np.linspace(0, 6.2, 13)]]
 OTHER_RING = [[(0.45 + 0.25 * np.sin(a), 0.5 - 0.3 * np.cos(a)) for a in np.linspace(0.3, 6.5, 13)]]

@@ -70,9 +70,9 @@ def unexpected(_npy: Path) -> tuple[int, str]:
     Path("site").mkdir()
     Path("site/safetensors.py").write_text("raise ZeroDivisionError('by design')\n")
     path = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
-    done = run_cli("evaluate", "--pretrained", "basenet-5w1s", env={"PYTHONPATH": path})
+    done = run_cli("evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
     assert "Traceback" not in done.stderr and done.stdout == ""
-    more = run_cli("-v", "evaluate", "--pretrained", "basenet-5w1s", env={"PYTHONPATH": path})
+    more = run_cli("-v", "evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
     assert more.returncode == 1 and "Traceback" in more.stderr
     return done.returncode, done.stderr
 
@@ -119,7 +119,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
     (2, "No such option", plain("train", "--nothing")),
-    (2, "--ways 1: needed at least 2", plain("train", "--ways", "1")),
+    (2, "--ways 1: expected at least 2", plain("train", "--ways", "1")),
     (2, "command 'trian': needed one of", plain("trian")),
     (2, "file is a file; needed a folder", below_a_file("report", "--output", "file/it.html")),
     (2, "file is a file; needed a folder", below_a_file("report", "--pictures", "file/in/it")),
@@ -131,7 +131,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (3, "'synthetc': no such file", plain("train", "--data", "synthetc")),
     (4, "could not fetch", plain("prepare", L2L_OMNIGLOT_MIRROR="http://127.0.0.1:9")),
     (5, "backbone 'cnn5'", plain("train", "--backbone", "cnn5")),  # before any download
-    (6, "nowhere: no such run", plain("evaluate", "--run", "nowhere")),
+    (6, "nowhere: no such run", plain("evaluate", "--weights", "nowhere")),
     (7, "the loss became nan", no_number),
     (9, "1 of 4 pictures skipped", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),

@@ -9,8 +9,8 @@ from l2l_omniglot.data import open_data
 from l2l_omniglot.errors import BackboneError, RunError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
-from l2l_omniglot.recipes import Settings, make_settings
 from l2l_omniglot.run import RunFolder
+from l2l_omniglot.settings import Settings, make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Task
 from l2l_omniglot.training import TrainingRun

@@ -23,7 +23,7 @@ from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.export import LARGEST, METADATA, export_classifier, load_exported
 from l2l_omniglot.learners import read_weights
 from l2l_omniglot.pretrained import load_pretrained_checkpoint
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.stack import ImageStack
 
 NAMES = ["alpha", "beta", "gamma"]
@@ -249,7 +249,7 @@ def support_folder(stack: ImageStack, tmp_path: Path) -> Path:
 
 
 def test_the_command_writes_a_file_that_classifies(support_folder: Path, stack: ImageStack):
-    options = ["--pretrained", "basenet-5w1s", "--output", "a.onnx", "--fit", "never"]
+    options = ["--weights", "basenet-5w1s", "--output", "a.onnx", "--fit", "never"]
     done = run_cli("export", str(support_folder), *options)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("Note: 3 classes; basenet-5w1s was trained for 5")
@@ -263,7 +263,7 @@ def test_the_command_writes_a_file_that_classifies(support_folder: Path, stack: 
 
 
 def test_the_command_refuses_in_one_line(support_folder: Path, tmp_path: Path):
-    weights = ["--pretrained", "basenet-5w1s"]
+    weights = ["--weights", "basenet-5w1s"]
     done = run_cli("export", str(support_folder), "--output", "a.txt", *weights)
     assert done.returncode == 2
     assert done.stderr == "Error: a.txt: the ending '.txt': needed one of .onnx, .pt2\n"

@@ -24,7 +24,7 @@ from l2l_omniglot.grid import (
     task_sheet,
     to_image,
 )
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.sidecar import Sidecar
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
@@ -143,7 +143,7 @@ def test_show_task_shows_the_task_that_train_and_evaluate_use(part: str, npy: st
 
 
 def test_show_task_takes_the_settings_of_a_run(npy: str):
-    arguments = ["show", "task", "0", "--run", "basenet-5w1s", "--data", npy]
+    arguments = ["show", "task", "0", "--weights", "basenet-5w1s", "--data", npy]
     done = CliRunner().invoke(cli, [*arguments, "--part", "train"])
     assert done.exit_code == 0, done.output
     assert "5-way 1-shot, 5 queries a class" in done.output  # train_queries of the run

@@ -7,13 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from l2l_omniglot.cli import cli
-from l2l_omniglot.cli.program import Name
-from l2l_omniglot.cli.sources import commands
+from l2l_omniglot.cli.config import commands
+from l2l_omniglot.cli.options import Name
+from l2l_omniglot.settings import DECLARED
 
 # What a number counts or measures; a seed does neither.
 UNITS = (
     "classes", "images", "tasks", "steps", "iterations", "meta-updates", "minutes", "seconds",
-    "pixels", "processes", "part of", "factor", "port", "characters", "pairs", "columns",
+    "pixels", "part of", "factor", "port", "characters", "pairs", "columns",
 )  # fmt: skip
 
 
@@ -49,22 +50,19 @@ def test_its_help_gives_its_default_and_unit(option: click.Option, text: str):
         assert any(unit in own.lower() for unit in UNITS), f"no unit in {own!r}"
 
 
-def test_defaults_in_words_are_the_true_ones():
-    from l2l_omniglot.recipes import Settings
-
-    words = {"no": False, "yes": True}
-    seen = 0
-    for option in cli.commands["train"].params:
-        said = re.search(r"\(([^()]+)\)\.$", getattr(option, "help", None) or "")
-        if said and hasattr(Settings, str(option.name)) and said[1] != "recipe":
-            default = getattr(Settings, str(option.name))
-            if option.name in {"start_from", "validation_classes"}:
-                continue  # said in words
-            assert words.get(said[1], said[1]) in {default, str(default)} or float(
-                said[1]
-            ) == float(default), option.name
-            seen += 1
-    assert seen >= 15
+def test_every_setting_is_an_option_of_train_as_it_is_declared():
+    options = {option.name: option for option in cli.commands["train"].params}
+    for name, declared in DECLARED.items():
+        option = options[name]
+        assert isinstance(option, click.Option) and option.default is None
+        assert option.help == f"{declared.help} ({declared.by_default})."
+        words = declared.words(True if declared.kind == "bool" else declared.default)
+        assert words[0] in option.opts
+        if declared.kind == "bool":
+            assert declared.words(False)[0] in option.secondary_opts
+        if declared.choices:
+            assert isinstance(option.type, Name)
+            assert tuple(option.type.choices) == declared.choices
 
 
 def test_every_choice_knows_close_matches():

@@ -15,13 +15,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import run_cli
+from l2l_omniglot.cli.resume import choose_run
 from PIL import Image
 
 from l2l_omniglot.basenet import BaseNet
 from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.classifier import Classifier
 from l2l_omniglot.cli import cli
-from l2l_omniglot.cli.resume import choose_run
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.evaluation import evaluate
@@ -30,8 +30,8 @@ from l2l_omniglot.learner import Learner
 from l2l_omniglot.mistakes import QueryPredictions, TaskPredictions, confused, hardest
 from l2l_omniglot.plot import DARK, LIGHT, learning_svg
 from l2l_omniglot.pretrained import history, train_command
-from l2l_omniglot.recipes import Settings, make_settings
 from l2l_omniglot.run import MetricsRow
+from l2l_omniglot.settings import Settings, make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
 from l2l_omniglot.transfer import find_weights
@@ -166,7 +166,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
     page = Page(Path("all.html"))
 
     for run in ("run0", "run1"):
-        command = f"l2l-omniglot evaluate --run {run} --tasks 6 --part test --seed 0"
+        command = f"l2l-omniglot evaluate --weights {run} --tasks 6 --part test --seed 0"
         assert command in page.text
         words = [*shlex.split(command)[1:], "--json"]
         body = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)

@@ -149,7 +149,7 @@ def test_broken_backbones_are_errors_and_never_printed(
 
 def test_inner_learning_rate_must_be_above_zero():
     for rate in (0.0, -1.0, float("nan")):
-        with pytest.raises(SettingsError, match="inner learning rate"):
+        with pytest.raises(SettingsError, match="inner_lr="):
             Learner(TinyNet(), rate)
 
 

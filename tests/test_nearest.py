@@ -6,7 +6,7 @@ from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.nearest import baselines, nearest_pixels, prototype_baseline
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.tasks import Tasks
 

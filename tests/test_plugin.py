@@ -89,7 +89,7 @@ def test_it_trains_and_is_evaluated(python: str, tmp_path: Path):
     train = f"train --backbone resnet --data synthetic --run-dir run {SHORT}"
     run([python, "-m", "l2l_omniglot", *train.split()], tmp_path)
     assert (tmp_path / "run/best.safetensors").is_file()
-    evaluate = "evaluate --run run --tasks 4 --json"
+    evaluate = "evaluate --weights run --tasks 4 --json"
     found = json.loads(run([python, "-m", "l2l_omniglot", *evaluate.split()], tmp_path))
     assert found["tasks"] == 4
     for mode in ("transductive", "inductive"):

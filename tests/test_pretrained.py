@@ -20,7 +20,7 @@ from l2l_omniglot.pretrained import (
     load_pretrained_checkpoint,
     sha256,
 )
-from l2l_omniglot.recipes import make_settings
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.stack import ImageStack
 
 CARDS = list_pretrained()
@@ -80,9 +80,11 @@ def test_what_does_not_fit_is_refused(folder: Path):
 
 
 def test_an_unknown_name_is_one_sentence_with_those_there_are():
-    done = run_cli("evaluate", "--pretrained", "nothing", "--tasks", "2")
+    done = run_cli("evaluate", "--weights", "nothing", "--tasks", "2")
     assert done.returncode == 6
-    assert done.stderr.startswith("Error: pretrained weights 'nothing': needed one of ")
+    assert done.stderr.startswith(
+        "Error: nothing: no such run folder or checkpoint, nor pretrained weights; "
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -124,7 +126,7 @@ def test_each_reaches_what_its_card_says(name: str, real_npy: Path):
     card = next(card for card in CARDS if card.name == name)
     tasks = "100" if "20w" not in name else "40"
     done = run_cli(
-        "evaluate", "--pretrained", name, "--tasks", tasks, "--data", str(real_npy), "--json"
+        "evaluate", "--weights", name, "--tasks", tasks, "--data", str(real_npy), "--json"
     )
     assert done.returncode == 0, done.stderr
     body = json.loads(done.stdout)

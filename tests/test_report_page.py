@@ -7,6 +7,8 @@ import pytest
 from browser import chromium, programs
 from conftest import run_cli
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]
+
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 
 

@@ -18,6 +18,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 import l2l_omniglot
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+
 ROOT = Path(__file__).parents[1]
 LOADING = {"src", "srcset", "data", "poster", "action"}
 FETCHED = re.compile(r"url\(\s*[\"']?([^)\"']+)|@import\s+[\"']([^\"']+)")

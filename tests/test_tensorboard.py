@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import run_cli
 
-from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.run import MetricsRow
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.tensorboard import EventWriter, has_events
 
 TRAIN = (

@@ -12,8 +12,8 @@ from tiny import Silent
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learners import build_learner, load_learner, load_resized, read_weights
-from l2l_omniglot.recipes import make_settings
 from l2l_omniglot.run import RunFolder
+from l2l_omniglot.settings import make_settings
 from l2l_omniglot.stack import ImageStack
 from l2l_omniglot.training import TrainingRun
 from l2l_omniglot.transfer import find_weights
@@ -112,3 +112,22 @@ def test_what_is_not_there_or_does_not_fit_is_one_sentence(trained: Path, tmp_pa
     with pytest.raises(RunError, match="do not fit the backbone"):
         load_resized(build_learner(make_settings(backbone="cnn4")), find_weights(trained))
     assert find_weights("basenet-5w1s").settings.ways == 5
+
+
+def test_one_function_decides_which_weights_are_meant(trained: Path, monkeypatch):
+    best, last = (str(trained / f"{name}.safetensors") for name in ("best", "last"))
+    assert find_weights(trained).source == find_weights(str(trained)).source == best
+    assert find_weights(Path(last)).source == last
+    monkeypatch.setenv("L2L_OMNIGLOT_RUNS", str(trained.parent))
+    assert find_weights().source == best  # the newest run's
+    Path(best).unlink()
+    assert find_weights().source == last
+
+
+def test_a_name_that_is_a_path_here_too_is_refused(trained: Path):
+    name = "basenet-5w1s"
+    Path(name).symlink_to(trained)
+    with pytest.raises(RunError, match=f"^{name}: .*; expected ./{name} for the path$"):
+        find_weights(name)
+    for path in (f"./{name}", Path(name)):
+        assert find_weights(path).settings.ways == 3

@@ -169,23 +169,26 @@ def test_torchrun_starts_dead_workers_again_from_the_last_checkpoint(npy: Path, 
     command += ["--nproc-per-node=2", "--max-restarts=2", "-m", "l2l_omniglot", *LONG]
     with log.open("wb") as file:
         job = subprocess.Popen(
-            [*command, "--iterations", "300", "--data", str(npy), "--run-dir", str(run)],
+            [
+                *command, "--iterations", "60", "--validation-every", "10", "--data", str(npy),
+                "--run-dir", str(run),
+            ],
             stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        wait_for(log, "iteration 20/300")
+        wait_for(log, "iteration 10/60")
         os.kill(worker(run, 1), signal.SIGKILL)
         wait_for(log, "Resuming fc")
         reached = RunFolder(run).read_metrics()[-1].iteration
-        wait_for(log, f"iteration {reached + 20}/300")
+        wait_for(log, f"iteration {reached + 10}/60")
         os.kill(worker(run, 0), signal.SIGKILL)
         assert job.wait(120) == 0, log.read_text()
     finally:
         job.kill()
     assert log.read_text().count("Resuming fc") == 2
-    assert "iteration 300/300" in log.read_text()
+    assert "iteration 60/60" in log.read_text()
     iterations = [row.iteration for row in RunFolder(run).read_metrics()]
-    assert iterations == list(range(20, 301, 20))
+    assert iterations == list(range(10, 61, 10))
 
 
 def test_a_dead_worker_ends_the_job_and_resume_goes_on_until_one_is_stopped(tmp_path: Path):

@@ -18,10 +18,8 @@ from l2l_omniglot.checkpoint import load_checkpoint
 from l2l_omniglot.data import OMNIGLOT, open_data
 from l2l_omniglot.evaluation import evaluate
 from l2l_omniglot.experiment import Experiment
-from l2l_omniglot.messages import say
 from l2l_omniglot.pretrained import FOLDER, Card, as_typed, list_pretrained, sha256
 from l2l_omniglot.process import keep_freed_memory
-from l2l_omniglot.progress import CountProgress
 from l2l_omniglot.run import RunFolder
 
 TASKS = 1000
@@ -78,12 +76,10 @@ def ship(
     differences = experiment.differences(checkpoint.facts)
     if differences:
         raise SystemExit(f"{run.path}: {differences[0]}")
-    with CountProgress("evaluating", "task", TASKS) as progress:
-        result = evaluate(
-            experiment.learner, experiment.tasks("test", seed=0), TASKS, settings.eval_steps,
-            progress,
-            batch_norm="both",
-        )  # fmt: skip
+    result = evaluate(
+        experiment.learner, experiment.tasks("test", seed=0), TASKS, settings.eval_steps,
+        batch_norm="both",
+    )  # fmt: skip
     facts = {what: checkpoint.facts[what] for what in KEPT}
     shipped = dataclasses.replace(checkpoint, settings=settings, facts=facts, optimizer={})
     before = _history(trained.start_from)
@@ -104,13 +100,13 @@ def ship(
         commands=[
             *before.commands,
             *_commands(run),
-            f"l2l-omniglot evaluate --pretrained {name} --tasks {TASKS}",
+            f"l2l-omniglot evaluate --weights {name} --tasks {TASKS}",
         ],
         machine=f"{machine}, torch {torch.__version__}",
         sha256=sha256(path),
     )
     card.save(folder)
-    say(f"{name}: {result}")
+    print(f"{name}: {result}")
     return card
 
 

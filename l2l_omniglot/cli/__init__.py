@@ -7,29 +7,56 @@ but for pictures that cannot be read, 130 stopped by Ctrl-C (143 by SIGTERM).
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+import traceback
+from typing import Any
 
 import click
 
-from l2l_omniglot.cli.backbones import backbones
-from l2l_omniglot.cli.check_backbone import check_backbone
-from l2l_omniglot.cli.completion import PROGRAM, completion
+from l2l_omniglot.cli.config import PREFIX, Group, from_where
+from l2l_omniglot.cli.console import VERBOSE, echo_error, log, open_console, wants_colour
 from l2l_omniglot.cli.draw import draw
 from l2l_omniglot.cli.evaluate import evaluate
 from l2l_omniglot.cli.export import export
-from l2l_omniglot.cli.failures import end
 from l2l_omniglot.cli.info import info
+from l2l_omniglot.cli.lists import backbones, check_backbone, pretrained
 from l2l_omniglot.cli.predict import predict
 from l2l_omniglot.cli.prepare import prepare
-from l2l_omniglot.cli.pretrained import pretrained
-from l2l_omniglot.cli.program import Program
 from l2l_omniglot.cli.report import report
 from l2l_omniglot.cli.reproduce import reproduce
 from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
-from l2l_omniglot.process import prepare_process
+from l2l_omniglot.errors import L2LOmniglotError, WorkerError, needed_name
+from l2l_omniglot.process import launched, prepare_process
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+PROGRAM = "l2l-omniglot"
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "auto_envvar_prefix": PREFIX,
+}
+PAUSE = 3.0  # seconds: whoever made this worker fail ends first, and its exit code is the job's
+
+
+class Program(Group):
+    """The program itself: a wrong command is told with those there are."""
+
+    def make_context(self, *arguments: Any, **values: Any) -> click.Context:
+        """Starts a run of the program."""
+        open_console()
+        context = super().make_context(*arguments, **values)
+        context.color = wants_colour()
+        return context
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuses an unknown command with the known ones."""
+        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+            ctx.fail(f"command {args[0]!r}: {needed_name(args[0], sorted(self.commands))}")
+        return super().resolve_command(ctx, args)
 
 
 def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -43,7 +70,7 @@ def _version(context: click.Context, _parameter: click.Parameter, value: bool) -
 @click.group(cls=Program, context_settings=CONTEXT)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
-    help="Show the version and exit.",
+    allow_from_autoenv=False, help="Show the version and exit.",
 )  # fmt: skip
 def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images.
@@ -57,7 +84,7 @@ def cli() -> None:
 
 for command in (
     train, evaluate, predict, draw, report, show, prepare, pretrained, reproduce, export,
-    backbones, check_backbone, info, completion,
+    backbones, check_backbone, info,
 ):  # fmt: skip
     cli.add_command(command)
 
@@ -73,4 +100,78 @@ def _run() -> int:
         code = cli.main(prog_name=PROGRAM, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except Exception as error:  # told as a sentence, and by its exit code
-        return end(error)
+        return _end(error)
+
+
+def _end(error: Exception) -> int:
+    """Tells of the failure; returns the exit code."""
+    if isinstance(error, click.ClickException):
+        return _wrong_usage(error)
+    if isinstance(error, click.Abort):
+        echo_error("Stopped.")
+        return 130
+    if isinstance(error, WorkerError) and launched():
+        if os.environ["RANK"] == "0":  # which says it for all
+            _echo_failure(str(error))
+        time.sleep(PAUSE)
+        return error.exit_code
+    if isinstance(error, L2LOmniglotError):
+        _echo_failure(str(error))
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):  # e.g. `l2l-omniglot evaluate | head -1`
+        _drop_output()
+    elif isinstance(error, OSError):  # a full disk, a folder that may not be written
+        place = f"{error.filename}: " if error.filename else ""
+        _echo_failure(f"{place}{error.strerror or error}")
+        _drop_output()
+    else:
+        _unexpected(error)
+    return 1
+
+
+def _echo_failure(text: str) -> None:
+    echo_error(f"{click.style('Error:', fg='red', bold=True)} {text}")
+
+
+def _wrong_usage(error: click.ClickException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # no error: it is the help
+        error.show()
+        return error.exit_code
+    message = error.format_message()
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        message += _owners(error, context)
+        echo_error(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
+        if isinstance(error, click.BadParameter) and error.param is not None:
+            where = from_where(context, str(error.param.name))
+            message = message.rstrip(".") + where if where else message
+    _echo_failure(message)
+    return error.exit_code
+
+
+def _owners(error: click.ClickException, context: click.Context) -> str:
+    """Which commands have the option that was given before any."""
+    group = context.command
+    if not isinstance(error, click.NoSuchOption) or not isinstance(group, click.Group):
+        return ""
+    found = [
+        name
+        for name, command in sorted(group.commands.items())
+        if any(error.option_name in option.opts for option in command.params)
+    ]
+    return f" Of {', '.join(found)}: it goes after the command." if found else ""
+
+
+def _unexpected(error: Exception) -> None:
+    if log.isEnabledFor(VERBOSE):
+        echo_error("".join(traceback.format_exception(error)).rstrip())
+    _echo_failure(
+        f"unexpected {type(error).__name__}: {error}\n"
+        "This should not happen. The same command with --verbose says where it does; please "
+        "report that, with what `l2l-omniglot info` prints."
+    )
+
+
+def _drop_output() -> None:
+    """Lets go of what could not be written, so that Python does not try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,39 +1,163 @@
-"""``--config FILE``: settings from a TOML file, checked whole before anything runs."""
+"""What all commands have, and where the values of options come from: ``--config`` and others."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from l2l_omniglot.cli.sources import (
-    Given,
-    Strength,
-    command_name,
-    commands,
-    note_given,
-    option_name,
-)
-from l2l_omniglot.errors import SettingsError, did_you_mean, needed_name
+from l2l_omniglot.cli.console import QUIET, VERBOSE, log, timed
+from l2l_omniglot.errors import L2LOmniglotError, SettingsError, did_you_mean, needed_name
+from l2l_omniglot.files import CACHE_VARIABLE
+from l2l_omniglot.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
+from l2l_omniglot.process import launched
+from l2l_omniglot.run import RUNS_VARIABLE
 
+PREFIX = "L2L_OMNIGLOT"
+_OTHER_VARIABLES = (CACHE_VARIABLE, SOURCE_VARIABLE, MIRROR_VARIABLE, RUNS_VARIABLE)
 _NOT_IN_FILES = ("config", "help", "version")
+_FILES, _LEVEL = f"{__name__}.files", f"{__name__}.level"  # of a context's `meta`
 
 
-class Entry(NamedTuple):
-    """A key of the file that is an option of a command."""
+class _Common(click.Command):
+    """A command with ``--config``, ``--verbose`` and ``--quiet``."""
 
-    command: str
-    parameter: str
-    value: Any
-    strength: Strength
+    def __init__(self, *arguments: Any, **values: Any) -> None:
+        super().__init__(*arguments, **values)
+        self.params += _common_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; an error names the option."""
+        with _naming_options(ctx):
+            return super().parse_args(ctx, args)
 
 
-def use_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
-    """Makes the file's values the defaults of the options: the callback of ``--config``.
+class Group(_Common, click.Group):
+    """A command that has commands of its own."""
+
+
+class Command(_Common):
+    """A command that does something, and first says where it got what it was given."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it; an error names the option."""
+        with _naming_options(ctx), timed(f"The command {ctx.info_name}"):
+            if not launched():
+                _note_unknown_variables(ctx)
+                _log_sources(ctx)
+            return super().invoke(ctx)
+
+
+def _common_options() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--config"], type=click.Path(path_type=Path, dir_okay=False), is_eager=True,
+            expose_value=False, callback=_use_config,
+            help="TOML file of settings, see docs/commands.md (none).",
+        ),
+        click.Option(
+            ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set_level,
+            help="Say more of what is done, and where an unexpected failure comes from.",
+        ),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_level,
+            help="No progress and no notes: only results and errors.",
+        ),
+    ]  # fmt: skip
+
+
+def _set_level(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    level = VERBOSE if option.name == "verbose" else QUIET
+    if context.meta.setdefault(_LEVEL, level) != level:
+        raise click.UsageError("--verbose and --quiet: needed only one", context)
+    log.setLevel(level)
+
+
+@contextmanager
+def _naming_options(context: click.Context) -> Iterator[None]:
+    """Puts the option into an error that names an argument of the library, and its source."""
+    try:
+        yield
+    except L2LOmniglotError as error:
+        for option in context.command.params:
+            if error.argument and option.name == error.argument:
+                text = str(error).replace(f"{error.argument}=", f"{option.opts[0]} ", 1)
+                raise type(error)(text + from_where(context, error.argument)) from error
+        raise
+
+
+def commands(program: click.Group) -> dict[str, click.Command]:
+    """The commands that do something, by what is typed to call them, such as ``show data``."""
+    found: dict[str, click.Command] = {}
+    for name, command in program.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {inner}": leaf for inner, leaf in commands(command).items()}
+        else:
+            found[name] = command
+    return found
+
+
+def source(context: click.Context, name: str) -> str:
+    """Where the value of a parameter was given; empty for command line and default."""
+    found = context.get_parameter_source(name)
+    if found is ParameterSource.ENVIRONMENT:
+        return f"the variable {context.auto_envvar_prefix}_{name.upper()}"
+    if found is ParameterSource.DEFAULT_MAP:
+        return str(context.meta[_FILES][_typed(context)][name])
+    return ""
+
+
+def from_where(context: click.Context, name: str) -> str:
+    """The same in brackets, as the end of a message."""
+    where = source(context, name)
+    return f" (from {where})" if where else ""
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Whether a parameter was given, wherever."""
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _typed(context: click.Context) -> str:
+    """What was typed to call the context's command; empty for the program itself."""
+    if context.parent is None:
+        return ""
+    return f"{_typed(context.parent)} {context.info_name}".lstrip()
+
+
+def _note_unknown_variables(context: click.Context) -> None:
+    program = context.find_root().command
+    assert isinstance(program, click.Group)
+    known = {*_OTHER_VARIABLES, *(f"{PREFIX}_{option.name}".upper() for option in program.params)}
+    for words, command in commands(program).items():
+        prefix = f"{PREFIX}_{words}".translate(str.maketrans(" -", "__"))
+        known |= {f"{prefix}_{option.name}".upper() for option in command.params}
+    for name in sorted(os.environ):
+        if name.startswith(f"{PREFIX}_") and name not in known:
+            close = did_you_mean(name, known)
+            log.info(f"Note: the variable {name} is none of this program's{close}")
+
+
+def _log_sources(context: click.Context) -> None:
+    """Says, if verbose, what came from the environment or a file."""
+    for option in context.command.params:
+        where = source(context, str(option.name))
+        if where:
+            value = context.params.get(str(option.name), "")
+            log.debug(f"{option.opts[-1]} {value} is from {where}.")
+
+
+def _use_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    """Makes the file's values the defaults of the options.
 
     Raises:
         SettingsError: if it cannot be read, a key is unknown, or a value is of the wrong type.
@@ -42,33 +166,46 @@ def use_config(context: click.Context, _option: click.Parameter, path: Path | No
         return
     program = context.find_root().command
     assert isinstance(program, click.Group)
-    own = command_name(context).split()
-    if context.default_map is None:
-        context.default_map = {}
-    for entry in sorted(read_config(path, program), key=lambda entry: entry.strength):
-        words = entry.command.split()
-        if words[: len(own)] != own:
-            continue
-        defaults = context.default_map
-        for word in words[len(own) :]:
-            defaults = defaults.setdefault(word, {})
-        defaults[entry.parameter] = entry.value
-        note_given(context, entry.command, {entry.parameter: Given(path, entry.strength)})
+    own = _typed(context).split()
+    context.default_map = dict(context.default_map or {})
+    files = context.meta.setdefault(_FILES, {})
+    for command, values in read_config(path, program).items():
+        words = command.split()
+        if words[: len(own)] == own:
+            defaults: Any = context.default_map
+            for word in words[len(own) :]:
+                defaults = defaults.setdefault(word, {})
+            defaults |= values
+            files.setdefault(command, {}).update(dict.fromkeys(values, path))
 
 
-def read_config(path: Path, program: click.Group) -> list[Entry]:
-    """The entries of a file, each checked against the option it is for.
+def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
+    """The values that a file has for the parameters of each command, all of them checked.
 
     Raises:
-        SettingsError: see `use_config`; quotes the key, and what was needed.
+        SettingsError: quotes the key, and what was needed.
     """
-    entries: list[Entry] = []
-    for key, value in _read_toml(path).items():
+    body, known = _read_toml(path), commands(program)
+    found: dict[str, dict[str, Any]] = {name: {} for name in known}
+    every = {key: option for command in known.values() for key, option in _options(command).items()}
+    for key, value in body.items():
         if isinstance(value, dict):
-            entries += _section(path, key, value, program)
-        else:
-            entries += _general(path, key, value, program)
-    return entries
+            continue
+        if key not in every:
+            raise SettingsError(f"{path}: {key!r}: {_unknown(key, 'any command', every)}")
+        for name, command in known.items():
+            if option := _options(command).get(key):
+                _check(f"{path}: {key} (of {name})", value, option)
+                found[name][str(option.name)] = value
+    for name, values in _sections(path, body, known):
+        options, section = _options(known[name]), name.replace(" ", ".")
+        for key, value in values.items():
+            if key not in options:
+                wrong = _unknown(key, section, options)
+                raise SettingsError(f"{path}: [{section}] {key!r}: {wrong}")
+            _check(f"{path}: [{section}] {key}", value, options[key])
+            found[name][str(options[key].name)] = value
+    return found
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -86,42 +223,31 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"--config {path}: not a readable TOML file: {reason}") from error
 
 
-def _section(path: Path, name: str, values: dict[str, Any], program: click.Group) -> list[Entry]:
-    sections = {command.replace(" ", "."): command for command in commands(program)}
-    inner = [section for section in sections if section.startswith(f"{name}.")]
-    if inner and all(isinstance(value, dict) for value in values.values()):
-        pairs = [(f"{name}.{key}", value) for key, value in values.items()]
-        return [entry for pair in pairs for entry in _section(path, *pair, program)]
-    if name not in sections:
-        needed = needed_name(name, inner or sorted(sections))
-        raise SettingsError(f"{path}: section [{name}]: no such command; {needed}")
-    known = dict(_options(commands(program)[sections[name]]))
-    entries = []
-    for key, value in values.items():
-        if key not in known:
-            raise SettingsError(f"{path}: [{name}] {key!r}: {_unknown(key, name, known)}")
-        _check(f"{path}: [{name}] {key}", value, known[key])
-        entries.append(Entry(sections[name], str(known[key].name), value, Strength.SECTION))
-    return entries
+def _sections(
+    path: Path, body: dict[str, Any], known: dict[str, click.Command], outer: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sections, by what is typed to call their command."""
+    for key, values in body.items():
+        name = f"{outer}{key}"
+        if name in known:
+            yield name, values
+        elif isinstance(values, dict):
+            inner = [command for command in known if command.startswith(f"{name} ")]
+            if inner and all(isinstance(value, dict) for value in values.values()):
+                yield from _sections(path, values, known, f"{name} ")
+                continue
+            section = name.replace(" ", ".")
+            names = [command.replace(" ", ".") for command in inner or sorted(known)]
+            raise SettingsError(
+                f"{path}: section [{section}]: no such command; {needed_name(section, names)}"
+            )
 
 
-def _general(path: Path, key: str, value: Any, program: click.Group) -> list[Entry]:
-    entries = []
-    for name, command in commands(program).items():
-        option = dict(_options(command)).get(key)
-        if option is not None:
-            _check(f"{path}: {key} (of {name})", value, option)
-            entries.append(Entry(name, str(option.name), value, Strength.FILE))
-    if not entries:
-        all_options = {k: o for c in commands(program).values() for k, o in _options(c)}
-        raise SettingsError(f"{path}: {key!r}: {_unknown(key, 'any command', all_options)}")
-    return entries
-
-
-def _options(command: click.Command) -> Iterator[tuple[str, click.Option]]:
-    for option in command.params:
-        if isinstance(option, click.Option) and option_name(option) not in _NOT_IN_FILES:
-            yield option_name(option), option
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """The options that may stand in a file, by their keys there."""
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    named = {max(option.opts, key=len).lstrip("-"): option for option in options}
+    return {key: option for key, option in named.items() if key not in _NOT_IN_FILES}
 
 
 def _unknown(key: str, command: str, known: dict[str, click.Option]) -> str:
@@ -129,8 +255,7 @@ def _unknown(key: str, command: str, known: dict[str, click.Option]) -> str:
     for name, option in known.items():
         if f"--{key}" in option.secondary_opts:
             return f"is the other side of an option; needed {name} = false"
-    close = did_you_mean(key, known)
-    return f"needed an option of {command}{close}"
+    return f"needed an option of {command}{did_you_mean(key, known)}"
 
 
 def _check(where: str, value: Any, option: click.Option) -> None:
@@ -141,7 +266,8 @@ def _check(where: str, value: Any, option: click.Option) -> None:
         isinstance(one, kinds) and isinstance(one, bool) == (bool in kinds) for one in values
     )
     if not right or isinstance(value, list) != option.multiple:
-        raise SettingsError(f"{where} = {_quoted(value)}: needed {needed}")
+        quoted = json.dumps(value, default=str, ensure_ascii=False)  # nearly as TOML has it
+        raise SettingsError(f"{where} = {quoted}: needed {needed}")
     for one in values:
         try:
             option.type.convert(one, option, None)
@@ -160,8 +286,3 @@ def _type(option: click.Option) -> tuple[tuple[type, ...], str]:
     if isinstance(option.type, click.types.FloatParamType):
         return (int, float), "a number"
     return (str,), "a text in quotes"
-
-
-def _quoted(value: Any) -> str:
-    """Nearly as TOML has it."""
-    return json.dumps(value, default=str, ensure_ascii=False)

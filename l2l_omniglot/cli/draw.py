@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot.cli.weights import one_source
+from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.console import log
+from l2l_omniglot.cli.options import device_option, steps_option, weights_option
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.messages import say
-from l2l_omniglot.recipes import DEVICES
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -26,52 +25,22 @@ THREADS = 4
 PATIENCE = 20  # seconds that a connection may be silent
 
 
-@click.command(short_help="Open a page to draw characters on.")
-@click.option(
-    "--pretrained",
-    default=None,
-    help=f"Weights that come along, see `l2l-omniglot pretrained` ({PRETRAINED}).",
-)
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Run folder or checkpoint file (pretrained weights instead).",
-)
-@click.option(
-    "--steps",
-    type=click.IntRange(0, 50),
-    default=None,
-    help="Gradient steps on the examples (as trained).",
-)
-@click.option(
-    "--host",
-    default=HOST,
-    show_default=True,
-    help="Address to listen on; another than the loopback's lets others in.",
-)
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=PORT,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
-@click.option(
-    "--open/--no-browser",
-    "browser",
-    default=None,
-    help="Open the page in the browser (on a terminal of a desktop).",
-)
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-              help="Where to compute.")  # fmt: skip
+@click.command(cls=Command, short_help="Open a page to draw characters on.")
+@weights_option(PRETRAINED)
+@steps_option(most=50)
+@click.option("--host", default=HOST, show_default=True,
+              help="Address to listen on; another than the loopback's lets others in.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True,
+              help="Port to listen on; 0 takes a free one.")  # fmt: skip
+@click.option("--open/--no-browser", default=None,
+              help="Open the page in the browser (on a terminal of a desktop).")  # fmt: skip
+@device_option()
 def draw(
-    pretrained: str | None,
-    run: Path | None,
+    weights: str | None,
     steps: int | None,
     host: str,
     port: int,
-    browser: bool | None,
+    open: bool | None,  # noqa: A002 - named after the option
     device: str,
 ) -> None:
     """Draw characters on a local page, and see a network learn them.
@@ -79,21 +48,20 @@ def draw(
     A few examples of each of two to twenty characters, then a query: the page shows what the
     network holds likely after every inner step. Ctrl-C ends it.
     """
-    run, pretrained = one_source(run, pretrained)
     _check_installed()
     from l2l_omniglot.page import create_app
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
     from l2l_omniglot.transfer import find_weights
 
-    checkpoint = find_weights(run or pretrained or PRETRAINED)
+    name = weights or PRETRAINED
+    checkpoint = find_weights(name)
     stack = _stack(checkpoint)
     answers = Answers(checkpoint, steps, device, stack)
-    name = str(run or pretrained or PRETRAINED)
     app = create_app(answers, name, stack, is_loopback(host))
     if not is_loopback(host):
-        say(f"Note: --host {host}: whoever reaches this machine can use the page.")
-    _serve(app, host, port, _has_desktop() if browser is None else browser)
+        log.info(f"Note: --host {host}: whoever reaches this machine can use the page.")
+    _serve(app, host, port, _has_desktop() if open is None else open)
 
 
 def _check_installed() -> None:
@@ -145,7 +113,7 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
     address = f"http://{f'[{host}]' if ':' in host else host}:{_port(server)}/"
     click.echo(address)
     sys.stdout.flush()
-    say("Ctrl-C ends it.")
+    log.info("Ctrl-C ends it.")
     if browser:
         webbrowser.open(address)
     settle()

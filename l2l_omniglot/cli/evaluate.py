@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli import names
-from l2l_omniglot.cli.asked import ONE_SHOT_RUNS, TASKS, Options, check
-from l2l_omniglot.cli.names import one_of
-from l2l_omniglot.cli.options import computing_options, options
-from l2l_omniglot.cli.weights import one_source
-from l2l_omniglot.cli.workers import start_workers, worker
-from l2l_omniglot.colour import BOLD, paint
-from l2l_omniglot.messages import detail, say, timed
-from l2l_omniglot.progress import CountProgress
-from l2l_omniglot.recipes import EVALUATED
+from l2l_omniglot.choices import EVALUATED
+from l2l_omniglot.cli.config import Command, from_where, is_given
+from l2l_omniglot.cli.console import bold, counting, log, timed
+from l2l_omniglot.cli.options import (
+    F,
+    Name,
+    computing_options,
+    json_option,
+    name_weights,
+    options,
+    part_option,
+    settings_options,
+    steps_option,
+    weights_option,
+    within_alphabet_option,
+    worker,
+)
 from l2l_omniglot.report import (
     baselines_table,
     evaluation_json,
@@ -34,56 +41,74 @@ if TYPE_CHECKING:
     from l2l_omniglot.nearest import Baseline
     from l2l_omniglot.one_shot_runs import OneShotRuns
     from l2l_omniglot.tasks import Tasks
-    from l2l_omniglot.workers import Workers
 
-network_options = options(
-    click.option("--run", type=click.Path(path_type=Path), default=None,
-                 shell_complete=one_of(names.runs, files=True),
-                 help="Run folder or checkpoint file (the newest run's best)."),
-    click.option("--pretrained", default=None, shell_complete=one_of(names.pretrained),
-                 help="Weights that come along instead, see `l2l-omniglot pretrained` (none)."),
-    click.option("--steps", type=click.IntRange(min=0), default=None,
-                 help="Gradient steps on the support set (as trained)."),
-    click.option("--batch-norm", type=click.Choice(list(EVALUATED)), default="both",
-                 show_default=True,
-                 help="Queries normalised together, each by the support set, or both in turn."),
-    click.option("--baselines", is_flag=True,
-                 help="Nearest neighbour and class means on the same tasks, beside it."),
-)  # fmt: skip
-task_options = options(
-    click.option("--tasks", "count", type=click.IntRange(min=2), default=500, show_default=True,
-                 help="Test tasks."),
-    click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test",
-                 show_default=True, help="Classes the tasks come from."),
-    click.option("--ways", type=click.IntRange(min=2), default=None,
-                 help="Classes a task; no others will do (as trained)."),
-    click.option("--shots", type=click.IntRange(min=1), default=None,
-                 help="Support images a class (as trained)."),
-    click.option("--queries", type=click.IntRange(min=1), default=None,
-                 help="Query images a class (as trained)."),
-    click.option("--within-alphabet", is_flag=True,
-                 help="All classes of a task of one alphabet."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks."),
-    click.option("--data", default=None, shell_complete=one_of(names.data, files=True),
-                 help="omniglot, synthetic or a .npy path (as trained)."),
-    click.option("--protocol", type=click.Choice([TASKS, ONE_SHOT_RUNS]), default=TASKS,
-                 show_default=True, help="Such tasks, or Lake et al.'s one-shot test (20-way)."),
-    click.option("--runs", type=click.Path(path_type=Path), default=None,
-                 help="Folder or archive of the one-shot runs (none)."),
-)  # fmt: skip
+TASKS, ONE_SHOT_RUNS = "tasks", "one-shot-runs"
+# Options that say which tasks; the one-shot runs are what they are.
+_NOT_OF_RUNS = ("tasks", "part", "shots", "queries", "within_alphabet", "seed", "baselines")
 
 
-@click.command(short_help="Test a trained network on many tasks.")
-@network_options
-@task_options
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What to evaluate on, and how; None: as trained."""
+
+    tasks: int
+    part: str
+    shots: int | None
+    queries: int | None
+    steps: int | None
+    seed: int
+    batch_norm: str
+    data: str | None
+
+
+def asked_options(tasks: int) -> Callable[[F], F]:
+    """The options that make up `Asked`; `tasks` are so many by default."""
+    return options(
+        click.option("--tasks", type=click.IntRange(min=2), default=tasks, show_default=True,
+                     help="Tasks to evaluate on."),
+        part_option,
+        settings_options("shots", "queries", by_default="as trained"),
+        steps_option(),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks."),
+        click.option("--batch-norm", type=Name(list(EVALUATED)), default="both",
+                     show_default=True, help="Queries normalised together, each by the support "
+                     "set, or both in turn."),
+        settings_options("data", by_default="as trained"),
+    )  # fmt: skip
+
+
+def with_data(checkpoint: Checkpoint, data: str | None) -> Checkpoint:
+    """The checkpoint, or one like it whose settings name other data."""
+    if data is None:
+        return checkpoint
+    settings = dataclasses.replace(checkpoint.settings, data=data)
+    return dataclasses.replace(checkpoint, settings=settings)
+
+
+@click.command(cls=Command, short_help="Test a trained network on many tasks.")
+@weights_option("the newest run's best")
+@asked_options(tasks=500)
+@click.option("--ways", type=click.IntRange(min=2), default=None,
+              help="Classes a task; no others will do (as trained).")  # fmt: skip
+@within_alphabet_option
+@click.option("--baselines", is_flag=True,
+              help="Nearest neighbour and class means on the same tasks, beside it.")  # fmt: skip
+@click.option("--protocol", type=Name([TASKS, ONE_SHOT_RUNS]), default=TASKS, show_default=True,
+              help="Such tasks, or Lake et al.'s one-shot test (20-way).")  # fmt: skip
+@click.option("--runs", type=click.Path(path_type=Path), default=None,
+              help="Folder or archive of the one-shot runs (none).")  # fmt: skip
 @computing_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def evaluate(
-    run: Path | None,
-    pretrained: str | None,
+    weights: str | None,
+    ways: int | None,
+    within_alphabet: bool,
+    baselines: bool,
+    protocol: str,
+    runs: Path | None,
     device: str,
     engine: str,
-    processes: int,
+    json: bool,
     **given: Any,
 ) -> None:
     """Fine-tune a copy of a trained network on many test tasks, and average.
@@ -92,112 +117,123 @@ def evaluate(
     task normalised together (transductive) and each by the support set alone (inductive). The
     trained network is left as it was. The same seed gives the same tasks and numbers.
     """
-    asked = Options(**given)
-    path, checkpoint = _find_checkpoint(run, pretrained)
-    settings = checkpoint.settings
-    check(asked, settings.ways, settings.split, path)
-    if asked.data is not None:
-        settings = dataclasses.replace(settings, data=asked.data)
-    if start_workers(processes):
-        return
+    from l2l_omniglot.transfer import find_weights
+
+    asked, checkpoint = Asked(**given), find_weights(weights)
+    name = name_weights(weights, checkpoint)
+    _check(checkpoint, name, protocol, runs, ways)
+    checkpoint = with_data(checkpoint, asked.data)
     from l2l_omniglot.experiment import Experiment
 
-    with worker(settings, device) as (workers, stack):
-        experiment = Experiment.load(checkpoint, stack, device, engine, workers, data=asked.data)
+    with worker(checkpoint.settings, device) as (workers, stack):
+        experiment = Experiment.load(checkpoint, stack, device, engine, workers)
         for difference in experiment.differences(checkpoint.facts):
-            say(f"Note: {difference}; test classes may have been trained on.")
-        evaluated = _one_shot_runs if asked.protocol == ONE_SHOT_RUNS else _tasks
-        text = evaluated(experiment, asked, path)
+            log.info(f"Note: {difference}; test classes may have been trained on.")
+        if runs is None:
+            text = _evaluate_tasks(experiment, asked, name, within_alphabet, baselines, json)
+        else:
+            text = _evaluate_runs(experiment, asked, name, runs, json)
         if workers.first:
             click.echo(text)
 
 
-def _find_checkpoint(run: Path | None, pretrained: str | None) -> tuple[str, Checkpoint]:
-    """The checkpoint that is meant, and what to call it."""
-    run, pretrained = one_source(run, pretrained)
-    if pretrained is not None:
-        from l2l_omniglot.pretrained import load_pretrained_checkpoint
+def _check(
+    checkpoint: Checkpoint, name: str, protocol: str, runs: Path | None, ways: int | None
+) -> None:
+    """Refuses options that do not go together, or with the weights."""
+    context, trained = click.get_current_context(), checkpoint.settings
+    if ways not in {None, trained.ways}:
+        where = from_where(context, "ways")
+        raise click.UsageError(f"--ways {ways}{where}: {name} was trained for {trained.ways} ways")
+    if (runs is None) == (protocol == ONE_SHOT_RUNS):
+        raise click.UsageError(
+            f"--protocol {protocol} with --runs {runs}: --protocol {ONE_SHOT_RUNS} and "
+            "--runs PATH go together, needed both or neither"
+        )
+    if protocol != ONE_SHOT_RUNS:
+        return
+    for option in context.command.params:
+        if option.name in _NOT_OF_RUNS and is_given(context, option.name):
+            where = from_where(context, option.name)
+            raise click.UsageError(
+                f"--protocol {ONE_SHOT_RUNS} with {option.opts[0]}{where}: the runs are given; "
+                "needed neither tasks nor their sizes"
+            )
+    if (trained.ways, trained.split) != (20, "alphabets"):
+        raise click.UsageError(
+            f"--protocol {ONE_SHOT_RUNS}: {name} was trained for {trained.ways} ways on split "
+            f"{trained.split}; needed 20 ways on split alphabets, whose training has none of the "
+            "test's characters"
+        )
 
-        return pretrained, load_pretrained_checkpoint(pretrained)
-    from l2l_omniglot.run import LAST, resolve_checkpoint
 
-    path = resolve_checkpoint(run)  # before torch is imported: a wrong path is told at once
-    from l2l_omniglot.checkpoint import load_checkpoint
-
-    if path != run and path.name == LAST:
-        say(f"Note: {path.parent} had no validation yet, so these are not its best weights.")
-    return str(path), load_checkpoint(path)
-
-
-def _tasks(experiment: Experiment, asked: Options, path: str) -> str:
+def _evaluate_tasks(
+    experiment: Experiment,
+    asked: Asked,
+    name: str,
+    within_alphabet: bool,
+    baselines: bool,
+    json: bool,
+) -> str:
     """Evaluates on random tasks of a part; what is to be printed."""
     settings = experiment.settings
     tasks = experiment.tasks(
         asked.part, shots=asked.shots, queries=asked.queries, seed=asked.seed,
-        within_alphabet=asked.within_alphabet,
+        within_alphabet=within_alphabet,
     )  # fmt: skip
-    result = _evaluate(experiment, tasks, asked.count, asked)
-    wanted = asked.baselines and experiment.workers.first
-    beside = _baselines(experiment, tasks, asked) if wanted else {}
+    result = _evaluate(experiment, tasks, asked.tasks, asked)
+    beside = _baselines(experiment, tasks, asked) if baselines else {}
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
         "part": asked.part, "split": settings.split, "data": settings.data,
-        "within_alphabet": asked.within_alphabet, "checkpoint": path,
+        "within_alphabet": within_alphabet, "checkpoint": name,
     }  # fmt: skip
-    if asked.as_json:
+    if json:
         return evaluation_json(result, beside, **about)
-    within = " within one alphabet each" if asked.within_alphabet else ""
+    within = " within one alphabet each" if within_alphabet else ""
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class, "
         f"{result.tasks} {asked.part} tasks{within} of {settings.data} (split "
-        f"{settings.split}, seed {tasks.seed})\n{path}\n\n"
+        f"{settings.split}, seed {tasks.seed})\n{name}\n\n"
     )
-    return (
-        head
-        + evaluation_table(result, _best)
-        + ((beside and f"\n\n{baselines_table(beside)}") or "")
-    )
+    foot = f"\n\n{baselines_table(beside)}" if beside else ""
+    return head + evaluation_table(result, bold) + foot
 
 
-def _best(text: str) -> str:
-    return paint(text, BOLD, sys.stdout)
-
-
-def _one_shot_runs(experiment: Experiment, asked: Options, path: str) -> str:
+def _evaluate_runs(experiment: Experiment, asked: Asked, name: str, runs: Path, json: bool) -> str:
     """Evaluates on the official runs; what is to be printed."""
     from l2l_omniglot.data import SYNTHETIC
     from l2l_omniglot.one_shot_runs import OneShotRuns
 
-    assert asked.runs is not None
     if experiment.settings.data == SYNTHETIC:
         raise click.UsageError(
-            f"--protocol {ONE_SHOT_RUNS}: {path} was trained on {SYNTHETIC} data; needed Omniglot"
+            f"--protocol {ONE_SHOT_RUNS}: {name} was trained on {SYNTHETIC} data; needed Omniglot"
         )
-    size = experiment.stack.height
-    runs = OneShotRuns(asked.runs, size, experiment.stack.ink)
-    result = _evaluate(experiment, runs, len(runs), asked)
-    if asked.as_json:
-        return one_shot_runs_json(result, runs.names, runs=str(asked.runs), checkpoint=path)
-    return f"One-shot runs, 20-way\n{path}\n\n{one_shot_runs_table(result, runs.names)}"
+    tasks = OneShotRuns(runs, experiment.stack.height, experiment.stack.ink)
+    result = _evaluate(experiment, tasks, len(tasks), asked)
+    if json:
+        return one_shot_runs_json(result, tasks.names, runs=str(runs), checkpoint=name)
+    return f"One-shot runs, 20-way\n{name}\n\n{one_shot_runs_table(result, tasks.names)}"
 
 
 def _evaluate(
-    experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, asked: Options
+    experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, asked: Asked
 ) -> Evaluation:
     from l2l_omniglot.evaluation import evaluate as evaluate_learner
 
     steps = experiment.settings.eval_steps if asked.steps is None else asked.steps
-    workers: Workers = experiment.workers
     choice = experiment.choose_engine()
-    detail(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
-    with timed("Evaluating"), CountProgress("evaluating", "task", count) as progress:
+    log.debug(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
+    with timed("Evaluating"), counting("evaluating", "task", count) as progress:
         return evaluate_learner(
-            experiment.learner, tasks, count, steps, progress, workers, asked.batch_norm
+            experiment.learner, tasks, count, steps, progress, experiment.workers, asked.batch_norm
         )
 
 
-def _baselines(experiment: Experiment, tasks: Tasks, asked: Options) -> dict[str, Baseline]:
-    """By name, on the same tasks."""
+def _baselines(experiment: Experiment, tasks: Tasks, asked: Asked) -> dict[str, Baseline]:
+    """By name, on the same tasks; of several workers only the first makes them."""
     from l2l_omniglot.nearest import baselines
 
-    return baselines(experiment, tasks, asked.count, EVALUATED[asked.batch_norm])
+    if not experiment.workers.first:
+        return {}
+    return baselines(experiment, tasks, asked.tasks, EVALUATED[asked.batch_norm])

@@ -6,45 +6,44 @@ from pathlib import Path
 
 import click
 
-from l2l_omniglot.cli.options import OutputPath
+from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.options import Name, OutputPath, json_option, load_weights
 from l2l_omniglot.cli.predict import (
+    adapting_options,
     name_left,
     picture_options,
     refuse_skipped,
     support_argument,
 )
-from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
 
 
-@click.command(short_help="Write a network adapted to your pictures.")
+@click.command(cls=Command, short_help="Write a network adapted to your pictures.")
 @support_argument
 @click.option(
     "--output",
-    "path",
     type=OutputPath(),
     required=True,
     help="File to write: .onnx, or .pt2 for torch.export.load (required).",
 )
 @click.option(
     "--returns",
-    type=click.Choice(["probabilities", "logits"]),
+    type=Name(["probabilities", "logits"]),
     default="probabilities",
     show_default=True,
     help="What the exported network gives.",
 )
-@weights_options
+@adapting_options
 @picture_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")  # fmt: skip
+@json_option
 def export(
     support: Path,
-    path: Path,
+    output: Path,
     returns: str,
-    run: Path | None,
-    pretrained: str | None,
+    weights: str | None,
     steps: int | None,
     picture_ink: str,
-    how: str,
-    as_json: bool,
+    fit: str,
+    json: bool,
 ) -> None:
     """Adapt a network to the pictures in SUPPORT and write it as ONNX or PyTorch archive.
 
@@ -52,30 +51,29 @@ def export(
     any number of images by itself, without this package; class names and what is to be done to
     a picture first stand in its metadata. It is compared with the original before it is kept.
     """
-    one_source(run, pretrained)
     from l2l_omniglot.picture_folders import read_support
 
     examples = read_support(support, picture_ink)
     from l2l_omniglot.export import check_export, export_classifier
     from l2l_omniglot.predictor import adapt_to_pictures
 
-    check_export(path)
-    checkpoint = load_weights(run, pretrained, len(examples.names))
-    classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, fit=how)
+    check_export(output)
+    checkpoint = load_weights(weights, len(examples.names))
+    classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, fit=fit)
     exported = export_classifier(
-        classifier, path, examples.names, ink=checkpoint.settings.ink,
+        classifier, output, examples.names, ink=checkpoint.settings.ink,
         fitted=preparation.fitted, stretched=preparation.stretched, output=returns,
         about={"weights": Path(checkpoint.source).name, "steps": classifier.steps},
     )  # fmt: skip
-    if as_json:
-        import json
+    if json:
+        from json import dumps
 
-        about = {"path": str(path), "difference": exported.difference, "images": exported.images}
-        click.echo(json.dumps({**about, **exported.metadata}))
+        about = {"path": str(output), "difference": exported.difference, "images": exported.images}
+        click.echo(dumps({**about, **exported.metadata}))
     else:
         names = examples.names
         click.echo(
-            f"{path}: {returns} of {len(names)} classes ({', '.join(names)})\n"
+            f"{output}: {returns} of {len(names)} classes ({', '.join(names)})\n"
             f"Differs from the original by at most {exported.difference:.1e}, on "
             f"{exported.images} images."
         )

@@ -1,18 +1,34 @@
-"""Options that several commands have."""
+"""Options that several commands have, and what is made of them."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from l2l_omniglot.recipes import DEVICES, ENGINES
+from l2l_omniglot.choices import DEVICES, ENGINES
+from l2l_omniglot.cli.console import counting, log, timed
+from l2l_omniglot.errors import L2LOmniglotError, needed_name
+from l2l_omniglot.settings import DECLARED, RECIPES, Settings
+
+if TYPE_CHECKING:
+    from l2l_omniglot.checkpoint import Checkpoint
+    from l2l_omniglot.stack import ImageStack
+    from l2l_omniglot.workers import Workers
+
+    _Choice = click.Choice[str]
+else:  # which is not generic in every version that will do
+    _Choice = click.Choice
 
 F = TypeVar("F", bound=Callable[..., Any])
+Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
 
 
 def options(*each: Callable[[F], F]) -> Callable[[F], F]:
@@ -26,18 +42,31 @@ def options(*each: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
+class Name(_Choice):
+    """One of some names; a mistyped one is told which it is likeliest to be."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Takes the name as it is, or refuses it."""
+        if value not in self.choices:
+            self.fail(f"{value!r}: {needed_name(str(value), self.choices)}", param, ctx)
+        return str(value)
+
+
 class _Minutes(click.FloatRange):
     """Above 0; click's own range lets NaN through."""
 
     name = "minutes"
 
     def convert(
-        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        number: float = super().convert(value, parameter, context)
+        number: float = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value}: needed a number of minutes above 0", parameter, context)
+            self.fail(f"{value}: needed a number of minutes above 0", param, ctx)
         return number
+
+
+MINUTES = _Minutes(min=0, min_open=True)
 
 
 class OutputPath(click.Path):
@@ -46,17 +75,15 @@ class OutputPath(click.Path):
     def __init__(self, folder: bool = False) -> None:
         super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
 
-    def convert(
-        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
-    ) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path; wrong usage where it cannot be written to."""
-        path = Path(str(super().convert(value, parameter, context)))
+        path = Path(str(super().convert(value, param, ctx)))
         try:
             problem = "needed a path" if value == "" else self._problem(path)
         except (OSError, RuntimeError) as error:  # a folder that may not be read, a loop of links
             problem = getattr(error, "strerror", None) or str(error)
         if problem:
-            self.fail(f"'{value}': {problem}", parameter, context)
+            self.fail(f"'{value}': {problem}", param, ctx)
         return path
 
     def _problem(self, path: Path) -> str:
@@ -74,26 +101,195 @@ class OutputPath(click.Path):
         return ""
 
 
-MINUTES = _Minutes(min=0, min_open=True)
+def completing(names: Callable[[], Iterable[str]]) -> Completer:
+    """Completes a name, the last of several between commas, or else a file's."""
+
+    def complete(
+        _context: click.Context, _parameter: click.Parameter, word: str
+    ) -> list[CompletionItem[str]]:
+        before, comma, last = word.rpartition(",")
+        found = [
+            CompletionItem(f"{before}{comma}{name}")
+            for name in names()
+            if name.startswith(last) and name not in before.split(",")
+        ]
+        return found or [CompletionItem(word, type="file")]
+
+    return complete
+
+
+def known_backbones() -> list[str]:
+    """Registered networks."""
+    from l2l_omniglot.backbones import backbone_names
+
+    return backbone_names()
+
+
+def known_runs() -> list[str]:
+    """Run folders in the usual place, the newest first."""
+    from l2l_omniglot.run import runs_folder
+
+    found = [path.parent for path in runs_folder().glob("*/config.json")]
+    return [str(path) for path in sorted(found, reverse=True)]
+
+
+def known_weights() -> list[str]:
+    """Names of pretrained weights, and runs."""
+    from l2l_omniglot.pretrained import pretrained_names
+
+    return [*pretrained_names(), *known_runs()]
+
+
+# What completes a setting; the names of data and splits are those of modules that load NumPy.
+COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
+    "backbone": known_backbones,
+    "start_from": known_weights,
+    "data": lambda: ("omniglot", "synthetic"),
+    "split": lambda: ("tutorial", "random", "alphabets"),
+}
+_TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
+
+
+def settings_options(*names: str, by_default: str = "") -> Callable[[F], F]:
+    """Options made from the declarations of settings; None where they are not given.
+
+    Args:
+        names: of the settings.
+        by_default: in words, where it is not the settings' own.
+    """
+    return options(*(_setting_option(name, by_default) for name in names))
+
+
+def _setting_option(name: str, by_default: str) -> Callable[[F], F]:
+    declared = DECLARED[name]
+    choices = tuple(RECIPES) if name == "recipe" else declared.choices
+    flag = f"{declared.option}/{declared.opposite}"
+    return click.option(
+        flag if declared.kind == "bool" else declared.option,
+        type=Name(choices) if choices else _TYPES.get(declared.kind),
+        default=None,
+        callback=_check_setting,
+        help=f"{declared.help} ({by_default or declared.by_default}).",
+        shell_complete=completing(COMPLETED[name]) if name in COMPLETED else None,
+    )
+
+
+def _check_setting(_context: click.Context, option: click.Parameter, value: Any) -> Any:
+    if value is not None:
+        DECLARED[str(option.name)].check(value)
+    return value
+
+
+def device_option(default: str = "auto") -> Callable[[F], F]:
+    """``--device``."""
+    return click.option(
+        "--device", type=Name(DEVICES), default=default, show_default=True, help="Where to compute."
+    )
+
+
+engine_option = click.option(
+    "--engine", type=Name(ENGINES), default="auto", show_default=True,
+    help="How to compute: task by task, or stacked.",
+)  # fmt: skip
+computing_options = options(device_option(), engine_option)
+part_option = click.option(
+    "--part", type=Name(["test", "validation", "train"]), default="test", show_default=True,
+    help="Classes the tasks come from.",
+)  # fmt: skip
+within_alphabet_option = click.option(
+    "--within-alphabet", is_flag=True, help="All classes of a task of one alphabet."
+)
+json_option = click.option("--json", is_flag=True, help="Print one JSON object.")
+
+
+def steps_option(most: int | None = None) -> Callable[[F], F]:
+    """``--steps``."""
+    return click.option(
+        "--steps", type=click.IntRange(0, most), default=None,
+        help="Gradient steps on the support set (as trained).",
+    )  # fmt: skip
+
+
+def weights_option(by_default: str) -> Callable[[F], F]:
+    """``--weights``, which names them in every command the same way."""
+    return click.option(
+        "--weights", default=None, metavar="NAME|RUN|FILE",
+        shell_complete=completing(known_weights),
+        help=f"Pretrained weights, a run folder or a checkpoint file ({by_default}).",
+    )  # fmt: skip
+
+
+def name_weights(weights: str | None, checkpoint: Checkpoint) -> str:
+    """What to call the weights that were found: by their name, or by their file."""
+    from l2l_omniglot.pretrained import pretrained_names
+
+    return weights if weights in pretrained_names() else checkpoint.source
+
+
+def load_weights(weights: str | None, ways: int) -> Checkpoint:
+    """The weights asked for, else those that come along for about as many classes.
+
+    Says so where they were trained for another number of classes.
+    """
+    from l2l_omniglot.transfer import find_weights, weights_for
+
+    name = weights or weights_for(ways)
+    checkpoint = find_weights(name)
+    trained = checkpoint.settings.ways
+    if trained != ways:
+        log.info(
+            f"Note: {ways} classes; {name} was trained for {trained}, so its head was built anew "
+            "from the mean of the trained one."
+        )
+    return checkpoint
 
 
 def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Paths made absolute, so that a saved run finds its data from anywhere."""
-    paths = {
-        name: str(Path(given[name]).resolve())
-        for name, ending in (("data", ".npy"), ("split", ".json"))
-        if given.get(name) and given[name].endswith(ending)
-    }
-    if given.get("start_from") and Path(given["start_from"]).exists():
-        paths["start_from"] = str(Path(given["start_from"]).resolve())
-    return {**given, **paths}
+    from l2l_omniglot.pretrained import pretrained_names
+
+    found = {name: value for name, value in given.items() if value is not None}
+    for name, ending in (("data", ".npy"), ("split", ".json")):
+        if found.get(name, "").endswith(ending):
+            found[name] = str(Path(found[name]).resolve())
+    start = found.get("start_from", "")
+    if start and start not in pretrained_names() and Path(start).exists():
+        found["start_from"] = str(Path(start).resolve())
+    return found
 
 
-computing_options = options(
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-                 help="Where to compute."),
-    click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
-                 help="How to compute: task by task, or stacked."),
-    click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True,
-                 help="Worker processes on this machine; see also torchrun in docs/scaling.md."),
-)  # fmt: skip
+def open_stack(settings: Settings) -> ImageStack:
+    """The data of some settings; prepares Omniglot where it is not there yet."""
+    from l2l_omniglot.data import open_data
+
+    with timed("Opening the data"), counting("preparing", "character") as progress:
+        stack = open_data(settings, log.info, progress)
+    log.debug(stack.summary)
+    return stack
+
+
+@contextmanager
+def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStack]]:
+    """Inside the block this process is one of torchrun's, or the only one, and has the data.
+
+    The first opens (and where needed prepares) the data before the others do, and alone speaks.
+    """
+    from l2l_omniglot.process import choose_device
+    from l2l_omniglot.workers import joined, take_own_cores
+
+    take_own_cores()
+    with joined(choose_device(device)) as workers, contextlib.ExitStack() as quiet:
+        if not workers.first:
+            nowhere = quiet.enter_context(Path(os.devnull).open("w"))
+            quiet.enter_context(contextlib.redirect_stderr(nowhere))
+            if code := workers.from_first(0):
+                raise SystemExit(code)
+        try:
+            stack = open_stack(settings)
+        except L2LOmniglotError as error:
+            if workers.first:
+                workers.from_first(error.exit_code)
+            raise
+        if workers.first:
+            workers.from_first(0)
+        yield workers, stack

@@ -7,22 +7,36 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot.cli.options import F, OutputPath, options
-from l2l_omniglot.cli.weights import load_weights, one_source, weights_options
+from l2l_omniglot.choices import BATCH_NORMS
+from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.console import log
+from l2l_omniglot.cli.options import (
+    F,
+    Name,
+    OutputPath,
+    device_option,
+    json_option,
+    load_weights,
+    options,
+    steps_option,
+    weights_option,
+)
 from l2l_omniglot.errors import SkippedError
 from l2l_omniglot.files import shown, write_text
-from l2l_omniglot.messages import say
-from l2l_omniglot.recipes import BATCH_NORMS, DEVICES
 
 if TYPE_CHECKING:
     from l2l_omniglot.picture_folders import Collection
 
+adapting_options = options(
+    weights_option("pretrained weights for about as many classes"),
+    steps_option(),
+)
 picture_options = options(
-    click.option("--picture-ink", type=click.Choice(["auto", "dark", "light"]), default="auto",
+    click.option("--picture-ink", type=Name(["auto", "dark", "light"]), default="auto",
                  show_default=True,
                  help="Ink in the pictures; auto: what there is little of, else what the border is "
                       "not."),
-    click.option("--fit", "how", type=click.Choice(["auto", "always", "never"]), default="auto",
+    click.option("--fit", type=Name(["auto", "always", "never"]), default="auto",
                  show_default=True,
                  help="Centre and scale as Omniglot's drawings are; auto: unless they are. Both "
                       "stretch the grey values."),
@@ -34,34 +48,32 @@ def support_argument(function: F) -> F:
     return click.argument("support", type=click.Path(path_type=Path))(function)
 
 
-@click.command(short_help="Classify your own pictures.")
+@click.command(cls=Command, short_help="Classify your own pictures.")
 @support_argument
 @click.argument("queries", metavar="QUERY...", type=click.Path(path_type=Path), nargs=-1,
                 required=True)  # fmt: skip
-@weights_options
-@click.option("--batch-norm", type=click.Choice(BATCH_NORMS), default="inductive",
+@adapting_options
+@click.option("--batch-norm", type=Name(BATCH_NORMS), default="inductive",
               show_default=True,
               help="Each picture by the support set alone, or all pictures together.")  # fmt: skip
 @picture_options
-@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True,
-              help="Where to compute.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--csv", "as_csv", is_flag=True,
+@device_option("cpu")
+@json_option
+@click.option("--csv", is_flag=True,
               help="Print a line a picture, a column a class.")  # fmt: skip
 @click.option("--output", type=OutputPath(), default=None,
               help="Write what would be printed to this file (none).")  # fmt: skip
 def predict(
     support: Path,
     queries: tuple[Path, ...],
-    run: Path | None,
-    pretrained: str | None,
+    weights: str | None,
     steps: int | None,
     device: str,
     batch_norm: str,
     picture_ink: str,
-    how: str,
-    as_json: bool,
-    as_csv: bool,
+    fit: str,
+    json: bool,
+    csv: bool,
     output: Path | None,
 ) -> None:
     """Classify your own pictures, from a few examples of each class.
@@ -71,8 +83,7 @@ def predict(
     one of that class, and the accuracy is told. PNG, JPEG, GIF, TIFF, BMP and
     WebP, of any size.
     """
-    one_source(run, pretrained)
-    if as_json and as_csv:
+    if json and csv:
         raise click.UsageError("--json and --csv: needed one of them")
     from l2l_omniglot.picture_folders import read_queries, read_support
 
@@ -82,16 +93,16 @@ def predict(
     from l2l_omniglot import predictor
     from l2l_omniglot.predictions import FORMS
 
-    checkpoint = load_weights(run, pretrained, len(examples.names))
+    checkpoint = load_weights(weights, len(examples.names))
     found = predictor.predict(
-        checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, fit=how, device=device
+        checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, fit=fit, device=device
     )
-    text = FORMS["json" if as_json else "csv" if as_csv else "table"](found)
+    text = FORMS["json" if json else "csv" if csv else "table"](found)
     if output is None:
         click.echo(text)
     else:
         write_text(output, text + "\n")
-        say(f"Wrote {output}.")
+        log.info(f"Wrote {output}.")
     name_left(examples, asked)
     refuse_skipped(examples, asked)
 
@@ -100,7 +111,7 @@ def name_left(*collections: Collection) -> None:
     """Says which files were not taken for pictures, if any."""
     left = [shown(path) for found in collections for path in found.left]
     if left:
-        say(f"Note: left alone, for they are not called as pictures are: {', '.join(left)}")
+        log.info(f"Note: left alone, for they are not called as pictures are: {', '.join(left)}")
 
 
 def refuse_skipped(*collections: Collection) -> None:

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli.options import OutputPath, absolute, options
-from l2l_omniglot.messages import say
-from l2l_omniglot.progress import CountProgress
-from l2l_omniglot.recipes import DEVICES, ENGINES, EVALUATED, Settings
+from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.console import counting, log
+from l2l_omniglot.cli.evaluate import Asked, asked_options, with_data
+from l2l_omniglot.cli.options import (
+    OutputPath,
+    absolute,
+    completing,
+    computing_options,
+    known_weights,
+    open_stack,
+    options,
+)
+from l2l_omniglot.settings import Settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.html_report import Subject
@@ -21,43 +30,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".htm")
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to evaluate on; None: as trained."""
-
-    count: int
-    part: str
-    shots: int | None
-    queries: int | None
-    steps: int | None
-    seed: int
-    batch_norm: str
-    data: str | None
-    device: str
-    engine: str
-
-
-evaluation_options = options(
-    click.option("--tasks", "count", type=click.IntRange(min=2), default=200, show_default=True,
-                 help="Tasks to evaluate on."),
-    click.option("--part", type=click.Choice(["test", "validation", "train"]), default="test",
-                 show_default=True, help="Classes the tasks come from."),
-    click.option("--shots", type=click.IntRange(min=1), default=None,
-                 help="Support images a class (as trained)."),
-    click.option("--queries", type=click.IntRange(min=1), default=None,
-                 help="Query images a class (as trained)."),
-    click.option("--steps", type=click.IntRange(min=0), default=None,
-                 help="Gradient steps on the support set (as trained)."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks."),
-    click.option("--batch-norm", type=click.Choice(list(EVALUATED)), default="both",
-                 show_default=True, help="See `evaluate`; mistakes are of the first."),
-    click.option("--data", default=None,
-                 help="omniglot, synthetic or a .npy path (as trained)."),
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-                 help="Where to compute."),
-    click.option("--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
-                 help="How to compute: task by task, or stacked."),
-)  # fmt: skip
 page_options = options(
     click.option("--output", type=OutputPath(), default=Path("report.html"),
                  show_default=True, help="HTML file to write."),
@@ -72,22 +44,25 @@ page_options = options(
 )  # fmt: skip
 
 
-@click.command(short_help="Write an HTML page about trained networks.")
-@click.argument("runs", nargs=-1)
+@click.command(cls=Command, short_help="Write an HTML page about trained networks.")
+@click.argument("weights", nargs=-1, shell_complete=completing(known_weights))
 @page_options
-@evaluation_options
+@asked_options(tasks=200)
+@computing_options
 def report(
-    runs: tuple[str, ...],
+    weights: tuple[str, ...],
     output: Path,
     pictures: Path | None,
     samples: int,
     characters: int,
     pairs: int,
+    device: str,
+    engine: str,
     **given: Any,
 ) -> None:
-    """Evaluate RUNS, and write one HTML file about them.
+    """Evaluate WEIGHTS, and write one HTML file about them.
 
-    Each of RUNS is a run folder, a checkpoint file, or the name of pretrained weights; without
+    Each of WEIGHTS is a name of pretrained weights, a run folder or a checkpoint file; without
     any, the newest run. The file needs no other and no network; it holds pictures of the data.
     """
     if output.suffix.lower() not in SUFFIXES:
@@ -102,24 +77,24 @@ def report(
     from l2l_omniglot.run import newest_run
 
     check_reporting()
-    asked = Options(**given)
-    sources = runs or (str(newest_run().path),)
-    made = _Made(asked)
+    asked = Asked(**given)
+    sources = weights or (str(newest_run().path),)
+    made = _Made(asked, device, engine)
     subjects = renamed([made(source) for source in sources])
     commands = [_evaluate_command(asked, subject) for subject in subjects]
     commands.append(_report_command(sources))
     write_report(subjects, output, commands, Amounts(samples, characters, pairs))
-    say(f"Wrote {output}.")
+    log.info(f"Wrote {output}.")
     if pictures is not None:
         count = len(write_pictures(subjects, pictures, samples))
-        say(f"Wrote {count} pictures to {pictures}.")
+        log.info(f"Wrote {count} pictures to {pictures}.")
 
 
 class _Made:
     """Evaluates one source after the other; data are opened once."""
 
-    def __init__(self, asked: Options) -> None:
-        self._asked = asked
+    def __init__(self, asked: Asked, device: str, engine: str) -> None:
+        self._asked, self._device, self._engine = asked, device, engine
         self._stacks: dict[tuple[Any, ...], ImageStack] = {}
 
     def __call__(self, source: str) -> Subject:
@@ -130,50 +105,41 @@ class _Made:
         from l2l_omniglot.pretrained import history
         from l2l_omniglot.transfer import find_weights
 
-        asked, checkpoint = self._asked, find_weights(source)
-        past, trained = history(source, checkpoint), checkpoint.settings
-        data = absolute({"data": asked.data})["data"] or trained.data
-        stack = self._open(dataclasses.replace(trained, data=data))
-        experiment = Experiment.load(checkpoint, stack, asked.device, asked.engine, data=data)
+        asked, trained = self._asked, find_weights(source)
+        past = history(source, trained)
+        checkpoint = with_data(trained, absolute({"data": asked.data}).get("data"))
+        stack = self._open(checkpoint.settings)
+        experiment = Experiment.load(checkpoint, stack, self._device, self._engine)
         notes = experiment.differences(checkpoint.facts)
         for note in notes:
-            say(f"Note: {note}; test classes may have been trained on.")
+            log.info(f"Note: {note}; test classes may have been trained on.")
         tasks = experiment.tasks(
             asked.part, shots=asked.shots, queries=asked.queries, seed=asked.seed
         )
-        steps = trained.eval_steps if asked.steps is None else asked.steps
+        steps = trained.settings.eval_steps if asked.steps is None else asked.steps
         predictions = QueryPredictions()
-        with CountProgress(f"evaluating {past.name}", "task", asked.count) as progress:
+        with counting(f"evaluating {past.name}", "task", asked.tasks) as progress:
             evaluation = evaluate(
-                experiment.learner, tasks, asked.count, steps, progress,
+                experiment.learner, tasks, asked.tasks, steps, progress,
                 batch_norm=asked.batch_norm, on_task=predictions,
             )  # fmt: skip
         return Subject(
-            past.name, source, past, trained, experiment, checkpoint.facts, checkpoint.iteration,
-            tasks, evaluation, predictions, tuple(notes),
+            past.name, source, past, trained.settings, experiment, trained.facts,
+            trained.iteration, tasks, evaluation, predictions, tuple(notes),
         )  # fmt: skip
 
     def _open(self, settings: Settings) -> ImageStack:
-        from l2l_omniglot.data import open_data
-
         key = settings.data, settings.background, settings.ink, settings.split_seed
         if key not in self._stacks:
-            with CountProgress("preparing", "character") as progress:
-                self._stacks[key] = open_data(settings, say, progress)
+            self._stacks[key] = open_stack(settings)
         return self._stacks[key]
 
 
-def _evaluate_command(asked: Options, subject: Subject) -> str:
+def _evaluate_command(asked: Asked, subject: Subject) -> str:
     """Gives the same figures."""
-    which = "--pretrained" if subject.history.kind == "pretrained" else "--run"
-    words = ["l2l-omniglot", "evaluate", which, subject.source]
-    values = {
-        "tasks": asked.count, "part": asked.part, "shots": asked.shots, "queries": asked.queries,
-        "steps": asked.steps, "seed": asked.seed, "batch-norm": asked.batch_norm,
-        "data": asked.data,
-    }  # fmt: skip
-    for name, value in values.items():
-        words += [] if value is None else [f"--{name}", str(value)]
+    words = ["l2l-omniglot", "evaluate", "--weights", subject.source]
+    for name, value in dataclasses.asdict(asked).items():
+        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 
@@ -184,7 +150,7 @@ def _report_command(sources: tuple[str, ...]) -> str:
     words = ["l2l-omniglot", "report", *sources]
     for parameter in context.command.params:
         name = parameter.name or ""
-        told = name != "runs" and name in context.params
+        told = name != "weights" and name in context.params
         if told and context.get_parameter_source(name) is typed:
             words += [parameter.opts[0], str(context.params[name])]
     return shlex.join(words)

@@ -9,19 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli import names
-from l2l_omniglot.cli.names import one_of, some_of
-from l2l_omniglot.cli.options import MINUTES, OutputPath, absolute, options
-from l2l_omniglot.messages import detail, say, tell
+from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
+from l2l_omniglot.cli.options import (
+    MINUTES,
+    OutputPath,
+    absolute,
+    completing,
+    device_option,
+    known_backbones,
+    open_stack,
+    options,
+    settings_options,
+)
 from l2l_omniglot.process import graceful_stop
-from l2l_omniglot.progress import CountProgress, TrainingProgress
-from l2l_omniglot.recipes import ALGORITHMS, DEVICES
+from l2l_omniglot.settings import ALGORITHMS
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.recipes import Settings
     from l2l_omniglot.reproduce import Condition
+    from l2l_omniglot.settings import Settings
     from l2l_omniglot.training import Outcome, TrainingRun
+
+
+KNOWN = ("5w1s", "5w5s", "20w1s", "20w5s")  # of `cells.SETTINGS`, which loads torch
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
@@ -29,37 +40,30 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 
 grid_options = options(
-    click.option("--settings", "sizes", default="5w1s,5w5s,20w1s,20w5s", show_default=True,
-                 callback=_names, shell_complete=some_of(names.cells),
+    click.option("--settings", default=",".join(KNOWN), show_default=True,
+                 callback=_names, shell_complete=completing(lambda: KNOWN),
                  help="Ways and shots, separated by commas."),
     click.option("--backbones", default="basenet,cnn4", show_default=True, callback=_names,
-                 shell_complete=some_of(names.backbones), help="Networks."),
+                 shell_complete=completing(known_backbones), help="Networks."),
     click.option("--algorithms", default="maml", show_default=True, callback=_names,
-                 shell_complete=some_of(names.algorithms),
+                 shell_complete=completing(lambda: ALGORITHMS),
                  help=f"Of {', '.join(ALGORITHMS)}."),
     click.option("--budget", type=MINUTES, default=None,
                  help="Minutes of training in all, of this call, shared out evenly; each cell's "
                       "last validation and evaluation come on top (none: whole recipes)."),
-    click.option("--iterations", type=int, default=None, help="Meta-updates a cell (recipe)."),
     click.option("--tasks", type=click.IntRange(min=2), default=1000, show_default=True,
                  help="Test tasks a cell."),
-    click.option("--data", default="omniglot", show_default=True,
-                 shell_complete=one_of(names.data, files=True), help="See `train`."),
-    click.option("--split", default="tutorial", show_default=True,
-                 shell_complete=one_of(names.splits, files=True), help="See `train`."),
-    click.option("--seed", type=int, default=0, show_default=True,
-                 help="Of weights and training tasks."),
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-                 help="Where to compute."),
+    settings_options("iterations", "data", "split", "seed"),
+    device_option(),
     click.option("--out", type=OutputPath(folder=True), default=Path("reproduce"),
                  show_default=True, help="Folder of runs and results."),
 )  # fmt: skip
 
 
-@click.command(short_help="Train a grid beside published figures.")
+@click.command(cls=Command, short_help="Train a grid beside published figures.")
 @grid_options
 def reproduce(
-    sizes: list[str],
+    settings: list[str],
     backbones: list[str],
     algorithms: list[str],
     budget: float | None,
@@ -79,7 +83,7 @@ def reproduce(
     from l2l_omniglot.reproduce import Comparison, Stopped, conditions
 
     check_plotting()
-    chosen = conditions(sizes, backbones, algorithms)
+    chosen = conditions(settings, backbones, algorithms)
     if not chosen:
         raise click.UsageError("the grid is empty; needed a setting, a backbone, an algorithm")
     watcher = _Watcher()
@@ -89,7 +93,7 @@ def reproduce(
     try:
         errors = made.run(budget)
     except Stopped:
-        tell("Stopped; the same command goes on.")
+        echo_error("Stopped; the same command goes on.")
         raise SystemExit(128 + watcher.signal) from None
     if made.results():
         click.echo((out / "results.md").read_text(encoding="utf-8"))
@@ -105,13 +109,10 @@ class _Builder:
         self._stack: Any = None
 
     def __call__(self, settings: Settings) -> Experiment:
-        from l2l_omniglot.data import open_data
         from l2l_omniglot.experiment import Experiment
 
         if self._stack is None:
-            with CountProgress("preparing", "character") as progress:
-                self._stack = open_data(settings, say, progress)
-            detail(self._stack.summary)
+            self._stack = open_stack(settings)
         return Experiment.build(settings, self._stack, self._device)
 
 
@@ -123,7 +124,7 @@ class _Watcher:
         self._progress = TrainingProgress(1, 1)
 
     def begins(self, condition: Condition, settings: Settings) -> None:
-        say(f"{condition.name}: {settings.iterations} iterations")
+        log.info(f"{condition.name}: {settings.iterations} iterations")
 
     def observer(self, settings: Settings) -> TrainingProgress:
         self._progress = TrainingProgress(settings.iterations, settings.meta_batch_size)
@@ -136,4 +137,4 @@ class _Watcher:
         return outcome
 
     def evaluating(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
-        return CountProgress("evaluating", "task", count)
+        return counting("evaluating", "task", count)

@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.cli.options import OutputPath, absolute, options
-from l2l_omniglot.messages import say
-from l2l_omniglot.progress import CountProgress
-from l2l_omniglot.recipes import RECIPES, Settings, make_settings
+from l2l_omniglot.cli.config import Command, Group
+from l2l_omniglot.cli.console import log
+from l2l_omniglot.cli.options import (
+    Name,
+    OutputPath,
+    absolute,
+    open_stack,
+    options,
+    part_option,
+    settings_options,
+    weights_option,
+    within_alphabet_option,
+)
+from l2l_omniglot.settings import Settings, make_settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.grid import ContactSheet
@@ -22,33 +32,26 @@ if TYPE_CHECKING:
 PARTS = ("train", "validation", "test")
 PNG = ".png"
 
-data_options = options(
-    click.option("--data", default=None,
-                 help="omniglot, synthetic, or the path of a .npy class stack (omniglot)."),
-    click.option("--background", type=click.Choice(["auto", "white", "black"]), default=None,
-                 help="Paper colour of the images as stored (auto)."),
-    click.option("--split", default=None, help="See `train` (tutorial)."),
-    click.option("--split-seed", type=int, default=None, help="See `train` (0)."),
-    click.option("--validation-classes", type=click.IntRange(min=1), default=None,
-                 help="Classes to validate on, as `train` has them (100 of Omniglot's)."),
-)  # fmt: skip
+data_options = settings_options("data", "background", "split", "split_seed", "validation_classes")
 output_options = options(
     click.option("--output", type=OutputPath(), default=None,
                  help="PNG file to write (the terminal)."),
+    click.option("--style", type=Name(["auto", "braille", "blocks", "ascii"]),
+                 default="auto", show_default=True, help="On the terminal."),
 )  # fmt: skip
 
 
-@click.group(short_help="Show characters, or a task, as a picture.")
+@click.group(cls=Group, short_help="Show characters, or a task, as a picture.")
 def show() -> None:
     """Show characters of a data set, or a task, as a PNG or on the terminal."""
 
 
-@show.command()
-@click.option("--part", type=click.Choice(["all", *PARTS]), default="all", show_default=True,
+@show.command(cls=Command)
+@click.option("--part", type=Name(["all", *PARTS]), default="all", show_default=True,
               help="Classes to choose from.")  # fmt: skip
-@click.option("--classes", "count", type=click.IntRange(min=1), default=20, show_default=True,
+@click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True,
               help="How many classes, evenly spread over the part.")  # fmt: skip
-@click.option("--class", "names", multiple=True, metavar="NAME",
+@click.option("--class", multiple=True, metavar="NAME",
               help="Classes with NAME in their name; may be given again (none).")  # fmt: skip
 @click.option("--items", type=click.IntRange(min=1), default=10, show_default=True,
               help="Images a class.")  # fmt: skip
@@ -56,47 +59,40 @@ def show() -> None:
 @output_options
 def data(
     part: str,
-    count: int,
-    names: tuple[str, ...],
+    classes: int,
     items: int,
     output: Path | None,
     **given: Any,
 ) -> None:
     """Show images of some classes."""
     _check_output(output)
+    names: tuple[str, ...] = given.pop("class")
     settings = make_settings(**absolute(given))
-    stack = _open(settings)
+    stack = open_stack(settings)
     from l2l_omniglot.grid import class_sheet
 
     numbers = _part(settings, stack, part)
     found = _named(stack, numbers, names) if names else numbers
-    chosen = found[:count] if names else _spread(found, count)
+    chosen = found[:classes] if names else _spread(found, classes)
     shown = f"{len(chosen)} of {len(found)}"
     title = f"{Path(stack.name).stem}, {part}: {shown} classes"
     _give(class_sheet(stack, chosen, items, title), output)
 
 
-@show.command()
+@show.command(cls=Command)
 @click.argument("number", type=click.IntRange(min=0))
-@click.option("--run", "source", default=None, metavar="RUN",
-              help="Run, checkpoint or pretrained weights with the settings (none).")  # fmt: skip
-@click.option("--part", type=click.Choice(PARTS), default="test", show_default=True,
-              help="Classes the task comes from.")  # fmt: skip
-@click.option("--ways", type=int, default=None, help="Classes a task (5).")
-@click.option("--shots", type=int, default=None, help="Support images a class (1).")
-@click.option("--queries", type=int, default=None, help="Query images a class (as `train`).")
+@weights_option("none: settings of a recipe")
+@part_option
+@settings_options("ways", "shots", "queries")
 @click.option("--seed", type=int, default=None,
               help="Of the tasks (0; of parts train and validation the run's).")  # fmt: skip
-@click.option("--within-alphabet", is_flag=True, help="All classes of one alphabet.")
-@click.option("--recipe", type=click.Choice(list(RECIPES)), default=None,
-              help="Whose training tasks (default).")  # fmt: skip
-@click.option("--rotations/--no-rotations", default=None, help="See `train` (recipe).")
-@click.option("--mirrors/--no-mirrors", default=None, help="See `train` (no).")
+@within_alphabet_option
+@settings_options("recipe", "rotations", "mirrors")
 @data_options
 @output_options
 def task(
     number: int,
-    source: str | None,
+    weights: str | None,
     part: str,
     seed: int | None,
     within_alphabet: bool,
@@ -109,8 +105,8 @@ def task(
     validation tasks 0, 1, ... of part validation, `evaluate` tasks 0, 1, ... of part test.
     """
     _check_output(output)
-    settings = _settings(source, given)
-    stack = _open(settings)
+    settings = _settings(weights, absolute(given))
+    stack = open_stack(settings)
     from l2l_omniglot.experiment import TaskStreams, settings_splits
     from l2l_omniglot.grid import task_sheet
 
@@ -121,30 +117,24 @@ def task(
     _give(task_sheet(tasks, number), output)
 
 
-def _settings(source: str | None, given: dict[str, Any]) -> Settings:
-    """Those of a run, with what is given changed; or a recipe's."""
-    values = {name: value for name, value in absolute(given).items() if value is not None}
-    if source is None:
-        return make_settings(values.pop("recipe", "default"), **values)
-    if "recipe" in values:
-        raise click.UsageError(f"--run {source} and --recipe {values['recipe']}: needed only one")
+def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
+    """Those of trained weights, with what is given changed; or a recipe's."""
+    if weights is None:
+        return make_settings(**given)
+    if "recipe" in given:
+        raise click.UsageError(
+            f"--weights {weights} and --recipe {given['recipe']}: needed only one"
+        )
     from l2l_omniglot.transfer import find_weights
 
-    if "queries" in values:
-        values["train_queries"] = values["queries"]
-    return dataclasses.replace(find_weights(source).settings, **values)
+    if "queries" in given:
+        given["train_queries"] = given["queries"]
+    return dataclasses.replace(find_weights(weights).settings, **given)
 
 
 def _check_output(output: Path | None) -> None:
     if output is not None and output.suffix.lower() != PNG:
         raise click.UsageError(f"--output {output}: needed a file name that ends in {PNG}")
-
-
-def _open(settings: Settings) -> ImageStack:
-    from l2l_omniglot.data import open_data
-
-    with CountProgress("preparing", "character") as progress:
-        return open_data(settings, say, progress)
 
 
 def _part(settings: Settings, stack: ImageStack, part: str) -> list[int]:
@@ -194,4 +184,4 @@ def _give(sheet: ContactSheet, output: Path | None) -> None:
 
     with atomic_write(output) as file:
         to_image(sheet).save(file, "png", optimize=True)
-    say(f"Wrote {output}.")
+    log.info(f"Wrote {output}.")

@@ -16,7 +16,7 @@ from l2l_omniglot.heads import checked_forward, head_name, watch_head
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.learners import load_resized, read_weights, write_weights
 from l2l_omniglot.rates import make_rates
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 
 OTHER_WAYS = 7
 

@@ -12,7 +12,7 @@ from PIL import Image
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiment import settings_splits
 from l2l_omniglot.page.question import Item
-from l2l_omniglot.recipes import Settings
+from l2l_omniglot.settings import Settings
 from l2l_omniglot.stack import ImageStack, span
 from l2l_omniglot.synthetic import Points, synthetic_strokes
 

@@ -1,59 +1,102 @@
-"""Progress for people: bars on a terminal, plain lines anywhere else. All of it on stderr."""
+"""What goes to stderr: messages as loud as asked for, and how far the work has come."""
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from l2l_omniglot.colour import GREEN, paint
-from l2l_omniglot.messages import say, shows_progress
+import click
 
 if TYPE_CHECKING:
     from l2l_omniglot.run import MetricsRow
     from l2l_omniglot.trainer import StepResult
+
+log = logging.getLogger("l2l_omniglot")
+QUIET, NORMAL, VERBOSE = logging.WARNING, logging.INFO, logging.DEBUG
+
+
+class _Stderr(logging.Handler):
+    """Prints every record as a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one."""
+        echo_error(self.format(record))
+
+
+def open_console() -> None:
+    """Has the package's log printed, as loud as usual until an option says otherwise."""
+    log.handlers = [_Stderr()]
+    log.setLevel(NORMAL)
+
+
+def echo_error(line: str) -> None:
+    """Prints a line on stderr, even if quiet: why the program ends, for example."""
+    click.echo(line, err=True, color=wants_colour())
+
+
+def wants_colour() -> bool | None:
+    """Whether the environment asks for colours or forbids them; None: on a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    wishes = (os.environ.get("FORCE_COLOR"), os.environ.get("CLICOLOR_FORCE"))
+    if any(wish not in {None, "", "0"} for wish in wishes):
+        return True
+    plain = os.environ.get("CLICOLOR") == "0" or os.environ.get("TERM") == "dumb"
+    return False if plain else None
+
+
+def bold(text: str) -> str:
+    """The text so that it stands out, where there are colours."""
+    return click.style(text, bold=True)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Says, if verbose, how many seconds the block took."""
+    start = time.monotonic()
+    yield
+    log.debug(f"{what} took {time.monotonic() - start:.1f} s.")
+
+
+def _shows_bars() -> bool:
+    """Whether bars are drawn: on a terminal, unless quiet."""
+    return log.isEnabledFor(NORMAL) and sys.stderr.isatty()
+
 
 SMOOTHING = 0.02
 SECONDS_A_LINE = 10.0
 SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first
 
 
-class CountProgress:
-    """How far a count has come: a bar, or on no terminal a line every ten seconds.
+@contextmanager
+def counting(what: str, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Shows how far a count has come: a bar, or on no terminal a line every ten seconds.
 
-    Use as a context manager; call it with (done, in all), or with (done) when `total` is given.
+    Inside the block call what it gives with (done, in all), or with (done) when `total` is given.
     """
+    bar: Any = None
+    line_at = time.monotonic() + SECONDS_A_LINE
 
-    def __init__(self, what: str, unit: str, total: int | None = None) -> None:
-        self._what, self._unit, self._total = what, unit, total
-        self._bar: Any = None
-        self._line_at = time.monotonic() + SECONDS_A_LINE
+    def count(done: int, total: int | None = total) -> None:
+        nonlocal bar, line_at
+        if _shows_bars():
+            if bar is None:
+                bar = _make_bar(what, unit, total, 0)
+            bar.update(done - bar.n)
+        elif time.monotonic() >= line_at:
+            log.info(f"{what}: {done} of {total} {unit}s")
+            line_at = time.monotonic() + SECONDS_A_LINE
 
-    def __enter__(self) -> CountProgress:
-        return self
-
-    def __call__(self, done: int, total: int | None = None) -> None:
-        """Says that `done` of `total` are done."""
-        total = total or self._total
-        if shows_progress():
-            if self._bar is None:
-                self._bar = make_bar(self._what, self._unit, total, 0)
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() >= self._line_at:
-            say(f"{self._what}: {done} of {total} {self._unit}s")
-            self._line_at = time.monotonic() + SECONDS_A_LINE
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    try:
+        yield count
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 class TrainingProgress:
@@ -79,8 +122,8 @@ class TrainingProgress:
         """Shows the bar inside the block; `start` iterations were made before."""
         self._start, self._begun = start, time.monotonic()
         self._line_at = self._begun + SECONDS_A_LINE
-        if shows_progress():
-            self._bar = make_bar("training", "iteration", self._iterations, start)
+        if _shows_bars():
+            self._bar = _make_bar("training", "iteration", self._iterations, start)
         try:
             yield
         finally:
@@ -103,7 +146,7 @@ class TrainingProgress:
     def validated(self, row: MetricsRow, best: bool) -> None:
         """Writes one line a validation, above the bar where there is one."""
         left = (self._iterations - row.iteration) * self._seconds_an_iteration(row.iteration) / 60
-        mark = paint(" (best)", GREEN, sys.stderr) if best else ""
+        mark = click.style(" (best)", fg="green", bold=True) if best else ""
         line = (
             f"iteration {row.iteration}/{self._iterations}  "
             f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}  "
@@ -112,12 +155,13 @@ class TrainingProgress:
             f"{row.minutes:.1f} min, {left:.1f} left"
         )
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            with self._bar.external_write_mode(file=sys.stderr):
+                log.info(line)
         else:
             self._say(line)
 
     def _say(self, line: str) -> None:
-        say(line)
+        log.info(line)
         self._line_at = time.monotonic() + SECONDS_WITHOUT_A_LINE
 
     def _recent(self, iteration: int) -> str:
@@ -131,7 +175,7 @@ class TrainingProgress:
         return self._meta_batch_size / max(1e-9, self._seconds_an_iteration(iteration))
 
 
-def make_bar(what: str, unit: str, total: int | None, start: int) -> Any:
+def _make_bar(what: str, unit: str, total: int | None, start: int) -> Any:
     """A tqdm bar on stderr."""
     from tqdm import tqdm
 

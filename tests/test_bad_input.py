@@ -1,0 +1,133 @@
+"""Bad input to every command: one sentence on stderr, and the documented exit code."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_cli
+from PIL import Image
+
+# The command (variables before it, as in a shell), its exit code, and words of its one sentence.
+TABLE = [
+    # Commands and options.
+    ("trian", 2, "command 'trian': needed one of"),
+    ("evalaute", 2, "did you mean 'evaluate'?"),
+    ("completion fsh", 2, "'fsh': needed one of bash, zsh, fish; did you mean 'fish'?"),
+    ("train --nothing", 2, "No such option"),
+    ("train --way 3", 2, "Did you mean"),
+    ("evaluate --tasks 1", 2, "1 is not in the range x>=2"),
+    ("-v -q info", 2, "--verbose and --quiet: needed only one"),
+    ("-v info -q", 2, "--verbose and --quiet: needed only one"),
+    ("info -q -v", 2, "--verbose and --quiet: needed only one"),
+    ("predict support support --json --csv", 2, "--json and --csv: needed one of them"),
+    ("draw --run a --pretrained b", 2, "needed only one"),
+    ("draw --port 99999", 2, "99999"),
+    ("draw --host 999.1.1.1 --no-browser", 1, "cannot listen there"),
+    # Settings.
+    ("train --ways 1", 2, "--ways 1: needed at least 2"),
+    ("train --data own.npy --inner-lr -1", 2, "--inner-lr -1.0: needed a number above 0"),
+    ("train --data own.npy --recipe quick", 2, "'quick': needed one of default"),
+    ("train --recipe tutorail", 2, "did you mean 'tutorial'?"),
+    ("train --algorithm metasgd", 2, "did you mean 'meta-sgd'?"),
+    ("train --data own.npy --device mps", 2, "--device mps: not available here; there is cpu"),
+    ("reproduce --settings 5w1", 2, "did you mean '5w1s'?"),
+    ("reproduce --settings 5w2s", 2, "'5w2s': needed one of"),
+    ("reproduce --settings ,", 2, "the grid is empty"),
+    ("reproduce --algorithms malm", 2, "did you mean 'maml'?"),
+    ("reproduce --algorithms mamlpp --data synthetic", 2, "'mamlpp': needed one of"),
+    ("reproduce --backbones fc,resnet1000 --data synthetic", 5, "'resnet1000': needed one of"),
+    ("reproduce --budget nan --data synthetic", 2, "nan: needed"),
+    ("evaluate --run a --pretrained b", 2, "needed only one"),
+    ("evaluate --protocol one-shot-runs", 2, "needed both or neither"),
+    ("evaluate --runs x", 2, "needed both or neither"),
+    ("evaluate --protocol one-shot-runs --runs x --tasks 9", 2, "with --tasks: the runs"),
+    ("evaluate --protocol one-shot-runs --runs x --pretrained basenet-5w1s", 2,
+     "needed 20 ways on split alphabets"),
+    # Files of settings, and variables.
+    ("--config nowhere.toml train", 2, "--config nowhere.toml: not a readable TOML file: "),
+    ("--config latin.toml train", 2, "--config latin.toml: not a readable TOML file: "),
+    ("train --config typo.toml", 2, "did you mean 'train'?"),
+    ("train --config /dev/zero", 2, "/dev/zero: not a readable TOML file"),
+    ("L2L_OMNIGLOT_TRAIN_WAYS=five train", 2,
+     "'five' is not a valid integer (from the variable L2L_OMNIGLOT_TRAIN_WAYS)"),
+    # Where to write.
+    ("report --output file/it.html", 2, "file is a file; needed a folder"),
+    ("report --pictures file/in/it", 2, "file is a file; needed a folder"),
+    ("report --output ''", 2, "'': needed a path"),
+    (f"report --output {'x' * 300}.html", 2, "name too long"),
+    ("report a --output a.pdf", 2, "--output a.pdf: needed a file name that ends in"),
+    ("report --output loop/it.html", 2, "loop"),
+    ("prepare --out file/omniglot.npy", 2, "is a file; needed a folder"),
+    ("export support --output /tmp", 2, "'/tmp' is a directory"),
+    ("export support --output a.txt --pretrained basenet-5w1s", 2,
+     "a.txt: the ending '.txt': needed one of .onnx, .pt2"),
+    ("show data --data own.npy --output a.gif", 2,
+     "--output a.gif: needed a file name that ends in .png"),
+    ("PYTHONIOENCODING=ascii show data --data own.npy --style braille", 2,
+     "encoding ascii has no such characters"),
+    # Data.
+    ("train --data none.npy", 3, "none.npy': no such file; needed one of omniglot"),
+    ("train --data omnigolt", 3, "'omnigolt': no such file; needed one of omniglot"),
+    ("train --data omnigolt", 3, "did you mean 'omniglot'?"),
+    ("train --data few.npy", 3, "1 shots and 15 queries need at least 16"),
+    ("train --data nan.npy", 3, "class 0 holds NaN or infinity"),
+    ("train --data own.npy --ways 30", 3, "validation part has 12 classes; 30-way tasks need"),
+    ("train --data own.npy --split alphabets", 3, "needs a sidecar"),
+    ("train --data own.npy --split randm", 3, "did you mean 'random'?"),
+    ("prepare --source nowhere", 3, "nowhere: no such file or folder"),
+    ("export single --output a.pt2 --pretrained basenet-5w1s", 3,
+     "has 1 sub-folders; needed at least 2, one a class"),
+    ("predict support/dots support", 3, "has 0 sub-folders; needed at least 2"),
+    ("L2L_OMNIGLOT_MIRROR=http://127.0.0.1:9 prepare", 4, "could not fetch"),
+    # Backbones.
+    ("train --backbone cnn5", 5, "backbone 'cnn5'"),  # before any download
+    ("train --data own.npy --backbone resnet", 5, "needed one of basenet, cnn4, fc"),
+    ("train --data own.npy --backbone basenett", 5, "did you mean 'basenet'?"),
+    ("check-backbone resnet18", 5, "resnet18"),
+    # Runs and weights.
+    ("evaluate", 6, "no run found; train one with `l2l-omniglot train`"),
+    ("evaluate --run nowhere", 6, "nowhere: no such run folder or checkpoint"),
+    ("evaluate --pretrained basnet-5w1s", 6, "did you mean 'basenet-5w1s'?"),
+    ("evaluate --pretrained nothing", 6, "pretrained weights 'nothing': needed one of "),
+    ("train --resume nowhere", 6, "nowhere: holds no run"),
+    ("train --data own.npy --start-from basenet-5w1", 6, "did you mean 'basenet-5w1s'?"),
+    ("train --data own.npy --run-dir own.npy/run", 6, "cannot be made a run folder"),
+    ("draw --pretrained nothing", 6, "nothing: no such run folder"),
+    ("report nowhere", 6, "nowhere: no such run folder or checkpoint, nor pretrained"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def files(npy: Path) -> set[str]:
+    """What the table's commands are given."""
+    np.save("few.npy", np.zeros((30, 6, 8, 8), np.uint8))
+    np.save("nan.npy", np.full((30, 20, 8, 8), np.nan))
+    Path("latin.toml").write_bytes(b'data = "\xe9.npy"')
+    Path("typo.toml").write_text("[trian]\nways = 3\n")
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    for folder in ("support/dots", "support/lines", "single/dots"):
+        Path(folder).mkdir(parents=True)
+        picture = Image.new("L", (30, 30), 255)
+        picture.putpixel((15, 15), 0)
+        picture.save(Path(folder, "0.png"))
+    return set(os.listdir())
+
+
+@pytest.mark.parametrize(("command", "code", "said"), TABLE, ids=[row[0][:60] for row in TABLE])
+def test_it_gets_one_sentence_and_the_documented_code(
+    command: str, code: int, said: str, files: set[str]
+):
+    words = shlex.split(command)
+    variables = dict(word.split("=", 1) for word in words if re.match(r"[A-Z\d_]+=", word))
+    done = run_cli(*words[len(variables) :], env=variables)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert any(words in done.stderr for words in said.split("|")), done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(re.findall(r"^Error: ", done.stderr, re.MULTILINE)) == 1
+    if code > 2:
+        assert done.stderr.strip().splitlines()[-1].startswith(("Error: ", "  "))
+    assert set(os.listdir()) <= files | {"cache"}  # nothing is begun
