@@ -66,7 +66,7 @@ class RawCharacter:
 
 
 def default_stack_path() -> Path:
-    """Where `prepare` writes and `train` looks: ``omniglot.npy`` in the cache folder."""
+    """Returns where `prepare` writes and `train` looks: ``omniglot.npy`` in the cache folder."""
     return cache_folder() / "omniglot.npy"
 
 

@@ -70,7 +70,7 @@ class OneShotRuns:
         return len(self._tasks)
 
     def __getitem__(self, number: int) -> Task:
-        """Run `number`, from 0, in the order of the names."""
+        """Returns run `number`, from 0, in the order of the names."""
         return self._tasks[number]
 
     def batch(self, start: int, count: int) -> Iterator[Task]:

@@ -116,7 +116,7 @@ class StopRequest:
 
 @contextmanager
 def graceful_stop() -> Iterator[StopRequest]:
-    """Inside the block the first SIGINT or SIGTERM only asks for a stop; a second one acts.
+    """Lets the block's first SIGINT or SIGTERM only ask for a stop; a second one acts.
 
     Signals can be caught in the main thread alone; elsewhere they keep their meaning.
     """

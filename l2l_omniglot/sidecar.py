@@ -48,7 +48,7 @@ class Sidecar:
     sha256: str
 
     def to_json(self) -> str:
-        """The file's text."""
+        """Returns the file's text."""
         body: dict[str, Any] = {"format": FORMAT, **vars(self)}
         del body["classes"]  # comes last: it is long
         body["classes"] = [vars(entry) for entry in self.classes]
@@ -56,7 +56,7 @@ class Sidecar:
 
 
 def sidecar_path(npy: Path) -> Path:
-    """Where the sidecar of `npy` is: the same name, ending in ``.json``."""
+    """Returns the path of `npy`'s sidecar: the same name, ending in ``.json``."""
     return npy.with_suffix(".json")
 
 

@@ -83,7 +83,7 @@ class ImageStack:
 
     @property
     def summary(self) -> str:
-        """What it is, in a sentence."""
+        """Says what it is, in a sentence."""
         return (
             f"Data: {self.name}, {self.classes} classes of {span(self.images_per_class)} images, "
             f"{self.channels} x {self.height} x {self.width}, SHA-256 {self.sha256[:12]}."
@@ -117,7 +117,7 @@ class ImageStack:
         return 1 - pixels if self.background == self.ink else pixels
 
     def on(self, device: torch.device | str) -> ImageStack:
-        """The same stack, its images kept on a device: only indices move there from now on."""
+        """Copies the stack to a device: only indices move there from now on."""
         other = copy.copy(self)
         array = np.ascontiguousarray(self._array)
         array = array if array.dtype == np.uint8 else array.astype(np.float32)
@@ -148,7 +148,7 @@ class ImageStack:
         return pixels
 
     def _guess_background(self, sidecar: Sidecar | None) -> Literal["white", "black"]:
-        """The sidecar's word, else white where the images' borders are brighter than half."""
+        """Takes the sidecar's word, else white where the images' borders are brighter than half."""
         if sidecar is not None:
             return "black" if sidecar.background == "black" else "white"
         sample = self._array[:: max(1, self.classes // 100), 0].astype(np.float64) * self._scale

@@ -85,7 +85,7 @@ def _draw_all(classes: int, drawers: int, image_size: int, seed: int) -> Pixels:
 
 
 def synthetic_strokes(classes: int, drawers: int, seed: int = 0) -> list[list[list[Points]]]:
-    """Invented characters as the paths of a pen: other characters than those of a stack.
+    """Invents characters as the paths of a pen: other characters than those of a stack.
 
     Args:
         classes: number of characters, 1 or more.
@@ -114,7 +114,7 @@ def _class_info(number: int, classes: int) -> ClassInfo:
 
 
 def _invent_character(generator: np.random.Generator) -> list[Points]:
-    """Two or three strokes, each three or four control points (P, 2) in the unit square.
+    """Invents two or three strokes, each three or four control points (P, 2) in the unit square.
 
     A stroke begins where another passes more often than not, as in real scripts.
     """
@@ -129,7 +129,7 @@ def _invent_character(generator: np.random.Generator) -> list[Points]:
 
 
 def _by_hand(strokes: list[Points], generator: np.random.Generator) -> list[Points]:
-    """The strokes as one drawer writes them: bent, slanted, turned, stretched and shifted."""
+    """Writes the strokes by one hand: bent, slanted, turned, stretched and shifted."""
     angle = generator.normal(0, TURN)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     slant = np.array([[1, generator.normal(0, SLANT)], [0, 1]])
@@ -157,7 +157,7 @@ def _draw(
 
 
 def _curve(points: Points) -> Points:
-    """A smooth path (P, 2) through control points: Catmull and Rom 1974, uniform."""
+    """Lays a smooth path (P, 2) through control points: Catmull and Rom 1974, uniform."""
     padded = np.concatenate([points[:1], points, points[-1:]])
     t = np.linspace(0, 1, POINTS_A_CURVE)[:, None]
     pieces = []

@@ -35,7 +35,7 @@ class Task(NamedTuple):
     classes: tuple[int, ...]
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Task:
-        """The task with its images and labels on `device`, images as `dtype`."""
+        """Moves the task's images and labels to `device`, images as `dtype`."""
         return Task(
             self.support.to(device, dtype),
             self.support_labels.to(device),
@@ -126,7 +126,7 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         return len(self._label_of)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Image number `index`: float32 (channels, H, W) in [0, 1], and its label."""
+        """Returns image number `index`, float32 (channels, H, W) in [0, 1], and its label."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.gather([index])[0], self.label_of(index)
@@ -138,15 +138,15 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         return self.stack.images(self._numbers[labels], items, self._transforms[labels])
 
     def label_of(self, index: int) -> int:
-        """The label of an image."""
+        """Returns the label of an image."""
         return int(self._label_of[index])
 
     def indices_of(self, label: int) -> range:
-        """The numbers of a label's images."""
+        """Lists the numbers of a label's images."""
         return range(*self._starts[label : label + 2].tolist())
 
     def describe(self, label: int) -> tuple[int, int]:
-        """The stack's class number behind a label, and its transform (see `ImageStack.images`)."""
+        """Returns a label's class number in the stack, and its transform, as `images` has it."""
         return int(self._numbers[label]), int(self._transforms[label])
 
 
@@ -160,7 +160,7 @@ class _ImageNumbers(Dataset[tuple[int, int]]):
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> tuple[int, int]:
-        """An image's number, and its label."""
+        """Returns an image's number, and its label."""
         return index, self._dataset.label_of(index)
 
 
@@ -249,7 +249,7 @@ class Tasks:
             return l2l.data.TaskDataset(meta, transforms, task_collate=list)
 
     def __getitem__(self, number: int) -> Task:
-        """Task `number`, at least 0."""
+        """Draws task `number`, at least 0."""
         if number < 0:
             raise IndexError(f"task {number}: needed 0 or more")
         with python_random("task", self.seed, self.name, number):

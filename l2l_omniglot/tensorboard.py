@@ -58,7 +58,7 @@ class EventWriter:
         self._writer.flush()
 
     def stepped(self, result: StepResult) -> None:
-        """Nothing: what a single update gave is mostly chance."""
+        """Writes nothing: what a single update gave is mostly chance."""
 
     def validated(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002 - as observers have it
         """Writes a validation, at once."""

@@ -54,7 +54,7 @@ class Workers:
                 distributed.all_reduce(tensor)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """For each flag, whether any worker has it set."""
+        """Returns for each flag whether any worker has it set."""
         if self.count == 1:
             return flags
         counts = torch.tensor(flags, dtype=torch.float32, device=self._device)
@@ -62,7 +62,7 @@ class Workers:
         return tuple(bool(count) for count in counts.tolist())
 
     def from_first(self, value: T) -> T:
-        """The value that worker 0 has; the others' are ignored.
+        """Returns the value that worker 0 has; the others' are ignored.
 
         Raises:
             WorkerError: if worker 0 is gone.
@@ -92,7 +92,7 @@ def _together() -> Iterator[None]:
 
 
 def _fresh(store: Store) -> Store:
-    """The store without what workers of an earlier start left in it.
+    """Returns the store without what workers of an earlier start left in it.
 
     On one machine torchrun keeps its store over a restart, with the addresses of the dead. On
     several it opens a new one, and their restart counts need not agree.
@@ -105,7 +105,7 @@ def _fresh(store: Store) -> Store:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Workers]:
-    """Inside the block this process is one of the job's workers; alone outside of torchrun.
+    """Joins the job's other workers for the block; outside of torchrun there are none.
 
     Args:
         device: where it computes; NCCL connects GPUs, gloo all else.

@@ -274,10 +274,9 @@ def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStac
 
     The first opens (and where needed prepares) the data before the others do, and alone speaks.
     """
-    from l2l_omniglot.process import choose_device, keep_freed_memory
+    from l2l_omniglot.process import choose_device
     from l2l_omniglot.workers import joined, take_own_cores
 
-    keep_freed_memory()
     take_own_cores()
     with joined(choose_device(device)) as workers, contextlib.ExitStack() as quiet:
         if not workers.first:

@@ -81,7 +81,7 @@ def _try(check: Check, candidate: Candidate, before: list[Finding]) -> Finding:
         reason = f"needs what did not pass: {', '.join(missing)}"
         return Finding(check.name, check.required, NOT_TRIED, reason, "")
     try:
-        note = check.run(candidate)
+        note = check.run(candidate) or ""
     except Exception as error:  # a stranger's code may raise anything
         return Finding(check.name, check.required, FAILED, _in_words(error), check.fix)
     return Finding(check.name, check.required, PASSED, note, "")

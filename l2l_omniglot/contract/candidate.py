@@ -24,14 +24,14 @@ class Check:
 
     Attributes:
         name: a few words.
-        run: tries it; returns a note, or raises with the reason why it is broken.
+        run: tries it; may return a note, or raises with the reason why it is broken.
         fix: what to do where it is broken.
         required: whether a backbone must pass; else it is advice.
         needs: names of checks without which it says nothing.
     """
 
     name: str
-    run: Callable[[Candidate], str]
+    run: Callable[[Candidate], str | None]
     fix: str
     required: bool = True
     needs: tuple[str, ...] = ()
@@ -55,14 +55,14 @@ class Candidate:
         seed: int = 0,
         **options: object,
     ) -> nn.Module:
-        """As a training run builds it, from a seed."""
+        """Builds it as a training run does, from a seed."""
         with all_random("contract", seed):
             return make_backbone(
                 self.name, ways=ways, channels=channels, image_size=image_size, **options
             )
 
     def network(self, ways: int = WAYS, seed: int = 0) -> nn.Module:
-        """With weights off the special values that networks start with, by batch statistics."""
+        """Builds it with weights off their special first values, normalised by batch statistics."""
         network = self.build(ways, seed=seed, init="zero")
         use_batch_statistics(network)
         with torch.no_grad(), all_random("contract", "off", seed):
@@ -71,21 +71,21 @@ class Candidate:
         return network
 
     def learner(self, ways: int = WAYS) -> Learner:
-        """Such a network that adapts to tasks."""
+        """Makes such a network a learner."""
         return Learner(self.network(ways), INNER_LR)
 
 
 def images(
     count: int, channels: int = 1, size: int | tuple[int, int] = 28, key: object = "images"
 ) -> torch.Tensor:
-    """Random ones: float32 (count, channels, H, W) in [0, 1], the same for the same key."""
+    """Draws random images: float32 (count, channels, H, W) in [0, 1], the same for the same key."""
     height, width = (size, size) if isinstance(size, int) else size
     generator = torch.Generator().manual_seed(derive_seed("contract", key))
     return torch.rand(count, channels, height, width, generator=generator)
 
 
 def some_task(key: object = "task", ways: int = WAYS) -> Task:
-    """A task of random images: 2 shots, 3 queries a class."""
+    """Makes a task of random images: 2 shots, 3 queries a class."""
     labels = torch.arange(ways)
     support, query = images(2 * ways, key=(key, "support")), images(3 * ways, key=(key, "query"))
     return Task(support, labels.repeat(2), query, labels.repeat(3), tuple(range(ways)))

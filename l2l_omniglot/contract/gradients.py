@@ -28,7 +28,7 @@ def _parameters(candidate: Candidate) -> str:
     return f"{sum(trained):,}"
 
 
-def _every_gradient(candidate: Candidate) -> str:
+def _every_gradient(candidate: Candidate) -> None:
     loss, names, parameters = _problem(candidate, torch.float32)
     try:
         found = torch.autograd.grad(loss(), parameters, allow_unused=True)
@@ -37,14 +37,12 @@ def _every_gradient(candidate: Candidate) -> str:
     without = [name for name, grad in zip(names, found, strict=True) if grad is None]
     if without:
         raise BackboneError(f"the loss does not depend on {', '.join(map(repr, without))}")
-    return ""
 
 
-def _double(candidate: Candidate) -> str:
+def _double(candidate: Candidate) -> None:
     logits = checked_forward(candidate.network().double().eval(), images(WAYS).double())
     if logits.dtype != torch.float64:
         raise BackboneError(f"returned {logits.dtype} for float64 images")
-    return ""
 
 
 def _first_order(candidate: Candidate) -> str:

@@ -24,23 +24,21 @@ def _builds(candidate: Candidate) -> str:
     return f"{', '.join(map(str, _WAYS))} ways"
 
 
-def _keywords(candidate: Candidate) -> str:
+def _keywords(candidate: Candidate) -> None:
     candidate.build(init="zero", not_known_to_any_backbone=1)
-    return ""
 
 
-def _statistics(candidate: Candidate) -> str:
+def _statistics(candidate: Candidate) -> None:
     network = candidate.build(init="zero").eval()
     try:
         checked_forward(network, images(WAYS))
     except BackboneError:
-        return ""  # for another reason, which the logits' check tells
+        return  # for another reason, which the logits' check tells
     use_batch_statistics(network)
     try:
         checked_forward(network, images(WAYS))
     except BackboneError as error:
         raise BackboneError(f"without running statistics {error}") from error
-    return ""
 
 
 def _logits(candidate: Candidate) -> str:
@@ -74,7 +72,7 @@ def _one_image(candidate: Candidate) -> str:
     return ""
 
 
-def _input_unchanged(candidate: Candidate) -> str:
+def _input_unchanged(candidate: Candidate) -> None:
     for training in (False, True):
         given = images(WAYS)
         with torch.no_grad():
@@ -82,25 +80,22 @@ def _input_unchanged(candidate: Candidate) -> str:
         change = float((given - images(WAYS)).abs().max())
         if change:
             raise BackboneError(f"changes the images it is given in place, by up to {change:.3g}")
-    return ""
 
 
-def _same_seed(candidate: Candidate) -> str:
+def _same_seed(candidate: Candidate) -> None:
     one, other = (read_weights(candidate.build(init="zero")) for _ in range(2))
     for name, weight in one.items():
         if name not in other or not torch.equal(weight, other[name]):
             raise BackboneError(f"{name!r} starts otherwise when built again from the same seed")
-    return ""
 
 
-def _same_output(candidate: Candidate) -> str:
+def _same_output(candidate: Candidate) -> None:
     network, found = candidate.network().eval(), []
     for seed in range(2):
         with torch.no_grad(), all_random("contract", "pass", seed):
             found.append(checked_forward(network, images(WAYS)))
     if not torch.equal(*found):
         raise BackboneError("two forward passes in evaluation mode differ on the same images")
-    return ""
 
 
 def _other_images(candidate: Candidate) -> str:

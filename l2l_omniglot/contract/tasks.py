@@ -22,8 +22,8 @@ from l2l_omniglot.tasks import Task, TaskBatch
 STEPS = 2
 
 
-def _adapts(candidate: Candidate) -> str:
-    """A clone steps as the backbone's gradient says, and then is a backbone with other weights."""
+def _adapts(candidate: Candidate) -> None:
+    """Checks that a clone steps as the gradient says, and then uses the adapted weights alone."""
     learner = candidate.learner()
     batch = learner.batch([some_task()])
     network = candidate.network().eval()  # not a copy: that, too, would miss what a clone misses
@@ -47,7 +47,6 @@ def _adapts(candidate: Candidate) -> str:
             "its learn2learn clone does not use the adapted weights alone: its logits are up to "
             f"{float((found - logits).abs().max()):.3g} from those of a copy that has them"
         )
-    return ""
 
 
 def _one_step(network: nn.Module, batch: TaskBatch) -> dict[str, torch.Tensor]:
@@ -63,7 +62,7 @@ def _one_step(network: nn.Module, batch: TaskBatch) -> dict[str, torch.Tensor]:
     return named
 
 
-def _leaks(candidate: Candidate) -> str:
+def _leaks(candidate: Candidate) -> None:
     learner = candidate.learner()
     before = read_weights(learner.backbone)
     _use(learner, some_task())
@@ -71,10 +70,9 @@ def _leaks(candidate: Candidate) -> str:
     for name, tensor in before.items():
         if name not in after or not torch.equal(tensor, after[name]):
             raise BackboneError(f"adapting to a task changes {name!r} of the backbone itself")
-    return ""
 
 
-def _independent(candidate: Candidate) -> str:
+def _independent(candidate: Candidate) -> None:
     learner = candidate.learner()
     fresh = Learner(copy.deepcopy(learner.backbone), INNER_LR)
     _use(learner, some_task("before"))
@@ -84,10 +82,9 @@ def _independent(candidate: Candidate) -> str:
             "a task is scored otherwise after another task: query losses differ by up to "
             f"{float((found - alone).abs().max()):.3g}"
         )
-    return ""
 
 
-def _trains_alike(candidate: Candidate) -> str:
+def _trains_alike(candidate: Candidate) -> None:
     learner = candidate.learner()
     # First, so that what all networks of a class or module share shows, too.
     alone = _gradients(Learner(copy.deepcopy(learner.backbone), INNER_LR), some_task("after"))
@@ -99,11 +96,10 @@ def _trains_alike(candidate: Candidate) -> str:
             f"in training mode a task's meta-gradient differs by up to {change:.3g} when the same "
             "task comes again, after another"
         )
-    return ""
 
 
 def _gradients(learner: Learner, task: Task) -> list[torch.Tensor]:
-    """The meta-gradient of a task in training mode, random numbers the same each time."""
+    """Computes a task's meta-gradient in training mode, random numbers the same each time."""
     with all_random("contract", "training"):
         found = learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
     return [gradient for gradient in found.gradients if gradient is not None]
@@ -116,12 +112,12 @@ def _use(learner: Learner, task: Task) -> None:
 
 
 def _scores(learner: Learner, task: Task) -> torch.Tensor:
-    """Query losses after each step, (K + 1,)."""
+    """Computes query losses after each step, (K + 1,)."""
     scores = learner.score_steps(learner.batch([task]), STEPS)
     return torch.cat([score.losses for (score,) in scores])
 
 
-def _buffers(candidate: Candidate) -> str:
+def _buffers(candidate: Candidate) -> None:
     network = candidate.network()
     before = dict(read_weights(network))
     for training in (True, False):
@@ -131,7 +127,6 @@ def _buffers(candidate: Candidate) -> str:
         for name, buffer in after.items():
             if name not in before or not torch.equal(buffer, before[name]):
                 raise BackboneError(f"its buffer {name!r} changes from one pass to the next")
-    return ""
 
 
 def _inductive(candidate: Candidate) -> str:

@@ -39,7 +39,7 @@ def _head(candidate: Candidate) -> str:
     return repr(name)
 
 
-def _saved(candidate: Candidate) -> str:
+def _saved(candidate: Candidate) -> None:
     one, other = candidate.network(seed=0).eval(), candidate.network(seed=1).eval()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
@@ -52,7 +52,6 @@ def _saved(candidate: Candidate) -> str:
             "with the weights of another, saved and loaded, it has other logits: by up to "
             f"{float((needed - found).abs().max()):.3g}"
         )
-    return ""
 
 
 def _resized(candidate: Candidate) -> str:
