@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.errors import RunError, did_you_mean
 from l2l_omniglot.pretrained import (
     Card,
@@ -43,7 +42,8 @@ def find_weights(source: str | Path | None = None) -> Checkpoint:
             f"{source}: no such run folder or checkpoint, nor pretrained weights; of those there "
             f"are {', '.join(names) or 'none'}{did_you_mean(str(source), names)}"
         )
-    path = resolve_checkpoint(None if source is None else Path(source))
+    path = resolve_checkpoint(None if source is None else Path(source))  # before torch is loaded
+    from l2l_omniglot.checkpoint import load_checkpoint
 
     return load_checkpoint(path)
 
