@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import run_cli
+from conftest import put_into_cache, run_cli
 from terminal import Terminal
 
 from l2l_omniglot.cli.console import wants_colour
@@ -161,13 +161,13 @@ def test_info_is_what_a_bug_report_needs(npy: Path, monkeypatch: pytest.MonkeyPa
     assert "secret" not in printed.stdout + body.stdout
 
 
-def test_info_finds_the_prepared_data(raw_archives: Path):
-    env = {"L2L_OMNIGLOT_SOURCE": str(raw_archives)}
-    assert run_cli("prepare", "--image-size", "8", env=env).returncode == 0
+def test_info_finds_the_prepared_data(raw_npy: Path):
+    put_into_cache(raw_npy)
     data = json.loads(run_cli("info", "--json").stdout)["data"]
     sidecar = json.loads(Path(data["stack"]).with_suffix(".json").read_text())
     assert (data["prepared"], data["classes"]) == (True, 1623)
     assert data["sha256"] == sidecar["sha256"]
+    Path(data["stack"]).unlink()
     Path(data["stack"]).write_bytes(b"broken")
     broken = run_cli("info", "--json")
     assert broken.returncode == 0

@@ -86,19 +86,19 @@ def test_broken_archive_and_wrong_source(raw_archives: Path, tmp_path: Path):
         prepare_stack([tmp_path / "empty"], tmp_path / "o.npy")
 
 
-def test_existing_stack_survives_a_failed_prepare(raw_archives: Path, tmp_path: Path):
-    out = tmp_path / "o.npy"
-    prepare_stack([raw_archives], out, 14)
+def test_existing_stack_survives_a_failed_prepare(
+    raw_archives: Path, raw_npy: Path, tmp_path: Path
+):
+    out = Path(shutil.copy(raw_npy, tmp_path))
     before = out.read_bytes()
     with pytest.raises(DataError):
         prepare_stack([raw_archives / "images_background.zip"], out, 14)
     assert out.read_bytes() == before
 
 
-def test_a_stack_that_does_not_fit_its_sidecar_is_refused(raw_archives: Path, tmp_path: Path):
-    prepare_stack([raw_archives], tmp_path / "a.npy", 14)
-    np.save(tmp_path / "b.npy", np.zeros((1623, 20, 1, 14, 14), np.uint8))
-    shutil.copy(tmp_path / "a.json", tmp_path / "b.json")
+def test_a_stack_that_does_not_fit_its_sidecar_is_refused(raw_npy: Path, tmp_path: Path):
+    np.save(tmp_path / "b.npy", np.zeros((1623, 20, 1, 28, 28), np.uint8))
+    shutil.copy(raw_npy.with_suffix(".json"), tmp_path / "b.json")
     with pytest.raises(DataError, match=r"digest .* but its sidecar describes"):
         load_stack(tmp_path / "b.npy")
 
