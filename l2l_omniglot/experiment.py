@@ -12,7 +12,7 @@ import torch
 
 from l2l_omniglot.checkpoint import Checkpoint
 from l2l_omniglot.engines import Choice
-from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.errors import SettingsError, check_name, refused
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.learners import build_learner, load_learner, read_weights
 from l2l_omniglot.schedules import Schedule
@@ -210,22 +210,24 @@ class Experiment(TaskStreams):
         if checkpoint.facts.get("data_sha256") != self.stack.sha256:
             return
         theirs = settings_splits(checkpoint.settings, self.stack)
-        what = f"start_from={self.settings.start_from}"
+        source = self.settings.start_from
         if digest(theirs) != checkpoint.facts.get("split_sha256"):
-            raise SettingsError(
-                f"{what}: which classes its split {checkpoint.settings.split} had for training "
-                "cannot be told any more; expected weights that have not seen those for validation "
-                "and test here"
-            )
+            raise refused(
+                "start_from", source,
+                f"which classes its split {checkpoint.settings.split} had for training cannot be "
+                "told any more; expected weights that have not seen those for validation and test "
+                "here",
+            )  # fmt: skip
         seen = {*self.splits.validation, *self.splits.test} & set(theirs.train)
         if seen:
             own = f"split={checkpoint.settings.split}"
             if checkpoint.settings.split in ORDERS:
                 own += f", validation_classes={len(theirs.validation)}"
-            raise SettingsError(
-                f"{what}: was trained on {len(seen)} of the classes that are for validation or "
-                f"test here; expected a split that keeps them apart, such as its own, {own}"
-            )
+            raise refused(
+                "start_from", source,
+                f"was trained on {len(seen)} of the classes that are for validation or test here; "
+                f"expected a split that keeps them apart, such as its own, {own}",
+            )  # fmt: skip
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
         """The experiment as it stands, with the optimiser's state where it is to be resumed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
-from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.errors import RunError, refused
 from l2l_omniglot.evaluation import Evaluation, evaluate, mean
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learners import load_resized, write_learner
@@ -128,10 +128,8 @@ class TrainingRun:
             raise RunError(f"{self.folder.path}: cannot go on: {differences[0]}")
         iterations = self.experiment.settings.iterations
         if checkpoint.iteration > iterations:
-            raise SettingsError(
-                f"iterations={iterations}: {self.folder.path} has made {checkpoint.iteration}; "
-                "expected at least as many"
-            )
+            made = f"{self.folder.path} has made {checkpoint.iteration}"
+            raise refused("iterations", iterations, f"{made}; expected at least as many")
         # Lines after the checkpoint come from updates that are made again now.
         rows = self.folder.read_metrics()
         return checkpoint, [row for row in rows if row.iteration <= checkpoint.iteration]

@@ -117,8 +117,6 @@ def test_newest_run_and_its_best_checkpoint(tmp_path: Path):
     assert resolve_checkpoint(None).name == "best.safetensors"
     assert resolve_checkpoint(Path("runs/a")) == Path("runs/a/last.safetensors")
     assert resolve_checkpoint(Path("runs/a/last.safetensors")).is_file()
-    with pytest.raises(RunError, match="no such run folder or checkpoint"):
-        resolve_checkpoint(Path("runs/z"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="holds no checkpoint yet"):
         resolve_checkpoint(Path("empty"))

@@ -36,8 +36,6 @@ data_options = settings_options("data", "background", "split", "split_seed", "va
 output_options = options(
     click.option("--output", type=OutputPath(), default=None,
                  help="PNG file to write (the terminal)."),
-    click.option("--style", type=Name(["auto", "braille", "blocks", "ascii"]),
-                 default="auto", show_default=True, help="On the terminal."),
 )  # fmt: skip
 
 
