@@ -194,7 +194,7 @@ def test_a_run_by_file_is_resumed_with_it(config: str):
     settings = RunFolder(Path("run")).read_settings()
     assert (settings.ways, settings.backbone, settings.rotations) == (3, "fc", False)
     assert (settings.inner_lr, settings.meta_lr) == (1.0, 2e-3)  # of the file, of the recipe
-    assert "--ways 3 is from own.toml." in done.stderr
+    assert "--ways 3 (from own.toml)" in done.stderr
     assert "own.npy, 60 classes of 20 images" in done.stderr
     assert "The command train took" in done.stderr
 

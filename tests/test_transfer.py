@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import Silent
 
+from l2l_omniglot.cli.evaluate import with_data
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiment import Experiment
 from l2l_omniglot.learners import build_learner, load_learner, load_resized, read_weights
@@ -131,3 +132,12 @@ def test_a_name_that_is_a_path_here_too_is_refused(trained: Path):
         find_weights(name)
     for path in (f"./{name}", Path(name)):
         assert find_weights(path).settings.ways == 3
+
+
+def test_other_data_do_not_change_a_loaded_checkpoint():
+    checkpoint = find_weights("basenet-5w1s")
+    before = checkpoint.settings
+    other = with_data(checkpoint, "synthetic")
+    assert (other.settings.data, other.weights) == ("synthetic", checkpoint.weights)
+    assert checkpoint.settings is before and before.data == "omniglot"
+    assert with_data(checkpoint, None) is checkpoint

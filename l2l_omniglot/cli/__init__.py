@@ -59,19 +59,10 @@ class Program(Group):
         return super().resolve_command(ctx, args)
 
 
-def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
-        from importlib.metadata import version
-
-        click.echo(f"l2l-omniglot {version('l2l-omniglot')}")
-        context.exit()
-
-
 @click.group(cls=Program, context_settings=CONTEXT)
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
-    allow_from_autoenv=False, help="Show the version and exit.",
-)  # fmt: skip
+@click.version_option(
+    package_name=PROGRAM, message=f"{PROGRAM} %(version)s", allow_from_autoenv=False
+)
 def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images.
 

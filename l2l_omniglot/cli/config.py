@@ -106,20 +106,14 @@ def commands(program: click.Group) -> dict[str, click.Command]:
     return found
 
 
-def source(context: click.Context, name: str) -> str:
-    """Where the value of a parameter was given; empty for command line and default."""
+def from_where(context: click.Context, name: str) -> str:
+    """Where the value of a parameter was given, to end a message; empty for the command line."""
     found = context.get_parameter_source(name)
     if found is ParameterSource.ENVIRONMENT:
-        return f"the variable {context.auto_envvar_prefix}_{name.upper()}"
+        return f" (from the variable {context.auto_envvar_prefix}_{name.upper()})"
     if found is ParameterSource.DEFAULT_MAP:
-        return str(context.meta[_FILES][_typed(context)][name])
+        return f" (from {context.meta[_FILES][_typed(context)][name]})"
     return ""
-
-
-def from_where(context: click.Context, name: str) -> str:
-    """The same in brackets, as the end of a message."""
-    where = source(context, name)
-    return f" (from {where})" if where else ""
 
 
 def is_given(context: click.Context, name: str) -> bool:
@@ -150,10 +144,8 @@ def _note_unknown_variables(context: click.Context) -> None:
 def _log_sources(context: click.Context) -> None:
     """Says, if verbose, what came from the environment or a file."""
     for option in context.command.params:
-        where = source(context, str(option.name))
-        if where:
-            value = context.params.get(str(option.name), "")
-            log.debug(f"{option.opts[-1]} {value} is from {where}.")
+        if where := from_where(context, str(option.name)):
+            log.debug(f"{option.opts[-1]} {context.params.get(str(option.name), '')}{where}")
 
 
 def _use_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
