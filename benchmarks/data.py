@@ -9,11 +9,11 @@ from statistics import median
 
 from benchmarks.loops import package_loop
 from benchmarks.speed import LR, Setting, draw
-from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.process import keep_freed_memory
-from l2l_omniglot.report import table
-from l2l_omniglot.synthetic import synthetic_stack
-from l2l_omniglot.tasks import Tasks
+from l2l_omniglot._util.process import keep_freed_memory
+from l2l_omniglot._util.text import table
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.data.synthetic import synthetic_stack
+from l2l_omniglot.data.tasks import Tasks
 
 TASKS = 32
 CASES = ((15, Setting(5, 1, True, 5)), (5, Setting(5, 1, False, 1)))

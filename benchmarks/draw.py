@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from waitress import create_server
 
+from l2l_omniglot._util.text import table
+from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.page import create_app
 from l2l_omniglot.page.answers import Answers, settle
 from l2l_omniglot.page.examples import synthetic_set
-from l2l_omniglot.report import table
-from l2l_omniglot.transfer import find_weights
 
 SIZES = (5, 1), (5, 5), (20, 1), (20, 5)  # ways, shots
 

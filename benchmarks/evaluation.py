@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from itertools import product
 from statistics import median
 
-from l2l_omniglot.basenet import BaseNet
-from l2l_omniglot.evaluation import evaluate
-from l2l_omniglot.learner import Learner
-from l2l_omniglot.process import keep_freed_memory
-from l2l_omniglot.report import table
-from l2l_omniglot.synthetic import synthetic_stack
-from l2l_omniglot.tasks import Tasks
+from l2l_omniglot._util.process import keep_freed_memory
+from l2l_omniglot._util.text import table
+from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.data.synthetic import synthetic_stack
+from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.meta.evaluation import evaluate
+from l2l_omniglot.meta.learner import Learner
 
 STEPS = 5
 

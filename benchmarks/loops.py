@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm, conv2d, cross_entropy, linear, max_pool2d, relu
 
-from l2l_omniglot.basenet import BaseNet
-from l2l_omniglot.compat import l2l
-from l2l_omniglot.learner import Learner
-from l2l_omniglot.tasks import Task, Tasks
-from l2l_omniglot.trainer import Trainer
+from l2l_omniglot._util.compat import l2l
+from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.data.tasks import Task, Tasks
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.trainer import Trainer
 
 Update = Callable[[], None]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from benchmarks.loops import learn2learn_loop, package_loop
 from benchmarks.speed import LR, Setting, draw
-from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.randomness import all_random
-from l2l_omniglot.report import table
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot._util.text import table
+from l2l_omniglot.backbones.registry import make_backbone
 
 STEPS = (1, 2, 4, 8, 16)
 TASKS = (2, 8, 16, 32, 64)

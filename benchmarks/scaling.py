@@ -17,11 +17,11 @@ from torch.nn.functional import interpolate
 
 from benchmarks.loops import package_loop
 from benchmarks.speed import LR, Setting, draw
-from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.process import keep_freed_memory
-from l2l_omniglot.report import table
-from l2l_omniglot.run import RunFolder
-from l2l_omniglot.tasks import Task
+from l2l_omniglot._util.process import keep_freed_memory
+from l2l_omniglot._util.text import table
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.data.tasks import Task
+from l2l_omniglot.experiments.run_folder import RunFolder
 
 QUERIES = 10
 

@@ -14,13 +14,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.loops import Update, learn2learn_loop, package_loop, tutorial_loop
-from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.basenet import BaseNet
-from l2l_omniglot.process import keep_freed_memory
-from l2l_omniglot.randomness import all_random
-from l2l_omniglot.report import table
-from l2l_omniglot.synthetic import synthetic_stack
-from l2l_omniglot.tasks import Task, Tasks
+from l2l_omniglot._util.process import keep_freed_memory
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot._util.text import table
+from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.data.synthetic import synthetic_stack
+from l2l_omniglot.data.tasks import Task, Tasks
 
 LR = 0.04
 LONG = 60_000  # updates, as published recipes make

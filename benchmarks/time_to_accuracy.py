@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from l2l_omniglot.report import table
-from l2l_omniglot.run import MetricsRow, RunFolder
+from l2l_omniglot._util.text import table
+from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder
 
 RECIPES = ("default", "tutorial")
 LEVELS = (0.90, 0.95)

@@ -10,56 +10,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from l2l_omniglot.backbones import list_backbones as list_backbones
-    from l2l_omniglot.backbones import make_backbone as make_backbone
-    from l2l_omniglot.basenet import BaseNet as BaseNet
-    from l2l_omniglot.data import open_data as open_data
+    from l2l_omniglot._util.process import keep_freed_memory as keep_freed_memory
+    from l2l_omniglot._util.process import prepare_process as prepare_process
+    from l2l_omniglot.backbones.basenet import BaseNet as BaseNet
+    from l2l_omniglot.backbones.registry import list_backbones as list_backbones
+    from l2l_omniglot.backbones.registry import make_backbone as make_backbone
+    from l2l_omniglot.classify.estimator import FewShotClassifier as FewShotClassifier
+    from l2l_omniglot.data.omniglot import prepare_stack as prepare_stack
+    from l2l_omniglot.data.splits import Splits as Splits
+    from l2l_omniglot.data.splits import make_splits as make_splits
+    from l2l_omniglot.data.stack import ImageStack as ImageStack
+    from l2l_omniglot.data.stack import load_stack as load_stack
+    from l2l_omniglot.data.synthetic import synthetic_stack as synthetic_stack
+    from l2l_omniglot.data.tasks import Task as Task
+    from l2l_omniglot.data.tasks import Tasks as Tasks
     from l2l_omniglot.errors import L2LOmniglotError as L2LOmniglotError
-    from l2l_omniglot.estimator import FewShotClassifier as FewShotClassifier
-    from l2l_omniglot.evaluation import Evaluation as Evaluation
-    from l2l_omniglot.evaluation import evaluate as evaluate
-    from l2l_omniglot.experiment import Experiment as Experiment
-    from l2l_omniglot.learner import Learner as Learner
-    from l2l_omniglot.learners import load_pretrained as load_pretrained
-    from l2l_omniglot.omniglot import prepare_stack as prepare_stack
-    from l2l_omniglot.process import keep_freed_memory as keep_freed_memory
-    from l2l_omniglot.process import prepare_process as prepare_process
-    from l2l_omniglot.settings import Settings as Settings
-    from l2l_omniglot.settings import make_settings as make_settings
-    from l2l_omniglot.splits import Splits as Splits
-    from l2l_omniglot.splits import make_splits as make_splits
-    from l2l_omniglot.stack import ImageStack as ImageStack
-    from l2l_omniglot.stack import load_stack as load_stack
-    from l2l_omniglot.synthetic import synthetic_stack as synthetic_stack
-    from l2l_omniglot.tasks import Task as Task
-    from l2l_omniglot.tasks import Tasks as Tasks
-    from l2l_omniglot.trainer import Trainer as Trainer
+    from l2l_omniglot.experiments.experiment import Experiment as Experiment
+    from l2l_omniglot.experiments.experiment import open_data as open_data
+    from l2l_omniglot.experiments.learners import load_pretrained as load_pretrained
+    from l2l_omniglot.experiments.settings import Settings as Settings
+    from l2l_omniglot.experiments.settings import make_settings as make_settings
+    from l2l_omniglot.meta.evaluation import Evaluation as Evaluation
+    from l2l_omniglot.meta.evaluation import evaluate as evaluate
+    from l2l_omniglot.meta.learner import Learner as Learner
+    from l2l_omniglot.meta.trainer import Trainer as Trainer
 
 _HOMES = {
-    "BaseNet": "basenet",
-    "Evaluation": "evaluation",
-    "Experiment": "experiment",
-    "FewShotClassifier": "estimator",
-    "ImageStack": "stack",
+    "BaseNet": "backbones.basenet",
+    "Evaluation": "meta.evaluation",
+    "Experiment": "experiments.experiment",
+    "FewShotClassifier": "classify.estimator",
+    "ImageStack": "data.stack",
     "L2LOmniglotError": "errors",
-    "Learner": "learner",
-    "Settings": "settings",
-    "Splits": "splits",
-    "Task": "tasks",
-    "Tasks": "tasks",
-    "Trainer": "trainer",
-    "evaluate": "evaluation",
-    "keep_freed_memory": "process",
-    "list_backbones": "backbones",
-    "load_pretrained": "learners",
-    "load_stack": "stack",
-    "make_backbone": "backbones",
-    "make_settings": "settings",
-    "make_splits": "splits",
-    "open_data": "data",
-    "prepare_process": "process",
-    "prepare_stack": "omniglot",
-    "synthetic_stack": "synthetic",
+    "Learner": "meta.learner",
+    "Settings": "experiments.settings",
+    "Splits": "data.splits",
+    "Task": "data.tasks",
+    "Tasks": "data.tasks",
+    "Trainer": "meta.trainer",
+    "evaluate": "meta.evaluation",
+    "keep_freed_memory": "_util.process",
+    "list_backbones": "backbones.registry",
+    "load_pretrained": "experiments.learners",
+    "load_stack": "data.stack",
+    "make_backbone": "backbones.registry",
+    "make_settings": "experiments.settings",
+    "make_splits": "data.splits",
+    "open_data": "experiments.experiment",
+    "prepare_process": "_util.process",
+    "prepare_stack": "data.omniglot",
+    "synthetic_stack": "data.synthetic",
 }
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings

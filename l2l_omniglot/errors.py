@@ -1,5 +1,8 @@
 """The one family of errors; each knows the exit code the command line ends with."""
 
+from __future__ import annotations
+
+import importlib
 import math
 from collections.abc import Iterable
 
@@ -159,3 +162,22 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(value.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def need(package: str, what: str, extra: str) -> None:
+    """Says what to install where a package is not there.
+
+    Args:
+        package: as it is imported.
+        what: needs it, in words.
+        extra: of this package that brings it.
+
+    Raises:
+        SettingsError: if it is not there.
+    """
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise SettingsError(
+            f"{what} needs {package}: pip install 'l2l-omniglot[{extra}]'"
+        ) from error

@@ -19,9 +19,9 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from l2l_omniglot.omniglot import CHARACTERS, SOURCE_VARIABLE
-from l2l_omniglot.stack import ImageStack
-from l2l_omniglot.synthetic import synthetic_stack
+from l2l_omniglot.data.omniglot import CHARACTERS, SOURCE_VARIABLE
+from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.data.synthetic import synthetic_stack
 
 REAL = os.environ.get(SOURCE_VARIABLE)
 # pytest's workers, and what they start, share the cores out.
@@ -125,7 +125,7 @@ def raw_npy(raw_archives: Path, once: Once) -> Path:
 
 
 def _prepare(source: Path, folder: Path) -> None:
-    from l2l_omniglot.omniglot import prepare_stack
+    from l2l_omniglot.data.omniglot import prepare_stack
 
     prepare_stack([source], folder / "omniglot.npy")
 

@@ -12,8 +12,8 @@ import torch
 import torch._dynamo  # which torch's optimizers load as the first is made, for seconds
 
 import l2l_omniglot
-import l2l_omniglot.compat
-from l2l_omniglot.synthetic import synthetic_stack
+import l2l_omniglot._util.compat
+from l2l_omniglot.data.synthetic import synthetic_stack
 
 assert torch.get_num_threads() == 1  # a fork has none of the other threads, which it would wait for
 for module in pkgutil.walk_packages(l2l_omniglot.__path__, "l2l_omniglot."):

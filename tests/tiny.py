@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from l2l_omniglot.engines import Engine
-from l2l_omniglot.learner import Learner
-from l2l_omniglot.run import MetricsRow
-from l2l_omniglot.tasks import Task
-from l2l_omniglot.trainer import StepResult
+from l2l_omniglot.data.tasks import Task
+from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.meta.engines import Engine
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.trainer import StepResult
 
 
 class TinyNet(nn.Module):

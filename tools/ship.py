@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import torch
 
-from l2l_omniglot.checkpoint import load_checkpoint
-from l2l_omniglot.data import OMNIGLOT, open_data
-from l2l_omniglot.evaluation import evaluate
-from l2l_omniglot.experiment import Experiment
-from l2l_omniglot.pretrained import FOLDER, Card, as_typed, list_pretrained, sha256
-from l2l_omniglot.process import keep_freed_memory
-from l2l_omniglot.run import RunFolder
+from l2l_omniglot._util.files import sha256
+from l2l_omniglot._util.process import keep_freed_memory
+from l2l_omniglot.experiments.checkpoint import load_checkpoint
+from l2l_omniglot.experiments.experiment import OMNIGLOT, Experiment, open_data
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.weights import FOLDER, Card, as_typed, list_pretrained
+from l2l_omniglot.meta.evaluation import evaluate
 
 TASKS = 1000
 KEPT = ("data_sha256", "split_sha256", "classes", "channels", "image_size")

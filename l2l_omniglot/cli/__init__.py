@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from l2l_omniglot._util.process import launched, prepare_process
 from l2l_omniglot.cli.config import PREFIX, Group, from_where
 from l2l_omniglot.cli.console import VERBOSE, echo_error, log, open_console, wants_colour
 from l2l_omniglot.cli.draw import draw
@@ -29,7 +30,6 @@ from l2l_omniglot.cli.reproduce import reproduce
 from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError, needed_name
-from l2l_omniglot.process import launched, prepare_process
 
 PROGRAM = "l2l-omniglot"
 CONTEXT = {

@@ -13,12 +13,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from l2l_omniglot._util.files import CACHE_VARIABLE
+from l2l_omniglot._util.process import launched
 from l2l_omniglot.cli.console import QUIET, VERBOSE, log, timed
+from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.errors import L2LOmniglotError, SettingsError, did_you_mean, needed_name
-from l2l_omniglot.files import CACHE_VARIABLE
-from l2l_omniglot.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
-from l2l_omniglot.process import launched
-from l2l_omniglot.run import RUNS_VARIABLE
+from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE
 
 PREFIX = "L2L_OMNIGLOT"
 _OTHER_VARIABLES = (CACHE_VARIABLE, SOURCE_VARIABLE, MIRROR_VARIABLE, RUNS_VARIABLE)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from l2l_omniglot.run import MetricsRow
-    from l2l_omniglot.trainer import StepResult
+    from l2l_omniglot.experiments.run_folder import MetricsRow
+    from l2l_omniglot.meta.trainer import StepResult
 
 log = logging.getLogger("l2l_omniglot")
 QUIET, NORMAL, VERBOSE = logging.WARNING, logging.INFO, logging.DEBUG

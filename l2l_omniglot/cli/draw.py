@@ -16,7 +16,7 @@ from l2l_omniglot.errors import SettingsError
 if TYPE_CHECKING:
     from flask import Flask
 
-    from l2l_omniglot.checkpoint import Checkpoint
+    from l2l_omniglot.experiments.checkpoint import Checkpoint
     from l2l_omniglot.page.examples import StackExamples
 
 PRETRAINED = "basenet-5w1s"
@@ -49,10 +49,10 @@ def draw(
     network holds likely after every inner step. Ctrl-C ends it.
     """
     _check_installed()
+    from l2l_omniglot.experiments.weights import find_weights
     from l2l_omniglot.page import create_app
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
-    from l2l_omniglot.transfer import find_weights
 
     name = weights or PRETRAINED
     checkpoint = find_weights(name)
@@ -76,9 +76,9 @@ def _check_installed() -> None:
 
 def _stack(checkpoint: Checkpoint) -> StackExamples | None:
     """Prepared Omniglot, where it is there and of the size the network takes."""
-    from l2l_omniglot.omniglot import default_stack_path
+    from l2l_omniglot.data.omniglot import default_stack_path
+    from l2l_omniglot.data.stack import load_stack
     from l2l_omniglot.page.examples import StackExamples
-    from l2l_omniglot.stack import load_stack
 
     if not default_stack_path().is_file():
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.choices import EVALUATED
+from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli.config import Command, from_where, is_given
 from l2l_omniglot.cli.console import bold, counting, log, timed
 from l2l_omniglot.cli.options import (
@@ -26,7 +26,7 @@ from l2l_omniglot.cli.options import (
     within_alphabet_option,
     worker,
 )
-from l2l_omniglot.report import (
+from l2l_omniglot.reports.tables import (
     baselines_table,
     evaluation_json,
     evaluation_table,
@@ -35,12 +35,12 @@ from l2l_omniglot.report import (
 )
 
 if TYPE_CHECKING:
-    from l2l_omniglot.checkpoint import Checkpoint
-    from l2l_omniglot.evaluation import Evaluation
-    from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.nearest import Baseline
-    from l2l_omniglot.one_shot_runs import OneShotRuns
-    from l2l_omniglot.tasks import Tasks
+    from l2l_omniglot.data.one_shot_runs import OneShotRuns
+    from l2l_omniglot.data.tasks import Tasks
+    from l2l_omniglot.experiments.checkpoint import Checkpoint
+    from l2l_omniglot.experiments.experiment import Experiment
+    from l2l_omniglot.meta.baselines import Baseline
+    from l2l_omniglot.meta.evaluation import Evaluation
 
 TASKS, ONE_SHOT_RUNS = "tasks", "one-shot-runs"
 # Options that say which tasks; the one-shot runs are what they are.
@@ -117,13 +117,13 @@ def evaluate(
     task normalised together (transductive) and each by the support set alone (inductive). The
     trained network is left as it was. The same seed gives the same tasks and numbers.
     """
-    from l2l_omniglot.transfer import find_weights
+    from l2l_omniglot.experiments.weights import find_weights
 
     asked, checkpoint = Asked(**given), find_weights(weights)
     name = name_weights(weights, checkpoint)
     _check(checkpoint, name, protocol, runs, ways)
     checkpoint = with_data(checkpoint, asked.data)
-    from l2l_omniglot.experiment import Experiment
+    from l2l_omniglot.experiments.experiment import Experiment
 
     with worker(checkpoint.settings, device) as (workers, stack):
         experiment = Experiment.load(checkpoint, stack, device, engine, workers)
@@ -202,8 +202,8 @@ def _evaluate_tasks(
 
 def _evaluate_runs(experiment: Experiment, asked: Asked, name: str, runs: Path, json: bool) -> str:
     """Evaluates on the official runs; what is to be printed."""
-    from l2l_omniglot.data import SYNTHETIC
-    from l2l_omniglot.one_shot_runs import OneShotRuns
+    from l2l_omniglot.data.one_shot_runs import OneShotRuns
+    from l2l_omniglot.experiments.experiment import SYNTHETIC
 
     if experiment.settings.data == SYNTHETIC:
         raise click.UsageError(
@@ -219,7 +219,7 @@ def _evaluate_runs(experiment: Experiment, asked: Asked, name: str, runs: Path, 
 def _evaluate(
     experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, asked: Asked
 ) -> Evaluation:
-    from l2l_omniglot.evaluation import evaluate as evaluate_learner
+    from l2l_omniglot.meta.evaluation import evaluate as evaluate_learner
 
     steps = experiment.settings.eval_steps if asked.steps is None else asked.steps
     choice = experiment.choose_engine()
@@ -232,7 +232,7 @@ def _evaluate(
 
 def _baselines(experiment: Experiment, tasks: Tasks, asked: Asked) -> dict[str, Baseline]:
     """By name, on the same tasks; of several workers only the first makes them."""
-    from l2l_omniglot.nearest import baselines
+    from l2l_omniglot.experiments.experiment import baselines
 
     if not experiment.workers.first:
         return {}

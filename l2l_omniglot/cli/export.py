@@ -51,11 +51,11 @@ def export(
     any number of images by itself, without this package; class names and what is to be done to
     a picture first stand in its metadata. It is compared with the original before it is kept.
     """
-    from l2l_omniglot.picture_folders import read_support
+    from l2l_omniglot.data.picture_folders import read_support
 
     examples = read_support(support, picture_ink)
-    from l2l_omniglot.export import check_export, export_classifier
-    from l2l_omniglot.predictor import adapt_to_pictures
+    from l2l_omniglot.classify.export import check_export, export_classifier
+    from l2l_omniglot.classify.predictor import adapt_to_pictures
 
     check_export(output)
     checkpoint = load_weights(weights, len(examples.names))

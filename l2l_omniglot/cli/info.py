@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
+from l2l_omniglot._util.files import CACHE_VARIABLE, cache_folder
 from l2l_omniglot.cli.config import PREFIX, Command
 from l2l_omniglot.cli.options import json_option
-from l2l_omniglot.files import CACHE_VARIABLE, cache_folder
-from l2l_omniglot.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
-from l2l_omniglot.run import RUNS_VARIABLE, newest_run, runs_folder, versions
+from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
+from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE, newest_run, runs_folder, versions
 
 _VARIABLES = (
     CACHE_VARIABLE, SOURCE_VARIABLE, MIRROR_VARIABLE, RUNS_VARIABLE, "OMP_NUM_THREADS",
@@ -59,14 +59,14 @@ def _torch() -> dict[str, Any]:
 
 
 def _learn2learn() -> dict[str, Any]:
-    from l2l_omniglot.compat import l2l
+    from l2l_omniglot._util.compat import l2l
 
     return {"imports": True, "maml": f"{l2l.algorithms.MAML.__module__}.MAML"}
 
 
 def _data() -> dict[str, Any]:
     """The prepared Omniglot, read whole: a broken file is an error."""
-    from l2l_omniglot.omniglot import default_stack_path
+    from l2l_omniglot.data.omniglot import default_stack_path
 
     path = default_stack_path()
     found: dict[str, Any] = {"cache": str(cache_folder()), "stack": str(path)}
@@ -76,8 +76,8 @@ def _data() -> dict[str, Any]:
 
 
 def _stack() -> dict[str, Any]:
-    from l2l_omniglot.omniglot import default_stack_path
-    from l2l_omniglot.stack import load_stack
+    from l2l_omniglot.data.omniglot import default_stack_path
+    from l2l_omniglot.data.stack import load_stack
 
     stack = load_stack(default_stack_path())
     return {"classes": stack.classes, "sha256": stack.sha256}
@@ -95,7 +95,7 @@ def _masked(value: str) -> str:
 
 
 def _backbones() -> dict[str, Any]:
-    from l2l_omniglot.backbones import list_backbones
+    from l2l_omniglot.backbones.registry import list_backbones
 
     return {
         entry.name: f"{entry.target} of {entry.package}{entry.error and f': {entry.error}'}"
@@ -104,7 +104,7 @@ def _backbones() -> dict[str, Any]:
 
 
 def _pretrained() -> dict[str, Any]:
-    from l2l_omniglot.pretrained import list_pretrained
+    from l2l_omniglot.experiments.weights import list_pretrained
 
     return {
         card.name: f"{card.iteration} iterations, SHA-256 {card.sha256[:12]}"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot.choices import BATCH_NORMS
+from l2l_omniglot._util.text import percent, table
+from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.options import json_option
-from l2l_omniglot.report import percent, table
 
 if TYPE_CHECKING:
     from l2l_omniglot.contract import BackboneReport, Finding
@@ -27,7 +27,7 @@ def backbones() -> None:
 
     Exit code 5 if one of them does not import; the others work all the same.
     """
-    from l2l_omniglot.backbones import list_backbones
+    from l2l_omniglot.backbones.registry import list_backbones
     from l2l_omniglot.errors import BackboneError
 
     entries = list_backbones()
@@ -84,7 +84,7 @@ def _result(found: Finding) -> str:
 @json_option
 def pretrained(json: bool) -> None:
     """List the weights that come with the package, with what they reach on test tasks."""
-    from l2l_omniglot.pretrained import list_pretrained
+    from l2l_omniglot.experiments.weights import list_pretrained
 
     cards = list_pretrained()
     if json:

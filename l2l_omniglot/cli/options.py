@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from l2l_omniglot.choices import DEVICES, ENGINES
+from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, needed_name
-from l2l_omniglot.settings import DECLARED, RECIPES, Settings
+from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
+from l2l_omniglot.meta import ENGINES
 
 if TYPE_CHECKING:
-    from l2l_omniglot.checkpoint import Checkpoint
-    from l2l_omniglot.stack import ImageStack
-    from l2l_omniglot.workers import Workers
+    from l2l_omniglot.data.stack import ImageStack
+    from l2l_omniglot.experiments.checkpoint import Checkpoint
+    from l2l_omniglot.meta.workers import Workers
 
     _Choice = click.Choice[str]
 else:  # which is not generic in every version that will do
@@ -120,14 +121,14 @@ def completing(names: Callable[[], Iterable[str]]) -> Completer:
 
 def known_backbones() -> list[str]:
     """Registered networks."""
-    from l2l_omniglot.backbones import backbone_names
+    from l2l_omniglot.backbones.registry import backbone_names
 
     return backbone_names()
 
 
 def known_runs() -> list[str]:
     """Run folders in the usual place, the newest first."""
-    from l2l_omniglot.run import runs_folder
+    from l2l_omniglot.experiments.run_folder import runs_folder
 
     found = [path.parent for path in runs_folder().glob("*/config.json")]
     return [str(path) for path in sorted(found, reverse=True)]
@@ -135,7 +136,7 @@ def known_runs() -> list[str]:
 
 def known_weights() -> list[str]:
     """Names of pretrained weights, and runs."""
-    from l2l_omniglot.pretrained import pretrained_names
+    from l2l_omniglot.experiments.weights import pretrained_names
 
     return [*pretrained_names(), *known_runs()]
 
@@ -221,7 +222,7 @@ def weights_option(by_default: str) -> Callable[[F], F]:
 
 def name_weights(weights: str | None, checkpoint: Checkpoint) -> str:
     """What to call the weights that were found: by their name, or by their file."""
-    from l2l_omniglot.pretrained import pretrained_names
+    from l2l_omniglot.experiments.weights import pretrained_names
 
     return weights if weights in pretrained_names() else checkpoint.source
 
@@ -231,7 +232,7 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
 
     Says so where they were trained for another number of classes.
     """
-    from l2l_omniglot.transfer import find_weights, weights_for
+    from l2l_omniglot.experiments.weights import find_weights, weights_for
 
     name = weights or weights_for(ways)
     checkpoint = find_weights(name)
@@ -246,7 +247,7 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
 
 def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Paths made absolute, so that a saved run finds its data from anywhere."""
-    from l2l_omniglot.pretrained import pretrained_names
+    from l2l_omniglot.experiments.weights import pretrained_names
 
     found = {name: value for name, value in given.items() if value is not None}
     for name, ending in (("data", ".npy"), ("split", ".json")):
@@ -260,7 +261,7 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
 
 def open_stack(settings: Settings) -> ImageStack:
     """The data of some settings; prepares Omniglot where it is not there yet."""
-    from l2l_omniglot.data import open_data
+    from l2l_omniglot.experiments.experiment import open_data
 
     with timed("Opening the data"), counting("preparing", "character") as progress:
         stack = open_data(settings, log.info, progress)
@@ -274,8 +275,8 @@ def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStac
 
     The first opens (and where needed prepares) the data before the others do, and alone speaks.
     """
-    from l2l_omniglot.process import choose_device
-    from l2l_omniglot.workers import joined, take_own_cores
+    from l2l_omniglot._util.process import choose_device
+    from l2l_omniglot.meta.workers import joined, take_own_cores
 
     take_own_cores()
     with joined(choose_device(device)) as workers, contextlib.ExitStack() as quiet:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot.choices import BATCH_NORMS
+from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.text import shown
+from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
 from l2l_omniglot.cli.options import (
@@ -22,10 +24,9 @@ from l2l_omniglot.cli.options import (
     weights_option,
 )
 from l2l_omniglot.errors import SkippedError
-from l2l_omniglot.files import shown, write_text
 
 if TYPE_CHECKING:
-    from l2l_omniglot.picture_folders import Collection
+    from l2l_omniglot.data.picture_folders import Collection
 
 adapting_options = options(
     weights_option("pretrained weights for about as many classes"),
@@ -85,13 +86,13 @@ def predict(
     """
     if json and csv:
         raise click.UsageError("--json and --csv: needed one of them")
-    from l2l_omniglot.picture_folders import read_queries, read_support
+    from l2l_omniglot.data.picture_folders import read_queries, read_support
 
     # Pictures first: a wrong folder is told before torch is imported.
     examples = read_support(support, picture_ink)
     asked = read_queries(queries, examples.names, picture_ink)
-    from l2l_omniglot import predictor
-    from l2l_omniglot.predictions import FORMS
+    from l2l_omniglot.classify import predictor
+    from l2l_omniglot.classify.predictions import FORMS
 
     checkpoint = load_weights(weights, len(examples.names))
     found = predictor.predict(

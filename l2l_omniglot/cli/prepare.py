@@ -26,7 +26,7 @@ def prepare(source: tuple[Path, ...], out: Path | None, image_size: int) -> None
     Downloads the two archives (14 MB, checksums verified) unless told where they are, and
     writes uint8 (1623, 20, 1, size, size) with a .json sidecar that names every class.
     """
-    from l2l_omniglot.omniglot import default_stack_path, prepare_omniglot
+    from l2l_omniglot.data.omniglot import default_stack_path, prepare_omniglot
 
     target = out or default_stack_path()
     with counting("preparing", "character") as progress:

@@ -21,11 +21,11 @@ from l2l_omniglot.cli.options import (
     open_stack,
     options,
 )
-from l2l_omniglot.settings import Settings
+from l2l_omniglot.experiments.settings import Settings
 
 if TYPE_CHECKING:
-    from l2l_omniglot.html_report import Subject
-    from l2l_omniglot.stack import ImageStack
+    from l2l_omniglot.data.stack import ImageStack
+    from l2l_omniglot.reports.html import Subject
 
 SUFFIXES = (".html", ".htm")
 
@@ -67,14 +67,14 @@ def report(
     """
     if output.suffix.lower() not in SUFFIXES:
         raise click.UsageError(f"--output {output}: needed a file name that ends in .html")
-    from l2l_omniglot.html_report import (
+    from l2l_omniglot.experiments.run_folder import newest_run
+    from l2l_omniglot.reports.html import (
         Amounts,
         check_reporting,
         renamed,
         write_pictures,
         write_report,
     )
-    from l2l_omniglot.run import newest_run
 
     check_reporting()
     asked = Asked(**given)
@@ -98,12 +98,11 @@ class _Made:
         self._stacks: dict[tuple[Any, ...], ImageStack] = {}
 
     def __call__(self, source: str) -> Subject:
-        from l2l_omniglot.evaluation import evaluate
-        from l2l_omniglot.experiment import Experiment
-        from l2l_omniglot.html_report import Subject
-        from l2l_omniglot.mistakes import QueryPredictions
-        from l2l_omniglot.pretrained import history
-        from l2l_omniglot.transfer import find_weights
+        from l2l_omniglot.experiments.experiment import Experiment
+        from l2l_omniglot.experiments.weights import find_weights, history
+        from l2l_omniglot.meta.evaluation import evaluate
+        from l2l_omniglot.reports.confusions import QueryPredictions
+        from l2l_omniglot.reports.html import Subject
 
         asked, trained = self._asked, find_weights(source)
         past = history(source, trained)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot._util.process import graceful_stop
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
 from l2l_omniglot.cli.options import (
@@ -22,14 +23,13 @@ from l2l_omniglot.cli.options import (
     options,
     settings_options,
 )
-from l2l_omniglot.process import graceful_stop
-from l2l_omniglot.settings import ALGORITHMS
+from l2l_omniglot.experiments.settings import ALGORITHMS
 
 if TYPE_CHECKING:
-    from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.reproduce import Condition
-    from l2l_omniglot.settings import Settings
-    from l2l_omniglot.training import Outcome, TrainingRun
+    from l2l_omniglot.experiments.experiment import Experiment
+    from l2l_omniglot.experiments.reproduce import Condition
+    from l2l_omniglot.experiments.settings import Settings
+    from l2l_omniglot.experiments.training import Outcome, TrainingRun
 
 
 KNOWN = ("5w1s", "5w5s", "20w1s", "20w5s")  # of `cells.SETTINGS`, which loads torch
@@ -78,9 +78,9 @@ def reproduce(
     was stopped, with the cells that have iterations left. Writes results.md, results.csv,
     results.json and steps.png, for all cells under --out.
     """
-    from l2l_omniglot.plot import check_plotting
-    from l2l_omniglot.report import write_results
-    from l2l_omniglot.reproduce import Comparison, Stopped, conditions
+    from l2l_omniglot.experiments.reproduce import Comparison, Stopped, conditions
+    from l2l_omniglot.reports.plots import check_plotting
+    from l2l_omniglot.reports.tables import write_results
 
     check_plotting()
     chosen = conditions(settings, backbones, algorithms)
@@ -109,7 +109,7 @@ class _Builder:
         self._stack: Any = None
 
     def __call__(self, settings: Settings) -> Experiment:
-        from l2l_omniglot.experiment import Experiment
+        from l2l_omniglot.experiments.experiment import Experiment
 
         if self._stack is None:
             self._stack = open_stack(settings)

@@ -23,11 +23,11 @@ from l2l_omniglot.cli.options import (
     weights_option,
     within_alphabet_option,
 )
-from l2l_omniglot.settings import Settings, make_settings
+from l2l_omniglot.experiments.settings import Settings, make_settings
 
 if TYPE_CHECKING:
-    from l2l_omniglot.grid import ContactSheet
-    from l2l_omniglot.stack import ImageStack
+    from l2l_omniglot.data.stack import ImageStack
+    from l2l_omniglot.reports.contact_sheet import ContactSheet
 
 PARTS = ("train", "validation", "test")
 PNG = ".png"
@@ -67,7 +67,7 @@ def data(
     names: tuple[str, ...] = given.pop("class")
     settings = make_settings(**absolute(given))
     stack = open_stack(settings)
-    from l2l_omniglot.grid import class_sheet
+    from l2l_omniglot.reports.contact_sheet import class_sheet
 
     numbers = _part(settings, stack, part)
     found = _named(stack, numbers, names) if names else numbers
@@ -105,8 +105,8 @@ def task(
     _check_output(output)
     settings = _settings(weights, absolute(given))
     stack = open_stack(settings)
-    from l2l_omniglot.experiment import TaskStreams, settings_splits
-    from l2l_omniglot.grid import task_sheet
+    from l2l_omniglot.experiments.experiment import TaskStreams, settings_splits
+    from l2l_omniglot.reports.contact_sheet import task_sheet
 
     own = settings.seed if part != "test" else 0  # that of `evaluate`
     tasks = TaskStreams(settings, stack, settings_splits(settings, stack)).tasks(
@@ -123,7 +123,7 @@ def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
         raise click.UsageError(
             f"--weights {weights} and --recipe {given['recipe']}: needed only one"
         )
-    from l2l_omniglot.transfer import find_weights
+    from l2l_omniglot.experiments.weights import find_weights
 
     if "queries" in given:
         given["train_queries"] = given["queries"]
@@ -139,7 +139,7 @@ def _part(settings: Settings, stack: ImageStack, part: str) -> list[int]:
     """Class numbers of a part."""
     if part == "all":
         return list(range(stack.classes))
-    from l2l_omniglot.experiment import settings_splits
+    from l2l_omniglot.experiments.experiment import settings_splits
 
     return list(getattr(settings_splits(settings, stack), part))
 
@@ -170,15 +170,15 @@ def _spread(numbers: list[int], count: int) -> list[int]:
 def _give(sheet: ContactSheet, output: Path | None) -> None:
     """Writes a sheet to the file, or to stdout."""
     if output is None:
-        from l2l_omniglot.terminal import check_encoding, to_text
+        from l2l_omniglot.reports.terminal import check_encoding, to_text
 
         encoding = sys.stdout.encoding or "ascii"
         check_encoding(encoding)
         text = to_text(sheet, shutil.get_terminal_size().columns)
         click.echo(text.encode(encoding, "replace").decode(encoding))
         return
-    from l2l_omniglot.files import atomic_write
-    from l2l_omniglot.grid import to_image
+    from l2l_omniglot._util.files import atomic_write
+    from l2l_omniglot.reports.contact_sheet import to_image
 
     with atomic_write(output) as file:
         to_image(sheet).save(file, "png", optimize=True)

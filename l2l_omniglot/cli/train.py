@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot.backbones import check_registered
+from l2l_omniglot._util.process import graceful_stop, restarted
+from l2l_omniglot.backbones.registry import check_registered
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log
 from l2l_omniglot.cli.options import (
@@ -24,12 +25,11 @@ from l2l_omniglot.cli.options import (
     settings_options,
     worker,
 )
-from l2l_omniglot.process import graceful_stop, restarted
-from l2l_omniglot.settings import DECLARED, Settings, make_settings
+from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
 if TYPE_CHECKING:
-    from l2l_omniglot.run import RunFolder
-    from l2l_omniglot.training import Outcome, TrainingRun
+    from l2l_omniglot.experiments.run_folder import RunFolder
+    from l2l_omniglot.experiments.training import Outcome, TrainingRun
 
 NEWEST = "newest"
 # What may change when a run is resumed; the rest decides what it computes.
@@ -67,7 +67,7 @@ def train(
     decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
     if tensorboard:
-        from l2l_omniglot.tensorboard import check_tensorboard
+        from l2l_omniglot.experiments.tensorboard import check_tensorboard
 
         check_tensorboard()
     folder, settings = _choose_run(resume, run_dir, absolute(given))
@@ -84,7 +84,7 @@ def _choose_run(
     resume: str | None, run_dir: Path | None, given: dict[str, Any]
 ) -> tuple[RunFolder, Settings]:
     """The run folder and the settings that are meant."""
-    from l2l_omniglot.run import RunFolder, new_run_path, newest_run
+    from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
 
     if resume is None:
         settings = make_settings(**given)
@@ -121,7 +121,7 @@ def _check_changes(folder: RunFolder, saved: Settings, given: dict[str, Any]) ->
 def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
     """The run that workers started again after a death go on with, where it had been made."""
     from l2l_omniglot.errors import RunError
-    from l2l_omniglot.run import newest_run
+    from l2l_omniglot.experiments.run_folder import newest_run
 
     try:
         found = folder if folder.config.exists() else newest_run()
@@ -140,8 +140,8 @@ def _train(
     tensorboard: bool,
 ) -> Outcome | None:
     """Trains; of several workers, only the first gets the outcome, and speaks."""
-    from l2l_omniglot.experiment import Experiment
-    from l2l_omniglot.training import TrainingRun
+    from l2l_omniglot.experiments.experiment import Experiment
+    from l2l_omniglot.experiments.training import TrainingRun
 
     with worker(settings, device) as (workers, stack):
         experiment = Experiment.build(settings, stack, device, engine, workers)
@@ -172,7 +172,7 @@ def _events(run: TrainingRun, wanted: bool) -> Iterator[None]:
     if not run.experiment.workers.first or not (wanted or _wrote_events(run.folder.path)):
         yield
         return
-    from l2l_omniglot.tensorboard import EventWriter
+    from l2l_omniglot.experiments.tensorboard import EventWriter
 
     with EventWriter(run.folder.path, run.experiment.settings, run.rows) as events:
         run.observers.append(events)
@@ -182,7 +182,7 @@ def _events(run: TrainingRun, wanted: bool) -> Iterator[None]:
 def _wrote_events(folder: Path) -> bool:
     """Whether the run has event files to go on with, and can."""
     from l2l_omniglot.errors import SettingsError
-    from l2l_omniglot.tensorboard import check_tensorboard, has_events
+    from l2l_omniglot.experiments.tensorboard import check_tensorboard, has_events
 
     if not has_events(folder):
         return False

@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-from l2l_omniglot.backbones import package_of
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot.backbones.registry import package_of
 from l2l_omniglot.contract.candidate import Candidate, Check
 from l2l_omniglot.contract.gradients import GRADIENTS
 from l2l_omniglot.contract.output import OUTPUT
 from l2l_omniglot.contract.tasks import TASKS
 from l2l_omniglot.contract.weights import WEIGHTS
 from l2l_omniglot.errors import L2LOmniglotError
-from l2l_omniglot.randomness import all_random
 
 CHECKS: tuple[Check, ...] = (*OUTPUT, *GRADIENTS, *TASKS, *WEIGHTS)
 PASSED, FAILED, NOT_TRIED = "passed", "failed", "not tried"
@@ -61,7 +61,7 @@ def check_backbone(name: str) -> BackboneReport:
     """Runs a registered backbone through every check, on random images.
 
     Args:
-        name: see `l2l_omniglot.backbones.list_backbones`.
+        name: see `l2l_omniglot.backbones.registry.list_backbones`.
 
     Raises:
         BackboneError: if there is no backbone of that name; lists those there are.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.batch_norm import use_batch_statistics
-from l2l_omniglot.learner import Learner
-from l2l_omniglot.randomness import all_random, derive_seed
-from l2l_omniglot.tasks import Task
+from l2l_omniglot._util.rng import all_random, derive_seed
+from l2l_omniglot.backbones.batch_norm import use_batch_statistics
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.data.tasks import Task
+from l2l_omniglot.meta.learner import Learner
 
 WAYS = 5
 INNER_LR = 0.01  # small: any sound network stays finite

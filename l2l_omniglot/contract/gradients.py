@@ -8,11 +8,11 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import cross_entropy
 
+from l2l_omniglot._util.rng import derive_seed
+from l2l_omniglot.backbones.heads import checked_forward
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.heads import checked_forward
-from l2l_omniglot.randomness import derive_seed
 
 PARAMETERS, DOUBLE, FIRST = "parameters", "float64", "gradient"
 # Wide steps meet kinks (of ReLU, of a maximum), narrow ones rounding: one of them has to agree.

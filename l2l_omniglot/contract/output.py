@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from l2l_omniglot.batch_norm import use_batch_statistics, with_support_statistics
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot.backbones.batch_norm import use_batch_statistics, with_support_statistics
+from l2l_omniglot.backbones.heads import checked_forward
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.heads import checked_forward
-from l2l_omniglot.learners import read_weights
-from l2l_omniglot.randomness import all_random
+from l2l_omniglot.experiments.learners import read_weights
 
 BUILDS, KEYWORDS, STATISTICS = "builds", "tolerates keywords", "no running statistics"
 LOGITS, ONE_IMAGE, SAME_OUTPUT = "logits", "one image", "same output"

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot.backbones.heads import checked_forward
 from l2l_omniglot.contract.candidate import INNER_LR, Candidate, Check, images, some_task
 from l2l_omniglot.contract.gradients import PARAMETERS
 from l2l_omniglot.contract.output import LOGITS, ONE_IMAGE, SAME_OUTPUT
-from l2l_omniglot.engines.fast_weights import inner_loop
+from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.heads import checked_forward
-from l2l_omniglot.learner import Learner
-from l2l_omniglot.learners import read_weights, write_weights
-from l2l_omniglot.randomness import all_random
-from l2l_omniglot.tasks import Task, TaskBatch
+from l2l_omniglot.experiments.learners import read_weights, write_weights
+from l2l_omniglot.meta.engines.fast_weights import inner_loop
+from l2l_omniglot.meta.learner import Learner
 
 STEPS = 2
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from l2l_omniglot.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.backbones.heads import checked_forward, head_name, watch_head
 from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.gradients import PARAMETERS
 from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.heads import checked_forward, head_name, watch_head
-from l2l_omniglot.learner import Learner
-from l2l_omniglot.learners import load_resized, read_weights, write_weights
-from l2l_omniglot.rates import make_rates
-from l2l_omniglot.settings import Settings
+from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.experiments.learners import load_resized, read_weights, write_weights
+from l2l_omniglot.experiments.settings import Settings
+from l2l_omniglot.meta.inner_rates import make_rates
+from l2l_omniglot.meta.learner import Learner
 
 OTHER_WAYS = 7
 

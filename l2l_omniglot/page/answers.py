@@ -8,13 +8,13 @@ from functools import lru_cache
 
 import torch
 
-from l2l_omniglot.checkpoint import Checkpoint
-from l2l_omniglot.choices import BATCH_NORMS
-from l2l_omniglot.classifier import Classifier
+from l2l_omniglot.backbones import BATCH_NORMS
+from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.data.strokes import as_images
 from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.page.examples import StackExamples
 from l2l_omniglot.page.question import Example, Item, Support
-from l2l_omniglot.strokes import as_images
 
 KEPT = 8  # support sets; 21 networks of 20 steps, 20 ways take 10 MB
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from l2l_omniglot.data.stack import ImageStack, span
+from l2l_omniglot.data.synthetic import Points, synthetic_strokes
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.experiment import settings_splits
+from l2l_omniglot.experiments.experiment import settings_splits
+from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.page.question import Item
-from l2l_omniglot.settings import Settings
-from l2l_omniglot.stack import ImageStack, span
-from l2l_omniglot.synthetic import Points, synthetic_strokes
 
 SYNTHETIC, STACK = "synthetic", "omniglot"
 MARGIN = 0.1  # of the pad's side, around an invented character

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from l2l_omniglot.data.strokes import Point, Stroke, Strokes
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.strokes import Point, Stroke, Strokes
 
 WAYS = 2, 20
 SHOTS = 1, 5

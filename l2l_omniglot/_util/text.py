@@ -1,0 +1,91 @@
+"""Words for numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    pass
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts: 1 step, 5 steps."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def encodable(name: str | Path) -> str:
+    """A name with what is no text in it escaped, so that it can be written in UTF-8."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
+def shown(name: str | Path) -> str:
+    """A name for a terminal: what would act on it is escaped, too."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c
+        for c in encodable(name)
+    )
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A CSV table with a header line; lines end in a newline."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+Mark: TypeAlias = Callable[[str], str]
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    mark: Mark = str,
+    marked: Collection[tuple[int, int]] = (),
+) -> str:
+    """Columns as wide as their widest entry, two spaces apart.
+
+    Args:
+        header: names of the columns.
+        rows: their entries.
+        mark: what becomes of the text of those that stand out, e.g. bold.
+        marked: which do, as (row, column).
+    """
+    widths = [max(len(entry) for entry in column) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    padded = [
+        [entry.ljust(width) for entry, width in zip(line, widths, strict=True)] for line in lines
+    ]
+    for row, column in marked:
+        padded[row + 2][column] = padded[row + 2][column].replace(
+            rows[row][column], mark(rows[row][column]), 1
+        )
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def percent(fraction: float, ci95: float | None = None) -> str:
+    """A fraction in [0, 1] as people read it, with the half width of its interval if given."""
+    interval = "" if ci95 is None else f"± {100 * ci95:.2f} "
+    return f"{100 * fraction:.2f} {interval}%"
+
+
+def finite(value: Any) -> Any:
+    """The same with NaN and infinity as None: JSON has neither."""
+    if isinstance(value, dict):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,52 @@
+"""learn2learn's own Omniglot networks as backbones, registered as a stranger's would be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from l2l_omniglot._util.compat import l2l
+
+
+def cnn4(
+    *, ways: int, channels: int = 1, image_size: int | tuple[int, int] = 28, **_: object
+) -> nn.Module:
+    """learn2learn's OmniglotCNN: four 3x3 stride-2 convolutions of 64, mean over the pixels.
+
+    The network of Finn et al. 2017, section 5.2. learn2learn fixes it to one channel and 28
+    pixels; other sizes get the same layers without that restriction.
+
+    Shape:
+        float32 (B, channels, H, W) to logits (B, ways).
+    """
+    network = l2l.vision.models.OmniglotCNN(output_size=ways)
+    if (channels, image_size) != (1, 28):
+        network.base = l2l.vision.models.ConvBase(hidden=64, channels=channels, max_pool=False)
+        network.features = nn.Sequential(network.base, _MeanOverPixels())
+    return _as_module(network)
+
+
+def fc(
+    *, ways: int, channels: int = 1, image_size: int | tuple[int, int] = 28, **_: object
+) -> nn.Module:
+    """learn2learn's OmniglotFC: hidden layers of 256, 128, 64, 64 with batch normalisation.
+
+    Shape:
+        float32 (B, channels, H, W) to logits (B, ways).
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return _as_module(l2l.vision.models.OmniglotFC(channels * height * width, ways))
+
+
+class _MeanOverPixels(nn.Module):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) to (B, channels)."""
+        return maps.mean(dim=(2, 3))
+
+
+def _as_module(network: Any) -> nn.Module:
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{type(network).__name__} is not an nn.Module")
+    return network

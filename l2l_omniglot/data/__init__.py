@@ -1,0 +1,1 @@
+"""Pixels come in here only, and become tasks."""

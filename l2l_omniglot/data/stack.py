@@ -1,0 +1,252 @@
+"""A class stack: C classes of M images each, checked when opened, read image by image."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, read_sidecar
+from l2l_omniglot.errors import DataError, check_name
+
+Background: TypeAlias = Literal["auto", "white", "black"]
+Ink: TypeAlias = Literal["white", "black"]
+
+TOLERANCE = 1e-3  # of floats, around either range; images are clipped
+LEAST_OF_255 = 16  # floats whose largest value is between 1 and this are in neither range
+TURNS, TRANSFORMS = 4, 8  # quarter turns of an image; with those of its mirror image
+_CLASSES_A_CHUNK = 64
+_CHANNELS = (1, 3)
+_LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
+
+
+class ImageStack:
+    """Images of C classes, M of each, as few-shot tasks are cut from.
+
+    The array is kept as it is (memory-mapped when it comes from `load_stack`); `images`
+    converts the few that are asked for.
+
+    Args:
+        array: shape (C, M, 1 or 3, H, W), (C, M, H, W) or (C, M, H, W, 1 or 3); boolean,
+            integer or float; values 0 to 1 or 0 to 255.
+        background: which end of the value range is paper in the array; ``auto`` takes the
+            sidecar's word, else looks at the images' borders.
+        ink: which end of [0, 1] ink gets in `images`: ``white`` is 1 (paper 0, as Finn et al.
+            2017 have it), ``black`` is 0 (paper 1, as the tutorial has it).
+        sidecar: names of the classes and the expected digest, where known.
+        name: how error messages call the array.
+
+    Attributes:
+        classes, channels, height, width: the sizes C, 1 or 3, H and W.
+        images_per_class: of each class the number of its images, here always M.
+        info: one `ClassInfo` a class; without sidecar the names are "0", "1", ...
+        sha256: digest of the array's bytes in C order.
+
+    Raises:
+        DataError: wrong rank or type, NaN, values out of range, or a digest that does not
+            fit the sidecar; says what was found and what was needed.
+    """
+
+    def __init__(
+        self,
+        array: npt.NDArray[Any],
+        background: Background = "auto",
+        ink: Ink = "white",
+        sidecar: Sidecar | None = None,
+        name: str = "array",
+    ) -> None:
+        check_name("background", background, get_args(Background), kind=DataError)
+        check_name("ink", ink, get_args(Ink), kind=DataError)
+        self.name = name
+        self._array = _channels_first(array, name)
+        self._on_device: torch.Tensor | None = None
+        self.classes, items, self.channels, self.height, self.width = self._array.shape
+        self.images_per_class: tuple[int, ...] = (items,) * self.classes
+        largest, self.sha256 = _scan(array, name)
+        self._scale = 1.0 if largest <= 1 + TOLERANCE else 1.0 / 255.0
+        self.info = _class_info(sidecar, self.classes, self.sha256, name)
+        if background == "auto":
+            background = self._guess_background(sidecar)
+        self.background: Literal["white", "black"] = background
+        self.ink: Ink = ink
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names, in order."""
+        return tuple(entry.name for entry in self.info)
+
+    @property
+    def summary(self) -> str:
+        """Says what it is, in a sentence."""
+        return (
+            f"Data: {self.name}, {self.classes} classes of {span(self.images_per_class)} images, "
+            f"{self.channels} x {self.height} x {self.width}, SHA-256 {self.sha256[:12]}."
+        )
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """Height and width in pixels: one number for square images, else (height, width)."""
+        return self.height if self.height == self.width else (self.height, self.width)
+
+    def images(
+        self,
+        classes: Sequence[int] | npt.NDArray[np.int64],
+        items: Sequence[int] | npt.NDArray[np.int64],
+        transforms: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    ) -> torch.Tensor:
+        """Reads B images.
+
+        Args:
+            classes: B class numbers in [0, C).
+            items: B image numbers, each below its class's number of images.
+            transforms: B in [0, 8): so many counterclockwise quarter turns, those from 4 after
+                a mirroring left to right; 0 by default.
+
+        Returns:
+            float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names; on the
+            CPU, or where `on` has put the stack.
+        """
+        pixels = self._read(np.asarray(classes), np.asarray(items), transforms)
+        pixels = pixels.mul_(self._scale).clamp_(0, 1)
+        return 1 - pixels if self.background == self.ink else pixels
+
+    def on(self, device: torch.device | str) -> ImageStack:
+        """Copies the stack to a device: only indices move there from now on."""
+        other = copy.copy(self)
+        array = np.ascontiguousarray(self._array)
+        array = array if array.dtype == np.uint8 else array.astype(np.float32)
+        other._on_device = torch.tensor(array, device=device)
+        return other
+
+    def _read(
+        self,
+        classes: npt.NDArray[np.int64],
+        items: npt.NDArray[np.int64],
+        transforms: Sequence[int] | npt.NDArray[np.int64] | None,
+    ) -> torch.Tensor:
+        """Reads images as stored, but transformed, and in float32."""
+        if self._on_device is None:
+            raw: Any = self._array[classes, items]
+        else:
+            where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
+            raw = self._on_device[where[0], where[1]]
+        if transforms is not None:
+            found = np.asarray(transforms)
+            for transform in range(1, TRANSFORMS):
+                chosen = np.flatnonzero(found == transform)
+                if len(chosen):
+                    raw[chosen] = _transformed(raw[chosen], transform)
+        if self._on_device is None:
+            raw = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
+        pixels: torch.Tensor = raw.to(torch.float32)
+        return pixels
+
+    def _guess_background(self, sidecar: Sidecar | None) -> Literal["white", "black"]:
+        """Takes the sidecar's word, else white where the images' borders are brighter than half."""
+        if sidecar is not None:
+            return "black" if sidecar.background == "black" else "white"
+        sample = self._array[:: max(1, self.classes // 100), 0].astype(np.float64) * self._scale
+        borders = (sample[..., 0, :], sample[..., -1, :], sample[..., :, 0], sample[..., :, -1])
+        return "white" if np.mean([border.mean() for border in borders]) > 0.5 else "black"
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageStack({self.name!r}, {self.classes} classes of {span(self.images_per_class)} "
+            f"images, {self.channels}x{self.height}x{self.width}, {self.background} background)"
+        )
+
+
+def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "white") -> ImageStack:
+    """Opens a ``.npy`` class stack, memory-mapped and without pickle.
+
+    Args:
+        path: file as `prepare` writes it, or anybody's own (see `ImageStack` for the shapes
+            and ranges that are understood). A sidecar beside it gives the classes' names.
+        background: see `ImageStack`.
+        ink: see `ImageStack`.
+
+    Raises:
+        DataError: if the file is missing, truncated, no ``.npy`` array, holds Python objects,
+            or breaks a rule of `ImageStack`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; needed a .npy class stack")
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path}: not a readable .npy array: {error}") from error
+    return ImageStack(array, background, ink, read_sidecar(path), str(path))
+
+
+def span(counts: Sequence[int]) -> str:
+    """Says how many: ``20``, or ``12 to 20`` where counts differ."""
+    fewest, most = min(counts), max(counts)
+    return str(fewest) if fewest == most else f"{fewest} to {most}"
+
+
+def _transformed(images: Any, transform: int) -> Any:
+    """Mirrors NumPy or torch images (..., H, W) where `transform` says so, then turns them."""
+    library: Any = torch if isinstance(images, torch.Tensor) else np
+    seen = library.flip(images, (-1,)) if transform >= TURNS else images
+    return library.rot90(seen, transform % TURNS, (-2, -1))
+
+
+def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Views the array as (C, M, channels, H, W)."""
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{name}: holds {array.dtype}; needed booleans, integers or floats")
+    shape = array.shape
+    if array.ndim == 4:
+        view = array[:, :, None]
+    elif array.ndim == 5 and shape[2] in _CHANNELS:
+        view = array
+    elif array.ndim == 5 and shape[4] in _CHANNELS:
+        view = np.moveaxis(array, 4, 2)
+    else:
+        raise DataError(f"{name}: has shape {shape}; needed {_LAYOUTS}")
+    if 0 in shape:
+        raise DataError(f"{name}: has shape {shape}, which holds no image; needed {_LAYOUTS}")
+    return view
+
+
+def _scan(array: npt.NDArray[Any], name: str) -> tuple[float, str]:
+    """Reads the array once, in chunks; returns its largest value and its digest."""
+    digest = hashlib.sha256()
+    lowest, largest = np.inf, -np.inf
+    for start in range(0, len(array), _CLASSES_A_CHUNK):
+        chunk = np.ascontiguousarray(array[start : start + _CLASSES_A_CHUNK])
+        digest.update(chunk.data)
+        low, high = float(chunk.min()), float(chunk.max())
+        if not np.isfinite([low, high]).all():
+            where = start + int(np.argwhere(~np.isfinite(chunk))[0][0])
+            raise DataError(f"{name}: class {where} holds NaN or infinity; needed finite values")
+        lowest, largest = min(lowest, low), max(largest, high)
+    slack = TOLERANCE if array.dtype.kind == "f" else 0.0
+    # A float maximum of 2, say, is neither of the two ranges; dividing by 255 would hide it.
+    neither = array.dtype.kind == "f" and 1 + slack < largest < LEAST_OF_255
+    if lowest < -slack or largest > 255 + slack or neither:
+        raise DataError(
+            f"{name}: holds values from {lowest:g} to {largest:g}; needed 0 to 1 or 0 to 255"
+        )
+    return largest, digest.hexdigest()
+
+
+def _class_info(
+    sidecar: Sidecar | None, classes: int, sha256: str, name: str
+) -> tuple[ClassInfo, ...]:
+    if sidecar is None:
+        return tuple(ClassInfo(str(number)) for number in range(classes))
+    if sidecar.sha256 != sha256 or len(sidecar.classes) != classes:
+        raise DataError(
+            f"{name}: {classes} classes with digest {sha256[:12]}, but its sidecar describes "
+            f"{len(sidecar.classes)} with digest {sidecar.sha256[:12]}; run "
+            "`l2l-omniglot prepare` again, or delete the sidecar (.json) of a file of your own"
+        )
+    return sidecar.classes

@@ -1,0 +1,295 @@
+"""Few-shot tasks: learn2learn's TaskDataset over a stack, numbered and reproducible."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from l2l_omniglot._util.compat import l2l
+from l2l_omniglot._util.rng import python_random
+from l2l_omniglot.data.stack import TRANSFORMS, TURNS, ImageStack, span
+from l2l_omniglot.errors import DataError
+
+
+class Task(NamedTuple):
+    """One task ("episode").
+
+    Attributes:
+        support: float32 (ways * shots, channels, H, W) in [0, 1].
+        support_labels: int64 (ways * shots,) in [0, ways).
+        query: float32 (ways * queries, channels, H, W) in [0, 1].
+        query_labels: int64 (ways * queries,) in [0, ways).
+        classes: for each label of the task, the data set's label of that class.
+    """
+
+    support: torch.Tensor
+    support_labels: torch.Tensor
+    query: torch.Tensor
+    query_labels: torch.Tensor
+    classes: tuple[int, ...]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Task:
+        """Moves the task's images and labels to `device`, images as `dtype`."""
+        return Task(
+            self.support.to(device, dtype),
+            self.support_labels.to(device),
+            self.query.to(device, dtype),
+            self.query_labels.to(device),
+            self.classes,
+        )
+
+
+class TaskBatch(NamedTuple):
+    """T tasks of the same sizes side by side.
+
+    Attributes:
+        support: (T, ways * shots, channels, H, W) in [0, 1].
+        support_labels: int64 (T, ways * shots) in [0, ways).
+        query: (T, ways * queries, channels, H, W) in [0, 1].
+        query_labels: int64 (T, ways * queries) in [0, ways).
+        ways: classes a task.
+    """
+
+    support: torch.Tensor
+    support_labels: torch.Tensor
+    query: torch.Tensor
+    query_labels: torch.Tensor
+    ways: int
+
+    @classmethod
+    def of(
+        cls, tasks: Sequence[Task], device: torch.device | str, dtype: torch.dtype | None = None
+    ) -> TaskBatch:
+        """Stacks tasks; images as `dtype`."""
+        support, support_labels, query, query_labels, classes = zip(*tasks, strict=True)
+        return cls(
+            torch.stack(support).to(device, dtype),
+            torch.stack(support_labels).to(device),
+            torch.stack(query).to(device, dtype),
+            torch.stack(query_labels).to(device),
+            len(classes[0]),
+        )
+
+
+class StackDataset(Dataset[tuple[torch.Tensor, int]]):
+    """Some classes of a stack as a torch data set of (image, label).
+
+    With `rotations`, each class stands four times, turned by 0, 90, 180 and 270 degrees: a
+    rotated character is a new class (Finn et al. 2017, section 5.2). With `mirrors` it stands
+    twice as many times again, as its mirror image. Labels are ``number of the transform *
+    len(classes) + position``, so every class has exactly one transform. (learn2learn's
+    RandomClassRotation gives all classes of a task the same turn; it is not used.) Which images
+    are a label's, only this class knows: classes may differ in size.
+
+    Args:
+        stack: the images.
+        classes: class numbers of the stack that belong to this part.
+        rotations: whether to add the rotated classes.
+        mirrors: whether to add the mirrored classes.
+
+    Attributes:
+        labels: all labels.
+
+    Raises:
+        DataError: if rotations are asked of images that are not square.
+    """
+
+    def __init__(
+        self,
+        stack: ImageStack,
+        classes: Sequence[int],
+        rotations: bool = False,
+        mirrors: bool = False,
+    ) -> None:
+        if rotations and stack.height != stack.width:
+            raise DataError(
+                f"{stack.name}: images of {stack.height}x{stack.width} pixels cannot be rotated "
+                "into new classes; needed square ones, or --no-rotations"
+            )
+        self.stack, self.classes = stack, tuple(classes)
+        transforms = np.arange(TRANSFORMS if mirrors else TURNS)
+        transforms = transforms if rotations else transforms[::TURNS]
+        self.labels = range(len(transforms) * len(self.classes))
+        self._numbers = np.tile(self.classes, len(transforms))
+        self._transforms = transforms.repeat(len(self.classes))
+        counts = [stack.images_per_class[number] for number in self._numbers]
+        self._starts = np.cumsum([0, *counts])
+        self._label_of = np.repeat(self.labels, counts)
+
+    def __len__(self) -> int:
+        return len(self._label_of)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Returns image number `index`, float32 (channels, H, W) in [0, 1], and its label."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.gather([index])[0], self.label_of(index)
+
+    def gather(self, indices: Sequence[int]) -> torch.Tensor:
+        """Reads B images at once: float32 (B, channels, H, W) in [0, 1]."""
+        labels = self._label_of[np.asarray(indices)]
+        items = np.asarray(indices) - self._starts[labels]
+        return self.stack.images(self._numbers[labels], items, self._transforms[labels])
+
+    def label_of(self, index: int) -> int:
+        """Returns the label of an image."""
+        return int(self._label_of[index])
+
+    def indices_of(self, label: int) -> range:
+        """Lists the numbers of a label's images."""
+        return range(*self._starts[label : label + 2].tolist())
+
+    def describe(self, label: int) -> tuple[int, int]:
+        """Returns a label's class number in the stack, and its transform, as `images` has it."""
+        return int(self._numbers[label]), int(self._transforms[label])
+
+
+class _ImageNumbers(Dataset[tuple[int, int]]):
+    """The data set's image numbers in place of its images, so a task is read in one go."""
+
+    def __init__(self, dataset: StackDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        """Returns an image's number, and its label."""
+        return index, self._dataset.label_of(index)
+
+
+class Tasks:
+    """An endless, numbered stream of tasks.
+
+    ``tasks[i]`` is the same task whatever was sampled before it, in whatever process: it
+    depends on (seed, name, i), the data and the sizes only. learn2learn's transforms NWays,
+    KShots, LoadData, RemapLabels and ConsecutiveLabels pick the images; the first `shots` of
+    each class are its support, the others its query, each part in random order.
+
+    Args:
+        stack: the images.
+        classes: class numbers of this part (one of `Splits`).
+        ways: classes a task, at least 2.
+        shots: support images a class, at least 1.
+        queries: query images a class, at least 1.
+        seed: of the stream.
+        name: of the stream, e.g. ``train``; streams of other names are independent.
+        rotations: see `StackDataset`.
+        mirrors: see `StackDataset`.
+        within_alphabet: whether all classes of a task are of one alphabet, each alphabet that
+            has enough classes being as likely as the others.
+
+    Raises:
+        DataError: if the part has too few classes, a class too few images, or no alphabet is
+            large enough or known.
+    """
+
+    def __init__(
+        self,
+        stack: ImageStack,
+        classes: Sequence[int],
+        *,
+        ways: int = 5,
+        shots: int = 1,
+        queries: int = 15,
+        seed: int = 0,
+        name: str = "train",
+        rotations: bool = False,
+        mirrors: bool = False,
+        within_alphabet: bool = False,
+    ) -> None:
+        _check_sizes(stack, classes, ways, shots, queries, name)
+        self.ways, self.shots, self.queries = ways, shots, queries
+        self.seed, self.name = seed, name
+        self.dataset = StackDataset(stack, classes, rotations, mirrors)
+        groups = self._alphabets() if within_alphabet else [self.dataset.labels]
+        self._tasksets = [self._build_taskset(group) for group in groups]
+
+    def _alphabets(self) -> list[list[int]]:
+        """Lists the labels of each alphabet that has enough of them."""
+        stack = self.dataset.stack
+        found: dict[tuple[str, str], list[int]] = {}
+        for label in self.dataset.labels:
+            info = stack.info[self.dataset.describe(label)[0]]
+            if info.alphabet:
+                found.setdefault((info.subset, info.alphabet), []).append(label)
+        # Characters count, whatever their transforms.
+        sizes = {
+            alphabet: len({self.dataset.describe(label)[0] for label in labels})
+            for alphabet, labels in found.items()
+        }
+        large = [labels for alphabet, labels in found.items() if sizes[alphabet] >= self.ways]
+        if not large:
+            most = max(sizes.values(), default=0)
+            raise DataError(
+                f"{stack.name}: the {self.name} part has {len(found)} known alphabets, of at most "
+                f"{most} classes; {self.ways}-way tasks within one need {self.ways}"
+            )
+        return large
+
+    def _build_taskset(self, labels: Sequence[int]) -> Any:
+        """Builds tasks of the labels given, each with the numbers of its images."""
+        indices = {label: list(self.dataset.indices_of(label)) for label in labels}
+        meta = l2l.data.MetaDataset(_ImageNumbers(self.dataset), labels_to_indices=indices)
+        transforms = [
+            l2l.data.transforms.NWays(meta, self.ways),
+            l2l.data.transforms.KShots(meta, self.shots + self.queries),
+            l2l.data.transforms.LoadData(meta),
+            l2l.data.transforms.RemapLabels(meta),
+            l2l.data.transforms.ConsecutiveLabels(meta),
+        ]
+        with warnings.catch_warnings():  # TaskDataset has a newer name, Taskset
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return l2l.data.TaskDataset(meta, transforms, task_collate=list)
+
+    def __getitem__(self, number: int) -> Task:
+        """Draws task `number`, at least 0."""
+        if number < 0:
+            raise IndexError(f"task {number}: needed 0 or more")
+        with python_random("task", self.seed, self.name, number):
+            several = len(self._tasksets) > 1
+            taskset = random.choice(self._tasksets) if several else self._tasksets[0]
+            return self._split(taskset.sample())
+
+    def _split(self, samples: list[tuple[int, int]]) -> Task:
+        """Cuts (image number, label) pairs, sorted by class, into support and query."""
+        a_class = self.shots + self.queries
+        support = [pair for i, pair in enumerate(samples) if i % a_class < self.shots]
+        query = [pair for i, pair in enumerate(samples) if i % a_class >= self.shots]
+        random.shuffle(support)
+        random.shuffle(query)
+        images = self.dataset.gather([number for number, _ in support + query])
+        labels = torch.tensor([label for _, label in support + query])
+        cut = len(support)
+        by_label = {label: self.dataset.label_of(number) for number, label in support}
+        classes = tuple(by_label[label] for label in range(self.ways))
+        return Task(images[:cut], labels[:cut], images[cut:], labels[cut:], classes)
+
+    def batch(self, start: int, count: int) -> Iterator[Task]:
+        """Tasks `start` to `start + count - 1`, one after the other."""
+        return (self[number] for number in range(start, start + count))
+
+
+def _check_sizes(
+    stack: ImageStack, classes: Sequence[int], ways: int, shots: int, queries: int, name: str
+) -> None:
+    for what, value, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
+        if value < least:
+            raise DataError(f"{value} {what}: needed at least {least}")
+    if len(classes) < ways:
+        raise DataError(
+            f"{stack.name}: the {name} part has {len(classes)} classes; {ways}-way tasks need "
+            f"at least {ways}"
+        )
+    counts = [stack.images_per_class[number] for number in classes]
+    if min(counts) < shots + queries:
+        raise DataError(
+            f"{stack.name}: {span(counts)} images a class; {shots} shots and {queries} queries "
+            f"need at least {shots + queries}"
+        )

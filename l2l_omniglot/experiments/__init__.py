@@ -1,0 +1,1 @@
+"""Runs: from settings to results that can be repeated."""

@@ -1,0 +1,117 @@
+"""Checkpoints: weights and what is needed to go on, as safetensors; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiments.settings import Settings
+
+FORMAT = "l2l-omniglot checkpoint 1"
+_MODEL, _RATES, _OPTIMIZER = "model/", "rates/", "optimizer/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A learner at one iteration.
+
+    Attributes:
+        settings: of the run it comes from.
+        iteration: meta-updates behind it.
+        weights: the backbone's parameters and buffers by name.
+        optimizer: the optimiser's state; empty in a checkpoint that is only for evaluation.
+        facts: plain values beside them: digest of the data, channels, image size, versions,
+            the best validation so far.
+        source: the file it was read from, for error messages.
+        rates: the inner loop's learned rates by name; empty where they are fixed.
+    """
+
+    settings: Settings
+    iteration: int
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    source: str = "checkpoint"
+    rates: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """Of the images it was trained on."""
+        return int(self.facts.get("channels", 1))
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """Pixels a side of those images, or (height, width)."""
+        size = self.facts.get("image_size", 28)
+        return size if isinstance(size, int) else (size[0], size[1])
+
+    def to_bytes(self) -> bytes:
+        """Gives what its file holds."""
+        parts = {_MODEL: self.weights, _RATES: self.rates, _OPTIMIZER: self.optimizer}
+        tensors = {
+            part + name: tensor.detach().cpu().contiguous()
+            for part, named in parts.items()
+            for name, tensor in named.items()
+        }
+        settings = self.settings.to_dict()
+        body = {"settings": settings, "iteration": self.iteration, "facts": self.facts}
+        metadata = {"format": FORMAT, "checkpoint": json.dumps(body)}
+        return safetensors.torch.save(tensors, metadata)
+
+    def save(self, path: Path) -> None:
+        """Writes the file atomically."""
+        with atomic_write(path) as file:
+            file.write(self.to_bytes())
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint, its tensors on the CPU.
+
+    Raises:
+        RunError: if the file is missing, broken, or no checkpoint of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RunError(f"{path}: no such checkpoint")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: not a readable checkpoint: {error}") from error
+    return read_checkpoint(content, str(path))
+
+
+def read_checkpoint(content: bytes, source: str) -> Checkpoint:
+    """Turns what `Checkpoint.to_bytes` gave into the checkpoint; errors name the source.
+
+    Raises:
+        RunError: if it is broken, or no checkpoint of this package.
+    """
+    try:
+        tensors = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{source}: not a readable checkpoint: {error}") from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header.get("__metadata__", {})
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "no format")
+        raise RunError(f"{source}: has {found!r}; needed {FORMAT!r}")
+    try:
+        body = json.loads(metadata["checkpoint"])
+        settings = Settings(**body["settings"])
+        iteration, facts = int(body["iteration"]), dict(body["facts"])
+    except (KeyError, TypeError, ValueError, SettingsError) as error:
+        raise RunError(f"{source}: its settings cannot be read: {error}") from error
+    weights, rates, optimizer = (_under(tensors, part) for part in (_MODEL, _RATES, _OPTIMIZER))
+    return Checkpoint(settings, iteration, weights, optimizer, facts, source, rates)
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

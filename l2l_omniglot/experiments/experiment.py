@@ -1,0 +1,307 @@
+"""An experiment: settings turned into data, splits, task streams, learner and trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
+from l2l_omniglot.data.splits import ORDERS, Splits, make_splits
+from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.errors import DataError, SettingsError, check_name, needed_name, refused
+from l2l_omniglot.experiments.checkpoint import Checkpoint
+from l2l_omniglot.experiments.learners import build_learner, load_learner, read_weights
+from l2l_omniglot.experiments.settings import Settings
+from l2l_omniglot.experiments.weights import find_weights
+from l2l_omniglot.meta.baselines import Baseline, nearest_pixels, prototype_baseline
+from l2l_omniglot.meta.engines import Choice
+from l2l_omniglot.meta.evaluation import TaskStream
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.trainer import Schedule, Trainer
+from l2l_omniglot.meta.workers import ALONE, Workers
+
+if TYPE_CHECKING:
+    from l2l_omniglot.data.stack import ImageStack
+
+
+OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
+
+
+def open_data(
+    settings: Settings,
+    announce: Announce = lambda _: None,
+    progress: Progress | None = None,
+) -> ImageStack:
+    """Opens the data a run asks for.
+
+    Args:
+        settings: `data`, `background`, `ink` and `split_seed` decide.
+        announce: told in a sentence when Omniglot must be prepared first.
+        progress: of preparing, called with (done, in all).
+
+    Raises:
+        DataError: if the data is missing or broken.
+        DownloadError: if Omniglot is not prepared and cannot be downloaded; its text holds the
+            commands that help.
+    """
+    from l2l_omniglot.data.stack import load_stack
+    from l2l_omniglot.data.synthetic import synthetic_stack
+
+    if settings.data == SYNTHETIC:
+        return synthetic_stack(seed=settings.split_seed, ink=settings.ink)  # type: ignore[arg-type]
+    path = Path(settings.data)
+    if settings.data == OMNIGLOT:
+        path = default_stack_path()
+        if not path.is_file():
+            announce(f"No prepared Omniglot at {path}: preparing it now.")
+            prepare_omniglot([], path, announce=announce, progress=progress)
+    elif not path.is_file():
+        also = "the path of a .npy class stack"
+        needed = needed_name(settings.data, (OMNIGLOT, SYNTHETIC), also)
+        raise DataError(f"--data {settings.data!r}: no such file; {needed}")
+    return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+
+
+def baselines(
+    experiment: Experiment, tasks: TaskStream, count: int, batch_norms: Sequence[str]
+) -> dict[str, Baseline]:
+    """All of them on the same tasks, by name: pixels, untrained features, trained features.
+
+    Args:
+        experiment: whose learner is the trained one.
+        tasks: stream of tasks.
+        count: how many of them, at least 2.
+        batch_norms: of the features, see `Learner.score_steps`.
+    """
+    stack = experiment.stack
+    untrained = build_learner(experiment.settings, stack.channels, stack.image_size)
+    untrained.backbone.to(experiment.learner.device)
+    found = {"nearest neighbour, pixels": nearest_pixels(tasks, count)}
+    for what, learner in (("untrained", untrained), ("trained", experiment.learner)):
+        for mode in batch_norms:
+            name = f"class means, {what} features, {mode}"
+            found[name] = prototype_baseline(learner, tasks, count, mode)
+    return found
+
+
+def settings_splits(settings: Settings, stack: ImageStack) -> Splits:
+    """Which classes of the stack are for what, in a run of these settings."""
+    return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
+
+
+def digest(splits: Splits) -> str:
+    """Of the numbers of the classes; SHA-256."""
+    return hashlib.sha256(repr(tuple(splits)).encode()).hexdigest()
+
+
+@dataclass
+class TaskStreams:
+    """The task streams of a run.
+
+    Attributes:
+        settings: of the run.
+        stack: the images.
+        splits: which classes are for what.
+    """
+
+    settings: Settings
+    stack: ImageStack
+    splits: Splits
+
+    def tasks(
+        self,
+        part: str,
+        *,
+        ways: int | None = None,
+        shots: int | None = None,
+        queries: int | None = None,
+        seed: int | None = None,
+        within_alphabet: bool = False,
+    ) -> Tasks:
+        """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
+        check_name("part", part, Splits._fields)
+        settings, training = self.settings, part == "train"
+        if queries is None:
+            queries = settings.train_queries if training else settings.queries
+        return Tasks(
+            self.stack,
+            getattr(self.splits, part),
+            ways=settings.ways if ways is None else ways,
+            shots=settings.shots if shots is None else shots,
+            queries=queries,
+            seed=settings.seed if seed is None else seed,
+            name=part,
+            rotations=training and settings.rotations,
+            mirrors=training and settings.mirrors,
+            within_alphabet=within_alphabet,
+        )
+
+
+@dataclass
+class Experiment(TaskStreams):
+    """All of a run, built from its settings.
+
+    Attributes:
+        settings, stack, splits: see `TaskStreams`.
+        learner: the backbone under MAML.
+        workers: the processes that share its tasks out.
+    """
+
+    learner: Learner
+    workers: Workers = ALONE
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        stack: ImageStack,
+        device: str = "cpu",
+        engine: str = "auto",
+        workers: Workers = ALONE,
+    ) -> Experiment:
+        """Builds all parts; the initial weights depend on the seed only.
+
+        Args:
+            settings: of the run.
+            stack: as `open_data` gives it.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            engine: see `Learner`.
+            workers: the processes that share the tasks out.
+
+        Raises:
+            SettingsError: if the stack shows ink or paper otherwise than the settings say.
+        """
+        learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
+        return cls._of(settings, stack, learner, workers)
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path | Checkpoint,
+        stack: ImageStack,
+        device: str = "cpu",
+        engine: str = "auto",
+        workers: Workers = ALONE,
+        *,
+        data: str | None = None,
+    ) -> Experiment:
+        """Builds the experiment that weights come from, with those weights.
+
+        See `load_learner` for the weights, `build` for the rest; `data` names the stack's data
+        where they are not those of the training.
+
+        Raises:
+            RunError: if there are no such weights, or they do not fit.
+            SettingsError: as `build`.
+        """
+        checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
+        settings = checkpoint.settings
+        settings = dataclasses.replace(settings, data=data or settings.data)
+        learner = load_learner(checkpoint, None, stack.image_size, device, engine, stack.channels)
+        return cls._of(settings, stack, learner, workers)
+
+    @classmethod
+    def _of(
+        cls, settings: Settings, stack: ImageStack, learner: Learner, workers: Workers
+    ) -> Experiment:
+        for what in ("ink", "background"):
+            needed, found = getattr(settings, what), getattr(stack, what)
+            if needed not in {found, "auto"}:
+                raise SettingsError(f"{stack.name}: opened with {what} {found}; needed {needed}")
+        splits = settings_splits(settings, stack)
+        if learner.device.type == "cuda":
+            stack = stack.on(learner.device)
+        return cls(settings, stack, splits, learner, workers)
+
+    def trainer(self) -> Trainer:
+        """A trainer at iteration 0."""
+        settings = self.settings
+        return Trainer(
+            self.learner,
+            self.tasks("train"),
+            meta_batch_size=settings.meta_batch_size,
+            inner_steps=settings.inner_steps,
+            schedule=Schedule(
+                settings.iterations,
+                settings.meta_lr,
+                settings.schedule,
+                settings.first_order_until,
+                settings.multi_step_until,
+            ),
+            workers=self.workers,
+        )
+
+    def choose_engine(self) -> Choice:
+        """Which engine computes the experiment's tasks, and why."""
+        return self.learner.choose(self.tasks("train")[0])
+
+    def facts(self) -> dict[str, Any]:
+        """What a run depends on beside its settings: the data's content, device and engine."""
+        return {
+            "data_sha256": self.stack.sha256,
+            "data_name": self.stack.name,
+            "split_sha256": digest(self.splits),
+            "classes": {part: len(numbers) for part, numbers in self.splits._asdict().items()},
+            "channels": self.stack.channels,
+            "image_size": self.stack.image_size,
+            "device": str(self.learner.device),
+            "threads": torch.get_num_threads(),
+            "engine": self.choose_engine().engine.name,
+            "workers": self.workers.count,
+        }
+
+    def differences(self, facts: dict[str, Any]) -> list[str]:
+        """In what data and split are not those of a checkpoint's facts; empty where they are."""
+        own = self.facts()
+        if facts.get("data_sha256") != own["data_sha256"]:
+            found, needed = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
+            return [f"the data {self.stack.name} has digest {found}, at training it was {needed}"]
+        if facts.get("split_sha256") != own["split_sha256"]:
+            return [f"split {self.settings.split} has other classes than at training"]
+        return []
+
+    def check_start(self, checkpoint: Checkpoint) -> None:
+        """Refuses weights to start from that have seen classes which are not for training.
+
+        Raises:
+            SettingsError: if they were trained on the same data, split otherwise.
+        """
+        if checkpoint.facts.get("data_sha256") != self.stack.sha256:
+            return
+        theirs = settings_splits(checkpoint.settings, self.stack)
+        source = self.settings.start_from
+        if digest(theirs) != checkpoint.facts.get("split_sha256"):
+            raise refused(
+                "start_from", source,
+                f"which classes its split {checkpoint.settings.split} had for training cannot be "
+                "told any more; expected weights that have not seen those for validation and test "
+                "here",
+            )  # fmt: skip
+        seen = {*self.splits.validation, *self.splits.test} & set(theirs.train)
+        if seen:
+            own = f"split={checkpoint.settings.split}"
+            if checkpoint.settings.split in ORDERS:
+                own += f", validation_classes={len(theirs.validation)}"
+            raise refused(
+                "start_from", source,
+                f"was trained on {len(seen)} of the classes that are for validation or test here; "
+                f"expected a split that keeps them apart, such as its own, {own}",
+            )  # fmt: skip
+
+    def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
+        """The experiment as it stands, with the optimiser's state where it is to be resumed."""
+        return Checkpoint(
+            self.settings,
+            trainer.iteration,
+            read_weights(self.learner.backbone),
+            trainer.optimizer_tensors() if resumable else {},
+            facts,
+            rates=read_weights(self.learner.rates),
+        )

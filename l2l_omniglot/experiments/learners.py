@@ -1,0 +1,159 @@
+"""Learners: built from the settings of a run, or loaded from trained weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from l2l_omniglot._util.process import choose_device
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot.backbones.heads import resize_rows
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.errors import RunError
+from l2l_omniglot.experiments.checkpoint import Checkpoint
+from l2l_omniglot.experiments.settings import Settings
+from l2l_omniglot.experiments.weights import find_weights, load_pretrained_checkpoint
+from l2l_omniglot.meta.learner import Learner
+
+
+def build_learner(
+    settings: Settings,
+    channels: int = 1,
+    image_size: int | tuple[int, int] = 28,
+    device: str = "cpu",
+    engine: str = "auto",
+) -> Learner:
+    """Builds the learner of a run at iteration 0; its weights depend on the seed only.
+
+    Args:
+        settings: of the run.
+        channels: of the images.
+        image_size: pixels; one number, or (height, width).
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: see `Learner`.
+    """
+    with all_random("weights", settings.seed):
+        backbone = make_backbone(
+            settings.backbone,
+            ways=settings.ways,
+            channels=channels,
+            image_size=image_size,
+            init=settings.init,
+        )
+    return Learner(
+        backbone.to(choose_device(device)),
+        settings.inner_lr,
+        settings.first_order,
+        engine,
+        settings.inner_rates,
+        settings.adapt,
+        settings.inner_steps,
+    )
+
+
+def load_learner(
+    weights: str | Path | Checkpoint,
+    ways: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    device: str = "cpu",
+    engine: str = "auto",
+    channels: int | None = None,
+) -> Learner:
+    """Builds a learner with trained weights, ready to adapt.
+
+    Args:
+        weights: a run folder, a checkpoint file, the name of pretrained weights, or a checkpoint.
+        ways: number of classes; for another than trained the head is resized, see
+            `load_resized`. As trained by default.
+        image_size: pixels; one number, or (height, width). As trained by default.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: see `Learner`.
+        channels: of the images; as trained by default.
+
+    Raises:
+        RunError: if there are no such weights, or they do not fit the backbone.
+    """
+    checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
+    settings = checkpoint.settings
+    learner = build_learner(
+        settings if ways is None else dataclasses.replace(settings, ways=ways),
+        checkpoint.channels if channels is None else channels,
+        checkpoint.image_size if image_size is None else image_size,
+        device,
+        engine,
+    )
+    put = write_learner if ways in {None, settings.ways} else load_resized
+    put(learner, checkpoint)
+    return learner
+
+
+def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Learner:
+    """Builds a learner with weights that come with the package, ready to adapt.
+
+    Args:
+        name: e.g. ``basenet-5w1s``; see `l2l_omniglot.experiments.weights.list_pretrained`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: see `Learner`.
+
+    Raises:
+        RunError: if there are no such weights, or they do not fit their card.
+    """
+    return load_learner(load_pretrained_checkpoint(name), device=device, engine=engine)
+
+
+def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint's weights and inner rates into a learner, in place.
+
+    Raises:
+        RunError: if they do not fit.
+    """
+    write_weights(learner.backbone, checkpoint.weights, checkpoint.source)
+    write_weights(learner.rates, checkpoint.rates, checkpoint.source)
+
+
+def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Puts a checkpoint's weights, and inner rates of the learner's kind, into it, in place.
+
+    A head for another number of ways is resized by `l2l_omniglot.backbones.heads.resize_rows`.
+
+    Raises:
+        RunError: if the weights do not fit, other than in the number of ways.
+    """
+    weights = resize_rows(checkpoint.weights, learner.backbone)
+    write_weights(learner.backbone, weights, checkpoint.source)
+    rates = resize_rows(checkpoint.rates, learner.rates)
+    if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
+        write_weights(learner.rates, rates, checkpoint.source)
+
+
+def read_weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies a module's parameters and buffers by name, each once even if shared."""
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return {name: tensor.detach().clone() for name, tensor in named}
+
+
+def write_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Puts weights from `read_weights` into a module, in place.
+
+    Raises:
+        RunError: if names or shapes do not fit; says which.
+    """
+    own = dict([*module.named_parameters(), *module.named_buffers()])
+    wrong = sorted(set(own) ^ set(weights))
+    if wrong:
+        raise RunError(
+            f"{source}: its weights do not fit the backbone; {wrong[0]!r} is only in "
+            f"{'the backbone' if wrong[0] in own else 'the checkpoint'}"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != weights[name].shape:
+            raise RunError(
+                f"{source}: {name!r} has shape {tuple(weights[name].shape)}; the backbone needs "
+                f"{tuple(tensor.shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])

@@ -1,0 +1,187 @@
+"""Run folders: ``config.json``, ``metrics.csv``, ``last.safetensors``, ``best.safetensors``."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.text import csv_text
+from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiments.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
+LAST = "last.safetensors"
+_PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safetensors", "click")
+
+
+@dataclass(frozen=True)
+class MetricsRow:
+    """One line of ``metrics.csv``: the training since the line before, and a validation.
+
+    Accuracies are fractions in [0, 1], losses nats, `minutes` training and validation time,
+    earlier sessions counted.
+    """
+
+    iteration: int
+    minutes: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_ci95: float
+    tasks_per_second: float
+    meta_lr: float
+
+
+class RunFolder:
+    """Where one training run keeps what it makes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.metrics = path / "metrics.csv"
+        self.last = path / LAST
+        self.best = path / "best.safetensors"
+
+    def create(self, settings: Settings, facts: dict[str, Any]) -> None:
+        """Makes the folder and writes ``config.json``.
+
+        Raises:
+            RunError: if the folder holds a run already.
+        """
+        if self.config.exists() or self.last.exists():
+            raise RunError(
+                f"{self.path}: holds a run already; continue it with `l2l-omniglot train "
+                f"--resume {self.path}`, or choose another --run-dir"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be made a run folder: {error}") from error
+        self._write_config(settings, facts, [])
+
+    def reopen(self, settings: Settings) -> None:
+        """Notes in ``config.json`` that the run goes on, with these settings."""
+        body = self._read_config()
+        self._write_config(settings, body["facts"], body["sessions"])
+
+    def read_settings(self) -> Settings:
+        """The settings the run has.
+
+        Raises:
+            RunError: if the folder holds no run, or its config is broken.
+        """
+        try:
+            return Settings(**self._read_config()["settings"])
+        except (TypeError, SettingsError) as error:
+            raise RunError(f"{self.config}: cannot be read: {error}") from error
+
+    def read_sessions(self) -> list[dict[str, Any]]:
+        """Of every start of the run: ``command``, ``started`` and ``versions``.
+
+        Raises:
+            RunError: if the folder holds no run, or its config is broken.
+        """
+        sessions: list[dict[str, Any]] = self._read_config()["sessions"]
+        return sessions
+
+    def _write_config(
+        self, settings: Settings, facts: dict[str, Any], sessions: list[dict[str, Any]]
+    ) -> None:
+        session = {
+            "command": shlex.join(sys.argv),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": versions(),
+        }
+        body = {
+            "settings": settings.to_dict(),
+            "facts": facts,
+            "sessions": [*sessions, session],
+        }
+        write_text(self.config, json.dumps(body, indent=1) + "\n")
+
+    def _read_config(self) -> dict[str, Any]:
+        try:
+            body = json.loads(self.config.read_text(encoding="utf-8"))
+            return {name: body[name] for name in ("settings", "facts", "sessions")}
+        except FileNotFoundError as error:
+            raise RunError(f"{self.path}: holds no run (no config.json)") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{self.config}: cannot be read: {error}") from error
+
+    def read_metrics(self) -> list[MetricsRow]:
+        """The lines of ``metrics.csv`` so far; a last line cut off by a kill is left out."""
+        if not self.metrics.is_file():
+            return []
+        rows = []
+        with self.metrics.open(newline="", encoding="utf-8") as file:
+            for entry in csv.DictReader(file):
+                try:
+                    iteration = int(entry.pop("iteration"))
+                    values = {name: float(value) for name, value in entry.items()}
+                    rows.append(MetricsRow(iteration=iteration, **values))
+                except (KeyError, TypeError, ValueError):
+                    continue
+        return rows
+
+    def write_metrics(self, rows: list[MetricsRow]) -> None:
+        """Writes ``metrics.csv`` whole, atomically."""
+        names = [entry.name for entry in dataclasses.fields(MetricsRow)]
+        write_text(self.metrics, csv_text(names, map(dataclasses.asdict, rows)))
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the packages that decide the numbers, and the machine."""
+    found = {"python": platform.python_version(), "machine": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def runs_folder() -> Path:
+    """Where runs go by default: ``runs`` in the current folder, or ``L2L_OMNIGLOT_RUNS``."""
+    return Path(os.environ.get(RUNS_VARIABLE) or "runs")
+
+
+def new_run_path(settings: Settings) -> Path:
+    """A folder name for a new run: its date, time and what it trains."""
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{moment}-{settings.backbone}-{settings.ways}w{settings.shots}s"
+    path = runs_folder() / name
+    count = 2
+    while path.exists():
+        path = runs_folder() / f"{name}-{count}"
+        count += 1
+    return path
+
+
+def newest_run() -> RunFolder:
+    """The run with the newest checkpoint in `runs_folder`.
+
+    Raises:
+        RunError: if there is none.
+    """
+    found = [path for path in runs_folder().glob(f"*/{LAST}") if path.is_file()]
+    if not found:
+        raise RunError(
+            f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name "
+            "the folder of one"
+        )
+    return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent)

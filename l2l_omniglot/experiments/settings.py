@@ -1,0 +1,312 @@
+"""Settings of a run, each declared once, and the named recipes they start from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from l2l_omniglot.errors import check_choice, check_name, check_number, refused
+from l2l_omniglot.meta import ADAPTED, INNER_RATES, SCHEDULES
+
+# What makes the algorithms different; each value is an option of its own as well. The last has
+# the pieces of Antoniou et al. 2019, "How to train your MAML", but for those that keep batch
+# statistics from step to step.
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "maml": {"first_order": False},
+    "fomaml": {"first_order": True},
+    "anil": {"adapt": "head", "inner_steps": 5},
+    "meta-sgd": {"inner_rates": "parameter"},
+    "maml++": {
+        "first_order": False,
+        "inner_rates": "layer-step",
+        "multi_step_until": 0.15,
+        "first_order_until": 0.3,
+        "inner_steps": 5,
+        "inner_lr": 0.1,
+        "schedule": "cosine",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All that is said of a setting, in one place.
+
+    Checks, options, documentation and the command that trains again are made from it.
+
+    Attributes:
+        name: of the field of `Settings`.
+        kind: of its values: ``int``, ``float``, ``bool`` or ``str``.
+        default: what it is where neither recipe nor algorithm nor user says otherwise.
+        help: for ``--help`` and the table in docs/commands.md; gives the unit of a number.
+        group: of options it stands with: ``task``, ``learning``, ``data`` or ``run``.
+        least, most, above: bounds of a number; the last is excluded.
+        choices: the values there are, where they are few.
+        otherwise: the option for false, e.g. ``second-order``; ``no-NAME`` where it is empty.
+        default_words: what the default is where its value does not say so.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    group: str
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+    otherwise: str = ""
+    default_words: str = ""
+
+    @property
+    def option(self) -> str:
+        """Its option, of two the one for true."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def opposite(self) -> str:
+        """The option for false."""
+        return f"--{self.otherwise or 'no-' + self.option[2:]}"
+
+    @property
+    def by_default(self) -> str:
+        """The default in words."""
+        if self.default_words or self.name in _FROM_RECIPES:
+            return self.default_words or "recipe"
+        if isinstance(self.default, bool):
+            return "yes" if self.default else "no"
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    def typed(self, value: Any) -> Any:
+        """The value as plain Python has it, for JSON; NumPy's numbers and paths are taken too.
+
+        Raises:
+            SettingsError: if it is of another type.
+        """
+        taken, plain, expected = _KINDS[self.kind]
+        value = value.item() if hasattr(value, "item") else value
+        if not isinstance(value, taken) or (isinstance(value, bool) and self.kind != "bool"):
+            raise refused(self.name, value, f"expected {expected}")
+        return plain(value)
+
+    def check(self, value: Any) -> None:
+        """Refuses a value that is out of range.
+
+        Raises:
+            SettingsError: quotes it, and what was expected.
+        """
+        if self.choices:
+            check_choice(self.name, value, self.choices)
+        if self.kind in {"int", "float"}:
+            check_number(self.name, value, least=self.least, most=self.most, above=self.above)
+
+    def words(self, value: Any) -> list[str]:
+        """The option and its value, as they are typed."""
+        if self.kind == "bool":
+            return [self.option if value else self.opposite]
+        return [self.option, str(value)]
+
+
+# By the name of a field's type: what is taken for it, what it becomes, and how it is called.
+_KINDS: dict[str, tuple[tuple[type, ...], type, str]] = {
+    "int": ((int,), int, "a whole number"),
+    "float": ((int, float), float, "a number"),
+    "bool": ((bool,), bool, "true or false"),
+    "str": ((str, Path), str, "text"),
+}
+
+
+def _setting(default: Any, text: str, group: str, **rules: Any) -> Any:
+    """A field of `Settings` with its help; `rules` are those of `Declaration`."""
+    return field(default=default, metadata={"help": text, "group": group, **rules})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a training run computes.
+
+    What each setting means, its default and its bounds are declared with it below; the table in
+    docs/commands.md lists them.
+
+    Raises:
+        SettingsError: if a value is of another type or out of range; quotes it and what was
+            expected.
+    """
+
+    recipe: str = _setting("default", "Settings to start from", "learning")
+    ways: int = _setting(5, "Classes a task", "task", least=2, most=100_000)
+    shots: int = _setting(1, "Support images a class", "task", least=1)
+    queries: int = _setting(15, "Query images a class", "task", least=1)
+    train_queries: int = _setting(
+        5, "Query images a class in training", "task", least=1,
+        default_words="those of --queries if given, else recipe",
+    )  # fmt: skip
+    meta_batch_size: int = _setting(8, "Tasks an iteration", "learning", least=1)
+    inner_steps: int = _setting(
+        1, "Gradient steps on the support set, in training", "learning", least=0
+    )
+    eval_steps: int = _setting(
+        5, "Gradient steps in validation and evaluation", "learning", least=0
+    )
+    inner_lr: float = _setting(0.4, "Step size of the inner loop, a factor", "learning", above=0)
+    first_order: bool = _setting(
+        False, "Treat inner gradients as constants, or differentiate them", "learning",
+        otherwise="second-order",
+    )  # fmt: skip
+    algorithm: str = _setting(
+        "maml", "Sets adapt, inner rates and others: see docs/algorithms.md", "learning",
+        choices=tuple(ALGORITHMS),
+    )  # fmt: skip
+    adapt: str = _setting(
+        "all", "What the inner loop changes; head is ANIL", "learning", choices=ADAPTED
+    )
+    inner_rates: str = _setting(
+        "fixed", "fixed, or learned: one a weight (Meta-SGD), or a layer and step", "learning",
+        choices=INNER_RATES,
+    )  # fmt: skip
+    first_order_until: float = _setting(
+        0.0, "Part of the iterations, 0 to 1, in first order", "learning", least=0, most=1
+    )
+    multi_step_until: float = _setting(
+        0.0, "Part of the iterations, 0 to 1, that count the loss after every step too",
+        "learning", least=0, most=1,
+    )  # fmt: skip
+    meta_lr: float = _setting(2e-3, "Adam's learning rate, a factor", "learning", above=0)
+    schedule: str = _setting(
+        "cosine", "Of the meta learning rate over the iterations", "learning", choices=SCHEDULES
+    )
+    iterations: int = _setting(24_000, "Meta-updates in all", "learning", least=1)
+    rotations: bool = _setting(True, "Rotated characters as new training classes", "learning")
+    mirrors: bool = _setting(False, "Mirrored characters as new training classes", "learning")
+    ink: str = _setting(
+        "white", "What ink is to the network: white is 1, black is 0", "learning",
+        choices=("white", "black"),
+    )  # fmt: skip
+    init: str = _setting(
+        "zero", "What BaseNet's last layer starts as", "learning", choices=("zero", "tutorial")
+    )
+    backbone: str = _setting("basenet", "Network, see `l2l-omniglot backbones`", "learning")
+    start_from: str = _setting(
+        "", "Run, checkpoint or pretrained weights to start from", "learning",
+        default_words="random weights",
+    )  # fmt: skip
+    data: str = _setting(
+        "omniglot", "omniglot, synthetic, or the path of a .npy class stack", "data"
+    )
+    background: str = _setting(
+        "auto", "Paper colour of the images as stored", "data", choices=("auto", "white", "black")
+    )
+    split: str = _setting(
+        "tutorial", "tutorial, random, alphabets, or a JSON file of class names", "data"
+    )
+    split_seed: int = _setting(0, "Of --split random and --data synthetic", "data")
+    validation_classes: int = _setting(
+        0, "Classes to validate on, of splits tutorial and random", "data", least=0,
+        default_words="100 of Omniglot's",
+    )  # fmt: skip
+    seed: int = _setting(0, "Of initial weights and tasks", "data")
+    validation_every: int = _setting(
+        1000, "Iterations from one validation to the next", "run", least=1
+    )
+    validation_tasks: int = _setting(
+        100, "Tasks a validation, always the same ones", "run", least=2
+    )
+
+    def __post_init__(self) -> None:
+        for declared in DECLARED.values():
+            value = declared.typed(getattr(self, declared.name))
+            object.__setattr__(self, declared.name, value)
+            declared.check(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+
+DECLARED: dict[str, Declaration] = {
+    entry.name: Declaration(entry.name, str(entry.type), entry.default, **entry.metadata)
+    for entry in dataclasses.fields(Settings)
+}
+
+
+def _default(ways: int, shots: int) -> dict[str, Any]:
+    """The fields' defaults, found by measuring: docs/results.md, "The default recipe".
+
+    An iteration takes about as long as its tasks have images, so that many iterations take
+    about as long for any ways and shots.
+    """
+    images = ways * (shots + Settings.train_queries)
+    return {"iterations": max(500, 100 * round(Settings.iterations * 30 / images / 100))}
+
+
+def _tutorial(_ways: int, _shots: int) -> dict[str, Any]:
+    """The tutorial's numbers: first order in effect, paper 1, head of ones, Adam constant."""
+    return {
+        "train_queries": 15,
+        "meta_batch_size": 8,
+        "inner_steps": 5,
+        "eval_steps": 5,
+        "inner_lr": 0.04,
+        "first_order": True,
+        "meta_lr": 2e-4,
+        "schedule": "constant",
+        "iterations": 60_000,
+        "rotations": False,
+        "ink": "black",
+        "init": "tutorial",
+        "backbone": "basenet",
+    }
+
+
+def _paper(ways: int, _shots: int) -> dict[str, Any]:
+    """Finn et al. 2017, section 5.2 and appendix A.1; 5-way numbers below 20 ways."""
+    many = ways >= 20
+    return {
+        "train_queries": 15,
+        "meta_batch_size": 16 if many else 32,
+        "inner_steps": 5 if many else 1,
+        "eval_steps": 5 if many else 3,
+        "inner_lr": 0.1 if many else 0.4,
+        "first_order": False,
+        "meta_lr": 1e-3,
+        "schedule": "constant",
+        "iterations": 60_000,
+        "rotations": True,
+        "ink": "white",
+        "backbone": "cnn4",
+    }
+
+
+RECIPES = {"default": _default, "tutorial": _tutorial, "paper": _paper}
+_FROM_RECIPES = frozenset[str]().union(*(recipe(5, 1) for recipe in RECIPES.values()))
+
+
+def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
+    """The settings of a recipe with single values overridden.
+
+    Args:
+        recipe: ``default`` (best accuracy in 20 CPU minutes), ``tutorial`` or ``paper``
+            (Finn et al. 2017).
+        overrides: any field of `Settings`; None counts as not given. `queries` sets
+            `train_queries` too, unless that is given.
+
+    Raises:
+        SettingsError: unknown recipe or field, or a value out of range.
+    """
+    check_choice("recipe", recipe, RECIPES)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "queries" in given:
+        given.setdefault("train_queries", given["queries"])
+    for name, value in given.items():
+        check_name("setting", name, sorted(DECLARED))
+        given[name] = DECLARED[name].typed(value)  # the recipes count with ways and shots
+    sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
+    values = RECIPES[recipe](*sizes)
+    if "algorithm" in given:
+        DECLARED["algorithm"].check(given["algorithm"])
+        values |= ALGORITHMS[given["algorithm"]]
+    elif values.get("first_order"):
+        values["algorithm"] = "fomaml"
+    return Settings(**{**values, **given, "recipe": recipe})

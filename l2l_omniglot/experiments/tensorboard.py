@@ -1,0 +1,101 @@
+"""TensorBoard's event files in a run folder (extra ``tensorboard``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from l2l_omniglot._util.text import markdown
+from l2l_omniglot.errors import need
+from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.settings import Settings
+from l2l_omniglot.meta.trainer import StepResult
+
+EVENTS = "events.out.tfevents.*"
+VALIDATION = "accuracy/validation"
+
+
+def check_tensorboard() -> None:
+    """Says what to install where tensorboard is not there, before hours of training.
+
+    Raises:
+        SettingsError: if it is not there.
+    """
+    need("tensorboard", "--tensorboard", "tensorboard")
+
+
+def has_events(folder: Path) -> bool:
+    """Whether a run has event files already."""
+    return any(folder.glob(EVENTS))
+
+
+class EventWriter:
+    """Writes every validation's figures as events: an observer of a training run.
+
+    Use as a context manager. In a folder that has event files already it goes on with them:
+    events from the last of `rows` on, which come from updates that are made again or may be
+    missing, are taken back, and that row is written again.
+
+    Args:
+        folder: of the run.
+        settings: of the run; written once, as text and as hyperparameters.
+        rows: of ``metrics.csv``, of the training so far.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, rows: Sequence[MetricsRow]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        resumed = has_events(folder)
+        again = rows[-1:] if resumed else rows
+        purge = (again[0].iteration if again else 1) if resumed else None
+        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
+        if not resumed:
+            self._describe(settings)
+        for row in again:
+            self._write(row)
+        self._writer.flush()
+
+    def stepped(self, result: StepResult) -> None:
+        """Writes nothing: what a single update gave is mostly chance."""
+
+    def validated(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002 - as observers have it
+        """Writes a validation, at once."""
+        self._write(row)
+        self._writer.flush()
+
+    def _describe(self, settings: Settings) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        values = settings.to_dict()
+        rows = [(name.replace("_", " "), f"`{value}`") for name, value in values.items()]
+        self._writer.add_text("settings", markdown(("setting", "value"), rows), 0)
+        for summary in hparams(values, {VALIDATION: 0.0}):
+            self._writer.file_writer.add_summary(summary)
+
+    def _write(self, row: MetricsRow) -> None:
+        accuracy, half = row.validation_accuracy, row.validation_ci95
+        figures = {
+            "loss/train": row.train_loss,
+            "loss/validation": row.validation_loss,
+            "accuracy/train": row.train_accuracy,
+            VALIDATION: accuracy,
+            f"{VALIDATION}_lower": accuracy - half,
+            f"{VALIDATION}_upper": accuracy + half,
+            "training/meta_lr": row.meta_lr,
+            "training/tasks_per_second": row.tasks_per_second,
+        }
+        for tag, value in figures.items():
+            self._writer.add_scalar(tag, value, row.iteration)
+
+    def __enter__(self) -> EventWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()

@@ -1,0 +1,230 @@
+"""A training run: updates, validation at intervals, metrics, checkpoints, clean stops."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from l2l_omniglot._util.files import sha256
+from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.errors import RunError, refused
+from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.learners import load_resized, write_learner
+from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder
+from l2l_omniglot.experiments.weights import find_weights
+from l2l_omniglot.meta.evaluation import Evaluation, evaluate, mean
+from l2l_omniglot.meta.trainer import StepResult, Trainer
+
+
+class Observer(Protocol):
+    """Watches a training run, e.g. to show its progress."""
+
+    def stepped(self, result: StepResult) -> None:
+        """Called after every update."""
+
+    def validated(self, row: MetricsRow, best: bool) -> None:
+        """Called after every validation; `best` if none was better so far."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training run ended.
+
+    Attributes:
+        reason: ``finished`` (all iterations), ``time`` (the limit) or ``stopped`` (asked to).
+        iteration: meta-updates made, earlier sessions counted.
+        best: best validation accuracy so far, in [0, 1]; None before the first validation.
+    """
+
+    reason: str
+    iteration: int
+    best: float | None
+
+
+class TrainingRun:
+    """Trains an experiment into a run folder.
+
+    ``last.safetensors`` is written at every validation and every stop: a killed run loses only
+    the updates since. ``best.safetensors`` holds the weights of the best validation.
+
+    Args:
+        experiment: what is trained.
+        folder: where to; created by the caller. Of several workers only the first writes.
+        observers: told of every update and validation, in order.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, *observers: Observer) -> None:
+        self.experiment, self.folder, self.observers = experiment, folder, [*observers]
+        self.trainer: Trainer = experiment.trainer()
+        self.validation: Tasks = experiment.tasks("validation")
+        self.rows: list[MetricsRow] = []
+        self.best: float | None = None
+        self._window: list[StepResult] = []
+        self._window_start = self._started = time.monotonic()
+        self._minutes_before = 0.0
+
+    def begin(self, resume: bool) -> None:
+        """Makes the run folder; or, to resume, goes on with what it holds, if it does.
+
+        Raises:
+            RunError, SettingsError: as `restore`; if a run is there that is not resumed; or if
+                there are no weights as `start_from` names them.
+        """
+        workers, settings = self.experiment.workers, self.experiment.settings
+        resumed = resume and workers.from_first(self.folder.config.exists())
+        if resumed:
+            self.restore()
+        taken = {}
+        if settings.start_from and not self.trainer.iteration:
+            taken["start_sha256"] = self._start()
+        if not workers.first:
+            return
+        if resumed:
+            self.folder.reopen(settings)
+        else:
+            self.folder.create(settings, self.experiment.facts() | taken)
+
+    def _start(self) -> str:
+        """Starts from the weights that the settings name; returns the digest of their file."""
+        experiment, workers = self.experiment, self.experiment.workers
+        found = find_weights(experiment.settings.start_from) if workers.first else None
+        checkpoint = workers.from_first(found)
+        assert checkpoint is not None  # the first found it
+        experiment.check_start(checkpoint)
+        load_resized(experiment.learner, checkpoint)
+        return sha256(Path(checkpoint.source)) if workers.first else ""
+
+    def restore(self) -> None:
+        """Goes on from ``last.safetensors``; a run killed before its first starts anew.
+
+        Raises:
+            RunError: if it is broken, or data or split are not what the run was trained on.
+            SettingsError: if it has more iterations than the settings allow.
+        """
+        workers = self.experiment.workers
+        # Only the first worker need see the folder; the others are told.
+        saved = self._read() if workers.first else None
+        saved = workers.from_first(saved)
+        if saved is None:
+            return
+        checkpoint, self.rows = saved
+        write_learner(self.experiment.learner, checkpoint)
+        self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
+        self.best = checkpoint.facts.get("best_validation_accuracy")
+        self._minutes_before = checkpoint.facts.get("minutes", 0.0)
+
+    def _read(self) -> tuple[Checkpoint, list[MetricsRow]] | None:
+        """The last checkpoint and the metrics until then; None where there is none yet."""
+        if not self.folder.last.is_file():
+            return None
+        checkpoint = load_checkpoint(self.folder.last)
+        differences = self.experiment.differences(checkpoint.facts)
+        if differences:
+            raise RunError(f"{self.folder.path}: cannot go on: {differences[0]}")
+        iterations = self.experiment.settings.iterations
+        if checkpoint.iteration > iterations:
+            made = f"{self.folder.path} has made {checkpoint.iteration}"
+            raise refused("iterations", iterations, f"{made}; expected at least as many")
+        # Lines after the checkpoint come from updates that are made again now.
+        rows = self.folder.read_metrics()
+        return checkpoint, [row for row in rows if row.iteration <= checkpoint.iteration]
+
+    def train(
+        self, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False
+    ) -> Outcome:
+        """Trains until the iterations are done, time is up, or a stop is asked for.
+
+        Args:
+            minutes: limit of this call; a last validation is made when it is reached.
+            should_stop: asked after every update.
+        """
+        settings = self.experiment.settings
+        self._window_start = self._started = time.monotonic()
+        while self.trainer.iteration < settings.iterations:
+            result = self.trainer.step()
+            self._window.append(result)
+            for observer in self.observers:
+                observer.stepped(result)
+            # Workers must agree on when to stop: each counts the others in.
+            timed_out, stopped = self.experiment.workers.any(
+                minutes is not None and self._minutes() >= minutes, should_stop()
+            )
+            at_end = result.iteration == settings.iterations
+            due = timed_out or at_end or result.iteration % settings.validation_every == 0
+            if due:
+                self._validate()
+            if at_end:
+                break
+            if timed_out:
+                return self._outcome("time")
+            if stopped:
+                if not due:
+                    self._save(self.folder.last)
+                return self._outcome("stopped")
+        return self._outcome("finished")
+
+    def _validate(self) -> None:
+        settings = self.experiment.settings
+        trained = time.monotonic()
+        result = evaluate(
+            self.experiment.learner,
+            self.validation,
+            settings.validation_tasks,
+            settings.eval_steps,
+            workers=self.experiment.workers,
+        )
+        row = self._row(result, trained - self._window_start)
+        finite = math.isfinite(result.loss)
+        best = finite and (self.best is None or result.accuracy > self.best)
+        if best:
+            self.best = result.accuracy
+        self.rows.append(row)
+        if self.experiment.workers.first:
+            self.folder.write_metrics(self.rows)
+        if best:
+            self._save(self.folder.best, resumable=False)
+        self._save(self.folder.last)
+        for observer in self.observers:
+            observer.validated(row, best)
+        self._window.clear()
+        self._window_start = time.monotonic()
+
+    def _row(self, result: Evaluation, seconds: float) -> MetricsRow:
+        tasks = len(self._window) * self.trainer.meta_batch_size
+        return MetricsRow(
+            iteration=self.trainer.iteration,
+            minutes=round(self.minutes, 3),
+            train_loss=mean([step.loss for step in self._window]),
+            train_accuracy=mean([step.accuracy for step in self._window]),
+            validation_loss=result.loss,
+            validation_accuracy=result.accuracy,
+            validation_ci95=result.ci95,
+            tasks_per_second=round(tasks / seconds, 2) if seconds else 0.0,
+            meta_lr=self.trainer.optimizer.param_groups[0]["lr"],
+        )
+
+    def _save(self, path: Path, resumable: bool = True) -> None:
+        if not self.experiment.workers.first:
+            return
+        facts = {
+            **self.experiment.facts(),
+            "best_validation_accuracy": self.best,
+            "minutes": self.minutes,
+        }
+        self.experiment.checkpoint(self.trainer, facts, resumable).save(path)
+
+    @property
+    def minutes(self) -> float:
+        """Of training and validation so far, earlier sessions counted."""
+        return self._minutes_before + self._minutes()
+
+    def _minutes(self) -> float:
+        return (time.monotonic() - self._started) / 60
+
+    def _outcome(self, reason: str) -> Outcome:
+        return Outcome(reason, self.trainer.iteration, self.best)

@@ -1,0 +1,106 @@
+"""Engines: how the inner loop's arithmetic is carried out. All give the same meta-gradient."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot.backbones.heads import checked_forward
+from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.meta.engines.fast_weights import FastWeights
+from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
+from l2l_omniglot.meta.engines.stacked import StackedEngine
+from l2l_omniglot.meta.inner_rates import InnerRates
+
+
+class Engine(Protocol):
+    """Computes tasks under fast weights.
+
+    Attributes:
+        name: as `--engine` takes it.
+        threads_share: what a CPU's threads share: ``operations`` (all of them compute each), or
+            ``chunks`` (each thread computes a chunk of tasks of its own).
+    """
+
+    name: str
+    threads_share: str
+
+    def tasks_at_once(self, pixels: int) -> int:
+        """How many tasks are best computed together, whose larger set has so many pixels."""
+
+    def start(self, tasks: int, first_order: bool) -> FastWeights:
+        """The backbone's weights, once for each of `tasks` tasks."""
+
+
+class Choice(NamedTuple):
+    """An engine, and why `auto` took it (empty where it was asked for)."""
+
+    engine: Engine
+    reason: str
+
+
+def choose_engine(
+    name: str, reference: Learn2learnEngine, backbone: nn.Module, images: torch.Tensor
+) -> Choice:
+    """The engine meant by a name.
+
+    ``auto`` is ``stacked`` for a backbone that it computes rightly, tried once on `images`
+    against the backbone itself in float64; else ``learn2learn``.
+
+    Args:
+        name: one of ``learn2learn``, ``stacked`` or ``auto``.
+        reference: the learn2learn engine.
+        backbone: see `Learner`.
+        images: some (B, channels, H, W), at least 2.
+
+    Raises:
+        BackboneError: if ``stacked`` is asked for and cannot be had; says why.
+    """
+    if name == "learn2learn":
+        return Choice(reference, "")
+    try:
+        if next(backbone.parameters()).device.type == "mps":
+            raise BackboneError("it is on MPS, which has no float64")
+        engine = StackedEngine(backbone, reference.rates, reference.head)
+        _try_out(backbone, reference.rates, images)
+    except BackboneError as error:
+        if name == "stacked":
+            raise BackboneError(f"--engine stacked cannot take this backbone: {error}") from error
+        return Choice(reference, f"the backbone cannot be stacked: {error}")
+    return Choice(engine, "every layer has a stacked twin" if name == "auto" else "")
+
+
+def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> None:
+    """Compares two stacked copies with other weights, on other images, with the backbone.
+
+    Raises:
+        BackboneError: if the logits differ, or the forward pass changed a buffer.
+    """
+    network = copy.deepcopy(backbone).cpu().double().eval()
+    images = images.cpu().double()
+    half = len(images) // 2
+    batches = images[:half], images[half : 2 * half]
+    stacked = {
+        name: torch.stack([p.detach(), p.detach() * 1.5 + 0.01])
+        for name, p in network.named_parameters()
+    }
+    engine = StackedEngine(network, rates)
+    with torch.no_grad(), all_random("engine"):
+        found = engine.run(stacked, 2, torch.cat(batches)).unflatten(0, (2, half))
+        for task, batch in enumerate(batches):
+            for name, parameter in network.named_parameters():
+                parameter.copy_(stacked[name][task])
+            needed = checked_forward(network, batch)
+            if not torch.allclose(found[task], needed, rtol=1e-6, atol=1e-8):
+                raise BackboneError(
+                    f"{type(backbone).__name__} does not treat every image by itself outside "
+                    "its layers"
+                )
+    after = dict(network.named_buffers())
+    for name, buffer in backbone.named_buffers():
+        if not torch.equal(buffer.to(after[name]), after[name]):
+            raise BackboneError(f"its buffer {name!r} changes from one forward pass to the next")

@@ -1,0 +1,246 @@
+"""The stacked engine: the tasks of a chunk side by side, as one batch of every layer."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from l2l_omniglot.backbones.batch_norm import BatchMoments, Forward, Source
+from l2l_omniglot.backbones.heads import (
+    TrainedHead,
+    checked_forward,
+    embed,
+    head_name,
+    head_parameters,
+)
+from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.meta.engines.fast_weights import FastWeights
+from l2l_omniglot.meta.engines.layers import Twin, TwinBatchNorm, make_twin
+from l2l_omniglot.meta.engines.learn2learn_engine import differentiate, trained_parameters
+from l2l_omniglot.meta.inner_rates import InnerRates
+
+# Of a chunk's larger set: 600 images of 28 x 28, measured, see docs/performance.md. On a GPU a
+# guess.
+PIXELS_ON_CPU, PIXELS_ON_GPU = 470_400, 7_526_400
+
+
+class StackedEngine:
+    """Backbones all of whose parameters are in layers that have a twin (see `layers`).
+
+    A skeleton of the backbone, with twins in place of those layers, computes T tasks at once.
+    First-order steps keep no graph and change the weights in place.
+
+    Args:
+        backbone: see `Learner`.
+        rates: of the inner loop.
+        head: how each task's head starts; as trained by default.
+
+    Raises:
+        BackboneError: if a layer has no twin; says which.
+    """
+
+    name = "stacked"
+    threads_share = "operations"
+
+    def __init__(
+        self, backbone: nn.Module, rates: InnerRates, head: TrainedHead | None = None
+    ) -> None:
+        self.backbone, self.rates, self.head = backbone, rates, head or TrainedHead()
+        self._skeleton = _make_skeleton(backbone, {})
+        self._own = threading.local()
+        # A parameter shared by two layers has two names, of which named_parameters gives one.
+        first = {id(p): name for name, p in backbone.named_parameters()}
+        every = backbone.named_parameters(remove_duplicate=False)
+        self._names = {name: first[id(p)] for name, p in every}
+
+    def tasks_at_once(self, pixels: int) -> int:
+        """How many tasks are best computed together, whose larger set has so many pixels."""
+        on_cpu = next(self.backbone.parameters()).device.type == "cpu"
+        return max(1, (PIXELS_ON_CPU if on_cpu else PIXELS_ON_GPU) // pixels)
+
+    def start(self, tasks: int, first_order: bool) -> StackedWeights:
+        """The backbone's weights, `tasks` times."""
+        self.rates.check(self.backbone)
+        return StackedWeights(self, tasks, first_order)
+
+    def run(
+        self,
+        weights: dict[str, torch.Tensor],
+        tasks: int,
+        batch: torch.Tensor,
+        source: Callable[[str], Source] | None = None,
+        forward: Forward = checked_forward,
+    ) -> torch.Tensor:
+        """Logits (T * B, ways) of a batch (T * B, channels, H, W), task by task.
+
+        Args:
+            weights: by the backbone's names, each with a leading T.
+            tasks: T.
+            batch: images.
+            source: of the moments by which each layer normalises; the batch's own by default.
+            forward: see `l2l_omniglot.backbones.batch_norm.forward_by`.
+        """
+        if not hasattr(self._own, "skeleton"):  # one a thread: weights are put into it
+            skeleton = copy.deepcopy(self._skeleton)
+            named = skeleton.named_modules()
+            self._own.skeleton = skeleton
+            self._own.twins = [(name, twin) for name, twin in named if isinstance(twin, Twin)]
+        network: nn.Module = self._own.skeleton
+        if network.training != self.backbone.training:
+            network.train(self.backbone.training)
+        self._put(weights, tasks, source)
+        try:
+            return forward(network, batch)
+        finally:
+            self._put({}, 0, None)  # or the last tasks' graph would live on
+
+    def _put(
+        self, weights: dict[str, torch.Tensor], tasks: int, source: Callable[[str], Source] | None
+    ) -> None:
+        """Puts weights, and the source of moments, into this thread's skeleton."""
+        for path, twin in self._own.twins:
+            twin.tasks = tasks
+            if isinstance(twin, TwinBatchNorm):
+                twin.source = source and source(path)
+            for name in twin.names:
+                full = self._names.get(f"{path}.{name}" if path else name, "")
+                setattr(twin, name, weights.get(full))
+
+
+class StackedWeights(FastWeights):
+    """T copies of the backbone's weights, each parameter one tensor with a leading T."""
+
+    def __init__(self, engine: StackedEngine, tasks: int, first_order: bool) -> None:
+        self._engine, self._tasks, self._first_order = engine, tasks, first_order
+        self._rates, self.head, self._step = engine.rates, engine.head, 0
+        parameters = dict(engine.backbone.named_parameters())
+        self._trained = [name for name, p in parameters.items() if p.requires_grad]
+        self._parameters = trained_parameters(engine.backbone, engine.rates, engine.head)
+        self._weights = {name: _stack(p, tasks) for name, p in parameters.items()}
+        self._losses: list[torch.Tensor] = []
+        # Learned rates, and heads that are computed, need the chain of steps, though not the
+        # inner gradients' graph.
+        self._in_place = first_order and not engine.rates.learned and engine.head.plain
+        self._sums: list[torch.Tensor | None] = [None] * len(self._trained)
+        if self._in_place:
+            for name in self._trained:
+                self._weights[name] = self._weights[name].detach().requires_grad_()
+
+    def logits(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
+        """See `FastWeights`."""
+        return self._run(images, moments.replay if moments else None)
+
+    def record(self, images: torch.Tensor) -> BatchMoments:
+        """See `FastWeights`."""
+        moments = BatchMoments()
+        self._run(images, moments.record)
+        return moments
+
+    def embeddings(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
+        """See `FastWeights`."""
+        features = partial(embed, head=head_name(self._engine.backbone))
+        return self._run(images, moments.replay if moments else None, features)
+
+    def _run(
+        self,
+        images: torch.Tensor,
+        source: Callable[[str], Source] | None,
+        forward: Forward = checked_forward,
+    ) -> torch.Tensor:
+        batch = images.flatten(0, 1)
+        found = self._engine.run(self._weights, self._tasks, batch, source, forward)
+        return found.view(*images.shape[:2], -1)
+
+    def head_parameters(self) -> dict[str, torch.Tensor]:
+        """See `FastWeights`."""
+        return {name: self._weights[name] for name in head_parameters(self._engine.backbone)}
+
+    def restart(self, head: Mapping[str, torch.Tensor]) -> None:
+        """See `FastWeights`."""
+        renewed = {name: weight.clone() for name, weight in self._weights.items()}
+        self._weights = {**renewed, **head}
+
+    def step(self, losses: torch.Tensor) -> None:
+        """See `FastWeights`."""
+        names = self._rates.names
+        old = [self._weights[name] for name in names]
+        try:
+            gradients = torch.autograd.grad(
+                losses.sum(), old, create_graph=not self._first_order, allow_unused=True
+            )
+        except RuntimeError as error:
+            raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
+        for name, weight, gradient in zip(names, old, gradients, strict=True):
+            if gradient is not None:
+                self._weights[name] = self._moved(weight, gradient, name)
+        self._step += 1
+
+    def _moved(self, weight: torch.Tensor, gradient: torch.Tensor, name: str) -> torch.Tensor:
+        rate = self._rates.rate(name, self._step)
+        if isinstance(rate, torch.Tensor):
+            return weight - rate * gradient
+        if self._in_place:
+            with torch.no_grad():
+                return weight.sub_(gradient, alpha=rate)
+        return torch.sub(weight, gradient, alpha=rate)
+
+    def add_loss(self, losses: torch.Tensor) -> None:
+        """See `FastWeights`."""
+        if not self._in_place:
+            self._losses.append(losses)
+            return
+        # Now, for the next step changes the weights.
+        copies = [self._weights[name] for name in self._trained]
+        for number, gradient in enumerate(differentiate([losses], copies)):
+            if gradient is not None:
+                before, own = self._sums[number], gradient.sum(dim=0)
+                self._sums[number] = own if before is None else before + own
+
+    def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
+        """See `FastWeights`."""
+        if self._in_place:
+            return tuple(self._sums)
+        return differentiate(self._losses, self._parameters)
+
+
+def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
+    """T copies, those of convolutions with their channels last."""
+    copies = parameter.expand(tasks, *parameter.shape)
+    if parameter.ndim != 4:
+        return copies.clone(memory_format=torch.contiguous_format)
+    last = copies.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format)
+    return last.permute(0, 1, 4, 2, 3)
+
+
+def _make_skeleton(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
+    """The module with twins in place of its layers with parameters or batch statistics.
+
+    Args:
+        module: of the backbone.
+        made: skeletons so far by the identity of their originals, since layers may be shared.
+    """
+    if id(module) not in made:
+        skeleton = make_twin(module)
+        if skeleton is None:
+            own = [name for name, _ in module.named_parameters(recurse=False)]
+            if own or isinstance(module, nn.modules.batchnorm._NormBase):
+                raise BackboneError(f"{type(module).__name__} has no stacked twin")
+            skeleton = _shallow_copy(module)
+            for name, child in module._modules.items():  # named_children leaves out repeats
+                skeleton._modules[name] = child and _make_skeleton(child, made)
+        made[id(module)] = skeleton
+    return made[id(module)]
+
+
+def _shallow_copy(module: nn.Module) -> Any:
+    """The module with its own dictionaries of children and buffers, its attributes shared."""
+    other = copy.copy(module)
+    other._modules = dict(module._modules)
+    other._buffers = {k: None if b is None else b.clone() for k, b in module._buffers.items()}
+    return other

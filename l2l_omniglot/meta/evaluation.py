@@ -1,0 +1,217 @@
+"""Evaluation: fine-tune a copy on each of many tasks, score after every step, average."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import torch
+from scipy.special import stdtrit
+
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot._util.text import counted
+from l2l_omniglot.backbones import EVALUATED
+from l2l_omniglot.data.tasks import Task, TaskBatch
+from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.meta.chunks import map_tasks
+from l2l_omniglot.meta.engines import Engine
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.workers import ALONE, Workers
+
+BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
+# Called with a task's number, the task, and by mode what its queries are predicted as at the end:
+# labels, int64 (ways * queries,) on the CPU.
+OnTask: TypeAlias = Callable[[int, Task, dict[str, torch.Tensor]], None]
+
+
+class TaskStream(Protocol):
+    """What tasks are taken from by number, e.g. `Tasks`; `seed` and `name` say which stream."""
+
+    seed: int
+    name: str
+
+    def batch(self, start: int, count: int) -> Iterator[Task]:
+        """Tasks `start` to `start + count - 1`."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Results in one mode of batch normalisation, K + 1 entries: before adapting, after each step.
+
+    Attributes:
+        accuracy_per_step: mean over tasks, fractions in [0, 1].
+        ci95_per_step: half width of the 95 % confidence interval of that mean over tasks
+            (Student's t: 1.96 standard errors for many tasks, more for few).
+        loss_per_step: mean query cross-entropy in nats.
+        accuracy_per_task: every task's accuracy after the last step.
+    """
+
+    accuracy_per_step: list[float]
+    ci95_per_step: list[float]
+    loss_per_step: list[float]
+    accuracy_per_task: list[float] = field(repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """After the last step."""
+        return self.accuracy_per_step[-1]
+
+    @property
+    def ci95(self) -> float:
+        """After the last step."""
+        return self.ci95_per_step[-1]
+
+    @property
+    def loss(self) -> float:
+        """After the last step."""
+        return self.loss_per_step[-1]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What many tasks gave.
+
+    Attributes:
+        tasks: number of tasks.
+        steps: gradient steps K.
+        curves: by mode of batch normalisation: ``transductive``, where each task's queries are
+            normalised together, before ``inductive``, where no query sees another.
+    """
+
+    tasks: int
+    steps: int
+    curves: dict[str, Curve]
+
+    @property
+    def batch_norm(self) -> str:
+        """The mode of the figures below: transductive where it was evaluated."""
+        return next(iter(self.curves))
+
+    @property
+    def curve(self) -> Curve:
+        """That mode's results."""
+        return self.curves[self.batch_norm]
+
+    @property
+    def accuracy(self) -> float:
+        """After the last step."""
+        return self.curve.accuracy
+
+    @property
+    def ci95(self) -> float:
+        """After the last step."""
+        return self.curve.ci95
+
+    @property
+    def loss(self) -> float:
+        """After the last step."""
+        return self.curve.loss
+
+    def __str__(self) -> str:
+        figures = ", ".join(
+            f"{curve.accuracy:.2%} ± {curve.ci95:.2%} ({mode} batch norm)"
+            for mode, curve in self.curves.items()
+        )
+        return f"{figures} after {counted(self.steps, 'step')}, {self.tasks} tasks"
+
+
+def evaluate(
+    learner: Learner,
+    tasks: TaskStream,
+    count: int = 500,
+    steps: int = 5,
+    progress: Callable[[int], None] | None = None,
+    workers: Workers = ALONE,
+    batch_norm: str = "transductive",
+    on_task: OnTask | None = None,
+) -> Evaluation:
+    """Evaluates on tasks 0 to `count` - 1 of a stream; the learner is left as it was.
+
+    Args:
+        learner: what is evaluated.
+        tasks: stream of tasks.
+        count: number of tasks, at least 2 (one has no interval).
+        steps: gradient steps K, 0 or more.
+        progress: called with the number of tasks done.
+        workers: the processes that share the tasks out; each gets the whole result.
+        batch_norm: ``transductive``, ``inductive`` or ``both``; see `Learner.score_steps`.
+        on_task: called with the predictions of each of this worker's tasks, in order.
+
+    Raises:
+        SettingsError: if `count` or `steps` is too small or `batch_norm` unknown.
+        BackboneError: if the backbone cannot be evaluated inductively; says why.
+    """
+    if count < 2 or steps < 0:
+        raise SettingsError(f"count={count}, steps={steps}: expected at least 2 and 0")
+    check_name("batch norm", batch_norm, EVALUATED)
+    modes = EVALUATED[batch_norm]
+    if "inductive" in modes:
+        learner.check_inductive(next(tasks.batch(0, 1)))
+    own = workers.share(count)
+    # A task's accuracies after every step, then its losses, in each mode.
+    rows = torch.zeros(count, len(modes), 2, steps + 1, dtype=torch.float64)
+    with learner.evaluating(), all_random("evaluation", tasks.seed, tasks.name):
+        for start in range(own.start, own.stop, BLOCK):
+            block = range(start, min(start + BLOCK, own.stop))
+            drawn = list(tasks.batch(block.start, len(block)))
+            key = ("evaluation", tasks.seed, tasks.name)
+            figures, predictions = _score(learner, drawn, steps, modes, key, block.start)
+            rows[block.start : block.stop] = figures
+            if on_task is not None:
+                for number, task, labels in zip(block, drawn, predictions, strict=True):
+                    on_task(number, task, dict(zip(modes, labels, strict=True)))
+            if progress:
+                progress(block.stop * count // own.stop)
+    rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")
+    workers.sum(rows)
+    columns = rows.permute(1, 2, 3, 0).tolist()
+    curves = {mode: _curve(*columns[number]) for number, mode in enumerate(modes)}
+    return Evaluation(count, steps, curves)
+
+
+def _curve(accuracies: list[list[float]], losses: list[list[float]]) -> Curve:
+    """From lists with an entry a step, each with one a task."""
+    return Curve(
+        accuracy_per_step=[mean(column) for column in accuracies],
+        ci95_per_step=[half_width(column) for column in accuracies],
+        loss_per_step=[mean(column) for column in losses],
+        accuracy_per_task=accuracies[-1],
+    )
+
+
+def _score(
+    learner: Learner,
+    drawn: list[Task],
+    steps: int,
+    modes: Sequence[str],
+    key: tuple[object, ...],
+    first: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Accuracies and losses (tasks, modes, 2, K + 1), predictions (tasks, modes, queries)."""
+
+    def score_chunk(chunk: TaskBatch, engine: Engine) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = learner.score_steps(chunk, steps, engine, modes)
+        accuracies = torch.stack([mode.accuracies for step in scores for mode in step])
+        losses = torch.stack([mode.losses for step in scores for mode in step])
+        both = torch.stack([accuracies, losses.to(accuracies)])  # (2, (K + 1) * modes, tasks)
+        by_step = both.view(2, steps + 1, len(modes), -1)
+        predictions = torch.stack([mode.predictions for mode in scores[-1]], dim=1)
+        return by_step.permute(3, 2, 0, 1), predictions.cpu()
+
+    figures, predictions = zip(*map_tasks(learner, score_chunk, drawn, key, first), strict=True)
+    return torch.cat(figures), torch.cat(predictions)
+
+
+def mean(values: list[float]) -> float:
+    """The average, summed without rounding error."""
+    return math.fsum(values) / len(values)
+
+
+def half_width(values: list[float]) -> float:
+    """Half width of the 95 % confidence interval of the mean of two or more values."""
+    centre = mean(values)
+    variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+    quantile = float(stdtrit(len(values) - 1, 0.975))  # Student's t
+    return quantile * math.sqrt(variance / len(values))

@@ -1,0 +1,268 @@
+"""The learner: a backbone that adapts to tasks, computed by one of the engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from l2l_omniglot.backbones import BATCH_NORMS
+from l2l_omniglot.backbones.batch_norm import (
+    BY_BATCH,
+    MODES,
+    Policy,
+    check_inductive,
+    use_batch_statistics,
+)
+from l2l_omniglot.backbones.heads import TrainedHead
+from l2l_omniglot.data.tasks import Task, TaskBatch
+from l2l_omniglot.errors import BackboneError, SettingsError, check_name
+from l2l_omniglot.meta import ENGINES
+from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
+from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
+from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine, trained_parameters
+from l2l_omniglot.meta.inner_rates import make_rates
+
+TRIED = 40  # images on which an engine is tried out
+
+
+class Scores(NamedTuple):
+    """How networks do on the query sets of T tasks.
+
+    Attributes:
+        losses: (T,), each task's mean cross-entropy in nats.
+        accuracies: float64 (T,) on the CPU, fractions of the query images classified right, in
+            [0, 1].
+        predictions: int64 (T, queries of a task), the label each query image is given.
+    """
+
+    losses: torch.Tensor
+    accuracies: torch.Tensor
+    predictions: torch.Tensor
+
+
+class MetaGradient(NamedTuple):
+    """The part of T tasks in the meta-gradient.
+
+    Attributes:
+        scores: of the query sets after the last step, without a graph.
+        gradients: of the sum of the query losses, one for each of the learner's `parameters`,
+            of its shape; None where the losses do not use it.
+    """
+
+    scores: Scores
+    gradients: tuple[torch.Tensor | None, ...]
+
+
+class Learner:
+    """A backbone that adapts to tasks: MAML (Finn et al. 2017, algorithm 1 and 2).
+
+    With ``adapt="head"`` it is ANIL, with ``rates="parameter"`` Meta-SGD, with
+    ``rates="layer-step"`` it has the learned rates of MAML++; they can be combined.
+
+    Batch normalisation in the backbone loses its running statistics, in place: it then always
+    uses those of the batch at hand, and no task can change what the next one sees.
+
+    Args:
+        backbone: module from float32 (B, channels, H, W) to logits (B, ways).
+        inner_lr: step size of the inner loop (alpha), above 0.
+        first_order: treat the inner gradients as constants (FOMAML, section 5.2 of the paper)
+            instead of differentiating through them.
+        engine: ``learn2learn`` (its clone and adapt, task by task), ``stacked`` (several tasks
+            as one batch of every layer; the same numbers but for rounding) or ``auto``
+            (stacked for backbones that it can take).
+        rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one a weight)
+            or ``layer-step`` (one a layer and step).
+        adapt: what the inner loop changes: ``all`` or the ``head``.
+        inner_steps: gradient steps K in training, for ``layer-step``.
+
+    Attributes:
+        backbone: the meta-learned module itself; adapting never changes it.
+        rates: of the inner loop, see `l2l_omniglot.meta.inner_rates`.
+        head: how each task's head starts, see `l2l_omniglot.backbones.heads`.
+        reference: the learn2learn engine.
+
+    Raises:
+        SettingsError: if `inner_lr` is not above 0 or a name unknown.
+        BackboneError: if the backbone has nothing to train.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        inner_lr: float,
+        first_order: bool = False,
+        engine: str = "auto",
+        rates: str = "fixed",
+        adapt: str = "all",
+        inner_steps: int = 1,
+    ) -> None:
+        check_name("engine", engine, ENGINES)
+        if not any(p.requires_grad for p in backbone.parameters()):
+            raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
+        use_batch_statistics(backbone)
+        self.backbone = backbone
+        self.inner_lr = inner_lr
+        self.first_order = first_order
+        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
+        self.head = TrainedHead()
+        self.reference = Learn2learnEngine(backbone, self.rates, self.head)
+        self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
+        self._engine = engine
+        self._choice: Choice | None = None
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained of the backbone, then of the rates, then of the head's start."""
+        return trained_parameters(self.backbone, self.rates, self.head)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters, hence of the images."""
+        return next(self.backbone.parameters()).dtype
+
+    def choose(self, task: Task) -> Choice:
+        """The engine that computes tasks like this one, and why; decided at the first."""
+        if self._choice is None:
+            images = torch.cat([task.support, task.query])[:TRIED]
+            self._choice = choose_engine(self._engine, self.reference, self.backbone, images)
+        return self._choice
+
+    def batch(self, tasks: Sequence[Task]) -> TaskBatch:
+        """Tasks of the same sizes as one, on the learner's device and of its type."""
+        return TaskBatch.of(tasks, self.device, self.dtype)
+
+    def adapt(
+        self, support: torch.Tensor, support_labels: torch.Tensor, steps: int
+    ) -> Iterator[nn.Module]:
+        """Adapts a learn2learn clone of the backbone to one task.
+
+        Args:
+            support: images (ways * shots, channels, H, W) in [0, 1].
+            support_labels: int64 (ways * shots,) in [0, ways).
+            steps: gradient steps K, 0 or more.
+
+        Yields:
+            The clone after 0, 1, ..., K steps; each time the same module, so use it before
+            asking for the next. Its parameters lead back to the backbone's.
+
+        Raises:
+            BackboneError: if the backbone fails on the images, returns something else than
+                (B, ways) logits, or its loss does not depend on its parameters.
+        """
+        clone = self.reference.start(1, self.first_order)
+        for _ in inner_loop(clone, support[None], support_labels[None], steps):
+            yield clone.network
+
+    def score_steps(
+        self,
+        tasks: TaskBatch,
+        steps: int,
+        engine: Engine | None = None,
+        batch_norms: Sequence[str] = BATCH_NORMS[:1],
+    ) -> list[tuple[Scores, ...]]:
+        """Adapts to T tasks, and scores their query sets after every step.
+
+        Args:
+            tasks: see `TaskBatch`.
+            steps: gradient steps K, 0 or more.
+            engine: the learn2learn engine by default, for which T is 1.
+            batch_norms: how query images are normalised. ``transductive``: all of a task are
+                one batch; ``inductive``: each by the statistics of the task's support set
+                under the adapted weights, so that no query image sees another.
+
+        Returns:
+            K + 1 entries, before adaptation and after each step, each with a `Scores` for each
+            of `batch_norms`, without graphs.
+        """
+        for how in batch_norms:
+            check_name("batch norm", how, MODES)
+        scores = []
+        with self.evaluating(), torch.enable_grad():
+            # Nothing differentiates through these steps, so no graph of them is kept.
+            weights = (engine or self.reference).start(len(tasks.support), first_order=True)
+            for adapted in inner_loop(weights, tasks.support, tasks.support_labels, steps):
+                with torch.no_grad():
+                    scores.append(tuple(score(adapted, tasks, MODES[how]) for how in batch_norms))
+        return scores
+
+    def meta_gradient(
+        self,
+        tasks: TaskBatch,
+        steps: int,
+        engine: Engine | None = None,
+        first_order: bool | None = None,
+        step_weights: Sequence[float] | None = None,
+    ) -> MetaGradient:
+        """The part of T tasks in the meta-gradient: that of their query losses after K steps.
+
+        Args:
+            tasks: see `TaskBatch`.
+            steps: gradient steps K, 0 or more.
+            engine: the learn2learn engine by default, for which T is 1.
+            first_order: the learner's own by default.
+            step_weights: K + 1, of the query losses after 0, 1, ..., K steps, the last above
+                0; the last step's alone by default.
+
+        Raises:
+            BackboneError: as `adapt`, or if no parameter is to be trained.
+            SettingsError: if the step weights are wrong.
+        """
+        order = self.first_order if first_order is None else first_order
+        shares = (*(0.0,) * steps, 1.0) if step_weights is None else tuple(step_weights)
+        if len(shares) != steps + 1 or not shares[-1] > 0:
+            raise SettingsError(f"step weights {shares}: needed {steps + 1}, the last above 0")
+        weights = (engine or self.reference).start(len(tasks.support), order)
+        adapting = inner_loop(weights, tasks.support, tasks.support_labels, steps)
+        for share, adapted in zip(shares, adapting, strict=True):
+            if share:
+                result = score(adapted, tasks)
+                adapted.add_loss(share * result.losses)
+        gradients = weights.meta_gradient()
+        return MetaGradient(result._replace(losses=result.losses.detach()), gradients)
+
+    def check_inductive(self, task: Task) -> None:
+        """Tries out on a task that inductive scores are what they should be.
+
+        Raises:
+            BackboneError: if query images see each other all the same.
+        """
+        batch = self.batch([task])
+        with self.evaluating(), torch.no_grad():
+            weights = self.reference.start(1, first_order=True)
+            moments = weights.record(batch.support)
+            check_inductive(lambda images: weights.logits(images[None], moments)[0], batch.query[0])
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside the block the backbone is in evaluation mode (no dropout)."""
+        modes = {module: module.training for module in self.backbone.modules()}
+        self.backbone.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+def score(weights: FastWeights, tasks: TaskBatch, batch_norm: Policy = BY_BATCH) -> Scores:
+    """Scores T networks on the query sets of T tasks; see `Learner.score_steps`.
+
+    Raises:
+        BackboneError: if the backbone's ways are not the tasks'.
+    """
+    moments = batch_norm.for_query(lambda: weights.record(tasks.support))
+    logits = weights.logits(tasks.query, moments)
+    if logits.shape[2] != tasks.ways:
+        raise BackboneError(f"the backbone has {logits.shape[2]} ways; the task has {tasks.ways}")
+    predictions = logits.argmax(dim=2)
+    right = (predictions == tasks.query_labels).sum(dim=1)
+    accuracies = right.to("cpu", torch.float64) / logits.shape[1]
+    return Scores(task_losses(logits, tasks.query_labels), accuracies, predictions)

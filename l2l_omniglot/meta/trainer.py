@@ -1,0 +1,232 @@
+"""The trainer: one meta-update after the other, resumable at any of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from l2l_omniglot._util.rng import all_random
+from l2l_omniglot.data.tasks import TaskBatch, Tasks
+from l2l_omniglot.errors import TrainingError, check_name, check_number
+from l2l_omniglot.meta import SCHEDULES
+from l2l_omniglot.meta.chunks import map_tasks
+from l2l_omniglot.meta.engines import Engine
+from l2l_omniglot.meta.evaluation import mean
+from l2l_omniglot.meta.learner import Learner, MetaGradient
+from l2l_omniglot.meta.workers import ALONE, Workers
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What meta-update number t, from 0, is made with.
+
+    Attributes:
+        iterations: its length; beyond it all stays at its end.
+        meta_lr: learning rate at the start.
+        kind: of the meta learning rate: ``constant``, or ``cosine`` to 0 (Loshchilov & Hutter
+            2017; in MAML Antoniou et al. 2019, "CA").
+        first_order_until: the part of the iterations, in [0, 1], that is first order before
+            second order begins (Antoniou et al. 2019, "DA").
+        multi_step_until: the part of the iterations, in [0, 1], over which the loss moves from
+            the mean over all steps to the last step's (Antoniou et al. 2019, "MSL").
+
+    Raises:
+        SettingsError: if a value is out of range.
+    """
+
+    iterations: int
+    meta_lr: float
+    kind: str = "constant"
+    first_order_until: float = 0.0
+    multi_step_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_name("schedule", self.kind, SCHEDULES)
+        check_number("iterations", self.iterations, least=1)
+        check_number("meta_lr", self.meta_lr, above=0)
+        for name in ("first_order_until", "multi_step_until"):
+            check_number(name, getattr(self, name), least=0, most=1)
+
+    def lr(self, iteration: int) -> float:
+        """Adam's learning rate."""
+        if self.kind == "constant":
+            return self.meta_lr
+        return self.meta_lr * 0.5 * (1 + math.cos(math.pi * self._done(iteration, 1.0)))
+
+    def is_first_order(self, iteration: int) -> bool:
+        """Whether the inner gradients count as constants."""
+        return self._done(iteration, self.first_order_until) < 1
+
+    def step_weights(self, iteration: int, steps: int) -> tuple[float, ...]:
+        """The weight of the query loss after each of 0, 1, ..., K steps; they add up to 1.
+
+        While the multi-step loss lasts, each step has 1 / K at first; all but the last go down
+        to 0 in a straight line.
+        """
+        if steps == 0:
+            return (1.0,)
+        early = (1 - self._done(iteration, self.multi_step_until)) / steps
+        return (0.0, *(early,) * (steps - 1), 1 - early * (steps - 1))
+
+    def _done(self, iteration: int, part: float) -> float:
+        """How much of a part of the iterations is behind, in [0, 1]."""
+        length = part * self.iterations
+        return min(1.0, iteration / length) if length > 0 else 1.0
+
+
+class StepResult(NamedTuple):
+    """What one meta-update saw.
+
+    Attributes:
+        iteration: how many updates there have been, this one counted.
+        loss: mean query loss after the inner loop, over the meta-batch, in nats.
+        accuracy: mean query accuracy after the inner loop, in [0, 1].
+    """
+
+    iteration: int
+    loss: float
+    accuracy: float
+
+
+class Trainer:
+    """Meta-trains a learner with Adam (Finn et al. 2017, algorithm 2).
+
+    Update t uses tasks ``t * meta_batch_size`` and the following of the stream, and a random
+    state that depends on (stream, t) only. So a trainer restored at update t goes on exactly
+    as the one that was saved, and nobody's global random state changes.
+
+    Args:
+        learner: what is trained.
+        tasks: stream of training tasks.
+        meta_batch_size: tasks an update.
+        inner_steps: gradient steps K.
+        meta_lr, iterations: of a schedule given by name.
+        schedule: ``constant``, ``cosine``, or a `l2l_omniglot.meta.trainer.Schedule`.
+        workers: the processes that share the tasks of an update out; each makes the same
+            update. All must have the same weights to begin with.
+
+    Raises:
+        SettingsError: if the schedule is unknown or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        tasks: Tasks,
+        *,
+        meta_batch_size: int = 8,
+        inner_steps: int = 1,
+        meta_lr: float = 2e-3,
+        schedule: str | Schedule = "constant",
+        iterations: int = 24_000,
+        workers: Workers = ALONE,
+    ) -> None:
+        check_number("meta_batch_size", meta_batch_size, least=1)
+        check_number("inner_steps", inner_steps, least=0)
+        if isinstance(schedule, str):
+            schedule = Schedule(iterations, meta_lr, schedule)
+        self.schedule = schedule
+        self.learner, self.tasks = learner, tasks
+        self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
+        self.workers = workers
+        self.iteration = 0
+        self.optimizer = torch.optim.Adam(learner.parameters(), lr=schedule.meta_lr)
+
+    def step(self) -> StepResult:
+        """Makes one meta-update.
+
+        Raises:
+            TrainingError: if the loss or its gradient is not finite; the parameters are left
+                as they were.
+        """
+        self.learner.backbone.train()
+        key = ("update", self.tasks.seed, self.tasks.name, self.iteration)
+        with all_random(*key):
+            losses, accuracies = self._compute_gradient(key)
+        loss = mean(losses)
+        if not (math.isfinite(loss) and self._gradient_is_finite()):
+            raise TrainingError(
+                f"the loss became {loss:g}, or its gradient infinite, at iteration "
+                f"{self.iteration + 1}; a smaller inner_lr (now {self.learner.inner_lr:g}) or "
+                f"meta_lr (now {self.schedule.meta_lr:g}) may help"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.lr(self.iteration)
+        self.optimizer.step()
+        self.iteration += 1
+        return StepResult(self.iteration, loss, mean(accuracies))
+
+    def _compute_gradient(self, key: tuple[object, ...]) -> tuple[list[float], list[float]]:
+        """Puts the mean gradient over the meta-batch into the parameters' ``grad``.
+
+        Summed in the order of the tasks, whatever order they are computed in.
+
+        Returns:
+            Every task's query loss and accuracy.
+        """
+        self.optimizer.zero_grad()
+        own = self.workers.share(self.meta_batch_size)
+        batch = self.tasks.batch(self.iteration * self.meta_batch_size + own.start, len(own))
+        results = torch.zeros(2, self.meta_batch_size, dtype=torch.float64)
+        done = own.start
+        for part in map_tasks(self.learner, self._meta_gradient, batch, key, own.start):
+            end = done + len(part.scores.losses)
+            results[0, done:end] = part.scores.losses
+            results[1, done:end] = part.scores.accuracies
+            done = end
+            self._add(part)
+        if self.workers.count > 1:
+            self._exchange(results)
+        losses, accuracies = results.tolist()
+        return losses, accuracies
+
+    def _meta_gradient(self, chunk: TaskBatch, engine: Engine) -> MetaGradient:
+        return self.learner.meta_gradient(
+            chunk,
+            self.inner_steps,
+            engine,
+            self.learner.first_order or self.schedule.is_first_order(self.iteration),
+            self.schedule.step_weights(self.iteration, self.inner_steps),
+        )
+
+    def _add(self, part: MetaGradient) -> None:
+        """Adds a chunk's part to the parameters' ``grad``."""
+        for parameter, gradient in zip(self.learner.parameters(), part.gradients, strict=True):
+            if gradient is not None:
+                own = gradient / self.meta_batch_size
+                parameter.grad = own if parameter.grad is None else parameter.grad + own
+
+    def _exchange(self, results: torch.Tensor) -> None:
+        """Sums gradients and results over the workers: two all-reduces an update."""
+        parameters = self.learner.parameters()
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([part.flatten() for part in parts])
+        self.workers.sum(flat)
+        sizes = [p.numel() for p in parameters]
+        for parameter, part in zip(parameters, flat.split(sizes), strict=True):
+            parameter.grad = part.view_as(parameter)
+        on_device = results.to(self.learner.device)
+        self.workers.sum(on_device)
+        results.copy_(on_device)
+
+    def _gradient_is_finite(self) -> bool:
+        gradients = (p.grad for p in self.learner.parameters() if p.grad is not None)
+        return all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+    def optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        """Adam's state by name, ``<parameter number>.<what>``, for a checkpoint."""
+        state: dict[int, dict[str, torch.Tensor]] = self.optimizer.state_dict()["state"]
+        return {f"{i}.{what}": value for i, entry in state.items() for what, value in entry.items()}
+
+    def restore(self, iteration: int, tensors: dict[str, torch.Tensor]) -> None:
+        """Goes back to `iteration` with what `optimizer_tensors` gave there."""
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in tensors.items():
+            number, what = name.split(".", 1)
+            state.setdefault(int(number), {})[what] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.iteration = iteration

@@ -1,0 +1,154 @@
+"""Contact sheets: some classes of a stack, or a task with its support and query set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from l2l_omniglot.data.stack import TURNS, ImageStack
+from l2l_omniglot.data.tasks import Task, Tasks
+
+Pixels = npt.NDArray[np.uint8]
+
+SIDE = 56  # pixels that smaller images are magnified to, by a whole number
+GAP, MARGIN = 6, 16  # pixels between images, and around all
+PARTING = 26  # pixels between support and query
+TEXT_SIZE = 15
+PAPER, INK, FAINT, LINE = "#eef0f3", "#1c2024", "#5b6470", "#b6bcc6"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Images of one class.
+
+    Attributes:
+        label: what the class is called.
+        groups: uint8 images (H, W) or (H, W, 3), in as many groups as the sheet has names.
+    """
+
+    label: str
+    groups: tuple[tuple[Pixels, ...], ...]
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Rows of images under the names of their groups.
+
+    Attributes:
+        title: one line.
+        groups: e.g. ``support`` and ``query``; one without a name where there is only one.
+        rows: one a class.
+    """
+
+    title: str
+    groups: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def class_sheet(stack: ImageStack, classes: Sequence[int], items: int, title: str) -> ContactSheet:
+    """Shows the first images of some classes.
+
+    Args:
+        stack: the images.
+        classes: class numbers of the stack.
+        items: images a class; at most as many as there are.
+        title: of the sheet.
+    """
+    rows = []
+    for number in classes:
+        chosen = range(stack.images_per_class[number])[:items]
+        images = stack.images([number] * len(chosen), list(chosen))
+        rows.append(Row(stack.names[number], (as_pixels(images, stack),)))
+    return ContactSheet(title, ("",), tuple(rows))
+
+
+def task_sheet(tasks: Tasks, number: int) -> ContactSheet:
+    """Shows a task of a stream, a row for each label, its support apart from its query set."""
+    task, stack = tasks[number], tasks.dataset.stack
+    rows = []
+    for label in range(len(task.classes)):
+        support, query = (as_pixels(images, stack) for images in of_label(task, label))
+        rows.append(Row(f"{label}  {class_name(tasks, task.classes[label])}", (support, query)))
+    sizes = f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class"
+    title = f"task {number} of {tasks.name}: {sizes}, seed {tasks.seed}, {Path(stack.name).stem}"
+    return ContactSheet(title, ("support", "query"), tuple(rows))
+
+
+def of_label(task: Task, label: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns support and query images of a label: (shots, ...) and (queries, ...)."""
+    return task.support[task.support_labels == label], task.query[task.query_labels == label]
+
+
+def class_name(tasks: Tasks, label: int) -> str:
+    """Names the class behind an entry of `Task.classes`, and its transform."""
+    number, transform = tasks.dataset.describe(label)
+    mirrored, turns = divmod(transform, TURNS)
+    said = ["mirrored"] * mirrored + [f"turned {90 * turns} degrees"] * bool(turns)
+    name = tasks.dataset.stack.names[number]
+    return f"{name} ({', '.join(said)})" if said else name
+
+
+def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
+    """Turns images of a stack into pixels for people: grey ones dark on white, others as stored.
+
+    Args:
+        images: float32 (B, channels, H, W) in [0, 1], as the stack gives them.
+        stack: which knows what is ink.
+
+    Returns:
+        B of uint8 (H, W), or (H, W, 3).
+    """
+    grey = stack.channels == 1
+    inverted = stack.ink == "white" if grey else stack.background == stack.ink
+    shown = 1 - images if inverted else images
+    values = (255 * shown).round().to("cpu", torch.uint8).movedim(1, -1).numpy()
+    return tuple(values[..., 0] if grey else values)
+
+
+def to_image(sheet: ContactSheet) -> Image.Image:
+    """Draws a sheet as a picture."""
+    font = ImageFont.load_default(TEXT_SIZE)
+    height, width = _size(sheet)
+    labels = MARGIN + round(max(font.getlength(row.label) for row in sheet.rows)) + 2 * GAP
+    starts = _starts(sheet, labels, width + GAP)
+    right = max(starts[-1], MARGIN + round(font.getlength(sheet.title))) + MARGIN
+    top = MARGIN + 3 * TEXT_SIZE + GAP
+    picture = Image.new("RGB", (right, top + len(sheet.rows) * (height + GAP) + MARGIN), PAPER)
+    pen = ImageDraw.Draw(picture)
+    pen.text((MARGIN, MARGIN), sheet.title, INK, font)
+    for name, start in zip(sheet.groups, starts, strict=False):
+        pen.text((start, MARGIN + 3 * TEXT_SIZE // 2), name, FAINT, font)
+    for start in starts[1:-1]:
+        x = start - (PARTING + GAP) // 2
+        pen.line((x, top - TEXT_SIZE, x, picture.height - MARGIN), LINE, 2)
+    for number, row in enumerate(sheet.rows):
+        y = top + number * (height + GAP)
+        pen.text((MARGIN, y + height // 2), row.label, INK, font, "lm")
+        for start, group in zip(starts, row.groups, strict=False):
+            for place, pixels in enumerate(group):
+                tile = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+                picture.paste(tile, (start + place * (width + GAP), y))
+    return picture
+
+
+def _size(sheet: ContactSheet) -> tuple[int, int]:
+    """Returns height and width of an image in the picture, in pixels."""
+    height, width = sheet.rows[0].groups[0][0].shape[:2]
+    zoom = max(1, SIDE // max(height, width))
+    return zoom * height, zoom * width
+
+
+def _starts(sheet: ContactSheet, first: int, step: int) -> list[int]:
+    """Returns where each group begins from left to right, and where the last ends."""
+    starts = [first]
+    for index in range(len(sheet.groups)):
+        longest = max(len(row.groups[index]) for row in sheet.rows)
+        parting = PARTING if index + 1 < len(sheet.groups) else 0
+        starts.append(starts[-1] + longest * step + parting)
+    return starts

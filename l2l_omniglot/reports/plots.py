@@ -1,0 +1,182 @@
+"""Plots of results, by matplotlib (extra ``plot``)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot.errors import need
+from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.meta.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MEASURES = ("accuracy", "loss")
+MARKERS = "osD^vP"
+FEW = 40  # points of a curve that are marked each
+PANEL = (5.0, 3.4)  # inches
+
+
+class Look(NamedTuple):
+    """Colours on light or dark paper: of text, of lines in between, and of one run each."""
+
+    ink: str
+    faint: str
+    runs: tuple[str, ...]
+
+
+LIGHT = Look(
+    "#30363d", "#c9cfd6", ("#1f6f9f", "#c2542f", "#4d7c3a", "#7b559b", "#94700a", "#4a5568")
+)
+DARK = Look(
+    "#d5dae0", "#454c55", ("#74b9e6", "#f0926f", "#98ca85", "#c5a3e0", "#dfc05a", "#aab4c4")
+)
+
+
+def check_plotting() -> None:
+    """Says what to install where matplotlib is not there, before hours of training.
+
+    Raises:
+        SettingsError: if it is not there.
+    """
+    need("matplotlib", "the plot", "plot")
+
+
+def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
+    """Accuracy after each inner step with its 95 % interval, one panel a mode, as a PNG.
+
+    Args:
+        results: by the name of their line.
+        path: of the file.
+    """
+    modes = list(next(iter(results.values())).curves)
+    figure, panels = _figure(len(modes), sharey=True)
+    for panel, mode in zip(panels, modes, strict=True):
+        _steps(panel, results, mode, LIGHT)
+        panel.set_title(f"{mode} batch norm")
+    for panel in panels[1:]:
+        panel.set_ylabel("")
+    _save(figure, path)
+
+
+def plot_learning(runs: Mapping[str, Sequence[MetricsRow]], path: Path) -> None:
+    """Accuracy and loss over the iterations, in training and validation, as a PNG.
+
+    Args:
+        runs: their metrics by name.
+        path: of the file.
+    """
+    figure, panels = _figure(len(MEASURES))
+    for panel, measure in zip(panels, MEASURES, strict=True):
+        _learning(panel, runs, measure, LIGHT)
+    _save(figure, path)
+
+
+def steps_svg(results: dict[str, Evaluation], mode: str, look: Look) -> bytes:
+    """One panel of `plot_steps`, without paper, as SVG."""
+    figure, panels = _figure(1)
+    _steps(panels[0], results, mode, look)
+    return _svg(figure)
+
+
+def learning_svg(runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look) -> bytes:
+    """One panel of `plot_learning`, without paper, as SVG; one of `MEASURES`."""
+    figure, panels = _figure(1)
+    _learning(panels[0], runs, measure, look)
+    return _svg(figure)
+
+
+def _steps(panel: Axes, results: dict[str, Evaluation], mode: str, look: Look) -> None:
+    for number, (name, result) in enumerate(results.items()):
+        curve = result.curves[mode]
+        panel.errorbar(
+            range(result.steps + 1),
+            [100 * accuracy for accuracy in curve.accuracy_per_step],
+            [100 * half for half in curve.ci95_per_step],
+            color=_of(look.runs, number),
+            marker=_of(MARKERS, number),
+            markersize=4,
+            capsize=2.5,
+            label=_label(name),
+        )
+    panel.locator_params(axis="x", integer=True)
+    _dress(panel, look, "inner steps", "accuracy, %", legend=len(results) > 1)
+
+
+def _learning(
+    panel: Axes, runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look
+) -> None:
+    factor = 100 if measure == "accuracy" else 1
+    for number, (name, rows) in enumerate(runs.items()):
+        colour, about = _of(look.runs, number), f", {name}" if len(runs) > 1 else ""
+        marker = _of(MARKERS, number) if len(rows) < FEW else ""
+        at = [row.iteration for row in rows]
+        for part, line in (("train", ":"), ("validation", "-")):
+            values = [factor * getattr(row, f"{part}_{measure}") for row in rows]
+            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4}
+            if part == "train":
+                style["markerfacecolor"] = "none"  # told apart where there is no line, too
+            panel.plot(at, values, label=part + about, **style)  # type: ignore[arg-type]
+        if measure == "accuracy":
+            middle = [factor * row.validation_accuracy for row in rows]
+            half = [factor * row.validation_ci95 for row in rows]
+            low, high = ([m + s * h for m, h in zip(middle, half, strict=True)] for s in (-1, 1))
+            panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
+            if len(rows) < FEW:
+                panel.errorbar(at, middle, half, color=colour, linestyle="", capsize=2.5)
+    label = "accuracy, %" if measure == "accuracy" else "loss, nats"
+    panel.set_xlim(left=0)
+    _dress(panel, look, "iteration", label, legend=True)
+
+
+def _label(name: str) -> str:
+    """One that the legend shows: it leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def _of(choices: Sequence[str], number: int) -> str:
+    return choices[number % len(choices)]
+
+
+def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
+    """Labels and colours of everything but the lines."""
+    panel.set_xlabel(across, color=look.ink)
+    panel.set_ylabel(up, color=look.ink)
+    panel.tick_params(colors=look.ink, which="both")
+    panel.grid(color=look.faint, alpha=0.6, linewidth=0.6)
+    for side, spine in panel.spines.items():
+        spine.set_visible(side in {"left", "bottom"})
+        spine.set_color(look.faint)
+    if legend:
+        names = panel.legend(fontsize="small", frameon=False, labelcolor=look.ink)
+        for text in names.get_texts():
+            text.set_parse_math(False)  # a name with dollars is no formula
+
+
+def _figure(panels: int, **shared: Any) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(PANEL[0] * panels, PANEL[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, panels, squeeze=False, **shared)[0])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def _svg(figure: Figure) -> bytes:
+    """Always the same text for the same figure."""
+    import matplotlib as mpl
+
+    out = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "l2l-omniglot", "svg.fonttype": "path"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    return out.getvalue()

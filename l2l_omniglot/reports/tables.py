@@ -1,0 +1,159 @@
+"""What people and programs read of a result; knows no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.text import Mark, counted, csv_text, finite, markdown, percent, table
+
+if TYPE_CHECKING:
+    from l2l_omniglot.experiments.reproduce import ConditionResult
+    from l2l_omniglot.meta.baselines import Baseline
+    from l2l_omniglot.meta.evaluation import Curve, Evaluation
+
+
+def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
+    """The comparison as a Markdown table, published figures beside ours."""
+    rows = []
+    for result in results:
+        curves = result.evaluation.curves.values()
+        published = result.published
+        rows.append(
+            [
+                result.condition.setting,
+                result.condition.backbone,
+                result.condition.algorithm,
+                f"{result.iteration:,} of {result.settings.iterations:,}",
+                f"{result.best:,}",
+                f"{result.minutes:.1f}",
+                *(percent(curve.accuracy, curve.ci95) for curve in curves),
+                f"{published[1]} % ({published[0]})" if published else "",
+            ]
+        )
+    evaluation = results[0].evaluation
+    what = ("setting", "backbone", "algorithm", "iterations", "best at", "minutes")
+    header = (*what, *evaluation.curves, "published")
+    tasks = (
+        f"{evaluation.tasks} test tasks, after {counted(evaluation.steps, 'step')}, 95 % intervals"
+    )
+    return markdown(header, rows) + f"\n{tasks}.\n"
+
+
+def reproduction_csv(results: Sequence[ConditionResult]) -> str:
+    """The comparison as CSV, a line a condition; accuracies in [0, 1]."""
+    rows = []
+    for result in results:
+        row = {k: v for k, v in result.to_dict().items() if not isinstance(v, dict)}
+        for mode, curve in result.evaluation.curves.items():
+            row |= {f"{mode}_accuracy": curve.accuracy, f"{mode}_ci95": curve.ci95}
+        published = result.published
+        row["published"] = published[1] / 100 if published else None
+        rows.append(row)
+    return csv_text(list(rows[0]), rows)
+
+
+def write_results(results: Sequence[ConditionResult], folder: Path) -> None:
+    """Writes ``results.json``, ``results.csv``, ``results.md`` and the plot ``steps.png``."""
+    from l2l_omniglot.reports.plots import plot_steps
+
+    bodies = [result.to_dict() for result in results]
+    write_text(folder / "results.json", json.dumps(bodies, indent=1) + "\n")
+    write_text(folder / "results.csv", reproduction_csv(results))
+    write_text(folder / "results.md", reproduction_markdown(results))
+    evaluations = {result.condition.name: result.evaluation for result in results}
+    plot_steps(evaluations, folder / "steps.png")
+
+
+def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
+    """Accuracy with its interval, and loss, after every step; a group of columns a mode.
+
+    The highest accuracy of each mode is marked.
+    """
+    header = ["step"]
+    rows = [[str(step)] for step in range(result.steps + 1)]
+    best = []
+    for mode, curve in result.curves.items():
+        accuracies = curve.accuracy_per_step
+        best.append((max(range(len(rows)), key=accuracies.__getitem__), len(header)))
+        header += [mode, "95 % interval", "loss"]
+        columns = zip(
+            curve.accuracy_per_step, curve.ci95_per_step, curve.loss_per_step, strict=True
+        )
+        for row, (accuracy, ci95, loss) in zip(rows, columns, strict=True):
+            row += [percent(accuracy), f"± {100 * ci95:.2f}", f"{loss:.4f}"]
+    return table(header, rows, mark, best)
+
+
+def baselines_table(baselines: dict[str, Baseline]) -> str:
+    """Accuracies on the same tasks without an inner loop."""
+    rows = [(name, percent(found.accuracy, found.ci95)) for name, found in baselines.items()]
+    return table(("without adapting", "accuracy"), rows)
+
+
+def one_shot_runs_table(result: Evaluation, names: Sequence[str]) -> str:
+    """The error of every run, and their mean with its interval; a column a mode."""
+    header = ["run", *(f"error, {mode}" for mode in result.curves)]
+    rows = [
+        [name, *(percent(1 - curve.accuracy_per_task[number]) for curve in result.curves.values())]
+        for number, name in enumerate(names)
+    ]
+    total = (percent(1 - curve.accuracy, curve.ci95) for curve in result.curves.values())
+    return table(header, [*rows, ["mean", *total]])
+
+
+def one_shot_runs_json(result: Evaluation, names: Sequence[str], **about: Any) -> str:
+    """One JSON object: for each mode the mean error, its interval, and the error of every run.
+
+    Errors are fractions in [0, 1].
+    """
+    modes = {
+        mode: {
+            "error": 1 - curve.accuracy,
+            "ci95": curve.ci95,
+            "error_per_run": {
+                name: 1 - accuracy
+                for name, accuracy in zip(names, curve.accuracy_per_task, strict=True)
+            },
+        }
+        for mode, curve in result.curves.items()
+    }
+    body = {"protocol": "one-shot-runs", **about, "steps": result.steps, **modes}
+    return json.dumps(finite(body), allow_nan=False)
+
+
+def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about: Any) -> str:
+    """One JSON object: `about` (ways, shots, ..., checkpoint), then the figures.
+
+    Those of the first mode of batch normalisation stand at the top level; under the name of
+    each mode stand its own. Accuracies are fractions in [0, 1]; the lists have steps + 1
+    entries.
+    """
+    body = {
+        "tasks": result.tasks,
+        **about,
+        "steps": result.steps,
+        "batch_norm": result.batch_norm,
+        **_figures(result.curve),
+        **{mode: _figures(curve) for mode, curve in result.curves.items()},
+    }
+    if baselines:
+        body["baselines"] = {
+            name: {"accuracy": found.accuracy, "ci95": found.ci95}
+            for name, found in baselines.items()
+        }
+    return json.dumps(finite(body), allow_nan=False)
+
+
+def _figures(curve: Curve) -> dict[str, Any]:
+    return {
+        "accuracy": curve.accuracy,
+        "ci95": curve.ci95,
+        "loss": curve.loss,
+        "accuracy_per_step": curve.accuracy_per_step,
+        "ci95_per_step": curve.ci95_per_step,
+        "loss_per_step": curve.loss_per_step,
+    }

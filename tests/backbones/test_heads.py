@@ -1,0 +1,183 @@
+"""The head: which layer it is, what it is given, and tasks that start it in a way of their own."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from test_engines import some_backbone
+from tiny import TinyNet, finite_differences, flat_gradient, tiny_task
+from torch import nn
+
+from l2l_omniglot.backbones.heads import (
+    TrainedHead,
+    embed,
+    head_name,
+    head_parameters,
+    resize_rows,
+    watch_head,
+)
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.data.tasks import Task, Tasks
+from l2l_omniglot.meta.engines import Engine
+from l2l_omniglot.meta.engines.fast_weights import inner_loop
+from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
+from l2l_omniglot.meta.engines.stacked import StackedEngine
+from l2l_omniglot.meta.learner import Learner
+
+NAMES = ["basenet", "cnn4", "fc", "residual"]
+HEADS = {"basenet": "linear", "cnn4": "classifier", "fc": "classifier", "residual": "head"}
+
+
+class HeadFirst(nn.Module):
+    """Makes its head before the layer that feeds it, and says so."""
+
+    head_name = "top"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.top, self.bottom = nn.Linear(4, 3), nn.Linear(16, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.top(torch.relu(self.bottom(images.flatten(1))))
+
+
+def test_the_head_is_named_or_has_the_last_parameter():
+    for name, head in HEADS.items():
+        assert head_name(some_backbone(name)) == head
+    assert head_name(nn.Linear(3, 2)) == ""
+    assert head_parameters(nn.Linear(3, 2)) == ("weight", "bias")
+    assert head_parameters(HeadFirst()) == ("top.weight", "top.bias")
+
+
+def test_a_heads_uses_are_seen_and_it_is_left_as_it_was():
+    network, images = HeadFirst(), torch.rand(5, 1, 4, 4)
+    logits, ((given, made),) = watch_head(network, images, "top")
+    assert torch.equal(made, logits)
+    assert torch.equal(given, torch.relu(network.bottom(images.flatten(1))))
+    assert torch.equal(embed(network, images, "top"), given)
+    assert "forward" not in network.top.__dict__
+
+
+def test_rows_for_other_ways_are_the_mean_row():
+    trained, other = make_backbone("fc", ways=3), make_backbone("fc", ways=5)
+    weights = {name: p.detach() for name, p in trained.named_parameters()}
+    found = resize_rows(weights, other)
+    for name, weight in weights.items():
+        if name in head_parameters(other):
+            assert len(found[name]) == 5
+            for row in found[name]:
+                assert torch.equal(row, weight.mean(dim=0))
+        else:
+            assert found[name] is weight
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_embeddings_are_the_same_in_both_engines_under_any_policy(stack: ImageStack, name: str):
+    network = some_backbone(name).double()
+    learner = Learner(network, 0.1, engine="stacked")
+    tasks = list(Tasks(stack, range(60), queries=3).batch(0, 2))
+    batch = learner.batch(tasks)
+    stacked = learner.choose(tasks[0]).engine.start(2, first_order=True)
+    for number, task in enumerate(tasks):
+        one, alone = learner.batch([task]), learner.reference.start(1, first_order=True)
+        for given in (False, True):
+            found = stacked.embeddings(
+                batch.query, stacked.record(batch.support) if given else None
+            )
+            other = alone.embeddings(one.query, alone.record(one.support) if given else None)
+            torch.testing.assert_close(found[number], other[0])
+            if not given:
+                expected = embed(network, task.query.double(), HEADS[name])
+                torch.testing.assert_close(other[0], expected)
+        for parameter, weight in stacked.head_parameters().items():
+            assert torch.equal(weight[number], alone.head_parameters()[parameter][0])
+
+
+class Prototypes(TrainedHead):
+    """Proto-MAML's (Triantafillou et al. 2020, section 3.2), with a scale to be trained."""
+
+    plain = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.8, dtype=torch.float64))
+
+    def start(
+        self,
+        parameters: dict[str, torch.Tensor],
+        embeddings: Callable[[], torch.Tensor],
+        labels: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        members = nn.functional.one_hot(labels).double().transpose(1, 2)
+        means = torch.bmm(members / members.sum(dim=2, keepdim=True), embeddings())
+        assert [*parameters] == ["linear.weight", "linear.bias"]
+        bias = -self.scale * means.square().sum(dim=2)
+        return {"linear.weight": 2 * self.scale * means, "linear.bias": bias}
+
+
+def with_prototypes(rates: str, adapt: str) -> tuple[Learner, dict[str, Engine]]:
+    torch.manual_seed(0)
+    learner = Learner(TinyNet().double(), 0.3, False, "auto", rates, adapt, 2)
+    learner.head = Prototypes()
+    given = learner.backbone, learner.rates, learner.head
+    learner.reference = Learn2learnEngine(*given)
+    return learner, {"learn2learn": learner.reference, "stacked": StackedEngine(*given)}
+
+
+def two_ways() -> Task:
+    """The tiny task without its last class."""
+    task = tiny_task()
+    support, query = task.support_labels < 2, task.query_labels < 2
+    return Task(
+        task.support[support], task.support_labels[support],
+        task.query[query], task.query_labels[query], (0, 1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+@pytest.mark.parametrize(
+    ("rates", "adapt", "task"),
+    [
+        ("fixed", "all", tiny_task()),
+        ("fixed", "all", two_ways()),
+        ("fixed", "head", two_ways()),
+        ("parameter", "all", tiny_task()),  # there are as many rates as weights: no other ways
+    ],
+    ids=["maml", "maml, 2 ways", "anil, 2 ways", "meta-sgd"],
+)
+def test_gradients_pass_through_a_computed_head(rates: str, adapt: str, task: Task, engine: str):
+    learner, engines = with_prototypes(rates, adapt)
+    step_weights = (0.3, 0.0, 0.7)
+    found = flat_gradient(learner, task, step_weights, engines[engine])
+    expected = finite_differences(learner, task, step_weights)
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
+    assert found[-1] != 0  # the scale's
+    first = [flat_gradient(learner, task, step_weights, e, True) for e in engines.values()]
+    torch.testing.assert_close(*first)
+    assert (first[0] - found).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+def test_an_inner_step_takes_a_computed_head_as_given(engine: str):
+    """Its gradient in the other layers does not pass through what the head was computed from."""
+    learner, engines = with_prototypes("fixed", "all")
+    task = learner.batch([tiny_task()])
+    network = TinyNet().double()
+    network.load_state_dict(learner.backbone.state_dict())
+    support, labels = task.support[0], task.support_labels[0]
+    embeddings = embed(network, support, "linear")[None]
+    start = learner.head.start(
+        dict.fromkeys(head_parameters(network)), lambda: embeddings, labels[None]
+    )
+    with torch.no_grad():
+        for name, value in start.items():
+            network.get_parameter(name).copy_(value[0])
+    nn.functional.cross_entropy(network(support), labels).backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.sub_(0.3 * parameter.grad)
+    weights = engines[engine].start(1, first_order=True)
+    for adapted in inner_loop(weights, task.support, task.support_labels, 1):
+        logits = adapted.logits(task.query)
+    torch.testing.assert_close(logits[0], network(task.query[0]))

@@ -1,0 +1,131 @@
+"""The example plugin: its wheel, in an environment of its own, under the real command line."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "examples/l2l-omniglot-resnet"
+SHORT = "--iterations 3 --meta-batch-size 2 --validation-every 3 --validation-tasks 2"
+SHIM = """#!/usr/bin/env bash
+case "$1" in train) extra="{short}" ;; evaluate) extra="--tasks 2" ;; esac
+exec {python} -m l2l_omniglot "$@" $extra
+"""
+
+
+def run(command: list[str], folder: Path, **env: str) -> str:
+    """The standard output of a command, which has to succeed."""
+    # pip takes setuptools from here, and torch is here: nothing is fetched.
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **offline, **env},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def fresh_environment(folder: Path) -> Path:
+    """The interpreter of an environment that sees the packages of this one, torch and all."""
+    venv.create(folder, symlinks=True)
+    python = folder / "bin/python"
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = Path(run([str(python), "-c", code], folder).strip())
+    there = sysconfig.get_path("purelib")
+    (own / "around.pth").write_text(f"import site; site.addsitedir({there!r})\n")
+    return python
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(SOURCE, folder / "source")  # building leaves its folders there
+    run([sys.executable, "-m", "pip", "wheel", "--quiet", "-w", ".", "./source"], folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An interpreter with the plugin installed from its wheel."""
+    folder = tmp_path_factory.mktemp("environment")
+    python = str(fresh_environment(folder))
+    run([python, "-m", "pip", "install", "--quiet", str(wheel)], folder)
+    return python
+
+
+def test_the_wheel_is_installed_there_and_not_here(python: str, tmp_path: Path):
+    code = "import l2l_omniglot_resnet as plugin; print(plugin.__file__)"
+    assert Path(python).parents[1] in Path(run([python, "-c", code], tmp_path)).parents
+    here = [sys.executable, "-c", code]
+    assert subprocess.run(here, cwd=tmp_path, capture_output=True, check=False).returncode != 0
+
+
+def test_it_is_found_and_keeps_the_contract(python: str, tmp_path: Path):
+    listed = run([python, "-m", "l2l_omniglot", "backbones"], tmp_path)
+    assert re.search(
+        r"^resnet +l2l-omniglot-resnet 0\.1\.0 +l2l_omniglot_resnet:resnet$", listed, re.M
+    )
+    checked = run([python, "-m", "l2l_omniglot", "check-backbone", "resnet", "--json"], tmp_path)
+    outcomes = {found["check"]: found["outcome"] for found in json.loads(checked)["findings"]}
+    assert set(outcomes.values()) == {"passed"}
+
+
+def test_it_trains_and_is_evaluated(python: str, tmp_path: Path):
+    train = f"train --backbone resnet --data synthetic --run-dir run {SHORT}"
+    run([python, "-m", "l2l_omniglot", *train.split()], tmp_path)
+    assert (tmp_path / "run/best.safetensors").is_file()
+    evaluate = "evaluate --weights run --tasks 4 --json"
+    found = json.loads(run([python, "-m", "l2l_omniglot", *evaluate.split()], tmp_path))
+    assert found["tasks"] == 4
+    for mode in ("transductive", "inductive"):
+        assert 0 < found[mode]["accuracy"] <= 1
+
+
+def test_its_readme_runs_as_it_stands(tmp_path: Path):
+    python = fresh_environment(tmp_path / "environment")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "l2l-omniglot").write_text(SHIM.format(python=python, short=SHORT))
+    (programs / "l2l-omniglot").chmod(0o755)
+    shutil.copytree(SOURCE, tmp_path / "examples" / SOURCE.name)
+    path = os.pathsep.join([str(programs), str(python.parent), os.environ["PATH"]])
+    text = (SOURCE / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for block in blocks:
+        run(["bash", "-euo", "pipefail", "-c", block], tmp_path, PATH=path)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 84), (2, (16, 40)), (1, 5)])
+@pytest.mark.parametrize("ways", [2, 20])
+def test_any_images_and_ways(monkeypatch: pytest.MonkeyPatch, channels, size, ways):
+    monkeypatch.syspath_prepend(SOURCE)
+    from l2l_omniglot_resnet import resnet
+
+    network = resnet(ways=ways, channels=channels, image_size=size, init="zero")
+    height, width = (size, size) if isinstance(size, int) else size
+    logits = network(torch.rand(3, channels, height, width))
+    assert logits.shape == (3, ways)
+
+
+def test_the_readme_tells_its_size(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(SOURCE)
+    from l2l_omniglot_resnet import resnet
+
+    count = sum(p.numel() for p in resnet(ways=5, channels=1, image_size=28).parameters())
+    assert f"{count:,} parameters" in (SOURCE / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,187 @@
+"""The scikit-learn classifier: scikit-learn's own checks, images in many forms."""
+
+import io
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.estimator_checks import check_estimator
+
+import l2l_omniglot as lo
+from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.classify.estimator import InputError
+from l2l_omniglot.experiments.weights import find_weights
+
+NAME = "basenet-5w1s"
+
+
+@pytest.fixture
+def task(stack: lo.ImageStack) -> lo.Task:
+    return lo.Tasks(stack, range(60), ways=5, shots=2, queries=4, name="test")[0]
+
+
+@pytest.fixture
+def fitted(task: lo.Task) -> lo.FewShotClassifier:
+    return lo.FewShotClassifier(NAME).fit(task.support.numpy(), task.support_labels.numpy())
+
+
+def test_scikit_learns_own_checks_pass():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkipTestWarning)
+        results = check_estimator(lo.FewShotClassifier(NAME), on_fail=None)
+    failed = [result["check_name"] for result in results if result["status"] == "failed"]
+    skipped = {result["check_name"] for result in results if result["status"] == "skipped"}
+    assert not failed
+    # These two ask for pandas, and for an environment variable before scipy is imported.
+    assert skipped <= {"check_array_api_input", "check_classifier_data_not_an_array"}
+    assert len(results) > 45
+
+
+@pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
+def test_it_says_what_the_classifier_says(task: lo.Task, batch_norm: str):
+    expected = Classifier(
+        find_weights(NAME), task.support, task.support_labels, 5, batch_norm=batch_norm
+    ).probabilities(task.query)
+    fitted = lo.FewShotClassifier(NAME, batch_norm=batch_norm)
+    fitted.fit(task.support.numpy(), task.support_labels.numpy())
+    found = fitted.predict_proba(task.query.numpy())
+    assert found.dtype == np.float64
+    torch.testing.assert_close(torch.from_numpy(found).float(), expected)
+    assert (fitted.predict(task.query.numpy()) == expected.argmax(1).numpy()).all()
+
+
+def test_images_may_be_flat_or_grey_bytes_or_on_white_paper(fitted, task):
+    expected = fitted.predict_proba(task.query.numpy())
+    labels = task.support_labels.numpy()
+
+    def same(support: np.ndarray, query: np.ndarray, **settings: str) -> bool:
+        other = lo.FewShotClassifier(NAME, **settings).fit(support, labels)
+        return np.allclose(other.predict_proba(query), expected, atol=1e-4)
+
+    support, query = task.support.numpy()[:, 0], task.query.numpy()[:, 0]
+    assert same(support, query)
+    assert same(support.reshape(10, -1), query.reshape(20, -1))
+    assert same(255 * support, 255 * query)
+    assert same(1 - support, 1 - query, ink="black")
+
+
+def test_other_sizes_are_resized(task: lo.Task):
+    larger = torch.nn.functional.interpolate(task.support, 56).numpy()
+    query = torch.nn.functional.interpolate(task.query, 56).numpy()
+    fitted = lo.FewShotClassifier(NAME).fit(larger, task.support_labels.numpy())
+    assert (fitted.predict(query) == task.query_labels.numpy()).mean() > 0.6
+    with pytest.raises(InputError, match=r"shape \(28, 28\): needed \(56, 56\)"):
+        fitted.predict(task.query.numpy())
+
+
+def test_labels_may_be_words_and_classes_uneven(task: lo.Task):
+    words = np.array(["a", "b", "c", "d", "e"])[task.support_labels.numpy()]
+    keep = [i for i in range(10) if words[i] != "c" or i == int(np.argmax(words == "c"))]
+    fitted = lo.FewShotClassifier(NAME).fit(task.support.numpy()[keep], words[keep])
+    assert list(fitted.classes_) == ["a", "b", "c", "d", "e"]
+    assert set(fitted.predict(task.query.numpy())) <= set(words)
+
+
+def test_it_pickles_and_goes_through_a_grid_search(fitted, task):
+    again = pickle.loads(pickle.dumps(fitted))
+    query = task.query.numpy()
+    assert np.array_equal(again.predict_proba(query), fitted.predict_proba(query))
+    search = GridSearchCV(lo.FewShotClassifier(NAME), {"steps": [0, 3]}, cv=2)
+    search.fit(query.reshape(20, -1), task.query_labels.numpy())
+    assert search.best_params_ == {"steps": 3}
+
+
+@pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
+def test_a_pickle_holds_weights_and_support_set_alone(task: lo.Task, batch_norm: str):
+    fitted = lo.FewShotClassifier(NAME, steps=2, batch_norm=batch_norm)
+    fitted.fit(task.support.numpy(), task.support_labels.numpy())
+    expected = fitted.predict_proba(task.query.numpy())
+    content = pickle.dumps(fitted.set_params(steps=9))  # as fitted, whatever is set afterwards
+    assert len(content) < 500_000
+    assert {name for name in named_in(content) if not name.startswith("numpy")} == {
+        "l2l_omniglot FewShotClassifier"
+    }
+    again = pickle.loads(content)
+    assert np.array_equal(again.predict_proba(task.query.numpy()), expected)
+    assert again.classifier_.steps == 2 and again.get_params() == fitted.get_params()
+    cloned = clone(again)
+    assert isinstance(cloned, lo.FewShotClassifier) and not hasattr(cloned, "classifier_")
+    assert np.array_equal(
+        pickle.loads(pickle.dumps(again)).predict_proba(task.query.numpy()), expected
+    )
+
+
+def named_in(content: bytes) -> set[str]:
+    """What a pickle imports: module and name."""
+    found = set()
+
+    class Recorder(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> object:
+            found.add(f"{module} {name}")
+            return super().find_class(module, name)
+
+    Recorder(io.BytesIO(content)).load()
+    return found
+
+
+def test_cross_validation_in_several_processes_gives_the_same(task: lo.Task):
+    images, labels = task.query.numpy().reshape(20, -1), task.query_labels.numpy()
+    found = [
+        cross_val_score(lo.FewShotClassifier(NAME), images, labels, cv=2, n_jobs=jobs)
+        for jobs in (1, 2)
+    ]
+    assert np.array_equal(*found)
+
+
+def test_images_may_be_a_list(fitted, task: lo.Task):
+    expected = fitted.predict(task.query.numpy())
+    labels = task.support_labels.numpy()
+    for make in (
+        list,
+        lambda images: [Image.fromarray((255 * i).astype(np.uint8)) for i in images],
+    ):
+        other = lo.FewShotClassifier(NAME).fit(make(task.support.numpy()[:, 0]), labels)
+        assert (other.predict(make(task.query.numpy()[:, 0])) == expected).all()
+    uneven = [np.zeros((28, 28)), np.zeros((30, 28))]
+    with pytest.raises(InputError, match=r"shapes \(28, 28\) and \(30, 28\): needed all of one"):
+        lo.FewShotClassifier(NAME).fit(uneven, [0, 1])
+
+
+def test_queries_in_another_range_than_fitted_are_refused(fitted, task: lo.Task):
+    support, query = task.support.numpy()[:, 0], task.query.numpy()[:, 0]
+    with pytest.raises(InputError, match="values 0 to 255: needed 0 to 1, as fitted"):
+        fitted.predict((255 * query).astype(np.uint8))
+    with pytest.raises(InputError, match="values -1 to 1: needed 0 to 1"):
+        fitted.predict(2 * query - 1)
+    other = lo.FewShotClassifier(NAME).fit(255 * support, task.support_labels.numpy())
+    for wrong in (query, query > 0.5):
+        with pytest.raises(InputError, match="values 0 to 1: needed 0 to 255"):
+            other.predict(wrong)
+    assert len(other.predict(np.zeros((1, 28, 28)))) == 1  # blank in either
+
+
+def test_images_that_show_nothing_give_finite_answers(task: lo.Task):
+    fitted = lo.FewShotClassifier(NAME).fit(np.full((10, 28, 28), 300.0), task.support_labels)
+    assert np.isfinite(fitted.predict_proba(np.full((2, 28, 28), 300.0))).all()
+
+
+def test_bad_input_is_one_sentence(task: lo.Task):
+    images, labels = task.support.numpy(), task.support_labels.numpy()
+    with pytest.raises(InputError, match="1 class.*needed at least 2"):
+        lo.FewShotClassifier(NAME).fit(images, np.zeros(10))
+    with pytest.raises(InputError, match="needed \\(B, H, W\\)"):
+        lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
+    with pytest.raises(lo.L2LOmniglotError, match="ink 'green'"):
+        lo.FewShotClassifier(NAME, ink="green").fit(images, labels)
+    with pytest.raises(lo.L2LOmniglotError, match="steps='3': expected a whole number"):
+        lo.FewShotClassifier(NAME, steps="3").fit(images, labels)  # type: ignore[arg-type]
+    with pytest.raises(NotFittedError):
+        lo.FewShotClassifier(NAME).predict(images)
+    with pytest.raises(ValueError, match="0 sample"):
+        lo.FewShotClassifier(NAME).fit(images, labels).predict(images[:0])

@@ -1,0 +1,364 @@
+"""Own pictures from folders to labels, through the command line as a person would."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_cli
+from PIL import Image, ImageDraw, ImageOps
+
+from l2l_omniglot.classify.predictor import predict
+from l2l_omniglot.data.picture_folders import read_queries, read_support
+from l2l_omniglot.data.pictures import (
+    centre_and_scale,
+    flatten_illumination,
+    is_centred,
+    read_picture,
+    stretch,
+)
+from l2l_omniglot.data.stack import load_stack
+from l2l_omniglot.errors import DataError
+from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.weights import find_weights, weights_for
+from l2l_omniglot.meta.evaluation import evaluate
+
+SHAPES = {
+    "class2 cross": [((20, 20), (85, 85)), ((20, 85), (85, 20))],
+    "class10 corner": [((25, 20), (25, 85)), ((25, 85), (85, 85))],
+    "class1 bars": [((30, 20), (30, 85)), ((75, 20), (75, 85))],
+}
+
+
+def drawing(name: str, size: int = 105, shift: int = 0, width: int = 3) -> Image.Image:
+    """Black strokes on white paper."""
+    picture = Image.new("L", (size, size), 255)
+    for start, end in SHAPES[name]:
+        line = [(x * size / 105 + shift, y * size / 105 + shift) for x, y in (start, end)]
+        ImageDraw.Draw(picture).line(line, fill=0, width=max(1, width * size // 105))
+    return picture
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Support and labelled queries: 1, 2 and 3 examples a class, 2 queries each."""
+    support, query = tmp_path / "support", tmp_path / "query"
+    for number, name in enumerate(SHAPES):
+        for folder, count in ((support, number + 1), (query, 2)):
+            (folder / name).mkdir(parents=True)
+            for item in range(count):
+                drawing(name, shift=3 * item).save(folder / name / f"{item}.png")
+    return support, query
+
+
+def test_a_table_with_labels_and_the_accuracy(folders: tuple[Path, Path]):
+    support, query = folders
+    done = run_cli("predict", str(support), str(query))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["picture", "class", "probability", "truth"]
+    assert "6 of 6 right: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
+    assert f"3 classes; {weights_for(3)} was trained for 5" in done.stderr
+    # 2 before 10, as people sort.
+    assert [line.split()[0].split("/")[-1] for line in lines[2:6:2]] == ["class1", "class2"]
+
+
+def test_json_csv_and_output(folders: tuple[Path, Path], tmp_path: Path):
+    support, query = folders
+    picture = str(query / "class1 bars" / "0.png")
+    body = json.loads(run_cli("predict", str(support), picture, "--json").stdout)
+    (entry,) = body["predictions"]
+    assert entry["class"] == "class1 bars" and entry["truth"] is None
+    assert body["accuracy"] is None and not body["fitted"]
+    assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    out = tmp_path / "out.csv"
+    done = run_cli("predict", str(support), str(query), "--csv", "--output", str(out))
+    assert done.returncode == 0 and done.stdout == ""
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [row["class"] == row["truth"] for row in rows] == [True] * 6
+    assert float(rows[0]["p(class1 bars)"]) == pytest.approx(entry["probability"])
+
+
+def test_an_answer_does_not_depend_on_the_others(folders: tuple[Path, Path]):
+    support, query = folders
+
+    def first(*options: str) -> float:
+        done = run_cli("predict", str(support), *options, "--json")
+        entries = json.loads(done.stdout)["predictions"]
+        return next(e["probability"] for e in entries if e["picture"].endswith("cross/1.png"))
+
+    alone = query / "class2 cross" / "1.png"
+    assert first(str(alone)) == pytest.approx(first(str(query)), abs=1e-5)
+    together = ("--batch-norm", "transductive")
+    assert first(str(alone), *together) != pytest.approx(first(str(query), *together), abs=1e-5)
+
+
+def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
+    support, query = folders
+    (query / "torn.png").write_bytes((query / "class1 bars" / "0.png").read_bytes()[:80])
+    (query / "blank.jpg").write_bytes(b"")
+    (query / "notes.txt").write_text("no picture")
+    done = run_cli("predict", str(support), str(query))
+    assert done.returncode == 9
+    assert "6 of 6 right" in done.stdout
+    assert "2 of 14 pictures skipped" in done.stderr
+    assert "torn.png" in done.stderr and "blank.jpg" in done.stderr
+    assert "Note: left alone" in done.stderr and "notes.txt" in done.stderr
+
+
+def test_pale_and_dark_pictures_are_answered_as_clear_ones(tmp_path: Path):
+    """Grey paper, light or dark ink: the grey values say nothing, what differs from paper does."""
+    examples = Path(__file__).parents[2] / "examples" / "pictures"
+    answers = []
+    for kind, change in (
+        ("clear", lambda v: v), ("pale", lambda v: 120 + 30 * v // 255),
+        ("dark", lambda v: 45 * v // 100), ("negative", lambda v: 255 - 45 * v // 100),
+    ):  # fmt: skip
+        for path in sorted((examples / "query").rglob("*.png")):
+            target = tmp_path / kind / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).convert("L").point(change).save(target)
+        done = run_cli("predict", str(examples / "support"), str(tmp_path / kind), "--json")
+        assert done.returncode == 0, done.stderr
+        answers.append([entry["class"] for entry in json.loads(done.stdout)["predictions"]])
+    for other in answers[1:]:
+        same = sum(one == two for one, two in zip(answers[0], other, strict=True))
+        assert same >= 19  # of 20; few grey values make thinner strokes
+
+
+def shade(picture: Image.Image, kind: str) -> Image.Image:
+    """The picture as if photographed in uneven light."""
+    y, x = np.mgrid[: picture.height, : picture.width] / max(picture.size)
+    light = {
+        "ramp": 1 - 0.7 * x,
+        "corners": 1 - 1.44 * ((x - 0.5) ** 2 + (y - 0.5) ** 2),
+        "shadow": np.where(x + y > 1.1, 0.5, 1.0),
+        "lamp": 0.45 + 0.55 * np.exp(-((x - 0.3) ** 2 + (y - 0.3) ** 2) / 0.05),
+    }[kind]
+    return Image.fromarray((np.asarray(picture.convert("L")) * light).astype(np.uint8))
+
+
+@pytest.mark.parametrize("ink", ["dark", "pale", "chalk"])
+@pytest.mark.parametrize("kind", ["ramp", "corners", "shadow", "lamp"])
+def test_uneven_light_is_evened_out(tmp_path: Path, kind: str, ink: str):
+    examples = Path(__file__).parents[2] / "examples" / "pictures"
+    support = read_support(examples / "support")
+    change = {
+        "dark": lambda v: v,
+        "pale": lambda v: 120 + v * 135 // 255,
+        "chalk": lambda v: 218 - v * 7 // 10,
+    }[ink]
+    for path in (examples / "query").rglob("*.png"):
+        target = tmp_path / path.parent.name / path.name
+        target.parent.mkdir(exist_ok=True)
+        shade(Image.open(path).convert("L").point(change), kind).save(target)
+    found = predict(find_weights("basenet-5w1s"), support, read_queries([tmp_path], support.names))
+    # Of 20, all of them in even light; 4 to 8 are right where the light is not evened out.
+    assert found.correct >= (14 if ink == "chalk" else 18)
+
+
+def test_shade_alone_shows_nothing(tmp_path: Path):
+    paper = np.tile(np.linspace(255, 128, 300), (300, 1)).astype(np.uint8)
+    Image.fromarray(paper).save(tmp_path / "blank.png")
+    with pytest.raises(DataError, match="shows nothing but light and shade"):
+        read_picture(tmp_path / "blank.png")
+
+
+def test_thick_strokes_in_even_light_stay(tmp_path: Path):
+    picture = Image.new("L", (300, 300), 250)
+    ImageDraw.Draw(picture).rectangle((60, 60, 240, 240), fill=110)
+    picture.save(tmp_path / "block.png")
+    assert read_picture(tmp_path / "block.png").tobytes() == picture.tobytes()
+    assert flatten_illumination(picture).tobytes() == picture.tobytes()
+
+
+def test_black_on_white_and_what_is_evenly_lit_stay(folders: tuple[Path, Path]):
+    for name in SHAPES:
+        picture = drawing(name)
+        assert flatten_illumination(picture).tobytes() == picture.tobytes()
+        grey = picture.point(lambda v: 90 + v // 2)
+        assert np.array_equal(stretch(grey), picture)
+
+
+def test_large_pictures_are_shrunk_as_they_are_read(tmp_path: Path):
+    drawing("class1 bars", size=3000).save(tmp_path / "large.png")
+    drawing("class1 bars").convert("RGB").save(tmp_path / "colour.tif")
+    assert read_picture(tmp_path / "large.png").size == (1050, 1050)
+    lightness = Image.merge("LAB", [drawing("class1 bars")] + [Image.new("L", (105, 105), 128)] * 2)
+    lightness.save(tmp_path / "lab.tif")
+    assert np.array_equal(read_picture(tmp_path / "lab.tif"), drawing("class1 bars"))
+
+
+def test_names_that_are_no_text_are_escaped(folders: tuple[Path, Path], tmp_path: Path):
+    support, query = folders
+    odd = os.fsencode(query / "class1 bars") + b"/\x1b[31m\xff.png"
+    Path(os.fsdecode(odd)).write_bytes((query / "class1 bars" / "0.png").read_bytes())
+    for form in ((), ("--csv",), ("--json",)):
+        out = tmp_path / "out"
+        done = run_cli("predict", str(support), str(query), *form, "--output", str(out))
+        assert done.returncode == 0, done.stderr
+        assert r"\udcff.png" in out.read_text()
+        assert form == ("--csv",) or "\x1b" not in out.read_text()
+
+
+def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path, Path]):
+    support, query = folders
+    drawing("class1 bars").save(query / "class1 bars" / "more.webp")
+    os.mkfifo(query / "pipe.png")
+    Image.new("L", (3000, 10), 255).save(query / "narrow.png")
+    Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10) % 9 + 65000).save(
+        query / "paper.png"
+    )
+    done = run_cli("predict", str(support), str(query), "--fit", "always")
+    assert done.returncode == 9
+    assert "7 of 7 right" in done.stdout
+    assert "pipe.png: not a readable picture: not a plain file" in done.stderr
+    assert "narrow.png: 3000 x 10 pixels: needed a less narrow" in done.stderr
+    assert "paper.png: shows nothing" in done.stderr
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda root: shutil.rmtree(root / "support"), "SUPPORT .*support: no such folder"),
+        (lambda root: _empty(root / "support"), "has 0 sub-folders; needed at least 2"),
+        (
+            lambda root: _empty(root / "support" / "class1 bars"),
+            "class1 bars: has no picture that can be read; needed .png",
+        ),
+        (
+            lambda root: (root / "query" / "class1 bars").rename(root / "query" / "other"),
+            "no class is called 'other'",
+        ),
+        (lambda root: _empty(root / "query"), "QUERY .*query: no picture that can be read"),
+    ],
+)
+def test_folders_that_will_not_do_are_one_sentence(folders, tmp_path: Path, change, sentence: str):
+    support, query = folders
+    change(tmp_path)
+    with pytest.raises(DataError, match=sentence):
+        read_queries([query], read_support(support).names)
+
+
+def test_the_command_says_so_before_torch_is_there(folders: tuple[Path, Path]):
+    support, query = folders
+    done = run_cli("predict", str(support / "class1 bars"), str(query))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.count("\n") == 1 and "has 0 sub-folders; needed at least 2" in done.stderr
+
+
+def test_folders_are_read_without_torch():
+    code = "import sys, l2l_omniglot.data.picture_folders; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pictures_of_all_kinds_are_read_alike(tmp_path: Path):
+    plain = drawing("class2 cross")
+    expected = np.asarray(plain)
+
+    def read(name: str, picture: Image.Image, **how: object) -> np.ndarray:
+        picture.save(tmp_path / name, **how)
+        return np.asarray(read_picture(tmp_path / name))
+
+    for name in ("a.png", "a.bmp", "a.gif", "a.tiff"):
+        assert (read(name, plain) == expected).all(), name
+    assert np.abs(read("a.jpg", plain, quality=95) - expected.astype(float)).mean() < 5
+    assert (read("white_on_black.png", ImageOps.invert(plain)) == expected).all()
+    assert (read("rgb.png", plain.convert("RGB")) == expected).all()
+    assert (read("one_bit.png", plain.convert("1")) == expected).all()
+    deep = Image.fromarray(expected.astype(np.uint16) * 257)
+    assert (read("16_bit.png", deep) == expected).all()
+    for ink in (0, 255):  # strokes of either colour on nothing
+        clear = Image.merge("LA", (Image.new("L", plain.size, ink), ImageOps.invert(plain)))
+        assert (read(f"clear{ink}.png", clear) == expected).all()
+    frames = [plain, Image.new("L", plain.size, 255)]
+    assert (read("two.gif", frames[0], save_all=True, append_images=frames[1:]) == expected).all()
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned = read("turned.png", plain.rotate(180), exif=exif)
+    assert (turned == expected).all()
+
+
+def test_ink_can_be_told(tmp_path: Path):
+    chalk = ImageOps.invert(drawing("class1 bars", width=3))
+    ImageDraw.Draw(chalk).rectangle((0, 0, 104, 104), outline=255, width=2)  # a bright frame
+    chalk.save(tmp_path / "framed.png")
+    ImageOps.invert(drawing("class1 bars", width=40)).save(tmp_path / "thick.png")
+    for name in ("framed.png", "thick.png"):
+        found, light, dark = (
+            np.asarray(read_picture(tmp_path / name, ink)) for ink in ("auto", "light", "dark")
+        )
+        assert (found == light).all() and (light == 255 - dark).all()
+
+
+def test_a_picture_of_nothing_is_refused(tmp_path: Path):
+    Image.new("L", (50, 50), 200).save(tmp_path / "nothing.png")
+    with pytest.raises(DataError, match="shows nothing: grey values from 200 to 200"):
+        read_picture(tmp_path / "nothing.png")
+    with pytest.raises(DataError, match=r"absent\.png: no such file"):
+        read_picture(tmp_path / "absent.png")
+
+
+def test_small_far_or_large_drawings_are_brought_to_one_place():
+    large = drawing("class2 cross", 800)
+    wide = Image.new("L", (900, 400), 230)
+    wide.paste(drawing("class2 cross", 100).point(lambda v: 60 if v < 128 else 230), (700, 20))
+    fitted = [centre_and_scale(picture).resize((105, 105)) for picture in (large, wide)]
+    boxes = [np.argwhere(np.asarray(picture) < 128) for picture in fitted]
+    for box in boxes:
+        assert np.abs(box.min(axis=0) + box.max(axis=0) - 104).max() <= 3
+        assert abs(np.ptp(box, axis=0).max() + 1 - 67) <= 3
+        assert np.asarray(fitted[1]).max() == 255
+    assert is_centred([drawing("class2 cross")] * 3)
+    assert not is_centred([wide] * 3)
+    assert not is_centred([drawing("class2 cross", shift=60)] * 3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("mode", ["inductive", "transductive"])
+def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
+    mode: str, real_npy: Path, real_source: Path, tmp_path: Path
+):
+    """On the same tasks, their drawings written out as the archive has them."""
+    from l2l_omniglot.data.omniglot import open_characters
+
+    checkpoint = find_weights(weights_for(5))
+    experiment = Experiment.load(checkpoint, load_stack(real_npy, ink=checkpoint.settings.ink))
+    tasks, count = experiment.tasks("test", seed=5), 3
+    expected = evaluate(experiment.learner, tasks, count, batch_norm=mode).curve
+    stack = experiment.stack
+    with open_characters([real_source]) as characters:
+        for number in range(count):
+            task, folder = tasks[number], tmp_path / str(number)
+            chosen = [tasks.dataset.describe(label)[0] for label in task.classes]
+            drawn = [stack.images([c] * 20, range(20)) for c in chosen]
+            parts = (
+                ("support", task.support, task.support_labels),
+                ("query", task.query, task.query_labels),
+            )
+            for part, images, labels in parts:
+                for place, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+                    same = (drawn[label] == image).all(dim=(1, 2, 3)).nonzero()
+                    (item,) = same.flatten().tolist()
+                    _, read = characters[chosen[label]].drawings[item + 1]
+                    path = folder / part / str(label) / f"{place}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(read())
+            done = run_cli(
+                "predict", str(folder / "support"), str(folder / "query"), "--json",
+                "--batch-norm", mode,
+            )  # fmt: skip
+            body = json.loads(done.stdout)
+            assert not body["fitted"]
+            assert body["accuracy"] == pytest.approx(expected.accuracy_per_task[number])

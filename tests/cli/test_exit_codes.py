@@ -1,0 +1,128 @@
+"""Every exit code of docs/commands.md but those of bad input, by a real process."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copyfile
+
+import pytest
+from conftest import run_cli
+from processes import Started, start_cli
+from test_bad_input import TABLE
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+PICTURES = Path(__file__).parents[2] / "examples" / "pictures" / "support"
+SHORT = (
+    "--backbone", "fc", "--ways", "3", "--queries", "3", "--meta-batch-size", "1",
+    "--validation-tasks", "2",
+)  # fmt: skip
+
+
+def documented() -> set[int]:
+    """The codes of the table."""
+    cells = re.findall(r"^\| ([\d, ]+) \|", PAGE.read_text().split("## Exit codes")[1], re.M)
+    return {int(code) for cell in cells for code in cell.split(",")}
+
+
+def plain(*arguments: str) -> Callable[[Path], tuple[int, str]]:
+    def run(_npy: Path) -> tuple[int, str]:
+        done = run_cli(*arguments)
+        return done.returncode, done.stderr
+
+    return run
+
+
+def ends(process: Started) -> tuple[int, str]:
+    _, said = process.communicate(timeout=60)
+    assert process.returncode is not None
+    return process.returncode, said
+
+
+def full_disk(_npy: Path) -> tuple[int, str]:
+    with Path("/dev/full").open("w") as full:
+        return ends(start_cli("pretrained", stdout=full))
+
+
+def full_disk_for_a_file(_npy: Path) -> tuple[int, str]:
+    query = str(PICTURES.parent / "query" / "wave" / "2.png")
+    return plain("predict", str(PICTURES), query, "--output", "/dev/full")(_npy)
+
+
+def unexpected(_npy: Path) -> tuple[int, str]:
+    """A library that breaks when it is imported."""
+    Path("site").mkdir()
+    Path("site/safetensors.py").write_text("raise ZeroDivisionError('by design')\n")
+    path = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
+    done = run_cli("evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    more = run_cli("-v", "evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
+    assert more.returncode == 1 and "Traceback" in more.stderr
+    return done.returncode, done.stderr
+
+
+def no_number(npy: Path) -> tuple[int, str]:
+    return plain("train", "--data", str(npy), *SHORT, "--iterations", "30", "--inner-lr", "1e30")(
+        npy
+    )
+
+
+def torn_picture(_npy: Path) -> tuple[int, str]:
+    """Two classes of one picture each, and a file that is none among the queries."""
+    for name in ("light", "dark"):
+        Path("known", name).mkdir(parents=True)
+        copyfile(PICTURES / "wave" / "0.png", Path("known", name, "0.png"))
+    Path("new").mkdir()
+    copyfile(PICTURES / "wave" / "1.png", Path("new", "1.png"))
+    Path("new", "torn.png").write_bytes(b"torn")
+    return plain("-q", "predict", "known", "new")(_npy)
+
+
+def stopped(number: signal.Signals) -> Callable[[Path], tuple[int, str]]:
+    def run(npy: Path) -> tuple[int, str]:
+        arguments = ["-q", "train", "--data", str(npy), *SHORT, "--run-dir", "run"]
+        process = start_cli(*arguments, "--validation-every", "1")
+        wait_for(Path("run/metrics.csv"), "\n1,")
+        process.send_signal(number)
+        return ends(process)
+
+    return run
+
+
+def wait_for(log: Path, text: str) -> None:
+    for _ in range(1200):
+        if log.is_file() and text in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {text!r} in {log}")
+
+
+CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
+    (0, "", plain("pretrained")),
+    (1, "No space left on device", full_disk),
+    (1, "/dev/full: No space left on device", full_disk_for_a_file),
+    (1, "unexpected ZeroDivisionError: by design", unexpected),
+    (7, "the loss became nan", no_number),
+    (9, "1 of 4 pictures skipped", torn_picture),
+    (130, "train --resume run", stopped(signal.SIGINT)),
+    (143, "train --resume run", stopped(signal.SIGTERM)),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "run"), CASES, ids=[f"{c[0]}-{c[1]}-{n}" for n, c in enumerate(CASES)]
+)
+def test_the_program_ends_with(
+    code: int, said: str, run: Callable[[Path], tuple[int, str]], npy: Path
+):
+    found, stderr = run(npy)
+    assert (found, said in stderr) == (code, True), stderr
+    assert "Traceback" not in stderr
+    assert len(re.findall(r"^Error: ", stderr, re.M)) == (0 if code in {0, 130, 143} else 1)
+
+
+def test_these_are_the_documented_ones():
+    refused, workers = {code for _, code, _ in TABLE}, {8}  # the latter in test_workers.py
+    assert {code for code, _, _ in CASES} | refused | workers == documented()

@@ -1,0 +1,81 @@
+"""Every option of every command: a default, a unit, a choice that knows close matches."""
+
+import re
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from l2l_omniglot.cli import cli
+from l2l_omniglot.cli.config import commands
+from l2l_omniglot.cli.options import Name
+from l2l_omniglot.experiments.settings import DECLARED
+
+# What a number counts or measures; a seed does neither.
+UNITS = (
+    "classes", "images", "tasks", "steps", "iterations", "meta-updates", "minutes", "seconds",
+    "pixels", "part of", "factor", "port", "characters", "pairs", "columns",
+)  # fmt: skip
+
+
+def every_option() -> list[tuple[str, click.Option, str]]:
+    """With the command it is of, and its help as printed."""
+    found = []
+    for name, command in [("", cli), *commands(cli).items()]:
+        context = click.Context(command, info_name=name)
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name not in {"help", "version"}:
+                record = option.get_help_record(context)
+                assert record is not None
+                found.append((name, option, record[1]))
+    return found
+
+
+OPTIONS = every_option()
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [(option, text) for _, option, text in OPTIONS],
+    ids=[f"{name}{max(option.opts, key=len)}" for name, option, _ in OPTIONS],
+)
+def test_its_help_gives_its_default_and_unit(option: click.Option, text: str):
+    own = option.help or ""
+    assert own[0].isupper() or own.split(",")[0] in {"omniglot", "tutorial", "fixed"}
+    plain_flag = option.is_flag and not option.secondary_opts
+    bracketed = re.search(r"\([^()]+\)\.$", own) or "[default: " in text
+    assert plain_flag or option.required or bracketed, text
+    number = isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType))
+    if number and not str(option.name).endswith("seed"):
+        assert any(unit in own.lower() for unit in UNITS), f"no unit in {own!r}"
+
+
+def test_every_setting_is_an_option_of_train_as_it_is_declared():
+    options = {option.name: option for option in cli.commands["train"].params}
+    for name, declared in DECLARED.items():
+        option = options[name]
+        assert isinstance(option, click.Option) and option.default is None
+        assert option.help == f"{declared.help} ({declared.by_default})."
+        words = declared.words(True if declared.kind == "bool" else declared.default)
+        assert words[0] in option.opts
+        if declared.kind == "bool":
+            assert declared.words(False)[0] in option.secondary_opts
+        if declared.choices:
+            assert isinstance(option.type, Name)
+            assert tuple(option.type.choices) == declared.choices
+
+
+def test_every_choice_knows_close_matches():
+    choices = [option for _, option, _ in OPTIONS if isinstance(option.type, click.Choice)]
+    assert choices
+    for option in choices:
+        assert isinstance(option.type, Name), option.opts
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_has_help_and_what_all_have(name: str):
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+    for option in ("--config", "--verbose", "--quiet"):
+        assert option in result.output

@@ -1,0 +1,148 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.errors import RunError
+from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.experiments.learners import read_weights, write_weights
+from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder, newest_run
+from l2l_omniglot.experiments.settings import make_settings
+from l2l_omniglot.experiments.weights import resolve_checkpoint
+
+
+@pytest.mark.parametrize("name", ["basenet", "cnn4", "fc"])
+def test_round_trip(name: str, tmp_path: Path):
+    settings = make_settings(backbone=name)
+    network, twin = (make_backbone(name, ways=5) for _ in range(2))
+    torch.nn.init.normal_(next(network.parameters()))
+    Checkpoint(
+        settings, 12, read_weights(network), {"0.step": torch.tensor(3.0)}, {"data_sha256": "x"}
+    ).save(tmp_path / "c.safetensors")
+    loaded = load_checkpoint(tmp_path / "c.safetensors")
+    assert (loaded.settings, loaded.iteration) == (settings, 12)
+    assert loaded.facts == {"data_sha256": "x"}
+    assert loaded.optimizer == {"0.step": torch.tensor(3.0)}
+    write_weights(twin, loaded.weights, "c")
+    for a, b in zip(network.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    weights = read_weights(BaseNet(ways=5))
+    with pytest.raises(RunError, match=r"c: 'linear\.weight' has shape \(5, 64\); .* \(7, 64\)"):
+        write_weights(BaseNet(ways=7), weights, "c")
+    with pytest.raises(RunError, match="do not fit the backbone; .* is only in the"):
+        write_weights(make_backbone("cnn4", ways=5), weights, "c")
+
+
+def test_broken_files(tmp_path: Path):
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(RunError, match="no such checkpoint"):
+        load_checkpoint(path)
+    for content in (b"", b"x" * 100):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="not a readable checkpoint"):
+            load_checkpoint(path)
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(RunError, match="'no format'; needed 'l2l-omniglot checkpoint 1'"):
+        load_checkpoint(path)
+    Checkpoint(make_settings(), 1, read_weights(BaseNet())).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(RunError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_atomic_write_keeps_the_old_file_when_writing_fails(tmp_path: Path):
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(KeyError), atomic_write(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_metrics_survive_a_line_cut_off(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    assert folder.read_metrics() == []
+    rows = [MetricsRow(i, 0.1, 1.5, 0.5, 1.25, 0.625, 0.01, 40.0, 1e-3) for i in (10, 20)]
+    folder.write_metrics(rows)
+    assert folder.read_metrics() == rows
+    with folder.metrics.open("a") as file:
+        file.write("30,0.2,1.")
+    assert folder.read_metrics() == rows
+
+
+def test_run_folder_is_never_overwritten(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create(make_settings(seed=3), {})
+    assert folder.read_settings() == make_settings(seed=3)
+    with pytest.raises(RunError, match="holds a run already; continue it with"):
+        folder.create(make_settings(), {})
+    with pytest.raises(RunError, match="holds no run"):
+        RunFolder(tmp_path / "other").read_settings()
+    folder.config.write_text("{")
+    with pytest.raises(RunError, match="cannot be read"):
+        folder.read_settings()
+
+
+def test_newest_run_and_its_best_checkpoint(tmp_path: Path):
+    with pytest.raises(RunError, match="no run found"):
+        newest_run()
+    for age, name in ((30, "a"), (10, "b"), (20, "c")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "last.safetensors").touch()
+        moment = time.time() - age
+        os.utime(folder / "last.safetensors", (moment, moment))
+    assert newest_run().path.name == "b"
+    assert resolve_checkpoint(None).name == "last.safetensors"
+    (tmp_path / "runs" / "b" / "best.safetensors").touch()
+    assert resolve_checkpoint(None).name == "best.safetensors"
+    assert resolve_checkpoint(Path("runs/a")) == Path("runs/a/last.safetensors")
+    assert resolve_checkpoint(Path("runs/a/last.safetensors")).is_file()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="holds no checkpoint yet"):
+        resolve_checkpoint(Path("empty"))
+
+
+def test_atomic_write_follows_links_keeps_modes_and_writes_into_what_is_no_file(tmp_path: Path):
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(pipe) as file:
+        file.write(b"through")
+    assert os.read(reader, 10) == b"through" and pipe.is_fifo()
+    os.close(reader)
+
+
+def test_a_failure_to_write_names_the_file():
+    with (
+        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+        atomic_write(Path("/dev/full")) as file,
+    ):
+        file.write(b"x" * 100_000)

@@ -1,0 +1,65 @@
+"""A run folder that version 0.1 wrote: what it recorded is what this version finds."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tiny import Silent
+
+from l2l_omniglot.cli import cli
+from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.training import TrainingRun
+from l2l_omniglot.meta.evaluation import evaluate
+
+DATA = Path(__file__).parents[1] / "data"
+# What that version found, on 20 test tasks, after each step.
+LOSSES = {
+    "transductive": [0.759223, 0.693879, 0.668205, 0.647477, 0.629460, 0.609758],
+    "inductive": [0.761522, 0.694898, 0.670105, 0.650354, 0.633881, 0.615387],
+}
+# At iteration 6, where that version went on from iteration 3.
+RESUMED = {"train_loss": 0.688221, "validation_loss": 0.524532, "validation_accuracy": 0.75}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A copy of it, of a backbone that a plugin brings."""
+    monkeypatch.syspath_prepend(DATA / "plugin")
+    shutil.copytree(DATA / "run-0.1", tmp_path / "run-0.1")
+    return RunFolder(tmp_path / "run-0.1")
+
+
+def test_it_evaluates_as_it_did(run: RunFolder):
+    experiment = Experiment.load(run.path, open_data(run.read_settings()))
+    validated = evaluate(experiment.learner, experiment.tasks("validation"), 4, 5)
+    (row,) = run.read_metrics()
+    assert validated.accuracy == row.validation_accuracy
+    assert validated.loss == pytest.approx(row.validation_loss, abs=1e-4)
+    tasks = experiment.tasks("test", seed=0)
+    found = evaluate(experiment.learner, tasks, 20, 5, batch_norm="both")
+    for mode, losses in LOSSES.items():
+        assert found.curves[mode].loss_per_step == pytest.approx(losses, abs=1e-4)
+
+
+def test_it_resumes_as_it_did(run: RunFolder):
+    settings = dataclasses.replace(run.read_settings(), iterations=6)
+    training = TrainingRun(Experiment.build(settings, open_data(settings)), run, Silent())
+    training.begin(resume=True)
+    assert training.trainer.iteration == 3
+    assert training.train().iteration == 6
+    assert len(run.read_sessions()) == 2
+    row = run.read_metrics()[-1]
+    assert row.iteration == 6
+    for name, value in RESUMED.items():
+        assert getattr(row, name) == pytest.approx(value, abs=1e-4)
+
+
+def test_it_is_reported_on(run: RunFolder):
+    arguments = ["report", str(run.path), "--tasks", "4"]
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "run-0.1" in page and "--algorithm meta-sgd" in page

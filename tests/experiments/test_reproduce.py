@@ -1,0 +1,136 @@
+import csv
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import run_cli
+from PIL import Image
+from processes import Started
+
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.experiments.reproduce import Condition, ConditionResult, conditions
+from l2l_omniglot.meta.evaluation import Evaluation
+
+SMALL = (
+    "reproduce", "--settings", "5w1s", "--backbones", "fc", "--algorithms", "maml,anil",
+    "--data", "synthetic", "--iterations", "2", "--tasks", "3", "--out", "grid",
+)  # fmt: skip
+
+
+def test_a_grid_is_trained_evaluated_and_written_down():
+    done = run_cli(*SMALL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip("\n") == Path("grid/results.md").read_text().rstrip("\n")
+    assert "| 5w1s | fc | anil | 2 of 2 | 2 |" in done.stdout
+    results = json.loads(Path("grid/results.json").read_text())
+    assert [result["algorithm"] for result in results] == ["maml", "anil"]
+    for result in results:
+        assert (result["tasks"], result["iteration"], result["published"]) == (3, 2, None)
+        for mode in ("transductive", "inductive"):
+            assert len(result[mode]["accuracy_per_step"]) == result["steps"] + 1
+    with Path("grid/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["algorithm"] for row in rows] == ["maml", "anil"]
+    for row, result in zip(rows, results, strict=True):
+        last = result["inductive"]["accuracy_per_step"][-1]
+        assert float(row["inductive_accuracy"]) == last
+    with Image.open("grid/steps.png") as image:
+        assert image.size[0] > 800 and len(image.convert("RGB").getcolors(10**6)) > 10
+
+    weights = Path("grid/5w1s-fc-anil/last.safetensors").read_bytes()
+    again = run_cli(*SMALL)  # nothing is left to train
+    assert again.returncode == 0, again.stderr
+    assert Path("grid/5w1s-fc-anil/last.safetensors").read_bytes() == weights
+    assert (
+        json.loads(Path("grid/results.json").read_text())[0]["transductive"]
+        == (results[0]["transductive"])
+    )
+
+    other = run_cli(*SMALL, "--seed", "1")
+    assert other.returncode == 6
+    assert "holds a run with other settings" in other.stderr
+
+
+def test_a_budget_stops_each_cell_and_the_same_command_goes_on():
+    arguments = [word.replace("2", "1000000") if word == "2" else word for word in SMALL]
+    first = run_cli(*arguments, "--budget", "0.015")
+    assert first.returncode == 0, first.stderr
+    iterations = [r["iteration"] for r in json.loads(Path("grid/results.json").read_text())]
+    assert all(0 < iteration < 1000000 for iteration in iterations)
+    second = run_cli(*arguments, "--budget", "0.015")
+    assert second.returncode == 0, second.stderr
+    more = [r["iteration"] for r in json.loads(Path("grid/results.json").read_text())]
+    assert all(now > before for now, before in zip(more, iterations, strict=True))
+
+
+def start(*arguments: str) -> Started:
+    """The command, which shows a line of progress after a tenth of a second instead of ten."""
+    code = "from l2l_omniglot import cli, progress; progress.SECONDS_A_LINE = 0.1; cli.main()"
+    return Started(["-c", code, *arguments])
+
+
+def wait_for(process: Started, text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"ended without {text!r}")
+
+
+def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
+    long = [word.replace("2", "1000000") if word == "2" else word for word in SMALL]
+    process = start(*long)
+    wait_for(process, "iteration ")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert Path("grid/5w1s-fc-maml/last.safetensors").is_file()
+
+    shutil.rmtree("grid")
+    many = [word.replace("3", "100000") if word == "3" else word for word in SMALL]
+    process = start(*many)
+    wait_for(process, "evaluating: ")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Stopped" in said
+    assert not Path("grid/5w1s-fc-anil").exists()
+    again = run_cli(*SMALL)
+    assert again.returncode == 0, again.stderr
+
+
+def test_results_of_several_grids_in_a_folder_stay_together():
+    def algorithms() -> list[str]:
+        return [r["algorithm"] for r in json.loads(Path("grid/results.json").read_text())]
+
+    one = [word.replace("maml,anil", "maml") for word in SMALL]
+    other = [word.replace("maml,anil", "anil") for word in SMALL]
+    assert run_cli(*one).returncode == 0
+    assert algorithms() == ["maml"]
+    written = Path("grid/5w1s-fc-maml/result.json").stat().st_mtime_ns
+    assert run_cli(*other).returncode == 0
+    assert sorted(algorithms()) == ["anil", "maml"]
+    assert Path("grid/5w1s-fc-maml/result.json").stat().st_mtime_ns == written
+    Path("grid/5w1s-fc-maml/result.json").write_text("{")
+    broken = run_cli(*one)
+    assert broken.returncode == 6 and "result.json: cannot be read" in broken.stderr
+
+
+def published(backbone: str, algorithm: str, data: str) -> tuple[str, float] | None:
+    condition = Condition("5w1s", backbone, algorithm)
+    evaluation = Evaluation(2, 0, {})
+    return ConditionResult(
+        condition, condition.settings(data=data), 1, 1, 0.1, evaluation
+    ).published
+
+
+def test_published_figures_stand_beside_what_they_are_of():
+    assert published("basenet", "maml", "omniglot") == ("the tutorial's author", 97.5)
+    assert published("basenet", "anil", "omniglot") is None
+    assert published("basenet", "maml", "synthetic") is None
+    assert Condition("20w5s", "cnn4", "maml").settings().ways == 20
+    assert len(conditions(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
+    with pytest.raises(SettingsError, match="'6w': needed one of 5w1s"):
+        conditions(["6w"], ["fc"], ["maml"])

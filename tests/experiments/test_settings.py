@@ -1,0 +1,181 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from l2l_omniglot._util.text import markdown
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.experiments.settings import (
+    DECLARED,
+    RECIPES,
+    Declaration,
+    Settings,
+    make_settings,
+)
+from l2l_omniglot.meta.inner_rates import InnerRates
+from l2l_omniglot.meta.trainer import Schedule
+
+
+def test_tutorial_recipe_is_the_tutorials_numbers():
+    settings = make_settings("tutorial")
+    assert (settings.ways, settings.shots, settings.queries, settings.train_queries) == (
+        5,
+        1,
+        15,
+        15,
+    )
+    assert (settings.meta_batch_size, settings.inner_steps, settings.eval_steps) == (8, 5, 5)
+    assert (settings.inner_lr, settings.meta_lr, settings.schedule) == (0.04, 2e-4, "constant")
+    assert (settings.iterations, settings.first_order, settings.rotations) == (60_000, True, False)
+    assert (settings.ink, settings.init, settings.backbone) == ("black", "tutorial", "basenet")
+
+
+def test_paper_recipe_is_finn_et_al():
+    five, twenty = make_settings("paper", ways=5), make_settings("paper", ways=20)
+    assert (five.inner_lr, five.inner_steps, five.eval_steps, five.meta_batch_size) == (
+        0.4,
+        1,
+        3,
+        32,
+    )
+    assert (twenty.inner_lr, twenty.inner_steps, twenty.meta_batch_size) == (0.1, 5, 16)
+    for settings in (five, twenty):
+        assert (settings.meta_lr, settings.iterations, settings.rotations) == (1e-3, 60_000, True)
+        assert (settings.first_order, settings.ink, settings.backbone) == (False, "white", "cnn4")
+
+
+def test_any_single_value_can_be_overridden():
+    base = make_settings("tutorial").to_dict()
+    for name, value in {
+        "inner_lr": 0.1, "first_order": False, "ink": "white", "meta_batch_size": 3, "seed": 9,
+        "rotations": True, "schedule": "cosine", "backbone": "cnn4",
+    }.items():  # fmt: skip
+        changed = make_settings("tutorial", **{name: value}).to_dict()
+        assert changed == {**base, name: value}
+    assert make_settings("tutorial", inner_lr=None).to_dict() == base
+
+
+def test_queries_hold_for_training_too_unless_said_otherwise():
+    assert make_settings(queries=7).train_queries == 7
+    assert make_settings(queries=7, train_queries=2).train_queries == 2
+    assert make_settings(train_queries=2).queries == 15
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ({"ways": 1}, "^ways=1: expected at least 2"),
+        ({"shots": 0}, "shots=0: expected at least 1"),
+        ({"inner_lr": 0.0}, r"inner_lr=0\.0: expected a number above 0"),
+        ({"meta_lr": float("inf")}, "meta_lr=inf: expected a number above 0"),
+        ({"schedule": "step"}, "schedule='step': needed one of constant, cosine"),
+        ({"ink": "red"}, "ink='red': needed one of white, black"),
+        ({"inner_step": 3}, "setting 'inner_step': needed one of"),
+        ({"validation_tasks": 1}, "validation_tasks=1: expected at least 2"),
+    ],
+)
+def test_values_out_of_range(override, said):
+    with pytest.raises(SettingsError, match=said):
+        make_settings(**override)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ({"ways": "5"}, "ways='5': expected a whole number"),
+        ({"shots": True}, "shots=True: expected a whole number"),
+        ({"inner_lr": "0.4"}, "inner_lr='0.4': expected a number"),
+        ({"mirrors": 1}, "mirrors=1: expected true or false"),
+        ({"backbone": 4}, "backbone=4: expected text"),
+    ],
+)
+def test_values_of_another_type(override: dict[str, object], said: str):
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        make_settings(**override)
+
+
+def test_numbers_of_numpy_and_paths_become_plain_values():
+    settings = make_settings(
+        ways=np.int64(5), inner_lr=np.float32(0.5), mirrors=np.bool_(True), data=Path("a.npy")
+    )
+    assert json.loads(json.dumps(settings.to_dict()))["data"] == "a.npy"
+    assert (settings.ways, settings.inner_lr, type(settings.ways)) == (5, 0.5, int)
+    assert settings.mirrors is True
+
+
+def test_unknown_recipe():
+    with pytest.raises(SettingsError, match="'quick': needed one of default, tutorial, paper"):
+        make_settings("quick")
+
+
+def test_settings_survive_a_round_trip():
+    settings = make_settings("paper", seed=4)
+    assert Settings(**settings.to_dict()) == settings
+
+
+def bounds(declared: Declaration) -> str:
+    """Which values a setting may have, as the table says it."""
+    if declared.choices:
+        return ", ".join(f"`{choice}`" for choice in declared.choices)
+    if declared.above is not None:
+        return f"above {declared.above:g}"
+    if declared.least is not None and declared.most is not None:
+        return f"{declared.least:g} to {declared.most:,}"
+    if declared.least is not None:
+        return f"at least {declared.least:g}"
+    return {"int": "a whole number", "bool": "yes, no", "str": "text"}[declared.kind]
+
+
+def test_the_table_of_settings_is_what_is_declared():
+    rows = []
+    for declared in DECLARED.values():
+        name = f"`{declared.option}`"
+        if declared.kind == "bool":
+            name += f", `{declared.opposite}`"
+        values = ", ".join(f"`{recipe}`" for recipe in RECIPES)
+        values = values if declared.name == "recipe" else bounds(declared)
+        rows.append((name, declared.help, declared.by_default, values))
+    table = markdown(("option", "meaning", "default", "values"), rows)
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert table in page, f"docs/commands.md needs this table:\n{table}"
+
+
+@pytest.mark.parametrize("name", ["ways", "validation_tasks", "first_order_until", "inner_lr"])
+def test_every_bound_holds(name: str):
+    declared = DECLARED[name]
+    for bound, step in ((declared.least, -1), (declared.most, 1), (declared.above, 0)):
+        if bound is None:
+            continue
+        with pytest.raises(SettingsError, match=f"^{name}=.*: expected ") as caught:
+            make_settings(**{name: declared.typed(bound + step)})
+        assert caught.value.argument == name
+        if step:
+            assert getattr(make_settings(**{name: declared.typed(bound)}), name) == bound
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_refused(value: float):
+    for name, declared in DECLARED.items():
+        if declared.kind == "float":
+            with pytest.raises(SettingsError, match=f"^{name}="):
+                make_settings(**{name: value})
+
+
+def test_what_refuses_a_setting_directly_does_it_in_the_same_words():
+    for build, said in (
+        (lambda: Schedule(0, 1e-3), "iterations=0: expected at least 1"),
+        (lambda: Schedule(1, 0.0), "meta_lr=0.0: expected a number above 0"),
+        (lambda: InnerRates(nn.Linear(1, 1), -1.0), "inner_lr=-1.0: expected a number above 0"),
+    ):
+        with pytest.raises(SettingsError, match=f"^{re.escape(said)}$"):
+            build()
+
+
+def test_the_core_imports_no_settings():
+    package = Path(__file__).parents[2] / "l2l_omniglot"
+    core = ("schedules", "rates", "learner", "evaluation", "nearest", "classifier", "trainer")
+    for path in [*(package / f"{name}.py" for name in core), *(package / "engines").glob("*.py")]:
+        assert "l2l_omniglot.experiments.settings" not in path.read_text(), path.name

@@ -1,0 +1,170 @@
+import copy
+
+import pytest
+import torch
+from tiny import TinyNet
+from torch import nn
+
+from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.data.synthetic import synthetic_stack
+from l2l_omniglot.data.tasks import Task, Tasks
+from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.meta.learner import Learner
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task(
+        torch.rand(3, 1, 4, 4),
+        torch.arange(3),
+        torch.rand(9, 1, 4, 4),
+        torch.arange(3).repeat(3),
+        (0, 1, 2),
+    )
+
+
+def gradients(learner: Learner, task: Task, steps: int) -> tuple[torch.Tensor | None, ...]:
+    return learner.meta_gradient(learner.batch([task]), steps).gradients
+
+
+def losses(learner: Learner, task: Task, steps: int) -> list[float]:
+    return [s.losses.item() for (s,) in learner.score_steps(learner.batch([task]), steps)]
+
+
+def test_task_gradient_leaves_the_backbone_without_gradients(task: Task):
+    learner = Learner(TinyNet(), 0.5)
+    gradients(learner, task, 2)
+    assert all(p.grad is None for p in learner.backbone.parameters())
+
+
+def test_scores_after_every_step_and_the_backbone_is_untouched(stack: ImageStack):
+    learner = Learner(BaseNet(), 0.2)
+    before = copy.deepcopy(learner.backbone.state_dict())
+    task = Tasks(stack, range(60))[0]
+    batch = learner.batch([task])
+    scores = [step for (step,) in learner.score_steps(batch, 3)]
+    assert len(scores) == 4
+    assert scores[0].accuracies.tolist() == [1 / 5]  # exactly: zero initialisation
+    assert scores[3].accuracies.item() > 1 / 5
+    for name, value in learner.backbone.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(p.grad is None for p in learner.backbone.parameters())
+    assert learner.backbone.training
+    with torch.no_grad():
+        again = [step for (step,) in learner.score_steps(batch, 3)]
+    assert [s.accuracies for s in again] == [s.accuracies for s in scores]
+
+
+@pytest.mark.parametrize("name", ["basenet", "cnn4", "fc"])
+def test_a_task_scores_the_same_whatever_was_seen_before(stack: ImageStack, name: str):
+    learner = Learner(make_backbone(name, ways=5), 0.4)
+    tasks = Tasks(stack, range(60))
+    alone = losses(learner, tasks[7], 2)
+    for number in range(3):
+        losses(learner, tasks[number], 2)
+        gradients(learner, tasks[number], 1)
+    assert losses(learner, tasks[7], 2) == alone
+
+
+def names(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_parameters()]
+
+
+class Counter(nn.Module):
+    """A backbone with a buffer that every forward pass changes, and a running-statistics norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.linear = nn.Linear(16, 3)
+        self.unused = nn.Linear(4, 4)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        return self.linear(self.norm(images).flatten(1)) + self.seen
+
+
+def test_no_buffer_leaks_and_unused_parameters_are_left_alone(task: Task):
+    network = Counter()
+    learner = Learner(network, 0.1)
+    assert network.norm.running_mean is None
+    losses(learner, task, 3)
+    found = dict(zip(names(network), gradients(learner, task, 2), strict=True))
+    assert network.seen == 0
+    assert found["unused.weight"] is None
+    assert found["linear.weight"] is not None
+
+
+class Dropout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.drop = nn.Linear(16, 3), nn.Dropout(0.5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.drop(images.flatten(1)))
+
+
+def test_evaluation_is_without_dropout(task: Task):
+    learner = Learner(Dropout(), 0.1)
+    first, again = (losses(learner, task, 2) for _ in range(2))
+    assert first == again
+    assert learner.backbone.training
+
+
+def test_frozen_parameters_stay(task: Task):
+    network = TinyNet()
+    network.conv.weight.requires_grad_(False)
+    learner = Learner(network, 0.5)
+    assert len(gradients(learner, task, 2)) == 5
+    for adapted in learner.adapt(task.support, task.support_labels, 1):
+        assert torch.equal(adapted.module.conv.weight, network.conv.weight)
+    assert not torch.equal(adapted.module.linear.weight, network.linear.weight)
+
+
+class Constant(nn.Module):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight, self.shape = nn.Parameter(torch.zeros(1)), shape
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(self.shape)
+
+
+def test_broken_backbones_are_errors_and_never_printed(
+    task: Task, capfd: pytest.CaptureFixture[str]
+):
+    for network, said in (
+        (Constant((3, 3)), "cannot differentiate"),
+        (Constant((3, 2)), r"has 2 ways; the task has 3"),
+        (Constant((3,)), r"returned \(3,\); needed logits \(3, ways\)"),
+        (nn.Linear(7, 3), r"fails on images of shape \(3, 1, 4, 4\)"),
+    ):
+        with pytest.raises(BackboneError, match=said):
+            gradients(Learner(network, 0.1), task, 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_inner_learning_rate_must_be_above_zero():
+    for rate in (0.0, -1.0, float("nan")):
+        with pytest.raises(SettingsError, match="inner_lr="):
+            Learner(TinyNet(), rate)
+
+
+def test_learning_lifts_accuracy_well_above_pixels():
+    """A short real training: the learner must actually learn to learn."""
+    from l2l_omniglot.meta.evaluation import evaluate
+    from l2l_omniglot.meta.trainer import Trainer
+
+    stack = synthetic_stack(classes=60)
+    learner = Learner(BaseNet(), 0.4)
+    tasks = Tasks(stack, range(40), queries=5, rotations=True)
+    trainer = Trainer(learner, tasks, meta_lr=3e-3, meta_batch_size=4)
+    held_out = Tasks(stack, range(40, 60), name="test")
+    before = evaluate(learner, held_out, 20, 1).accuracy
+    for _ in range(60):
+        trainer.step()
+    after = evaluate(learner, held_out, 20, 1).accuracy
+    assert after > before + 0.08

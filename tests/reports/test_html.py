@@ -1,0 +1,301 @@
+"""The report: what it says is what `evaluate` says, and it loads nothing from anywhere."""
+
+import base64
+import io
+import json
+import os
+import re
+import shlex
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import run_cli
+from PIL import Image
+
+from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.cli import cli
+from l2l_omniglot.cli.train import train
+from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.errors import RunError
+from l2l_omniglot.experiments.checkpoint import load_checkpoint
+from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
+from l2l_omniglot.experiments.weights import find_weights, history, train_command
+from l2l_omniglot.meta.evaluation import evaluate
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.reports.confusions import QueryPredictions, TaskPredictions, confused, hardest
+from l2l_omniglot.reports.html import unlike
+from l2l_omniglot.reports.plots import DARK, LIGHT, learning_svg
+
+SMALL = (
+    "--ways", "3", "--queries", "4", "--meta-batch-size", "2", "--validation-tasks", "3",
+    "--validation-every", "2", "--iterations", "4", "--backbone", "fc", "--schedule", "constant",
+)  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text without styles."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._style = False
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._style = tag == "style"
+
+    def handle_endtag(self, tag) -> None:
+        self._style = False
+
+    def handle_data(self, data) -> None:
+        if not self._style:
+            self.words.append(data)
+
+
+def report(*arguments: str) -> Page:
+    """The page that the command writes, in this process."""
+    done = CliRunner().invoke(cli, ["report", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    path = arguments[arguments.index("--output") + 1] if "--output" in arguments else "report.html"
+    return Page(Path(path))
+
+
+@pytest.fixture
+def npy(tmp_path: Path, stack: ImageStack) -> Path:
+    """A stack whose classes have names that HTML must not take for tags."""
+    path = tmp_path / "own.npy"
+    array = np.ascontiguousarray(stack._array)
+    np.save(path, array)
+    classes = [
+        {"name": f"<script>alert({number})</script>&{number}", "subset": "", "alphabet": "",
+         "character": ""}
+        for number in range(stack.classes)
+    ]  # fmt: skip
+    sidecar = {
+        "format": "l2l-omniglot stack 1", "source": "test", "image_size": 28,
+        "background": "white", "sha256": stack.sha256, "classes": classes,
+    }  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    return path
+
+
+@pytest.fixture
+def learner() -> Learner:
+    torch.manual_seed(1)
+    return Learner(BaseNet(filters=8), 0.4)
+
+
+def test_the_answers_are_those_behind_the_accuracies(learner: Learner, stack: ImageStack):
+    tasks, answers = Tasks(stack, range(60), queries=4), QueryPredictions()
+    result = evaluate(learner, tasks, 35, 2, batch_norm="both", on_task=answers)
+    assert result == evaluate(learner, tasks, 35, 2, batch_norm="both")
+    assert [answer.number for answer in answers] == list(range(35))
+    for mode, curve in result.curves.items():
+        assert [answer.accuracy(mode) for answer in answers] == curve.accuracy_per_task
+    assert answers[7].classes == tasks[7].classes
+    assert answers[7].labels == tasks[7].query_labels.tolist()
+
+
+@pytest.mark.parametrize("mode", ["transductive", "inductive"])
+def test_the_answers_are_those_of_a_classifier_on_the_same_task(mode: str, stack: ImageStack):
+    """Computed another way: learn2learn's clone, query by query or together."""
+    checkpoint = find_weights("basenet-5w1s")
+    learner = Learner(BaseNet(ways=5), checkpoint.settings.inner_lr)
+    learner.backbone.load_state_dict(checkpoint.weights)
+    tasks, answers = Tasks(stack, range(60)), QueryPredictions()
+    evaluate(learner, tasks, 3, 2, batch_norm=mode, on_task=answers)
+    same = 0
+    for answer in answers:
+        task = tasks[answer.number]
+        classifier = Classifier(
+            checkpoint, task.support, task.support_labels, 5, steps=2, batch_norm=mode
+        )
+        found = classifier.probabilities(task.query).argmax(dim=1).tolist()
+        same += sum(a == b for a, b in zip(found, answer.predictions[mode], strict=True))
+    assert same >= 3 * 75 - 1  # rounding may turn a tie
+
+
+def answer(number: int, classes: tuple[int, ...], labels: str, taken: str) -> TaskPredictions:
+    return TaskPredictions(
+        number, classes, list(map(int, labels)), {"inductive": list(map(int, taken))}
+    )
+
+
+def test_hardest_characters_and_confused_pairs_are_counted():
+    answers = [
+        answer(0, (7, 9), "0011", "0101"),  # one of 7 as 9, one of 9 as 7
+        answer(1, (9, 7), "0011", "0000"),  # both of 7 as 9
+        answer(2, (7, 5), "0011", "0000"),  # both of 5 as 7, seen in one task only
+    ]
+    found = hardest(answers, "inductive", 5)
+    assert [(entry.label, entry.correct, entry.total, entry.tasks) for entry in found] == [
+        (7, 3, 6, 3),
+        (9, 3, 4, 2),
+    ]
+    assert found[0].predicted_as == Counter({9: 3})
+    assert [entry.label for entry in hardest(answers[2:], "inductive", 5)] == [5]
+    first, second = confused(answers, "inductive", 5)
+    assert (first.labels, first.mistaken, first.total) == ((7, 9), (3, 1), 8)
+    assert first.examples == [(0, 1), (1, 2), (1, 3), (0, 2)]
+    assert (second.labels, second.mistaken, second.total) == ((5, 7), (2, 0), 4)
+    assert len(confused(answers, "inductive", 1)) == 1
+
+
+def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: Path):
+    for seed in ("0", "1"):
+        done = run_cli(
+            "train", "--data", str(npy), *SMALL, "--seed", seed, "--run-dir", f"run{seed}"
+        )
+        assert done.returncode == 0, done.stderr
+    arguments = ("run0", "run1", "--tasks", "6", "--output", "all.html", "--pictures", "pictures")
+    done = run_cli("report", *arguments)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    page = Page(Path("all.html"))
+
+    for run in ("run0", "run1"):
+        command = f"l2l-omniglot evaluate --weights {run} --tasks 6 --part test --seed 0"
+        assert command in page.text
+        words = [*shlex.split(command)[1:], "--json"]
+        body = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)
+        for mode in ("transductive", "inductive"):
+            figures = f"{100 * body[mode]['accuracy']:.2f} ± {100 * body[mode]['ci95']:.2f}"
+            assert figures in page.text
+    assert "l2l-omniglot report run0 run1 --output all.html --pictures pictures --tasks 6" in (
+        page.text
+    )
+    assert re.search(r"seed 0 1 differs recipe default default", page.text)
+    assert load_checkpoint("run0/best.safetensors").facts["data_sha256"] in page.text
+    assert "Second lines: the difference to run0" in page.text
+
+    assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe", "object"}]
+    sources = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in {"src", "srcset", "href", "action", "style"} and value
+    ]
+    kinds = ("data:image/png;base64,", "data:image/svg+xml;base64,", "#")
+    assert all(value.startswith((*kinds, "margin", "padding")) for value in sources)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) > 2 * 3 * 3 * 5  # two runs of three tasks of three classes of five images
+    assert all(attributes["alt"] for attributes in images)
+    assert "<script>" in page.text and "&lt;script&gt;" in Path("all.html").read_text()
+    assert "url(" not in Path("all.html").read_text() and "@import" not in page.text
+
+    pictures = sorted(path.name for path in Path("pictures").iterdir())
+    assert {"learning.png", "steps.png", "run1-task0.png", "run2-task0.png"} <= set(pictures)
+    for path in Path("pictures").iterdir():
+        with Image.open(path) as image:
+            assert image.size[0] > 300
+
+    page = report("run0/last.safetensors", "--tasks", "2", "--samples", "1")
+    assert "run0/last.safetensors" in page.text and "differs" not in page.text
+    assert "train and validation" not in page.text and "There are no learning curves" not in (
+        page.text
+    )
+
+
+def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: Path):
+    checkpoint = find_weights("basenet-5w1s")
+    bare = tmp_path / "copy.safetensors"
+    checkpoint.save(bare)
+    text = report(
+        "basenet-5w1s", str(bare), "--data", "synthetic", "--tasks", "4", "--queries", "3",
+        "--batch-norm", "inductive", "--samples", "1", "--output", "two.html",
+    ).text  # fmt: skip
+    assert "pretrained weights come without the metrics.csv of its run" in text
+    assert "a checkpoint by itself comes without the metrics.csv of its run" in text
+    assert "transductive, %" not in text and "inductive, %" in text
+    assert history("basenet-5w1s", checkpoint).sha256 in text
+    assert "data omniglot omniglot" in text  # as trained
+    assert "test classes may have been trained on" in text
+
+
+def test_a_picture_in_the_report_is_the_query_that_was_mistaken(npy: Path):
+    trained = run_cli("train", "--data", str(npy), *SMALL, "--run-dir", "run")
+    assert trained.returncode == 0, trained.stderr
+    page = report("run", "--tasks", "2", "--samples", "1", "--pairs", "0")
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    queries = [image for image in images if image["alt"].startswith("query of class")]
+    assert len(queries) == 3 * 4
+    raw = np.load(npy)
+    for image in queries:
+        png = base64.b64decode(image["src"].partition(",")[2])
+        pixels = np.asarray(Image.open(io.BytesIO(png)))
+        assert (raw == pixels).all(axis=(2, 3, 4)).any()
+
+
+def test_what_cannot_be_reported_is_refused_in_a_sentence(tmp_path: Path):
+    broken = tmp_path / "broken" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('not here')\n")
+    path = os.pathsep.join([str(broken.parent), os.environ.get("PYTHONPATH", "")])
+    done = run_cli("report", "basenet-5w1s", env={"PYTHONPATH": path})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the report needs matplotlib: pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("report.html").exists()
+    with pytest.raises(RunError, match="no run found; train one"):
+        CliRunner().invoke(cli, ["report"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        make_settings(),
+        make_settings("tutorial", ways=20, mirrors=True, rotations=True, seed=3),
+        make_settings("paper", ways=20, shots=5, queries=7, train_queries=9, backbone="basenet"),
+        make_settings(algorithm="maml++", inner_lr=0.05, split="alphabets"),
+        make_settings(algorithm="fomaml", data="/a b/own.npy", iterations=3, first_order=True),
+        make_settings("tutorial", first_order=False, algorithm="maml", start_from="basenet-5w1s"),
+    ],
+)
+def test_the_command_that_repeats_a_training_has_its_settings(settings: Settings):
+    words = shlex.split(train_command(settings))
+    assert words[:2] == ["l2l-omniglot", "train"]
+    given = dict(train.make_context("train", words[2:]).params)
+    given = {name: value for name, value in given.items() if name in DECLARED and value is not None}
+    assert make_settings(**given) == settings
+
+
+def test_a_plot_is_the_same_text_every_time_in_its_own_colours():
+    rows = {"one": [MetricsRow(i, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3) for i in (5, 10)]}
+    light, again, dark = (learning_svg(rows, "loss", look) for look in (LIGHT, LIGHT, DARK))
+    assert light == again != dark
+    assert LIGHT.runs[0].encode() in light and DARK.runs[0].encode() in dark
+
+
+def test_equal_names_are_told_apart():
+    assert unlike(["a", "b", "a", "a"]) == ["a", "b", "a (3)", "a (4)"]
+
+
+@pytest.mark.parametrize("name", ["$\\foo{$x", "_under", "a $1$ b"])
+def test_any_name_of_a_run_is_plotted(name: str):
+    rows = [MetricsRow(5, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3)]
+    plain = learning_svg({"one": rows, "other": rows}, "accuracy", LIGHT)
+    assert learning_svg({"one": rows, name: rows}, "accuracy", LIGHT) != plain
+
+
+def test_weights_that_come_along_are_repeated_by_their_cards_commands():
+    checkpoint = find_weights("basenet-5w1s")
+    commands = history("basenet-5w1s", checkpoint).commands
+    assert len(commands) > 2 and all(line.startswith("l2l-omniglot train ") for line in commands)
+
+
+def test_a_report_may_be_quiet(npy: Path, tmp_path: Path):
+    path = tmp_path / "quiet.html"
+    options = ("--data", str(npy), "--tasks", "2", "--shots", "1", "--output", str(path), "-q")
+    done = run_cli("report", "basenet-5w1s", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "<title>" in path.read_text(encoding="utf-8")

@@ -1,0 +1,69 @@
+"""The order of the rooms, as docs/architecture.md draws it."""
+
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+
+from tools.structure import PACKAGE, STOREYS, arrows, modules, room
+
+# Loaded by --help, completion and `prepare`, which must not wait for torch.
+WITHOUT_TORCH = (
+    "errors",
+    "data.omniglot",
+    "data.sidecar",
+    "data.splits",
+    "backbones.registry",
+    "experiments.settings",
+    "experiments.run_folder",
+    "experiments.weights",
+    "cli",
+)
+LONGEST = 350  # lines of a file
+STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}
+
+
+def test_every_room_has_its_storey():
+    assert {room(name) for name in arrows()} == set(STOREY)
+
+
+def test_no_room_imports_one_above_or_beside_it():
+    wrong = [
+        f"{one} imports {other}"
+        for one, others in arrows().items()
+        for other in sorted(others)
+        if room(one) != room(other) and STOREY[room(one)] <= STOREY[room(other)]
+    ]
+    assert not wrong
+
+
+def test_no_import_goes_in_a_circle():
+    TopologicalSorter(arrows()).prepare()  # raises CycleError, and names the circle
+
+
+def test_an_import_that_climbs_would_be_found(tmp_path):
+    from tools.structure import imports
+
+    path = tmp_path / "module.py"
+    path.write_text("def f():\n    from l2l_omniglot.cli.train import train\n")
+    assert imports(path, set(modules())) == {"cli.train"}
+
+
+def test_modules_that_load_no_torch():
+    names = [f"l2l_omniglot.{name}" for name in WITHOUT_TORCH]
+    # A process of its own: here torch is loaded already.
+    check = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_files_are_short():
+    sizes = {path: len(path.read_text().splitlines()) for path in modules().values()}
+    assert {str(p.relative_to(PACKAGE)): n for p, n in sizes.items() if n > LONGEST} == {}
+    assert sum(sizes.values()) <= 12_000
+
+
+def test_every_room_tells_what_its_modules_are():
+    for name, path in modules().items():
+        if path.name == "__init__.py" and name != "__init__":
+            own = {entry.rpartition(".")[2] for entry in modules() if room(entry) == name} - {name}
+            text = path.read_text()
+            assert not [module for module in sorted(own) if f"``{module}``" not in text], name
