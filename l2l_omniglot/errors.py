@@ -119,7 +119,7 @@ def check_choice(argument: str, value: str, known: Iterable[str]) -> None:
     """
     names = tuple(known)
     if value not in names:
-        raise refused(argument, value, needed_name(value, names))
+        raise refused(argument, value, expected_name(value, names))
 
 
 def check_name(
@@ -144,15 +144,17 @@ def check_name(
     """
     names = tuple(known)
     if value not in names:
-        raise kind(f"{what} {value!r}: {needed_name(value, names, also)}")
+        raise kind(f"{what} {value!r}: {expected_name(value, names, also)}")
 
 
-def needed_name(value: str, known: Iterable[str], also: str = "") -> str:
-    """What was needed instead of a name that is not known, and which one was likely meant."""
+def expected_name(value: str, known: Iterable[str], also: str = "") -> str:
+    """What was expected instead of a name that is not known, and which one was likely meant."""
     names = tuple(known)
     if not names:
-        return f"there are none{also and f'; needed {also}'}"
-    return f"needed one of {', '.join(names)}{also and f', or {also}'}{did_you_mean(value, names)}"
+        return f"there are none{also and f'; expected {also}'}"
+    return (
+        f"expected one of {', '.join(names)}{also and f', or {also}'}{did_you_mean(value, names)}"
+    )
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

@@ -84,7 +84,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device(name)
     (rank, here), gpus = local_place(), torch.cuda.device_count()
     if here > gpus:  # of several workers on a machine, each takes a GPU of its own
-        raise SettingsError(f"{here} workers on this machine: needed at most {gpus}, one a GPU")
+        raise SettingsError(f"{here} workers on this machine: expected at most {gpus}, one a GPU")
     torch.cuda.set_device(rank)
     return torch.device("cuda", rank)
 

@@ -87,12 +87,12 @@ class BaseNet(nn.Module):
         super().__init__()
         if ways < 2 or channels < 1:
             raise BackboneError(
-                f"BaseNet with {ways} ways and {channels} channels: needed at least 2 and 1"
+                f"BaseNet with {ways} ways and {channels} channels: expected at least 2 and 1"
             )
         check_name("BaseNet with init", init, get_args(Initialisation), kind=BackboneError)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if min(height, width) < 1:
-            raise BackboneError(f"BaseNet with image size {image_size}: needed at least 1 pixel")
+            raise BackboneError(f"BaseNet with image size {image_size}: expected at least 1 pixel")
         self.block1 = ConvBlock(channels, filters, relu_first=False)
         self.block2 = ConvBlock(filters, filters, relu_first=False)
         self.block3 = ConvBlock(filters, filters, relu_first=False)

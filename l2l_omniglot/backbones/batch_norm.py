@@ -202,7 +202,7 @@ def fold_support_statistics(network: nn.Module, support: torch.Tensor) -> nn.Mod
             if len(uses) > 1:
                 raise BackboneError(
                     f"its batch normalisation {name!r} is used {len(uses)} times in a forward "
-                    "pass, with other statistics each, so it cannot be exported; needed once"
+                    "pass, with other statistics each, so it cannot be exported; expected once"
                 )
             for variance, mean in uses:
                 layer.track_running_stats = True
@@ -227,7 +227,7 @@ def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torc
         raise BackboneError(
             "its query images see each other outside torch's batch normalisation layers (an "
             "image's logits are not the same alone and in company), so it cannot be evaluated "
-            "inductively; needed nn.BatchNorm layers, or transductive evaluation"
+            "inductively; expected nn.BatchNorm layers, or transductive evaluation"
         )
 
 
@@ -243,7 +243,7 @@ def _layers(network: nn.Module) -> dict[str, _BatchNorm]:
         if type(layer).forward is not _BatchNorm.forward:
             raise BackboneError(
                 f"{type(layer).__name__} {name!r} does something else than torch's batch "
-                "normalisation, so it cannot be given the support set's statistics; needed "
+                "normalisation, so it cannot be given the support set's statistics; expected "
                 "nn.BatchNorm1d, 2d or 3d, or transductive evaluation"
             )
     return layers

@@ -17,7 +17,7 @@ class TrainedHead(nn.Module):
     Subclasses start it in other ways; what they train for that is among their parameters.
 
     Attributes:
-        plain: whether the head is left as the backbone has it, so that `start` is not needed.
+        plain: whether the head is left as the backbone has it, so that `start` is not called.
     """
 
     plain = True
@@ -129,7 +129,7 @@ def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
     """
     _, uses = watch_head(network, images, head)
     if len(uses) != 1:
-        raise BackboneError(f"the backbone uses its last layer {len(uses)} times; needed once")
+        raise BackboneError(f"the backbone uses its last layer {len(uses)} times; expected once")
     features: torch.Tensor = uses[0].given.flatten(1)
     return features
 
@@ -148,8 +148,8 @@ def checked_forward(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
             f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(logits, torch.Tensor):
-        raise BackboneError(f"the backbone returned {type(logits).__name__}; needed a tensor")
+        raise BackboneError(f"the backbone returned {type(logits).__name__}; expected a tensor")
     shape = tuple(logits.shape)
     if len(shape) != 2 or shape[0] != len(images):
-        raise BackboneError(f"the backbone returned {shape}; needed logits ({len(images)}, ways)")
+        raise BackboneError(f"the backbone returned {shape}; expected logits ({len(images)}, ways)")
     return logits

@@ -89,7 +89,7 @@ def make_backbone(
     if not isinstance(backbone, nn.Module):
         raise BackboneError(
             f"backbone {name!r} of {_package(point)} returned {type(backbone).__name__}; "
-            "needed a torch.nn.Module"
+            "expected a torch.nn.Module"
         )
     return backbone
 

@@ -93,7 +93,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"1 class ({self.classes_[0]!r}) in y: needed at least 2")
+            raise InputError(f"1 class ({self.classes_[0]!r}) in y: expected at least 2")
         self._range = _value_range(flat)
         found = find_weights(self.checkpoint or weights_for(len(self.classes_)))
         self._source = dataclasses.replace(found, optimizer={})
@@ -127,7 +127,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         flat, shape = _flatten(X)
         if shape and self._shape and shape != self._shape:
-            raise InputError(f"images of shape {shape}: needed {self._shape}, as fitted")
+            raise InputError(f"images of shape {shape}: expected {self._shape}, as fitted")
         flat = validate_data(self, flat, dtype=np.float64, reset=False)
         if shape:  # rows of features, as scikit-learn has them, may hold anything
             _check_range(flat, *self._range)
@@ -176,7 +176,7 @@ def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
     if len(shape) == 4 and shape[1] == 1:
         shape = (shape[0], *shape[2:])
     if len(shape) == 4:
-        raise InputError(f"images of shape {shape}: needed (B, H, W) or (B, 1, H, W)")
+        raise InputError(f"images of shape {shape}: expected (B, H, W) or (B, 1, H, W)")
     if len(shape) != 3:
         return images, ()
     return np.asarray(images).reshape(shape[0], math.prod(shape[1:])), shape[1:]
@@ -193,7 +193,7 @@ def _stacked(images: Sequence[Any]) -> Any:
     ]
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) > 1:
-        raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: needed all of one")
+        raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: expected all of one")
     return np.stack(arrays) if arrays else images
 
 
@@ -213,5 +213,5 @@ def _check_range(flat: Array, low: float, high: float) -> None:
     tiny = lowest < highest and highest - lowest < span / 100
     if outside or tiny:
         raise InputError(
-            f"images of values {lowest:g} to {highest:g}: needed {low:g} to {high:g}, as fitted"
+            f"images of values {lowest:g} to {highest:g}: expected {low:g} to {high:g}, as fitted"
         )

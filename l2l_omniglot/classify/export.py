@@ -124,12 +124,12 @@ def _check(classifier: Classifier, class_names: Sequence[str], output: str) -> N
     check_name("output", output, OUTPUTS)
     if len(set(class_names)) != classifier.ways or len(class_names) != classifier.ways:
         raise SettingsError(
-            f"class names {', '.join(class_names)}: needed {classifier.ways} different ones"
+            f"class names {', '.join(class_names)}: expected {classifier.ways} different ones"
         )
     if classifier.batch_norm != "inductive":
         raise SettingsError(
             f"a {classifier.batch_norm} classifier cannot be exported: its answer for an image "
-            "depends on the others; needed an inductive one"
+            "depends on the others; expected an inductive one"
         )
 
 
@@ -236,7 +236,7 @@ def _batches(support: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _difference(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """The largest between found and needed outputs.
+    """The largest between found and expected outputs.
 
     Raises:
         BackboneError: if it is too large.
@@ -245,7 +245,7 @@ def _difference(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
     shapes = all(one.shape == other.shape for one, other in pairs)
     if not (shapes and found <= LARGEST):  # NaN is not
         raise BackboneError(
-            f"the exported network differs from the classifier by up to {found:.3g}; needed at "
+            f"the exported network differs from the classifier by up to {found:.3g}; expected at "
             f"most {LARGEST:g}, so the file was not kept"
         )
     return found

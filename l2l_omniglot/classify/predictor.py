@@ -39,7 +39,9 @@ class Preparation:
         check_name("fit", fit, FITS)
         size = checkpoint.image_size
         if not isinstance(size, int):
-            raise DataError(f"{checkpoint.source}: was trained on images of {size}; needed square")
+            raise DataError(
+                f"{checkpoint.source}: was trained on images of {size}; expected square"
+            )
         self.fitted = fit == "always" or (fit == "auto" and not is_centred(support))
         self.stretched = fit != "never"
         if self.fitted:

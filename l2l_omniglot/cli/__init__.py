@@ -29,7 +29,7 @@ from l2l_omniglot.cli.report import report
 from l2l_omniglot.cli.reproduce import reproduce
 from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
-from l2l_omniglot.errors import L2LOmniglotError, WorkerError, needed_name
+from l2l_omniglot.errors import L2LOmniglotError, WorkerError, expected_name
 
 PROGRAM = "l2l-omniglot"
 CONTEXT = {
@@ -55,7 +55,7 @@ class Program(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Refuses an unknown command with the known ones."""
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
-            ctx.fail(f"command {args[0]!r}: {needed_name(args[0], sorted(self.commands))}")
+            ctx.fail(f"command {args[0]!r}: {expected_name(args[0], sorted(self.commands))}")
         return super().resolve_command(ctx, args)
 
 

@@ -17,7 +17,7 @@ from l2l_omniglot._util.files import CACHE_VARIABLE
 from l2l_omniglot._util.process import launched
 from l2l_omniglot.cli.console import QUIET, VERBOSE, log, timed
 from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
-from l2l_omniglot.errors import L2LOmniglotError, SettingsError, did_you_mean, needed_name
+from l2l_omniglot.errors import L2LOmniglotError, SettingsError, did_you_mean, expected_name
 from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE
 
 PREFIX = "L2L_OMNIGLOT"
@@ -78,7 +78,7 @@ def _set_level(context: click.Context, option: click.Parameter, wanted: bool) ->
         return
     level = VERBOSE if option.name == "verbose" else QUIET
     if context.meta.setdefault(_LEVEL, level) != level:
-        raise click.UsageError("--verbose and --quiet: needed only one", context)
+        raise click.UsageError("--verbose and --quiet: expected only one", context)
     log.setLevel(level)
 
 
@@ -175,7 +175,7 @@ def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
     """The values that a file has for the parameters of each command, all of them checked.
 
     Raises:
-        SettingsError: quotes the key, and what was needed.
+        SettingsError: quotes the key, and what was expected.
     """
     body, known = _read_toml(path), commands(program)
     found: dict[str, dict[str, Any]] = {name: {} for name in known}
@@ -231,7 +231,7 @@ def _sections(
             section = name.replace(" ", ".")
             names = [command.replace(" ", ".") for command in inner or sorted(known)]
             raise SettingsError(
-                f"{path}: section [{section}]: no such command; {needed_name(section, names)}"
+                f"{path}: section [{section}]: no such command; {expected_name(section, names)}"
             )
 
 
@@ -246,20 +246,20 @@ def _unknown(key: str, command: str, known: dict[str, click.Option]) -> str:
     """Why a key is refused."""
     for name, option in known.items():
         if f"--{key}" in option.secondary_opts:
-            return f"is the other side of an option; needed {name} = false"
-    return f"needed an option of {command}{did_you_mean(key, known)}"
+            return f"is the other side of an option; expected {name} = false"
+    return f"expected an option of {command}{did_you_mean(key, known)}"
 
 
 def _check(where: str, value: Any, option: click.Option) -> None:
     """Refuses a value of another type than the option's, or out of its range."""
-    kinds, needed = _type(option)
+    kinds, expected = _type(option)
     values = value if isinstance(value, list) else [value]
     right = all(
         isinstance(one, kinds) and isinstance(one, bool) == (bool in kinds) for one in values
     )
     if not right or isinstance(value, list) != option.multiple:
         quoted = json.dumps(value, default=str, ensure_ascii=False)  # nearly as TOML has it
-        raise SettingsError(f"{where} = {quoted}: needed {needed}")
+        raise SettingsError(f"{where} = {quoted}: expected {expected}")
     for one in values:
         try:
             option.type.convert(one, option, None)

@@ -148,7 +148,7 @@ def _check(
     if (runs is None) == (protocol == ONE_SHOT_RUNS):
         raise click.UsageError(
             f"--protocol {protocol} with --runs {runs}: --protocol {ONE_SHOT_RUNS} and "
-            "--runs PATH go together, needed both or neither"
+            "--runs PATH go together, expected both or neither"
         )
     if protocol != ONE_SHOT_RUNS:
         return
@@ -157,12 +157,12 @@ def _check(
             where = from_where(context, option.name)
             raise click.UsageError(
                 f"--protocol {ONE_SHOT_RUNS} with {option.opts[0]}{where}: the runs are given; "
-                "needed neither tasks nor their sizes"
+                "expected neither tasks nor their sizes"
             )
     if (trained.ways, trained.split) != (20, "alphabets"):
         raise click.UsageError(
             f"--protocol {ONE_SHOT_RUNS}: {name} was trained for {trained.ways} ways on split "
-            f"{trained.split}; needed 20 ways on split alphabets, whose training has none of the "
+            f"{trained.split}; expected 20 ways on split alphabets, whose training has none of the "
             "test's characters"
         )
 
@@ -207,7 +207,7 @@ def _evaluate_runs(experiment: Experiment, asked: Asked, name: str, runs: Path, 
 
     if experiment.settings.data == SYNTHETIC:
         raise click.UsageError(
-            f"--protocol {ONE_SHOT_RUNS}: {name} was trained on {SYNTHETIC} data; needed Omniglot"
+            f"--protocol {ONE_SHOT_RUNS}: {name} was trained on {SYNTHETIC} data; expected Omniglot"
         )
     tasks = OneShotRuns(runs, experiment.stack.height, experiment.stack.ink)
     result = _evaluate(experiment, tasks, len(tasks), asked)

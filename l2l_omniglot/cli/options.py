@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.cli.console import counting, log, timed
-from l2l_omniglot.errors import L2LOmniglotError, needed_name
+from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
 from l2l_omniglot.meta import ENGINES
 
@@ -49,7 +49,7 @@ class Name(_Choice):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Takes the name as it is, or refuses it."""
         if value not in self.choices:
-            self.fail(f"{value!r}: {needed_name(str(value), self.choices)}", param, ctx)
+            self.fail(f"{value!r}: {expected_name(str(value), self.choices)}", param, ctx)
         return str(value)
 
 
@@ -63,7 +63,7 @@ class _Minutes(click.FloatRange):
     ) -> float:
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value}: needed a number of minutes above 0", param, ctx)
+            self.fail(f"{value}: expected a number of minutes above 0", param, ctx)
         return number
 
 
@@ -80,7 +80,7 @@ class OutputPath(click.Path):
         """The path; wrong usage where it cannot be written to."""
         path = Path(str(super().convert(value, param, ctx)))
         try:
-            problem = "needed a path" if value == "" else self._problem(path)
+            problem = "expected a path" if value == "" else self._problem(path)
         except (OSError, RuntimeError) as error:  # a folder that may not be read, a loop of links
             problem = getattr(error, "strerror", None) or str(error)
         if problem:
@@ -96,7 +96,7 @@ class OutputPath(click.Path):
         target.exists()  # says so where the name is too long
         there = next(place for place in places if place.exists())
         if not there.is_dir():
-            return f"{there} is a file; needed a folder"
+            return f"{there} is a file; expected a folder"
         if not os.access(there, os.W_OK | os.X_OK):
             return f"the folder {there} may not be written to"
         return ""
@@ -273,7 +273,8 @@ def open_stack(settings: Settings) -> ImageStack:
 def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStack]]:
     """Inside the block this process is one of torchrun's, or the only one, and has the data.
 
-    The first opens (and where needed prepares) the data before the others do, and alone speaks.
+    The first opens the data before the others do (and prepares them if need be), and alone
+    speaks.
     """
     from l2l_omniglot._util.process import choose_device
     from l2l_omniglot.meta.workers import joined, take_own_cores

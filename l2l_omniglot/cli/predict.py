@@ -85,7 +85,7 @@ def predict(
     WebP, of any size.
     """
     if json and csv:
-        raise click.UsageError("--json and --csv: needed one of them")
+        raise click.UsageError("--json and --csv: expected one of them")
     from l2l_omniglot.data.picture_folders import read_queries, read_support
 
     # Pictures first: a wrong folder is told before torch is imported.

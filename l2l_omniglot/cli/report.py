@@ -66,7 +66,7 @@ def report(
     any, the newest run. The file needs no other and no network; it holds pictures of the data.
     """
     if output.suffix.lower() not in SUFFIXES:
-        raise click.UsageError(f"--output {output}: needed a file name that ends in .html")
+        raise click.UsageError(f"--output {output}: expected a file name that ends in .html")
     from l2l_omniglot.experiments.run_folder import newest_run
     from l2l_omniglot.reports.html import (
         Amounts,

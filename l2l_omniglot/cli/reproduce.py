@@ -85,7 +85,7 @@ def reproduce(
     check_plotting()
     chosen = conditions(settings, backbones, algorithms)
     if not chosen:
-        raise click.UsageError("the grid is empty; needed a setting, a backbone, an algorithm")
+        raise click.UsageError("the grid is empty; expected a setting, a backbone, an algorithm")
     watcher = _Watcher()
     made = Comparison(
         chosen, _Builder(device), out, tasks, watcher, write_results, **absolute(values)

@@ -121,7 +121,7 @@ def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
         return make_settings(**given)
     if "recipe" in given:
         raise click.UsageError(
-            f"--weights {weights} and --recipe {given['recipe']}: needed only one"
+            f"--weights {weights} and --recipe {given['recipe']}: expected only one"
         )
     from l2l_omniglot.experiments.weights import find_weights
 
@@ -132,7 +132,7 @@ def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
 
 def _check_output(output: Path | None) -> None:
     if output is not None and output.suffix.lower() != PNG:
-        raise click.UsageError(f"--output {output}: needed a file name that ends in {PNG}")
+        raise click.UsageError(f"--output {output}: expected a file name that ends in {PNG}")
 
 
 def _part(settings: Settings, stack: ImageStack, part: str) -> list[int]:
@@ -154,7 +154,7 @@ def _named(stack: ImageStack, numbers: list[int], names: tuple[str, ...]) -> lis
         like = [number for number in numbers if name.lower() in stack.names[number].lower()]
         if not like:
             raise DataError(
-                f"--class {name!r}: no class here has that in its name; needed one such as "
+                f"--class {name!r}: no class here has that in its name; expected one such as "
                 f"{stack.names[numbers[0]]!r}"
             )
         found += exact or like

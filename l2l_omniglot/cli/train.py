@@ -91,7 +91,7 @@ def _choose_run(
         return RunFolder(run_dir or new_run_path(settings)), settings
     if resume != NEWEST:
         if run_dir is not None and run_dir.resolve() != Path(resume).resolve():
-            raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: needed only one")
+            raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: expected only one")
         run_dir = Path(resume)
     folder = newest_run() if run_dir is None else RunFolder(run_dir)
     saved = folder.read_settings()
@@ -114,7 +114,7 @@ def _check_changes(folder: RunFolder, saved: Settings, given: dict[str, Any]) ->
         raise click.UsageError(
             f"--resume {folder.path} with iterations {given['iterations']}: the run has "
             f"{saved.iterations}, and an annealing over a part of them that would begin anew; "
-            "needed the same"
+            "expected the same"
         )
 
 

@@ -54,9 +54,9 @@ def _logits(candidate: Candidate) -> str:
 def _check_logits(network: nn.Module, batch: torch.Tensor, ways: int) -> None:
     logits = checked_forward(network, batch.clone())
     if logits.shape[1] != ways:
-        raise BackboneError(f"returned {tuple(logits.shape)}; needed ({len(batch)}, {ways})")
+        raise BackboneError(f"returned {tuple(logits.shape)}; expected ({len(batch)}, {ways})")
     if logits.dtype != batch.dtype:
-        raise BackboneError(f"returned {logits.dtype} for {batch.dtype} images; needed the same")
+        raise BackboneError(f"returned {logits.dtype} for {batch.dtype} images; expected the same")
     if not logits.isfinite().all():
         raise BackboneError(f"returned NaN or infinity for images of shape {tuple(batch.shape)}")
 

@@ -33,8 +33,8 @@ def _adapts(candidate: Candidate) -> None:
         for _ in inner_loop(weights, batch.support, batch.support_labels, 1):
             pass
         stepped = dict(weights.network.module.named_parameters())
-        needed = _one_step(network, batch)
-        for name, weight in needed.items():
+        expected = _one_step(network, batch)
+        for name, weight in expected.items():
             if not torch.allclose(stepped[name], weight, rtol=1e-4, atol=1e-5):
                 raise BackboneError(
                     f"an inner step does not change {name!r} of its learn2learn clone as its "

@@ -31,7 +31,7 @@ def _head(candidate: Candidate) -> str:
         logits, uses = watch_head(network, images(WAYS), name)
     if len(uses) != 1:
         raise BackboneError(
-            f"its last layer {name!r} is used {len(uses)} times a pass; needed once"
+            f"its last layer {name!r} is used {len(uses)} times a pass; expected once"
         )
     made = uses[0].made
     if not (isinstance(made, torch.Tensor) and made.shape == logits.shape):
@@ -46,11 +46,11 @@ def _saved(candidate: Candidate) -> None:
         Checkpoint(Settings(), 0, read_weights(one)).save(path)
         write_weights(other, load_checkpoint(path).weights, "the saved file")
     with torch.no_grad():
-        needed, found = (checked_forward(network, images(WAYS)) for network in (one, other))
-    if not torch.equal(needed, found):
+        expected, found = (checked_forward(network, images(WAYS)) for network in (one, other))
+    if not torch.equal(expected, found):
         raise BackboneError(
             "with the weights of another, saved and loaded, it has other logits: by up to "
-            f"{float((needed - found).abs().max()):.3g}"
+            f"{float((expected - found).abs().max()):.3g}"
         )
 
 
@@ -60,7 +60,7 @@ def _resized(candidate: Candidate) -> str:
     load_resized(learner, Checkpoint(Settings(), 0, read_weights(trained), source="its weights"))
     logits = checked_forward(learner.backbone.eval(), images(WAYS))
     if logits.shape[1] != OTHER_WAYS:
-        raise BackboneError(f"returned {tuple(logits.shape)}; needed ({WAYS}, {OTHER_WAYS})")
+        raise BackboneError(f"returned {tuple(logits.shape)}; expected ({WAYS}, {OTHER_WAYS})")
     return f"{WAYS} to {OTHER_WAYS} ways"
 
 

@@ -149,12 +149,12 @@ def check_target(out: Path, image_size: int) -> None:
             JSON file of somebody else's.
     """
     if not 8 <= image_size <= RAW_SIZE:
-        raise DataError(f"image size {image_size}: needed 8 to {RAW_SIZE} pixels")
+        raise DataError(f"image size {image_size}: expected 8 to {RAW_SIZE} pixels")
     if out.suffix != ".npy":
-        raise DataError(f"{out}: needed a name that ends in .npy")
+        raise DataError(f"{out}: expected a name that ends in .npy")
     beside = sidecar_path(out)
     if beside.exists() and not is_sidecar(beside):
-        raise DataError(f"{beside}: is in the way of the sidecar of {out}; needed another --out")
+        raise DataError(f"{beside}: is in the way of the sidecar of {out}; expected another --out")
 
 
 def _read_stack(
@@ -185,7 +185,7 @@ def decode(png: bytes, image_size: int) -> Pixels:
     with Image.open(io.BytesIO(png)) as image:
         if image.size != (RAW_SIZE, RAW_SIZE):
             width, height = image.size
-            raise ValueError(f"{width}x{height} pixels, needed {RAW_SIZE}x{RAW_SIZE}")
+            raise ValueError(f"{width}x{height} pixels, expected {RAW_SIZE}x{RAW_SIZE}")
         return shrink(image.convert("L"), image_size)
 
 
@@ -216,7 +216,7 @@ def open_characters(sources: list[Path]) -> Iterator[list[RawCharacter]]:
             images = list(_list_images(source, stack))
             if not images:
                 raise DataError(
-                    f"{source}: no Omniglot image found; needed images_background.zip and "
+                    f"{source}: no Omniglot image found; expected images_background.zip and "
                     "images_evaluation.zip, or the folders extracted from them"
                 )
             for match, read in images:
@@ -266,7 +266,7 @@ def _check_characters(characters: list[RawCharacter]) -> list[str]:
     for subset, count in CHARACTERS.items():
         found = sum(character.subset == subset for character in characters)
         if found != count:
-            problems.append(f"images_{subset}: {found} characters, needed {count}")
+            problems.append(f"images_{subset}: {found} characters, expected {count}")
     for character in characters:
         missing = [n for n in range(1, DRAWERS + 1) if n not in character.drawings]
         if missing:

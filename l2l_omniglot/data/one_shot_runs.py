@@ -58,7 +58,7 @@ class OneShotRuns:
                 run[match["name"]] = read
             if len(runs) < 2:
                 raise DataError(
-                    f"{path}: {len(runs)} one-shot runs found; needed at least 2 folders runNN "
+                    f"{path}: {len(runs)} one-shot runs found; expected at least 2 folders runNN "
                     "with training/classNN.png, test/itemNN.png and class_labels.txt"
                 )
             self.names = tuple(sorted(runs))
@@ -86,7 +86,7 @@ def _read_run(what: str, files: dict[str, Read], image_size: int, ink: Ink) -> T
     wrong += [name for name in answers.values() if name not in classes]
     if wrong or len(answers) != WAYS:
         about = f"{wrong[0]} is not there" if wrong else f"{len(answers)} test items"
-        raise DataError(f"{what}: {about}; needed {WAYS} training and {WAYS} test drawings")
+        raise DataError(f"{what}: {about}; expected {WAYS} training and {WAYS} test drawings")
     images = []
     for name in (*classes, *answers):
         try:
@@ -110,7 +110,7 @@ def _read_answers(what: str, files: dict[str, Read]) -> dict[str, str]:
         raise DataError(f"{what}/class_labels.txt: {error}") from error
     pairs = [line.split() for line in lines if line.strip()]
     if not all(len(pair) == 2 for pair in pairs):
-        raise DataError(f"{what}/class_labels.txt: needed two file names a line")
+        raise DataError(f"{what}/class_labels.txt: expected two file names a line")
     return {_inside(item): _inside(answer) for item, answer in pairs}
 
 

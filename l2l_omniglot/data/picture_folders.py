@@ -49,8 +49,8 @@ class Collection:
                 continue
             if path.name not in names:
                 raise DataError(
-                    f"QUERY {path}: no class is called {path.name!r}; needed sub-folders named as "
-                    f"the support's: {', '.join(names)}"
+                    f"QUERY {path}: no class is called {path.name!r}; expected sub-folders named "
+                    f"as the support's: {', '.join(names)}"
                 )
             yield from ((file, path.name) for file in self._pictures(path))
 
@@ -80,14 +80,14 @@ def read_support(folder: Path, ink: str = "auto") -> Collection:
     folders = [path for path in _entries(folder, "SUPPORT") if path.is_dir()]
     if len(folders) < 2:
         raise DataError(
-            f"SUPPORT {folder}: has {len(folders)} sub-folders; needed at least 2, one a class, "
+            f"SUPPORT {folder}: has {len(folders)} sub-folders; expected at least 2, one a class, "
             "with its pictures inside"
         )
     for path in folders:
         before = len(found.files)
         found._read(((file, path.name) for file in found._pictures(path)), ink)
         if len(found.files) == before:
-            about = found.skipped[-1] if found.skipped else f"needed {', '.join(SUFFIXES)}"
+            about = found.skipped[-1] if found.skipped else f"expected {', '.join(SUFFIXES)}"
             raise DataError(f"SUPPORT {path}: has no picture that can be read; {about}")
     return found
 
@@ -109,7 +109,7 @@ def read_queries(paths: Sequence[Path], names: Sequence[str], ink: str = "auto")
     for path in paths:
         found._read(found._queries(path, names) if path.is_dir() else [(path, None)], ink)
     if not found.files:
-        about = "; ".join(found.skipped) if found.skipped else f"needed {', '.join(SUFFIXES)}"
+        about = "; ".join(found.skipped) if found.skipped else f"expected {', '.join(SUFFIXES)}"
         raise DataError(f"QUERY {paths[0]}: no picture that can be read; {about}")
     return found
 

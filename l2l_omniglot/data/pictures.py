@@ -74,7 +74,7 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
         raise DataError(f"{path}: not a readable picture: {error}") from error
     if max(grey.size) > MOST_NARROW * min(grey.size):
         raise DataError(
-            f"{path}: {grey.width} x {grey.height} pixels: needed a less narrow picture"
+            f"{path}: {grey.width} x {grey.height} pixels: expected a less narrow picture"
         )
     grey.thumbnail((MOST_SIDE, MOST_SIDE))
     if _is_blank(grey):

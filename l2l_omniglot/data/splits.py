@@ -55,7 +55,7 @@ def make_splits(
     if validation_classes and split not in ORDERS:
         raise DataError(
             f"{validation_classes} validation classes with split {split!r}, which says itself "
-            f"what validates; needed split {' or '.join(ORDERS)}"
+            f"what validates; expected split {' or '.join(ORDERS)}"
         )
     if split.endswith(".json"):
         return _from_file(info, Path(split))
@@ -82,7 +82,7 @@ def _cut(order: list[int], validation: int) -> Splits:
     test = round(count * OMNIGLOT_TEST / OMNIGLOT_CLASSES)
     if not 0 <= validation < count - test:
         raise DataError(
-            f"{validation} validation classes: needed 1 to {count - test - 1}, as {count - test} "
+            f"{validation} validation classes: expected 1 to {count - test - 1}, as {count - test} "
             "of the classes are not for test"
         )
     if not validation:
@@ -125,7 +125,7 @@ def _from_file(info: Sequence[ClassInfo], path: Path) -> Splits:
 def _named_classes(body: object, part: str, numbers: dict[str, int], path: Path) -> tuple[int, ...]:
     names = body.get(part) if isinstance(body, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path}: needed a list of class names under {part!r}")
+        raise DataError(f"{path}: expected a list of class names under {part!r}")
     unknown = [name for name in names if name not in numbers]
     if unknown:
         example = next(iter(numbers))
@@ -140,7 +140,7 @@ def _checked(splits: Splits, source: str) -> Splits:
     """Refuses empty parts and classes that stand twice."""
     sizes = ", ".join(f"{len(part)} {name}" for name, part in splits._asdict().items())
     if not all(splits):
-        raise DataError(f"{source}: the split has {sizes} classes; needed some in each part")
+        raise DataError(f"{source}: the split has {sizes} classes; expected some in each part")
     together = [number for part in splits for number in part]
     if len(set(together)) != len(together):
         twice = next(number for number in together if together.count(number) > 1)

@@ -50,7 +50,7 @@ class ImageStack:
 
     Raises:
         DataError: wrong rank or type, NaN, values out of range, or a digest that does not
-            fit the sidecar; says what was found and what was needed.
+            fit the sidecar; says what was found and what was expected.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "wh
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file; needed a .npy class stack")
+        raise DataError(f"{path}: no such file; expected a .npy class stack")
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, OSError) as error:
@@ -201,7 +201,7 @@ def _transformed(images: Any, transform: int) -> Any:
 def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """Views the array as (C, M, channels, H, W)."""
     if array.dtype.kind not in "buif":
-        raise DataError(f"{name}: holds {array.dtype}; needed booleans, integers or floats")
+        raise DataError(f"{name}: holds {array.dtype}; expected booleans, integers or floats")
     shape = array.shape
     if array.ndim == 4:
         view = array[:, :, None]
@@ -210,9 +210,9 @@ def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     elif array.ndim == 5 and shape[4] in _CHANNELS:
         view = np.moveaxis(array, 4, 2)
     else:
-        raise DataError(f"{name}: has shape {shape}; needed {_LAYOUTS}")
+        raise DataError(f"{name}: has shape {shape}; expected {_LAYOUTS}")
     if 0 in shape:
-        raise DataError(f"{name}: has shape {shape}, which holds no image; needed {_LAYOUTS}")
+        raise DataError(f"{name}: has shape {shape}, which holds no image; expected {_LAYOUTS}")
     return view
 
 
@@ -226,14 +226,14 @@ def _scan(array: npt.NDArray[Any], name: str) -> tuple[float, str]:
         low, high = float(chunk.min()), float(chunk.max())
         if not np.isfinite([low, high]).all():
             where = start + int(np.argwhere(~np.isfinite(chunk))[0][0])
-            raise DataError(f"{name}: class {where} holds NaN or infinity; needed finite values")
+            raise DataError(f"{name}: class {where} holds NaN or infinity; expected finite values")
         lowest, largest = min(lowest, low), max(largest, high)
     slack = TOLERANCE if array.dtype.kind == "f" else 0.0
     # A float maximum of 2, say, is neither of the two ranges; dividing by 255 would hide it.
     neither = array.dtype.kind == "f" and 1 + slack < largest < LEAST_OF_255
     if lowest < -slack or largest > 255 + slack or neither:
         raise DataError(
-            f"{name}: holds values from {lowest:g} to {largest:g}; needed 0 to 1 or 0 to 255"
+            f"{name}: holds values from {lowest:g} to {largest:g}; expected 0 to 1 or 0 to 255"
         )
     return largest, digest.hexdigest()
 

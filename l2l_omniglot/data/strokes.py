@@ -34,7 +34,7 @@ def draw(strokes: Strokes) -> Image.Image:
     """
     points = [point for stroke in strokes for point in stroke]
     if not points:
-        raise DataError("a drawing without a stroke: needed at least one point")
+        raise DataError("a drawing without a stroke: expected at least one point")
     side = RAW_SIZE * OVERSAMPLING
     (middle_x, middle_y), scale = _place(points, side)
     image = Image.new("L", (side, side), PAPER)

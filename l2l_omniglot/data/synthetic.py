@@ -59,7 +59,7 @@ def synthetic_stack(
         ("image_size", image_size, 8),
     ):
         if value < least:
-            raise DataError(f"synthetic data with {what} {value}: needed at least {least}")
+            raise DataError(f"synthetic data with {what} {value}: expected at least {least}")
     array = _draw_all(classes, drawers, image_size, seed)
     sidecar = Sidecar(
         classes=tuple(_class_info(number, classes) for number in range(classes)),

@@ -110,7 +110,7 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         if rotations and stack.height != stack.width:
             raise DataError(
                 f"{stack.name}: images of {stack.height}x{stack.width} pixels cannot be rotated "
-                "into new classes; needed square ones, or --no-rotations"
+                "into new classes; expected square ones, or --no-rotations"
             )
         self.stack, self.classes = stack, tuple(classes)
         transforms = np.arange(TRANSFORMS if mirrors else TURNS)
@@ -251,7 +251,7 @@ class Tasks:
     def __getitem__(self, number: int) -> Task:
         """Draws task `number`, at least 0."""
         if number < 0:
-            raise IndexError(f"task {number}: needed 0 or more")
+            raise IndexError(f"task {number}: expected 0 or more")
         with python_random("task", self.seed, self.name, number):
             several = len(self._tasksets) > 1
             taskset = random.choice(self._tasksets) if several else self._tasksets[0]
@@ -281,7 +281,7 @@ def _check_sizes(
 ) -> None:
     for what, value, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
         if value < least:
-            raise DataError(f"{value} {what}: needed at least {least}")
+            raise DataError(f"{value} {what}: expected at least {least}")
     if len(classes) < ways:
         raise DataError(
             f"{stack.name}: the {name} part has {len(classes)} classes; {ways}-way tasks need "

@@ -1,4 +1,4 @@
-"""Checkpoints: weights and what is needed to go on, as safetensors; nothing is ever unpickled."""
+"""Checkpoints: weights and what it takes to go on, as safetensors; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
     metadata = header.get("__metadata__", {})
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "no format")
-        raise RunError(f"{source}: has {found!r}; needed {FORMAT!r}")
+        raise RunError(f"{source}: has {found!r}; expected {FORMAT!r}")
     try:
         body = json.loads(metadata["checkpoint"])
         settings = Settings(**body["settings"])

@@ -15,7 +15,7 @@ from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, p
 from l2l_omniglot.data.splits import ORDERS, Splits, make_splits
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Tasks
-from l2l_omniglot.errors import DataError, SettingsError, check_name, needed_name, refused
+from l2l_omniglot.errors import DataError, SettingsError, check_name, expected_name, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import build_learner, load_learner, read_weights
 from l2l_omniglot.experiments.settings import Settings
@@ -64,8 +64,8 @@ def open_data(
             prepare_omniglot([], path, announce=announce, progress=progress)
     elif not path.is_file():
         also = "the path of a .npy class stack"
-        needed = needed_name(settings.data, (OMNIGLOT, SYNTHETIC), also)
-        raise DataError(f"--data {settings.data!r}: no such file; {needed}")
+        expected = expected_name(settings.data, (OMNIGLOT, SYNTHETIC), also)
+        raise DataError(f"--data {settings.data!r}: no such file; {expected}")
     return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
 
 
@@ -212,9 +212,9 @@ class Experiment(TaskStreams):
         cls, settings: Settings, stack: ImageStack, learner: Learner, workers: Workers
     ) -> Experiment:
         for what in ("ink", "background"):
-            needed, found = getattr(settings, what), getattr(stack, what)
-            if needed not in {found, "auto"}:
-                raise SettingsError(f"{stack.name}: opened with {what} {found}; needed {needed}")
+            asked, found = getattr(settings, what), getattr(stack, what)
+            if asked not in {found, "auto"}:
+                raise SettingsError(f"{stack.name}: opened with {what} {found}; expected {asked}")
         splits = settings_splits(settings, stack)
         if learner.device.type == "cuda":
             stack = stack.on(learner.device)
@@ -261,8 +261,8 @@ class Experiment(TaskStreams):
         """In what data and split are not those of a checkpoint's facts; empty where they are."""
         own = self.facts()
         if facts.get("data_sha256") != own["data_sha256"]:
-            found, needed = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
-            return [f"the data {self.stack.name} has digest {found}, at training it was {needed}"]
+            found, expected = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
+            return [f"the data {self.stack.name} has digest {found}, at training it was {expected}"]
         if facts.get("split_sha256") != own["split_sha256"]:
             return [f"split {self.settings.split} has other classes than at training"]
         return []

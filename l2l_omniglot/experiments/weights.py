@@ -59,7 +59,7 @@ def weights_for(ways: int) -> str:
     """
     cards = [card for card in list_pretrained() if card.trained.shots == 1]
     if not cards:
-        raise RunError("no pretrained weights come along; needed a run")
+        raise RunError("no pretrained weights come along; expected a run")
     return min(cards, key=lambda card: _unlike(card, ways)).name
 
 

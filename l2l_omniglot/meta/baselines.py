@@ -22,7 +22,7 @@ class Baseline:
 
     def __init__(self, accuracies: list[float]) -> None:
         if len(accuracies) < 2:
-            raise SettingsError(f"{len(accuracies)} tasks: needed at least 2")
+            raise SettingsError(f"{len(accuracies)} tasks: expected at least 2")
         self.accuracy, self.ci95 = mean(accuracies), half_width(accuracies)
 
 

@@ -134,7 +134,7 @@ def _head(backbone: nn.Module) -> tuple[str, ...]:
     found = tuple(name for name in _trained(backbone) if name in head)
     if not found:
         name = head_name(backbone)
-        raise BackboneError(f"its head {name!r} has no parameter that is trained; needed some")
+        raise BackboneError(f"its head {name!r} has no parameter that is trained; expected some")
     return found
 
 

@@ -218,7 +218,7 @@ class Learner:
         order = self.first_order if first_order is None else first_order
         shares = (*(0.0,) * steps, 1.0) if step_weights is None else tuple(step_weights)
         if len(shares) != steps + 1 or not shares[-1] > 0:
-            raise SettingsError(f"step weights {shares}: needed {steps + 1}, the last above 0")
+            raise SettingsError(f"step weights {shares}: expected {steps + 1}, the last above 0")
         weights = (engine or self.reference).start(len(tasks.support), order)
         adapting = inner_loop(weights, tasks.support, tasks.support_labels, steps)
         for share, adapted in zip(shares, adapting, strict=True):

@@ -75,7 +75,7 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
     @app.post("/api/answer")
     def answer() -> dict[str, Any]:
         if request.mimetype != "application/json":
-            raise UnsupportedMediaType(f"{request.mimetype!r}: needed application/json")
+            raise UnsupportedMediaType(f"{request.mimetype!r}: expected application/json")
         question = read_question(request.get_data())
         if question.query is None:
             answers.adapt(question.support)
@@ -93,7 +93,7 @@ def _add_examples(app: Flask, stack: StackExamples | None) -> None:
         if source == STACK and stack:
             return stack.draw_set(*sizes)
         if source != SYNTHETIC:
-            raise SettingsError(f"source {source[:40]!r}: not at hand; needed {SYNTHETIC}")
+            raise SettingsError(f"source {source[:40]!r}: not at hand; expected {SYNTHETIC}")
         return synthetic_set(*sizes)
 
     @app.get("/api/item/<int:character>/<int:number>.png")
@@ -107,7 +107,7 @@ def _number(name: str, bounds: tuple[int, int]) -> int:
     """A whole number of the query string."""
     text, (least, most) = request.args.get(name, ""), bounds
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
-        raise SettingsError(f"{name} {text[:40]!r}: needed a whole number from {least} to {most}")
+        raise SettingsError(f"{name} {text[:40]!r}: expected a whole number from {least} to {most}")
     return int(text)
 
 

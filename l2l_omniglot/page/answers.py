@@ -50,7 +50,7 @@ class Answers:
         size, channels = checkpoint.image_size, checkpoint.channels
         if channels != 1 or not isinstance(size, int):
             raise SettingsError(
-                f"{checkpoint.source}: trained on {channels} channels and size {size}; needed "
+                f"{checkpoint.source}: trained on {channels} channels and size {size}; expected "
                 "square images of 1 channel, as drawings are"
             )
         self.image_size: int = size
@@ -92,7 +92,7 @@ class Answers:
             return as_images([example], self.image_size, self.ink)[0]
         if self._stack is None:
             raise SettingsError(
-                f"item [{example.character}, {example.number}]: no stack at hand; needed strokes"
+                f"item [{example.character}, {example.number}]: no stack at hand; expected strokes"
             )
         return self._stack.image(example)
 

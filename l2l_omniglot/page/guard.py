@@ -45,10 +45,10 @@ def guard(app: Flask, loopback: bool) -> None:
     def refuse() -> None:
         host = request.headers.get("Host", "")
         if loopback and not is_loopback(_name(host)):
-            abort(403, f"Host {host!r}: needed {LOCAL_NAME} or a loopback address")
+            abort(403, f"Host {host!r}: expected {LOCAL_NAME} or a loopback address")
         origin = request.headers.get("Origin")
         if origin is not None and _place(origin) != host.lower():
-            abort(403, f"Origin {origin!r}: needed this page's own, {host!r}")
+            abort(403, f"Origin {origin!r}: expected this page's own, {host!r}")
 
     @app.after_request
     def add_headers(response: Response) -> Response:

@@ -77,13 +77,13 @@ def _example(found: Any, what: str) -> Example:
         item = _fields(found, what, {"item"})["item"]
         numbers = _list(item, f"{what}: item", (2, 2), "numbers")
         if not all(type(number) is int and number >= 0 for number in numbers):
-            raise SettingsError(f"{what}: item {_short(item)}: needed two numbers from 0")
+            raise SettingsError(f"{what}: item {_short(item)}: expected two numbers from 0")
         return Item(*numbers)
     strokes = _list(_fields(found, what, {"strokes"})["strokes"], what, (1, MAX_STROKES), "strokes")
     drawing = tuple(_stroke(stroke, what) for stroke in strokes)
     points = sum(len(stroke) for stroke in drawing)
     if points > MAX_POINTS:
-        raise SettingsError(f"{what}: {points} points; needed at most {MAX_POINTS}")
+        raise SettingsError(f"{what}: {points} points; expected at most {MAX_POINTS}")
     return drawing
 
 
@@ -97,23 +97,23 @@ def _point(found: Any, what: str) -> Point:
         x, y = found
         if type(x) in {int, float} and type(y) in {int, float} and 0 <= x <= 1 and 0 <= y <= 1:
             return float(x), float(y)
-    raise SettingsError(f"{what}: point {_short(found)}: needed [x, y], both numbers in [0, 1]")
+    raise SettingsError(f"{what}: point {_short(found)}: expected [x, y], both numbers in [0, 1]")
 
 
 def _fields(found: Any, what: str, names: set[str]) -> dict[str, Any]:
     if not isinstance(found, dict) or set(found) != names:
         keys = sorted(found) if isinstance(found, dict) else found
-        needed = ", ".join(sorted(names))
-        raise SettingsError(f"{what}: {_short(keys)}; needed an object with {needed}")
+        expected = ", ".join(sorted(names))
+        raise SettingsError(f"{what}: {_short(keys)}; expected an object with {expected}")
     return found
 
 
 def _list(found: Any, what: str, bounds: tuple[int, int], unit: str) -> list[Any]:
     if not isinstance(found, list):
-        raise SettingsError(f"{what}: {_short(found)}; needed a list of {unit}")
+        raise SettingsError(f"{what}: {_short(found)}; expected a list of {unit}")
     least, most = bounds
     if not least <= len(found) <= most:
-        raise SettingsError(f"{what}: {len(found)} {unit}; needed {least} to {most}")
+        raise SettingsError(f"{what}: {len(found)} {unit}; expected {least} to {most}")
     return found
 
 

@@ -95,7 +95,7 @@ def test_bad_arguments():
         ({"ways": 1}, "1 ways"),
         ({"channels": 0}, "0 channels"),
         ({"image_size": 0}, "image size 0"),
-        ({"init": "ones"}, "init 'ones': needed one of zero, tutorial"),
+        ({"init": "ones"}, "init 'ones': expected one of zero, tutorial"),
     ):
         with pytest.raises(BackboneError, match=said):
             BaseNet(**arguments)

@@ -149,7 +149,7 @@ def test_what_cannot_be_inductive_is_refused(tasks: Tasks, network: nn.Module, s
     with pytest.raises(BackboneError, match=said):
         evaluate(learner, tasks, 2, 1, batch_norm="both")
     assert evaluate(learner, tasks, 2, 1).batch_norm == "transductive"
-    with pytest.raises(SettingsError, match="'inductiv': needed one of"):
+    with pytest.raises(SettingsError, match="'inductiv': expected one of"):
         learner.score_steps(learner.batch([tasks[0]]), 1, None, ("inductiv",))
 
 

@@ -63,7 +63,7 @@ def test_cnn4_is_learn2learns_network():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(BackboneError, match=r"'resnet': needed one of basenet, cnn4, fc"):
+    with pytest.raises(BackboneError, match=r"'resnet': expected one of basenet, cnn4, fc"):
         make_backbone("resnet", ways=5)
 
 
@@ -81,5 +81,5 @@ def test_plugins_that_break_the_contract_are_told_how(stranger: None):
         make_backbone("broken", ways=5)
     with pytest.raises(BackboneError, match="'narrow' .* could not be built with ways=5"):
         make_backbone("narrow", ways=5)
-    with pytest.raises(BackboneError, match=r"returned str; needed a torch\.nn\.Module"):
+    with pytest.raises(BackboneError, match=r"returned str; expected a torch\.nn\.Module"):
         make_backbone("text", ways=5)

@@ -76,7 +76,7 @@ def test_other_sizes_are_resized(task: lo.Task):
     query = torch.nn.functional.interpolate(task.query, 56).numpy()
     fitted = lo.FewShotClassifier(NAME).fit(larger, task.support_labels.numpy())
     assert (fitted.predict(query) == task.query_labels.numpy()).mean() > 0.6
-    with pytest.raises(InputError, match=r"shape \(28, 28\): needed \(56, 56\)"):
+    with pytest.raises(InputError, match=r"shape \(28, 28\): expected \(56, 56\)"):
         fitted.predict(task.query.numpy())
 
 
@@ -149,19 +149,19 @@ def test_images_may_be_a_list(fitted, task: lo.Task):
         other = lo.FewShotClassifier(NAME).fit(make(task.support.numpy()[:, 0]), labels)
         assert (other.predict(make(task.query.numpy()[:, 0])) == expected).all()
     uneven = [np.zeros((28, 28)), np.zeros((30, 28))]
-    with pytest.raises(InputError, match=r"shapes \(28, 28\) and \(30, 28\): needed all of one"):
+    with pytest.raises(InputError, match=r"shapes \(28, 28\) and \(30, 28\): expected all of one"):
         lo.FewShotClassifier(NAME).fit(uneven, [0, 1])
 
 
 def test_queries_in_another_range_than_fitted_are_refused(fitted, task: lo.Task):
     support, query = task.support.numpy()[:, 0], task.query.numpy()[:, 0]
-    with pytest.raises(InputError, match="values 0 to 255: needed 0 to 1, as fitted"):
+    with pytest.raises(InputError, match="values 0 to 255: expected 0 to 1, as fitted"):
         fitted.predict((255 * query).astype(np.uint8))
-    with pytest.raises(InputError, match="values -1 to 1: needed 0 to 1"):
+    with pytest.raises(InputError, match="values -1 to 1: expected 0 to 1"):
         fitted.predict(2 * query - 1)
     other = lo.FewShotClassifier(NAME).fit(255 * support, task.support_labels.numpy())
     for wrong in (query, query > 0.5):
-        with pytest.raises(InputError, match="values 0 to 1: needed 0 to 255"):
+        with pytest.raises(InputError, match="values 0 to 1: expected 0 to 255"):
             other.predict(wrong)
     assert len(other.predict(np.zeros((1, 28, 28)))) == 1  # blank in either
 
@@ -173,9 +173,9 @@ def test_images_that_show_nothing_give_finite_answers(task: lo.Task):
 
 def test_bad_input_is_one_sentence(task: lo.Task):
     images, labels = task.support.numpy(), task.support_labels.numpy()
-    with pytest.raises(InputError, match="1 class.*needed at least 2"):
+    with pytest.raises(InputError, match="1 class.*expected at least 2"):
         lo.FewShotClassifier(NAME).fit(images, np.zeros(10))
-    with pytest.raises(InputError, match="needed \\(B, H, W\\)"):
+    with pytest.raises(InputError, match="expected \\(B, H, W\\)"):
         lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
     with pytest.raises(lo.L2LOmniglotError, match="ink 'green'"):
         lo.FewShotClassifier(NAME, ink="green").fit(images, labels)

@@ -65,9 +65,9 @@ def test_the_file_classifies_as_the_original(
     run, metadata = load_exported(exported.path)
     for count in (1, 2, 3, 50):
         images = stack.images([n % 3 for n in range(count)], [n % 20 for n in range(count)])
-        needed = original.probabilities(images)
-        torch.testing.assert_close(run(images), needed, atol=1e-5, rtol=0)
-    assert needed.std() > 0.05  # classes are told apart
+        expected = original.probabilities(images)
+        torch.testing.assert_close(run(images), expected, atol=1e-5, rtol=0)
+    assert expected.std() > 0.05  # classes are told apart
     assert metadata == exported.metadata
     assert metadata["classes"] == NAMES
     assert [metadata[k] for k in ("channels", "height", "width", "ink")] == [1, 28, 28, "white"]
@@ -94,8 +94,8 @@ def test_logits_and_earlier_steps(
         export_classifier(original, path, NAMES, ink="white", output="logits", step=step)
         logits = load_exported(path)[0](images)
         assert not torch.allclose(logits.sum(dim=1), torch.ones(4))
-        needed = original.probabilities(images, step)
-        torch.testing.assert_close(logits.softmax(dim=1), needed, atol=1e-5, rtol=0)
+        expected = original.probabilities(images, step)
+        torch.testing.assert_close(logits.softmax(dim=1), expected, atol=1e-5, rtol=0)
 
 
 def test_the_onnx_file_is_whole_and_needs_nothing_of_ours(
@@ -123,8 +123,8 @@ def test_the_onnx_file_is_whole_and_needs_nothing_of_ours(
         "assert not {'torch', 'l2l_omniglot'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
-    needed = classifiers["basenet"].probabilities(images).numpy()
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), needed, atol=1e-5)
+    expected = classifiers["basenet"].probabilities(images).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-5)
 
 
 def test_the_classifier_is_left_as_it_was(stack: ImageStack, tmp_path: Path):
@@ -153,7 +153,9 @@ def test_a_file_that_does_something_else_is_not_kept(
     monkeypatch.setattr(module, "fold_support_statistics", wrong)
     path = tmp_path / f"a{ending}"
     path.write_text("an older file")
-    with pytest.raises(BackboneError, match=r"differs .* by up to 0\.0\d+; needed at most 0\.0001"):
+    with pytest.raises(
+        BackboneError, match=r"differs .* by up to 0\.0\d+; expected at most 0\.0001"
+    ):
         export_classifier(classifiers["basenet"], path, NAMES, ink="white", output="logits")
     assert path.read_text() == "an older file"
     assert list(tmp_path.iterdir()) == [path]
@@ -219,11 +221,13 @@ def test_bad_settings_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ):
     good = classifiers["basenet"]
-    with pytest.raises(SettingsError, match=r"the ending '\.h5': needed one of \.onnx, \.pt2"):
+    with pytest.raises(SettingsError, match=r"the ending '\.h5': expected one of \.onnx, \.pt2"):
         export_classifier(good, tmp_path / "a.h5", NAMES, ink="white")
-    with pytest.raises(SettingsError, match="class names alpha, beta: needed 3 different ones"):
+    with pytest.raises(SettingsError, match="class names alpha, beta: expected 3 different ones"):
         export_classifier(good, tmp_path / "a.pt2", NAMES[:2], ink="white")
-    with pytest.raises(SettingsError, match="output 'labels': needed one of probabilities, logits"):
+    with pytest.raises(
+        SettingsError, match="output 'labels': expected one of probabilities, logits"
+    ):
         export_classifier(good, tmp_path / "a.pt2", NAMES, ink="white", output="labels")
     with pytest.raises(SettingsError, match="there is no folder"):
         export_classifier(good, tmp_path / "no/a.pt2", NAMES, ink="white")

@@ -219,7 +219,7 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     assert done.returncode == 9
     assert "7 of 7 right" in done.stdout
     assert "pipe.png: not a readable picture: not a plain file" in done.stderr
-    assert "narrow.png: 3000 x 10 pixels: needed a less narrow" in done.stderr
+    assert "narrow.png: 3000 x 10 pixels: expected a less narrow" in done.stderr
     assert "paper.png: shows nothing" in done.stderr
 
 
@@ -232,10 +232,10 @@ def _empty(folder: Path) -> None:
     "change, sentence",
     [
         (lambda root: shutil.rmtree(root / "support"), "SUPPORT .*support: no such folder"),
-        (lambda root: _empty(root / "support"), "has 0 sub-folders; needed at least 2"),
+        (lambda root: _empty(root / "support"), "has 0 sub-folders; expected at least 2"),
         (
             lambda root: _empty(root / "support" / "class1 bars"),
-            "class1 bars: has no picture that can be read; needed .png",
+            "class1 bars: has no picture that can be read; expected .png",
         ),
         (
             lambda root: (root / "query" / "class1 bars").rename(root / "query" / "other"),
@@ -255,7 +255,7 @@ def test_the_command_says_so_before_torch_is_there(folders: tuple[Path, Path]):
     support, query = folders
     done = run_cli("predict", str(support / "class1 bars"), str(query))
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.count("\n") == 1 and "has 0 sub-folders; needed at least 2" in done.stderr
+    assert done.stderr.count("\n") == 1 and "has 0 sub-folders; expected at least 2" in done.stderr
 
 
 def test_folders_are_read_without_torch():

@@ -11,7 +11,7 @@ from conftest import put_into_cache, run_cli
 from terminal import Terminal
 
 from l2l_omniglot.cli.console import wants_colour
-from l2l_omniglot.errors import DataError, SettingsError, check_name, did_you_mean, needed_name
+from l2l_omniglot.errors import DataError, SettingsError, check_name, did_you_mean, expected_name
 
 ESCAPE = "\x1b["
 SHORT = (
@@ -114,7 +114,7 @@ def test_verbose_and_quiet():
     file = ("--config", "own.toml", "pretrained")
     assert run_cli(*file).stderr == ""
     both = run_cli("-v", *file)
-    assert (both.returncode, "--verbose and --quiet: needed only one" in both.stderr) == (2, True)
+    assert (both.returncode, "--verbose and --quiet: expected only one" in both.stderr) == (2, True)
 
 
 def test_close_matches():
@@ -122,14 +122,14 @@ def test_close_matches():
     assert did_you_mean("basnet", known) == "; did you mean 'basenet'?"
     assert did_you_mean("BaseNet", known) == "; did you mean 'basenet'?"
     assert did_you_mean("resnet50x", known) == ""
-    assert needed_name("x", known, "a path") == "needed one of basenet, cnn4, fc, or a path"
-    assert needed_name("x", ()) == "there are none"
+    assert expected_name("x", known, "a path") == "expected one of basenet, cnn4, fc, or a path"
+    assert expected_name("x", ()) == "there are none"
     check_name("backbone", "fc", known)
     with pytest.raises(
-        SettingsError, match="^backbone 'cnn': needed one of .*; did you mean 'cnn4'"
+        SettingsError, match="^backbone 'cnn': expected one of .*; did you mean 'cnn4'"
     ):
         check_name("backbone", "cnn", known)
-    with pytest.raises(DataError, match="'x': needed one of basenet, cnn4, fc, or else"):
+    with pytest.raises(DataError, match="'x': expected one of basenet, cnn4, fc, or else"):
         check_name("split", "x", known, also="else", kind=DataError)
 
 

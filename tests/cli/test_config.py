@@ -149,25 +149,25 @@ def test_no_option_has_the_variable_of_something_else():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("way = 3", "'way': needed an option of any command; did you mean 'ways'?"),
-        ("[train]\nway = 3", "[train] 'way': needed an option of train; did you mean 'ways'?"),
-        ("[train]\ninner_lr = 3", "[train] 'inner_lr': needed an option of train; did you mean"),
-        ("[trian]", "section [trian]: no such command; needed one of "),
-        ("[train]\nways = '3'", '[train] ways = "3": needed a whole number'),
-        ("[train]\nways = 3.0", "[train] ways = 3.0: needed a whole number"),
-        ("[train]\nways = true", "[train] ways = true: needed a whole number"),
-        ("[train]\nmeta-lr = true", "[train] meta-lr = true: needed a number"),
-        ("[train]\nrotations = 1", "[train] rotations = 1: needed true or false"),
-        ("[train]\nbackbone = 1", "[train] backbone = 1: needed a text in quotes"),
-        ("[train]\nbackbone = []", "[train] backbone = []: needed a text in quotes"),
-        ("[train]\nseed = 2026-01-01", '[train] seed = "2026-01-01": needed a whole number'),
-        ("[prepare]\nsource = 'a'", '[prepare] source = "a": needed a list of texts'),
-        ("[train]\nno-rotations = true", "the other side of an option; needed rotations = false"),
-        ("[train]\nrecipe = 'papr'", "[train] recipe: 'papr': needed one of default, tutorial, "),
+        ("way = 3", "'way': expected an option of any command; did you mean 'ways'?"),
+        ("[train]\nway = 3", "[train] 'way': expected an option of train; did you mean 'ways'?"),
+        ("[train]\ninner_lr = 3", "[train] 'inner_lr': expected an option of train; did you mean"),
+        ("[trian]", "section [trian]: no such command; expected one of "),
+        ("[train]\nways = '3'", '[train] ways = "3": expected a whole number'),
+        ("[train]\nways = 3.0", "[train] ways = 3.0: expected a whole number"),
+        ("[train]\nways = true", "[train] ways = true: expected a whole number"),
+        ("[train]\nmeta-lr = true", "[train] meta-lr = true: expected a number"),
+        ("[train]\nrotations = 1", "[train] rotations = 1: expected true or false"),
+        ("[train]\nbackbone = 1", "[train] backbone = 1: expected a text in quotes"),
+        ("[train]\nbackbone = []", "[train] backbone = []: expected a text in quotes"),
+        ("[train]\nseed = 2026-01-01", '[train] seed = "2026-01-01": expected a whole number'),
+        ("[prepare]\nsource = 'a'", '[prepare] source = "a": expected a list of texts'),
+        ("[train]\nno-rotations = true", "the other side of an option; expected rotations = false"),
+        ("[train]\nrecipe = 'papr'", "[train] recipe: 'papr': expected one of default, tutorial, "),
         ("[evaluate]\ntasks = 1", "[evaluate] tasks: 1 is not in the range x>=2"),
-        ("config = 'x'", "'config': needed an option of any command"),
-        ("train = 5", "'train': needed an option of any command"),
-        ("ways = '3'", 'ways (of train) = "3": needed a whole number'),
+        ("config = 'x'", "'config': expected an option of any command"),
+        ("train = 5", "'train': expected an option of any command"),
+        ("ways = '3'", 'ways (of train) = "3": expected a whole number'),
         ("ways = ", "not a readable TOML file: Invalid value"),
         ("ways = 1\nways = 2", "not a readable TOML file: Cannot overwrite"),
     ],
@@ -221,18 +221,18 @@ def test_two_options_that_exclude_each_other_are_an_error_wherever_they_come_fro
         run_cli("train", "--resume", "one", env={"L2L_OMNIGLOT_TRAIN_RUN_DIR": "other"}),
         run_cli("train", "--resume", "one", "--run-dir", "other"),
     ):
-        assert (done.returncode, "needed only one" in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, "expected only one" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize(
     ("text", "typed", "said"),
     [
-        ("", ["--protocol", "one-shot-runs"], "needed 20 ways"),
-        ('[evaluate]\nprotocol = "one-shot-runs"', [], "needed 20 ways"),
+        ("", ["--protocol", "one-shot-runs"], "expected 20 ways"),
+        ('[evaluate]\nprotocol = "one-shot-runs"', [], "expected 20 ways"),
         ("seed = 1", ["--protocol", "one-shot-runs"], r"with --seed \(from own.toml\): the runs"),
         ('[evaluate]\nprotocol = "one-shot-runs"', ["--shots", "2"], "with --shots: the runs"),
         ("", ["--protocol", "one-shot-runs", "--tasks", "500"], "with --tasks: the runs are given"),
-        ("", [], "needed both or neither"),
+        ("", [], "expected both or neither"),
     ],
 )
 def test_the_one_shot_runs_go_with_no_options_for_tasks(text: str, typed: list[str], said: str):
@@ -293,7 +293,7 @@ def test_a_command_of_a_command_has_its_section_and_variables(tmp_path: Path):
         assert "3 of " in shown(*arguments, "--classes", "3", L2L_OMNIGLOT_SHOW_DATA_CLASSES="4")
     for wrong, said in (
         ("[show.dta]\nclasses = 2\n", "did you mean 'show.data'"),
-        ("[show]\nclasses = 2\n", "needed one of show.data, show.task"),
+        ("[show]\nclasses = 2\n", "expected one of show.data, show.task"),
         ("[show.data]\nclases = 2\n", "did you mean 'classes'"),
     ):
         path.write_text(wrong)

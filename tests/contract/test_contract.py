@@ -85,7 +85,7 @@ class RunningStatistics(Net):
 class OnlyPairs(Net):
     def forward(self, images):
         if len(images) < 2:
-            raise ValueError("needed two images")
+            raise ValueError("expected two images")
         return super().forward(images)
 
 
@@ -321,13 +321,13 @@ def no_module(**_):
 DEFECTS = {
     "NoKeywords": (["tolerates keywords"], "unexpected keyword argument 'init'"),
     "FixedWays": (["builds"], "ways=20, .*20 is too many"),
-    "NotTheWays": (["logits"], r"returned \(2, 5\); needed \(2, 2\)"),
+    "NotTheWays": (["logits"], r"returned \(2, 5\); expected \(2, 2\)"),
     "FixedSize": (["other images"], r"fails on images of shape \(5, 3, 28, 28\)"),
-    "Flat": (["logits"], r"returned \(4,\); needed logits \(2, ways\)"),
+    "Flat": (["logits"], r"returned \(4,\); expected logits \(2, ways\)"),
     "Halves": (["logits"], "returned torch.float16 for torch.float32 images"),
     "NotANumber": (["logits"], "NaN or infinity"),
     "RunningStatistics": (["no running statistics"], "without running statistics .*NoneType"),
-    "OnlyPairs": (["one image"], "needed two images"),
+    "OnlyPairs": (["one image"], "expected two images"),
     "InPlace": (["input unchanged"], "in place, by up to 0.5"),
     "Unseeded": (["same seed, same weights"], "'head.weight' starts otherwise"),
     "Drops": (["same output"], "two forward passes in evaluation mode differ"),
@@ -364,7 +364,7 @@ DEFECTS = {
     "FrozenHead": (["head"], "its head 'head' has no parameter that is trained"),
     "Unsaved": (["saved and loaded"], "saved and loaded, it has other logits"),
     "WaysInside": (["resized"], "'head.weight' has shape"),
-    "no_module": (["builds"], "returned str; needed a torch.nn.Module"),
+    "no_module": (["builds"], "returned str; expected a torch.nn.Module"),
 }
 ADVICE = {"every gradient", "float64", "buffers unchanged", "inductive", "stacked", "other images"}
 
@@ -461,7 +461,7 @@ def test_the_command_prints_json(broken: Path):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(BackboneError, match="'resnet18': needed one of basenet, cnn4, fc"):
+    with pytest.raises(BackboneError, match="'resnet18': expected one of basenet, cnn4, fc"):
         check_backbone("resnet18")
     assert run_cli("check-backbone", "resnet18").returncode == 5
 

@@ -50,8 +50,8 @@ def test_what_is_broken_is_named(one_shot_runs: Path, tmp_path: Path):
         ("run02/training/class07.png", None, r"run02: training/class07\.png is not there"),
         ("run01/test/item03.png", b"no image", r"run01/test/item03\.png: cannot identify"),
         ("run01/class_labels.txt", None, r"run01: class_labels\.txt is not there"),
-        ("run01/class_labels.txt", b"a b c\n", "needed two file names a line"),
-        ("run01/class_labels.txt", b"", "0 test items; needed 20"),
+        ("run01/class_labels.txt", b"a b c\n", "expected two file names a line"),
+        ("run01/class_labels.txt", b"", "0 test items; expected 20"),
         ("run01/class_labels.txt", b"run01/test/item01.png run01/x.png\n", r"x\.png is not there"),
     ):
         with pytest.raises(DataError, match=said):
@@ -63,7 +63,7 @@ def test_what_is_broken_is_named(one_shot_runs: Path, tmp_path: Path):
     with pytest.raises(DataError, match="no such file or folder"):
         OneShotRuns(tmp_path / "nowhere")
     shutil.rmtree(one_shot_runs / "run02")
-    with pytest.raises(DataError, match="1 one-shot runs found; needed at least 2"):
+    with pytest.raises(DataError, match="1 one-shot runs found; expected at least 2"):
         OneShotRuns(one_shot_runs)
 
 

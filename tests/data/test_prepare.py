@@ -70,7 +70,7 @@ def test_missing_and_broken_images_are_named_and_nothing_is_written(
 
 
 def test_one_archive_alone_is_not_enough(raw_archives: Path, tmp_path: Path):
-    with pytest.raises(DataError, match="images_evaluation: 0 characters, needed 659"):
+    with pytest.raises(DataError, match="images_evaluation: 0 characters, expected 659"):
         prepare_stack([raw_archives / "images_background.zip"], tmp_path / "o.npy", 14)
 
 

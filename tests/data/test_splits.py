@@ -48,7 +48,7 @@ def test_small_stacks_are_cut_in_proportion():
     splits = make_splits(info)
     assert [len(part) for part in splits] == [22, 8, 10]
     assert disjoint(splits)
-    with pytest.raises(DataError, match="needed some in each part"):
+    with pytest.raises(DataError, match="expected some in each part"):
         make_splits(info[:3])
 
 
@@ -58,7 +58,7 @@ def test_alphabets_need_a_sidecar():
 
 
 def test_unknown_split():
-    with pytest.raises(DataError, match=r"'vinyals': needed one of tutorial, random, alphabets"):
+    with pytest.raises(DataError, match=r"'vinyals': expected one of tutorial, random, alphabets"):
         make_splits(OMNIGLOT, "vinyals")
 
 
@@ -75,8 +75,8 @@ def test_split_from_a_file(stack: ImageStack, tmp_path: Path):
     ("body", "said"),
     [
         ("{", "not a readable JSON file"),
-        ("[]", "needed a list of class names under 'train'"),
-        ('{"train": [1], "validation": [], "test": []}', "needed a list of class names"),
+        ("[]", "expected a list of class names under 'train'"),
+        ('{"train": [1], "validation": [], "test": []}', "expected a list of class names"),
         ('{"train": ["x"], "validation": [], "test": []}', "the first is 'x'; the stack's names"),
         ('{"train": ["0"], "validation": ["1"], "test": []}', "1 train, 1 validation, 0 test"),
         ('{"train": ["0", "1"], "validation": ["1"], "test": ["2"]}', "class 1 stands twice"),
@@ -108,10 +108,10 @@ def test_fewer_classes_validate_and_more_train():
 
 @pytest.mark.parametrize("split, number", [("alphabets", 20), ("a.json", 20)])
 def test_splits_that_say_what_validates_take_no_number(split: str, number: int):
-    with pytest.raises(DataError, match="20 validation classes.*needed split tutorial or random"):
+    with pytest.raises(DataError, match="20 validation classes.*expected split tutorial or random"):
         make_splits(OMNIGLOT, split, validation_classes=number)
 
 
 def test_too_many_validation_classes_are_refused():
-    with pytest.raises(DataError, match="1200 validation classes: needed 1 to 1199"):
+    with pytest.raises(DataError, match="1200 validation classes: expected 1 to 1199"):
         make_splits(OMNIGLOT, validation_classes=1200)

@@ -100,16 +100,16 @@ def test_stack_is_memory_mapped(pixels, tmp_path: Path):
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.zeros((3, 4)), r"shape \(3, 4\); needed \(C, M, 1, H, W\)"),
-        (np.zeros((3, 4, 2, 8, 8)), r"shape \(3, 4, 2, 8, 8\); needed"),
+        (np.zeros((3, 4)), r"shape \(3, 4\); expected \(C, M, 1, H, W\)"),
+        (np.zeros((3, 4, 2, 8, 8)), r"shape \(3, 4, 2, 8, 8\); expected"),
         (np.zeros((0, 4, 8, 8)), "holds no image"),
         (np.full((3, 4, 8, 8), np.nan), "class 0 holds NaN"),
         (np.full((3, 4, 8, 8), np.inf), "class 0 holds NaN or infinity"),
-        (np.full((3, 4, 8, 8), -0.5), "values from -0.5 to -0.5; needed 0 to 1 or 0 to 255"),
-        (np.full((3, 4, 8, 8), 2.0), "values from 2 to 2; needed"),
-        (np.full((3, 4, 8, 8), 300), "values from 300 to 300; needed"),
-        (np.zeros((3, 4, 8, 8), complex), "holds complex128; needed"),
-        (np.zeros((3, 4, 8, 8), "S1"), "needed booleans, integers or floats"),
+        (np.full((3, 4, 8, 8), -0.5), "values from -0.5 to -0.5; expected 0 to 1 or 0 to 255"),
+        (np.full((3, 4, 8, 8), 2.0), "values from 2 to 2; expected"),
+        (np.full((3, 4, 8, 8), 300), "values from 300 to 300; expected"),
+        (np.zeros((3, 4, 8, 8), complex), "holds complex128; expected"),
+        (np.zeros((3, 4, 8, 8), "S1"), "expected booleans, integers or floats"),
     ],
 )
 def test_bad_arrays_are_told_what_was_found_and_needed(array, said, tmp_path: Path):
@@ -161,7 +161,7 @@ def test_somebody_elses_json_is_ignored(pixels, tmp_path: Path):
 
 def test_unknown_choices():
     for setting in ("background", "ink"):
-        with pytest.raises(DataError, match=f"{setting} 'green': needed one of"):
+        with pytest.raises(DataError, match=f"{setting} 'green': expected one of"):
             ImageStack(np.zeros((3, 4, 8, 8)), **{setting: "green"})
 
 

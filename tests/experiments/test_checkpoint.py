@@ -51,7 +51,7 @@ def test_broken_files(tmp_path: Path):
         with pytest.raises(RunError, match="not a readable checkpoint"):
             load_checkpoint(path)
     save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(RunError, match="'no format'; needed 'l2l-omniglot checkpoint 1'"):
+    with pytest.raises(RunError, match="'no format'; expected 'l2l-omniglot checkpoint 1'"):
         load_checkpoint(path)
     Checkpoint(make_settings(), 1, read_weights(BaseNet())).save(path)
     path.write_bytes(path.read_bytes()[:-100])

@@ -49,7 +49,7 @@ def test_parts_have_their_own_classes_sizes_and_rotations(experiment: Experiment
     ]
     assert (train.queries, validation.queries, test.queries) == (2, 4, 4)
     assert len({train.name, validation.name, test.name}) == 3
-    with pytest.raises(SettingsError, match="part 'tset': needed one of train, validation, test"):
+    with pytest.raises(SettingsError, match="part 'tset': expected one of train, validation, test"):
         experiment.tasks("tset")
 
 
@@ -66,9 +66,9 @@ def test_initial_weights_depend_on_the_seed_only(stack: ImageStack):
 
 
 def test_a_stack_opened_otherwise_than_the_settings_say_is_refused(stack: ImageStack):
-    with pytest.raises(SettingsError, match="opened with ink white; needed black"):
+    with pytest.raises(SettingsError, match="opened with ink white; expected black"):
         Experiment.build(make_settings("tutorial"), stack)
-    with pytest.raises(SettingsError, match="opened with background white; needed black"):
+    with pytest.raises(SettingsError, match="opened with background white; expected black"):
         Experiment.build(make_settings(background="black"), stack)
 
 

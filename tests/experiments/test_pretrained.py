@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_refused(folder: Path):
     refused("other settings than its card says")
     card.write_text(json.dumps({**body, "settings": {**body["settings"], "seed": 9}}))
     refused("other settings than its card says")
-    with pytest.raises(RunError, match="'resnet-5w1s': needed one of fc-5w1s"):
+    with pytest.raises(RunError, match="'resnet-5w1s': expected one of fc-5w1s"):
         load_pretrained_checkpoint("resnet-5w1s", folder)
     assert load_pretrained_checkpoint("fc-5w1s", folder).iteration == 1
 

@@ -132,5 +132,5 @@ def test_published_figures_stand_beside_what_they_are_of():
     assert published("basenet", "maml", "synthetic") is None
     assert Condition("20w5s", "cnn4", "maml").settings().ways == 20
     assert len(conditions(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
-    with pytest.raises(SettingsError, match="'6w': needed one of 5w1s"):
+    with pytest.raises(SettingsError, match="'6w': expected one of 5w1s"):
         conditions(["6w"], ["fc"], ["maml"])

@@ -71,9 +71,9 @@ def test_queries_hold_for_training_too_unless_said_otherwise():
         ({"shots": 0}, "shots=0: expected at least 1"),
         ({"inner_lr": 0.0}, r"inner_lr=0\.0: expected a number above 0"),
         ({"meta_lr": float("inf")}, "meta_lr=inf: expected a number above 0"),
-        ({"schedule": "step"}, "schedule='step': needed one of constant, cosine"),
-        ({"ink": "red"}, "ink='red': needed one of white, black"),
-        ({"inner_step": 3}, "setting 'inner_step': needed one of"),
+        ({"schedule": "step"}, "schedule='step': expected one of constant, cosine"),
+        ({"ink": "red"}, "ink='red': expected one of white, black"),
+        ({"inner_step": 3}, "setting 'inner_step': expected one of"),
         ({"validation_tasks": 1}, "validation_tasks=1: expected at least 2"),
     ],
 )
@@ -107,7 +107,7 @@ def test_numbers_of_numpy_and_paths_become_plain_values():
 
 
 def test_unknown_recipe():
-    with pytest.raises(SettingsError, match="'quick': needed one of default, tutorial, paper"):
+    with pytest.raises(SettingsError, match="'quick': expected one of default, tutorial, paper"):
         make_settings("quick")
 
 

@@ -218,7 +218,7 @@ def test_trainer_counts_the_loss_of_every_step_while_that_lasts(stack: ImageStac
 def test_step_weights_must_be_one_a_step_and_end_above_zero(task: Task):
     learner = tiny_learner("fixed", "all")
     for wrong in ((1.0,), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)):
-        with pytest.raises(SettingsError, match="needed 3, the last above 0"):
+        with pytest.raises(SettingsError, match="expected 3, the last above 0"):
             learner.meta_gradient(learner.batch([task]), 2, step_weights=wrong)
 
 
@@ -280,15 +280,15 @@ def test_every_algorithm_trains_saves_and_goes_on_exactly(stack, tmp_path, algor
 
 def test_unknown_names_are_refused():
     for wrong, said in (
-        ({"algorithm": "mamlpp"}, "algorithm='mamlpp': needed one of maml, fomaml"),
-        ({"adapt": "tail"}, "adapt='tail': needed one of all, head"),
-        ({"inner_rates": "none"}, "inner_rates='none': needed one of fixed"),
+        ({"algorithm": "mamlpp"}, "algorithm='mamlpp': expected one of maml, fomaml"),
+        ({"adapt": "tail"}, "adapt='tail': expected one of all, head"),
+        ({"inner_rates": "none"}, "inner_rates='none': expected one of fixed"),
         ({"first_order_until": 2.0}, "first_order_until=2.0: expected at most 1"),
     ):
         with pytest.raises(SettingsError, match=said):
             make_settings(**wrong)
     for keywords in ({"adapt": "tail"}, {"rates": "none"}):
-        with pytest.raises(SettingsError, match="needed one of"):
+        with pytest.raises(SettingsError, match="expected one of"):
             Learner(TinyNet(), 0.1, **keywords)
 
 

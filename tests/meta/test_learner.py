@@ -139,7 +139,7 @@ def test_broken_backbones_are_errors_and_never_printed(
     for network, said in (
         (Constant((3, 3)), "cannot differentiate"),
         (Constant((3, 2)), r"has 2 ways; the task has 3"),
-        (Constant((3,)), r"returned \(3,\); needed logits \(3, ways\)"),
+        (Constant((3,)), r"returned \(3,\); expected logits \(3, ways\)"),
         (nn.Linear(7, 3), r"fails on images of shape \(3, 1, 4, 4\)"),
     ):
         with pytest.raises(BackboneError, match=said):

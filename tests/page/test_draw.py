@@ -150,7 +150,7 @@ def test_threads_take_turns_and_get_their_own_answers(answers: Answers):
 def test_weights_for_other_images_are_refused(checkpoint: Checkpoint):
     for facts in ({"channels": 3, "image_size": 28}, {"channels": 1, "image_size": [28, 30]}):
         other = Checkpoint(checkpoint.settings, 0, checkpoint.weights, facts=facts)
-        with pytest.raises(SettingsError, match="needed square images of 1 channel"):
+        with pytest.raises(SettingsError, match="expected square images of 1 channel"):
             Answers(other)
 
 
@@ -162,29 +162,29 @@ def many(count: int) -> list:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ([], r"the request: \[\]; needed an object with query, support"),
-        (question(more=1), "needed an object with query, support"),
-        (question(support={}), r"support: \{\}; needed a list of classes"),
-        (question(support=[[example(PIPE)]]), "support: 1 classes; needed 2 to 20"),
-        (question(support=[[example(PIPE)]] * 21), "support: 21 classes; needed 2 to 20"),
-        (question(support=[[example(PIPE)], []]), "class 2: 0 examples; needed 1 to 5"),
-        (question(support=[[example(PIPE)] * 6] * 2), "class 1: 6 examples; needed 1 to 5"),
-        (question(support=[[example(PIPE)], [3]]), "class 2, example 1: 3; needed an object"),
-        (question(query=example([])), "the query: 0 strokes; needed 1 to"),
-        (question(query=example([[]])), "the query: a stroke: 0 points; needed 1 to"),
-        (question(query=example([many(1)] * (MAX_STROKES + 1))), "61 strokes; needed 1 to 60"),
-        (question(query=example([many(MAX_POINTS + 1)])), "2001 points; needed 1 to 2000"),
-        (question(query=example([many(MAX_POINTS - 1)] * 2)), "3998 points; needed at most 2000"),
-        (question(query=example([[[0, 1.01]]])), r"point \[0, 1.01\]: needed \[x, y\]"),
+        ([], r"the request: \[\]; expected an object with query, support"),
+        (question(more=1), "expected an object with query, support"),
+        (question(support={}), r"support: \{\}; expected a list of classes"),
+        (question(support=[[example(PIPE)]]), "support: 1 classes; expected 2 to 20"),
+        (question(support=[[example(PIPE)]] * 21), "support: 21 classes; expected 2 to 20"),
+        (question(support=[[example(PIPE)], []]), "class 2: 0 examples; expected 1 to 5"),
+        (question(support=[[example(PIPE)] * 6] * 2), "class 1: 6 examples; expected 1 to 5"),
+        (question(support=[[example(PIPE)], [3]]), "class 2, example 1: 3; expected an object"),
+        (question(query=example([])), "the query: 0 strokes; expected 1 to"),
+        (question(query=example([[]])), "the query: a stroke: 0 points; expected 1 to"),
+        (question(query=example([many(1)] * (MAX_STROKES + 1))), "61 strokes; expected 1 to 60"),
+        (question(query=example([many(MAX_POINTS + 1)])), "2001 points; expected 1 to 2000"),
+        (question(query=example([many(MAX_POINTS - 1)] * 2)), "3998 points; expected at most 2000"),
+        (question(query=example([[[0, 1.01]]])), r"point \[0, 1.01\]: expected \[x, y\]"),
         (question(query=example([[[-0.01, 1]]])), r"both numbers in \[0, 1\]"),
         (question(query=example([[[float("nan"), 1]]])), r"point \[NaN, 1\]"),
         (question(query=example([[["0.5", 1]]])), "both numbers"),
         (question(query=example([[[True, 1]]])), "both numbers"),
         (question(query=example([[[0, 1, 1]]])), "both numbers"),
-        (question(query={"item": [0, 0]}), "no stack at hand; needed strokes"),
-        (question(query={"item": [0]}), "item: 1 numbers; needed 2 to 2"),
-        (question(query={"item": [0, -1]}), "needed two numbers from 0"),
-        (question(query={"item": [0, 1], "strokes": []}), "needed an object with item"),
+        (question(query={"item": [0, 0]}), "no stack at hand; expected strokes"),
+        (question(query={"item": [0]}), "item: 1 numbers; expected 2 to 2"),
+        (question(query={"item": [0, -1]}), "expected two numbers from 0"),
+        (question(query={"item": [0, 1], "strokes": []}), "expected an object with item"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_in_a_sentence(client: FlaskClient, asked, said: str):
@@ -212,7 +212,7 @@ def test_what_is_just_within_bounds_is_answered(client: FlaskClient):
         (b"{", "application/json", 400, "not readable JSON"),
         (b"\xff", "application/json", 400, "not readable JSON"),
         (b"[" * 100_000, "application/json", 400, "not readable JSON"),
-        (b"{}", "text/plain", 415, "needed application/json"),
+        (b"{}", "text/plain", 415, "expected application/json"),
         (b" " * (MAX_BODY + 1), "application/json", 413, "limit"),
     ],
 )
@@ -225,9 +225,9 @@ def test_what_is_no_request_is_refused(client: FlaskClient, data, kind, status, 
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("", "ways '': needed a whole number from 2 to 20"),
+        ("", "ways '': expected a whole number from 2 to 20"),
         ("?ways=21&shots=1&seed=0", "ways '21'"),
-        ("?ways=5&shots=6&seed=0", "shots '6': needed a whole number from 1 to 5"),
+        ("?ways=5&shots=6&seed=0", "shots '6': expected a whole number from 1 to 5"),
         ("?ways=5&shots=1&seed=-1", "seed '-1'"),
         ("?ways=5&shots=1&seed=2147483648", "seed '2147483648'"),
         ("?ways=5&shots=1&seed=²", "seed"),
@@ -342,7 +342,7 @@ def test_foreign_hosts_and_origins_are_refused(client: FlaskClient, headers, sta
     ):
         assert done.status_code == status
         if status == 403:
-            assert "needed" in done.get_json()["error"]
+            assert "expected" in done.get_json()["error"]
 
 
 def test_listening_for_others_takes_their_host_but_no_other_origin(answers: Answers):

@@ -147,7 +147,7 @@ def test_show_task_takes_the_settings_of_a_run(npy: str):
     assert "5-way 1-shot, 5 queries a class" in done.output  # train_queries of the run
     assert "mirrored" in done.output or "turned" in done.output
     clash = CliRunner().invoke(cli, [*arguments, "--recipe", "paper"])
-    assert clash.exit_code == 2 and "needed only one" in clash.output
+    assert clash.exit_code == 2 and "expected only one" in clash.output
 
 
 def test_show_data_by_part_and_by_name(npy: str):

@@ -94,8 +94,8 @@ def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> No
         for task, batch in enumerate(batches):
             for name, parameter in network.named_parameters():
                 parameter.copy_(stacked[name][task])
-            needed = checked_forward(network, batch)
-            if not torch.allclose(found[task], needed, rtol=1e-6, atol=1e-8):
+            expected = checked_forward(network, batch)
+            if not torch.allclose(found[task], expected, rtol=1e-6, atol=1e-8):
                 raise BackboneError(
                     f"{type(backbone).__name__} does not treat every image by itself outside "
                     "its layers"
