@@ -53,7 +53,7 @@ TORCHRUN = """#!/usr/bin/env bash
 exec {fork} -m torch.distributed.run "$@" {train}
 """
 PYTHON = """#!/usr/bin/env bash
-if [ "$1" = -u ]; then shift; fi  # as torchrun starts its workers
+if [ "$1" = -u ]; then shift; export PYTHONUNBUFFERED=1; fi  # as torchrun starts its workers
 case "$1 $2 $3" in "-m l2l_omniglot "* | "-m benchmarks"*" --point") exec {fork} "$@" ;; esac
 export PYTHONPATH={root}
 case "$1 $2 $3 $4" in
