@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import threading
-from typing import Any
 
 import torch
 from torch import nn
 
+from l2l_omniglot.engines.blocks import StackedSequential
 from l2l_omniglot.engines.clones import differentiate, forward, trained_parameters
 from l2l_omniglot.engines.fast_weights import FastWeights
-from l2l_omniglot.engines.layers import Twin, TwinBatchNorm, make_twin
+from l2l_omniglot.engines.layers import StackedBatchNorm, StackedLayer, make_stacked
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.normalisation import Book
 from l2l_omniglot.rates import InnerRates
@@ -22,9 +22,9 @@ PIXELS_ON_CPU, PIXELS_ON_GPU = 470_400, 7_526_400
 
 
 class StackedEngine:
-    """Backbones all of whose parameters are in layers that have a twin (see `layers`).
+    """Backbones all of whose parameters are in layers that can be stacked (see `layers`).
 
-    A skeleton of the backbone, with twins in place of those layers, computes T tasks at once.
+    A skeleton of the backbone, with stacked layers in their place, computes T tasks at once.
     First-order steps keep no graph and change the weights in place.
 
     Args:
@@ -32,7 +32,7 @@ class StackedEngine:
         rates: of the inner loop.
 
     Raises:
-        BackboneError: if a layer has no twin; says which.
+        BackboneError: if a layer has no stacked form; says which.
     """
 
     name = "stacked"
@@ -75,11 +75,10 @@ class StackedEngine:
         """
         if not hasattr(self._own, "skeleton"):  # one a thread: weights are put into it
             skeleton = copy.deepcopy(self._skeleton)
-            named = skeleton.named_modules()
+            named = list(skeleton.named_modules())
             self._own.skeleton = skeleton
-            self._own.twins = [(name, twin) for name, twin in named if isinstance(twin, Twin)]
-            twins = (twin for _, twin in self._own.twins)
-            self._own.norms = [twin for twin in twins if isinstance(twin, TwinBatchNorm)]
+            self._own.layers = [entry for entry in named if isinstance(entry[1], StackedLayer)]
+            self._own.norms = [layer for _, layer in named if isinstance(layer, StackedBatchNorm)]
         network: nn.Module = self._own.skeleton
         if network.training != self.backbone.training:
             network.train(self.backbone.training)
@@ -105,11 +104,11 @@ class StackedEngine:
 
     def _put(self, weights: dict[str, torch.Tensor], tasks: int) -> None:
         """Puts weights into this thread's skeleton."""
-        for path, twin in self._own.twins:
-            twin.tasks = tasks
-            for name in twin.names:
+        for path, layer in self._own.layers:
+            layer.tasks = tasks
+            for name in layer.names:
                 full = self._names.get(f"{path}.{name}" if path else name, "")
-                setattr(twin, name, weights.get(full))
+                setattr(layer, name, weights.get(full))
 
 
 class StackedWeights(FastWeights):
@@ -191,28 +190,30 @@ def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
 
 
 def _make_skeleton(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
-    """The module with twins in place of its layers with parameters or batch statistics.
+    """The module, stacked where layers have parameters or batch statistics.
 
     Args:
         module: of the backbone.
         made: skeletons so far by the identity of their originals, since layers may be shared.
     """
     if id(module) not in made:
-        skeleton = make_twin(module)
-        if skeleton is None:
-            own = [name for name, _ in module.named_parameters(recurse=False)]
-            if own or isinstance(module, nn.modules.batchnorm._NormBase):
-                raise BackboneError(f"{type(module).__name__} has no stacked twin")
-            skeleton = _shallow_copy(module)
-            for name, child in module._modules.items():  # named_children leaves out repeats
-                skeleton._modules[name] = child and _make_skeleton(child, made)
-        made[id(module)] = skeleton
+        made[id(module)] = make_stacked(module) or _stack_children(module, made)
     return made[id(module)]
 
 
-def _shallow_copy(module: nn.Module) -> Any:
-    """The module with its own dictionaries of children and buffers, its attributes shared."""
-    other = copy.copy(module)
-    other._modules = dict(module._modules)
-    other._buffers = {k: None if b is None else b.clone() for k, b in module._buffers.items()}
-    return other
+def _stack_children(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
+    """A module that only holds others, with these stacked."""
+    own = [name for name, _ in module.named_parameters(recurse=False)]
+    if own or isinstance(module, nn.modules.batchnorm._NormBase):
+        raise BackboneError(f"{type(module).__name__} has no stacked form")
+    children = {  # named_children leaves out repeats
+        name: _make_skeleton(child, made)
+        for name, child in module._modules.items()
+        if child is not None
+    }
+    if type(module) is nn.Sequential:
+        return StackedSequential(children, module.training)
+    skeleton = copy.copy(module)
+    skeleton._modules = {**module._modules, **children}
+    skeleton._buffers = {k: None if b is None else b.clone() for k, b in module._buffers.items()}
+    return skeleton

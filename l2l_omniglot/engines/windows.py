@@ -1,4 +1,4 @@
-"""Statistics over the images of each of T tasks; of a convolution, from what it sees alone."""
+"""Statistics of a convolution from its windows alone: what each of its outputs sees."""
 
 from __future__ import annotations
 
@@ -7,22 +7,11 @@ from typing import NamedTuple
 import torch
 
 from l2l_omniglot.engines.convolution import Geometry, windows
+from l2l_omniglot.engines.layers import spread
 from l2l_omniglot.engines.pooling import corners
 
 
-def moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Variance (not corrected) and mean of (T, ..., channels): each (T, channels)."""
-    rows = values.flatten(1, -2)
-    mean = rows.mean(dim=1)  # in two passes: torch.var_mean takes three times as long
-    return (rows - mean[:, None]).square().mean(dim=1), mean
-
-
-def spread(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """(T, channels), to be broadcast over (T, ..., channels)."""
-    return value.view(value.shape[0], *(1,) * (like.ndim - 2), value.shape[1])
-
-
-class Seen(NamedTuple):
+class Windows(NamedTuple):
     """What a pooled convolution sees of constant images, less its mean over each task.
 
     Attributes:
@@ -38,7 +27,7 @@ class Seen(NamedTuple):
     mean: torch.Tensor
 
 
-def look(images: torch.Tensor, geometry: Geometry) -> Seen:
+def window_statistics(images: torch.Tensor, geometry: Geometry) -> Windows:
     """For images (T, B, H, W, channels).
 
     The covariance is summed in float64: the gradient of a normalised product is a small
@@ -52,7 +41,7 @@ def look(images: torch.Tensor, geometry: Geometry) -> Seen:
     by_image = torch.bmm(rows.transpose(1, 2), rows).unflatten(0, (tasks, batch))
     covariance = by_image.double().mean(dim=1) / (height * width)
     parts = corners(seen)
-    return Seen([part.flatten(1, 3) for part in parts], parts[0].shape[1:4], covariance, mean)
+    return Windows([part.flatten(1, 3) for part in parts], parts[0].shape[1:4], covariance, mean)
 
 
 def product_variance(covariance: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
