@@ -57,6 +57,7 @@ case "$1 $2" in
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
   "-m benchmarks") exec {python} -m benchmarks --quick ;;
   "-m benchmarks.speed") exec {python} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
+  "-m benchmarks.ablation") exec {python} "$@" --rounds 1 --tasks 2 --queries 2 --settings 5-way ;;
   "-m benchmarks.draw") exec {python} "$@" --rounds 1 ;;
   "-m benchmarks.scaling") exec {python} "$@" --rounds 1 ;;
   "-m benchmarks.time_to_accuracy")
