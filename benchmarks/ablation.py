@@ -20,15 +20,13 @@ from unittest.mock import patch
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import max_pool2d
 
 from benchmarks.loops import Update, package_loop
 from benchmarks.speed import LR, SETTINGS, Setting, draw
 from l2l_omniglot import engines
 from l2l_omniglot.backbones import make_backbone
-from l2l_omniglot.engines import blocks, convolution, layers, stacked
+from l2l_omniglot.engines import blocks, convolution, stacked
 from l2l_omniglot.engines.convolution import Geometry
-from l2l_omniglot.engines.windows import Windows, product_variance, window_statistics
 from l2l_omniglot.heap import keep_freed_memory
 from l2l_omniglot.learner import Learner
 from l2l_omniglot.randomness import all_random
@@ -56,74 +54,12 @@ class Variant:
             yield
 
 
-def torch_pool(maps: torch.Tensor) -> torch.Tensor:
-    """As `pool`, by torch's max-pool."""
-    pooled: torch.Tensor = max_pool2d(maps.flatten(0, 1).permute(0, 3, 1, 2), 2)
-    back: torch.Tensor = pooled.permute(0, 2, 3, 1).unflatten(0, maps.shape[:2])
-    return back
-
-
 def contiguous_stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
     """T copies as they come."""
     copies = parameter.expand(tasks, *parameter.shape)
     return copies.clone(memory_format=torch.contiguous_format)
 
 
-class LayerPooledBlock(blocks.StackedBlock):
-    """Pools all products of the windows as any maps; does not remember windows."""
-
-    def _pool(
-        self, images: torch.Tensor, sign: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        weight = layers.channels_last(self.conv.weight)
-        few = weight[0, 0].numel() <= blocks.FEW_PRODUCTS  # type: ignore[attr-defined]
-        if self.relu_first or images.requires_grad or not few:
-            return super()._pool(images, sign)
-        if sign is not None:
-            weight = weight * sign[:, :, None, None, None]
-        seen = convolution.windows(images, self.conv.geometry(images))
-        seen = seen - layers.spread(seen.flatten(1, -2).mean(dim=1), seen)
-        rows = seen.flatten(0, 1).flatten(1, 2)
-        by_image = torch.bmm(rows.transpose(1, 2), rows).unflatten(0, seen.shape[:2])
-        covariance = by_image.double().mean(dim=1) / rows.shape[1]
-        weights = weight.flatten(2).transpose(1, 2)
-        maps = torch.bmm(seen.flatten(1, 3), weights).view(*seen.shape[:4], -1)
-        pooled = blocks.pool(maps)  # type: ignore[attr-defined]
-        return pooled, product_variance(covariance, weights), None
-
-
-class ForgettingBlock(blocks.StackedBlock):
-    """Looks at its windows anew every time."""
-
-    def _windows(self, images: torch.Tensor) -> Windows:
-        return window_statistics(images, self.conv.geometry(images))
-
-
-def separate_gradients(ctx: Any, third: torch.Tensor) -> Any:
-    """As `_Contraction.backward`, one gradient after the other."""
-    images, weight, grad = (third if one is None else one for one in ctx.saved_tensors)
-    of_images, of_weight, of_grad, _ = ctx.needs_input_grad
-    g, contract = ctx.geometry, convolution.contract
-    return (
-        contract(None, weight, grad, g) if of_images else None,
-        contract(images, None, grad, g) if of_weight else None,
-        contract(images, weight, None, g) if of_grad else None,
-        None,
-    )
-
-
-class GraphKeepingWeights(stacked.StackedWeights):
-    """Every step makes new weights, in first order too, and the loss leads back through them."""
-
-    def __init__(self, engine: stacked.StackedEngine, tasks: int, first_order: bool) -> None:
-        super().__init__(engine, tasks, first_order)
-        if self._in_place:
-            self._in_place = False
-            named = engine.backbone.named_parameters()
-            self._weights = {name: stacked._stack(p, tasks) for name, p in named}
-
-
-_BACKWARD = (convolution._Contraction, "backward", staticmethod(separate_gradients))
 # In the order in which they are added; each with what stands in its place until then.
 TRICKS: dict[str, tuple[Patch, ...]] = {
     "windows of few products copied": ((convolution, "FEW_PRODUCTS", 0),),
@@ -132,13 +68,8 @@ TRICKS: dict[str, tuple[Patch, ...]] = {
         (convolution, "FEW_PIXELS_A_TASK", 0),
     ),
     "normalising after pooling": ((blocks, "_find_block", lambda _layers: None),),
-    "statistics from windows": ((blocks, "FEW_PRODUCTS", 0),),
+    "moments from windows": ((blocks, "FEW_PRODUCTS", 0),),
     "weights channels last": ((stacked, "_stack", contiguous_stack),),
-    "own pooling": ((blocks, "pool", torch_pool),),
-    "pooled products": ((blocks, "StackedBlock", LayerPooledBlock),),
-    "windows remembered": ((blocks, "StackedBlock", ForgettingBlock),),
-    "first order in place": ((stacked, "StackedWeights", GraphKeepingWeights),),
-    "gradients together": (_BACKWARD,),
 }
 
 
@@ -230,7 +161,7 @@ def added() -> list[Variant]:
     names = list(TRICKS)
     found = []
     for count, name in enumerate(["plain", *(f"+ {name}" for name in names)]):
-        missing = [entry for later in reversed(names[count:]) for entry in TRICKS[later]]
+        missing = [entry for later in names[count:] for entry in TRICKS[later]]
         found.append(Variant(name, tuple(missing)))
     return found
 

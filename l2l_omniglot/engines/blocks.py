@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.functional import relu
+from torch.nn.functional import max_pool2d, relu
 
-from l2l_omniglot.engines.convolution import FEW_PRODUCTS, convolve
+from l2l_omniglot.engines.convolution import FEW_PRODUCTS, convolve, products, windows
 from l2l_omniglot.engines.layers import (
     StackedBatchNorm,
     StackedConv2d,
@@ -17,8 +17,7 @@ from l2l_omniglot.engines.layers import (
     moments,
     spread,
 )
-from l2l_omniglot.engines.pooling import pool, pool_products
-from l2l_omniglot.engines.windows import Windows, product_variance, window_statistics
+from l2l_omniglot.normalisation import Moments
 
 Step: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
@@ -89,8 +88,8 @@ class StackedBlock:
 
     Normalisation is monotone in each channel, so it commutes with the maximum (with the
     minimum, where its scale is negative): a quarter of the pixels is left to normalise. A bias
-    before the normalisation cancels. Statistics of a convolution with few inputs come from the
-    covariance of its windows, without a pass over its output.
+    before the normalisation cancels. Moments of a convolution with few inputs come from those
+    of its windows, without a pass over its output.
 
     Args:
         conv: the convolution.
@@ -100,60 +99,54 @@ class StackedBlock:
 
     def __init__(self, conv: StackedConv2d, norm: StackedBatchNorm, relu_first: bool) -> None:
         self.conv, self.norm, self.relu_first = conv, norm, relu_first
-        self._known: list[tuple[torch.Tensor, Windows]] = []
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """(T * B, channels, H, W) to (T * B, filters, H', W')."""
-        images = batch.permute(0, 2, 3, 1).unflatten(0, (self.conv.tasks, -1))
-        scale, shift = self.norm.weight, self.norm.bias
+        images = self.conv.by_task(batch.permute(0, 2, 3, 1))
+        scale, shift, bias = self.norm.weight, self.norm.bias, self.conv.bias
         assert scale is not None and shift is not None
-        sign = None
-        if scale.is_cuda or bool((scale < 0).any()):
-            sign = torch.where(scale.detach() < 0, -1.0, 1.0).to(scale)
-            scale = scale * sign
-        if not self.relu_first and self.conv.bias is not None:
-            shift = shift + 0 * self.conv.bias  # its gradient is zero, but it has one
-        pooled, variance, mean = self._pool(images, sign)
-        out = self.norm.normalise(pooled, variance, mean, scale, shift)
+        maps, of_products = self._convolve(images)
+        if self.relu_first:
+            maps = relu(maps if bias is None else maps + bias[:, None, None, None])
+        elif bias is not None:
+            shift = shift + 0 * bias  # its gradient is zero, but it has one
+        own = (lambda: moments(maps)) if self.relu_first else of_products
+        variance, mean = self.norm.moments(own)
+        out = self.norm.normalise(_pool(maps, scale.detach()), variance, mean, scale, shift)
         out = out if self.relu_first else relu(out)
         return out.flatten(0, 1).permute(0, 3, 1, 2)
 
-    def _pool(
-        self, images: torch.Tensor, sign: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Pooled maps times `sign`, and the maps' variance and mean (None: 0); (T, filters)."""
-        geometry = self.conv.geometry(images)
-        weight = channels_last(self.conv.weight)
-        if self.relu_first:
+    def _convolve(self, images: torch.Tensor) -> tuple[torch.Tensor, Callable[[], Moments]]:
+        """(T, B, H, W, channels) to (T, B, H', W', filters), without the bias; their moments."""
+        weight, geometry = channels_last(self.conv.weight), self.conv.geometry(images)
+        if weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
-            if self.conv.bias is not None:
-                maps = maps + self.conv.bias[:, None, None, None]
-            maps = relu(maps)
-            maps = maps if sign is None else maps * spread(sign, maps)
-            return pool(maps), *self.norm.moments(lambda: moments(maps))
-        if sign is not None:
-            weight = weight * sign[:, :, None, None, None]
-        if images.requires_grad or weight[0, 0].numel() > FEW_PRODUCTS:
-            maps = convolve(images, weight, geometry)
-            return pool(maps), *self.norm.moments(lambda: moments(maps))
-        seen, weights = self._windows(images), weight.flatten(2).transpose(1, 2)
-        pooled = pool_products(seen.corners, weights).unflatten(1, seen.shape)
-        if self.norm.book is None:
-            return pooled, product_variance(seen.covariance, weights), None
-        off = torch.bmm(seen.mean[:, None], weights)[:, 0]  # what pooled lacks
-        own = product_variance(seen.covariance, weights), off
-        variance, mean = self.norm.moments(lambda: own)
-        return pooled, variance, mean - off
+            return maps, lambda: moments(maps)
+        seen = windows(images, geometry)
+        return products(seen, weight), lambda: product_moments(seen, weight.flatten(2))
 
-    def _windows(self, images: torch.Tensor) -> Windows:
-        """What the products of images need; of the last two batches it is still known.
 
-        An inner loop comes back to its support and its query set after every step.
-        """
-        for known, seen in self._known:  # held, so that no other tensor can be in their place
-            same = known.data_ptr() == images.data_ptr() and known._version == images._version
-            if same and known.shape == images.shape and known.stride() == images.stride():
-                return seen
-        found = window_statistics(images, self.conv.geometry(images))
-        self._known = [*self._known[-1:], (images, found)]
-        return found
+def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
+    """Variance and mean of the products of windows (T, B, ..., K) with weights (T, filters, K).
+
+    The covariance of the windows is summed in float64: the gradient of a normalised product is
+    a small difference of large numbers.
+    """
+    by_image = seen.flatten(2, -2)
+    mean = by_image.mean(dim=(1, 2))
+    centred = (by_image - spread(mean, by_image)).flatten(0, 1)
+    squares = torch.bmm(centred.transpose(1, 2), centred).unflatten(0, by_image.shape[:2])
+    covariance, wide = squares.double().mean(dim=1) / by_image.shape[2], weight.double()
+    variance = (torch.bmm(wide, covariance) * wide).sum(dim=2)
+    return variance.to(weight.dtype), torch.bmm(weight, mean[:, :, None])[:, :, 0]
+
+
+def _pool(maps: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Maxima of the 2x2 windows of (T, B, H, W, filters); minima where the scale is below 0."""
+    sign = None
+    if scale.is_cuda or bool((scale < 0).any()):  # on a GPU it would take longer to look
+        sign = spread(torch.where(scale < 0, -1.0, 1.0).to(scale), maps)
+        maps = maps * sign
+    batch: torch.Tensor = max_pool2d(maps.flatten(0, 1).permute(0, 3, 1, 2), 2)
+    pooled = batch.permute(0, 2, 3, 1).reshape(*maps.shape[:2], *batch.shape[2:], -1)
+    return pooled if sign is None else pooled * sign

@@ -33,7 +33,8 @@ class StackedLayer(nn.Module):
 
     def by_task(self, batch: torch.Tensor) -> torch.Tensor:
         """(T * B, ...) as (T, B, ...)."""
-        return batch.view(self.tasks, -1, *batch.shape[1:])
+        tasks: torch.Tensor = batch.unflatten(0, (self.tasks, -1))
+        return tasks
 
 
 class StackedConv2d(StackedLayer):
@@ -118,21 +119,19 @@ class StackedBatchNorm(StackedLayer):
         self,
         values: torch.Tensor,
         variance: torch.Tensor,
-        mean: torch.Tensor | None,
+        mean: torch.Tensor,
         weight: torch.Tensor | None,
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
-        """(T, B, ..., channels) by moments (T, channels); a mean of None is 0."""
+        """(T, B, ..., channels) by moments (T, channels)."""
         scale = torch.rsqrt(variance + self.eps)
         if weight is not None:
             scale = weight * scale
-        shift = torch.zeros_like(scale) if bias is None else bias
-        if mean is not None:
-            shift = shift - mean * scale
+        shift = -mean * scale if bias is None else bias - mean * scale
         return torch.addcmul(spread(shift, values), values, spread(scale, values))
 
 
-def moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def moments(values: torch.Tensor) -> Moments:
     """Variance (not corrected) and mean of (T, ..., channels): each (T, channels)."""
     rows = values.flatten(1, -2)
     mean = rows.mean(dim=1)  # in two passes: torch.var_mean takes three times as long

@@ -25,7 +25,6 @@ class StackedEngine:
     """Backbones all of whose parameters are in layers that can be stacked (see `layers`).
 
     A skeleton of the backbone, with stacked layers in their place, computes T tasks at once.
-    First-order steps keep no graph and change the weights in place.
 
     Args:
         backbone: see `Learner`.
@@ -118,16 +117,9 @@ class StackedWeights(FastWeights):
         self._engine, self._tasks, self._first_order = engine, tasks, first_order
         self._rates, self._step = engine.rates, 0
         parameters = dict(engine.backbone.named_parameters())
-        self._trained = [name for name, p in parameters.items() if p.requires_grad]
         self._parameters = trained_parameters(engine.backbone, engine.rates)
         self._weights = {name: _stack(p, tasks) for name, p in parameters.items()}
         self._losses: list[torch.Tensor] = []
-        # Learned rates need the chain of steps, though not the inner gradients' graph.
-        self._in_place = first_order and not engine.rates.learned
-        self._sums: list[torch.Tensor | None] = [None] * len(self._trained)
-        if self._in_place:
-            for name in self._trained:
-                self._weights[name] = self._weights[name].detach().requires_grad_()
 
     def logits(
         self, images: torch.Tensor, statistics_of: torch.Tensor | None = None
@@ -149,34 +141,15 @@ class StackedWeights(FastWeights):
             raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
         for name, weight, gradient in zip(names, old, gradients, strict=True):
             if gradient is not None:
-                self._weights[name] = self._moved(weight, gradient, name)
+                self._weights[name] = weight - self._rates.at(name, self._step) * gradient
         self._step += 1
-
-    def _moved(self, weight: torch.Tensor, gradient: torch.Tensor, name: str) -> torch.Tensor:
-        rate = self._rates.at(name, self._step)
-        if isinstance(rate, torch.Tensor):
-            return weight - rate * gradient
-        if self._in_place:
-            with torch.no_grad():
-                return weight.sub_(gradient, alpha=rate)
-        return torch.sub(weight, gradient, alpha=rate)
 
     def add_loss(self, losses: torch.Tensor) -> None:
         """See `FastWeights`."""
-        if not self._in_place:
-            self._losses.append(losses)
-            return
-        # Now, for the next step changes the weights.
-        copies = [self._weights[name] for name in self._trained]
-        for number, gradient in enumerate(differentiate([losses], copies)):
-            if gradient is not None:
-                before, own = self._sums[number], gradient.sum(dim=0)
-                self._sums[number] = own if before is None else before + own
+        self._losses.append(losses)
 
     def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
         """See `FastWeights`."""
-        if self._in_place:
-            return tuple(self._sums)
         return differentiate(self._losses, self._parameters)
 
 
