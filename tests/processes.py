@@ -237,7 +237,7 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str, streams: _Streams)
     os.environ.clear()
     os.environ.update(env)
     streams.take_their_places()
-    sys.executable = env.get("PYTHONEXECUTABLE", sys.executable)  # for those it starts in turn
+    sys.executable = env.get("TESTS_PYTHON", sys.executable)  # for those it starts in turn
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

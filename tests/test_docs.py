@@ -116,7 +116,7 @@ def env(
     env = {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONEXECUTABLE": str(programs / "python"),
+        "TESTS_PYTHON": str(programs / "python"),
         "L2L_OMNIGLOT_SOURCE": str(raw_archives),
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
     }
