@@ -1,1 +1,5 @@
-"""What everything else stands on, and nobody looks for."""
+"""Helpers that every room uses.
+
+``compat`` imports learn2learn · ``files`` cache folder, atomic writes · ``process`` memory,
+device, signals, torchrun · ``rng`` random streams by key · ``text`` tables, names, numbers
+"""

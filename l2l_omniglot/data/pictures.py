@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
         DataError: if the file is missing, broken, of more than 178 million pixels, or shows
             nothing.
     """
-    check_name("--picture-ink", ink, INKS)
+    check_choice("--picture-ink", ink, INKS)
     try:
         if path.exists() and not path.is_file():
             raise ValueError("not a plain file")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.data.sidecar import ClassInfo
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 
 OMNIGLOT_CLASSES = 1623
 OMNIGLOT_VALIDATION = 100
@@ -62,7 +62,7 @@ def make_splits(
     if split in ORDERS:
         return _cut(ORDERS[split](len(info), seed), validation_classes)
     also = "a path ending in .json"
-    check_name("split", split, NAMED_SPLITS, also=also, kind=DataError)
+    check_choice("split", split, NAMED_SPLITS, also=also, kind=DataError)
     return _alphabets(info)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, read_sidecar
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 
 Background: TypeAlias = Literal["auto", "white", "black"]
 Ink: TypeAlias = Literal["white", "black"]
@@ -61,8 +61,8 @@ class ImageStack:
         sidecar: Sidecar | None = None,
         name: str = "array",
     ) -> None:
-        check_name("background", background, get_args(Background), kind=DataError)
-        check_name("ink", ink, get_args(Ink), kind=DataError)
+        check_choice("background", background, get_args(Background), kind=DataError)
+        check_choice("ink", ink, get_args(Ink), kind=DataError)
         self.name = name
         self._array = _channels_first(array, name)
         self._on_device: torch.Tensor | None = None

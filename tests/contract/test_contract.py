@@ -357,7 +357,7 @@ DEFECTS = {
     "InPlaceInTraining": (["input unchanged"], "in place, by up to 0.5"),
     "Counts": (["same output"], "two forward passes"),
     "OwnAverages": (["buffers unchanged"], "its buffer 'average' changes"),
-    "OwnNorm": (["inductive", "every gradient", "stacked"], "query images see each other"),
+    "OwnNorm": (["inductive", "every gradient", "stacked"], "query images affect each other"),
     "GroupNorm": (["stacked"], "GroupNorm has no stacked twin"),
     "HeadFirst": (["head"], "its head 'last_made' does not make the logits"),
     "WrongHeadName": (["head"], "its head 'classifier' is no layer of it"),
