@@ -10,7 +10,7 @@ from torch import nn
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import MODES, BatchMoments, forward_by, record_moments
-from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.errors import SettingsError, check_choice
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import load_learner
 from l2l_omniglot.meta.engines.fast_weights import inner_loop
@@ -51,7 +51,7 @@ class Classifier:
         batch_norm: str = "inductive",
         device: str = "cpu",
     ) -> None:
-        check_name("batch norm", batch_norm, MODES)
+        check_choice("batch_norm", batch_norm, MODES)
         settings = checkpoint.settings
         self.steps = settings.eval_steps if steps is None else steps
         if not isinstance(self.steps, SupportsIndex) or self.steps < 0:

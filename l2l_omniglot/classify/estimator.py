@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.data.pictures import PAPER
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import find_weights, weights_for
 
@@ -87,7 +87,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: support images, see Shape above.
             y: (B,), their labels; of any kind that can be sorted.
         """
-        check_name("ink", self.ink, INKS)
+        check_choice("ink", self.ink, INKS)
         flat, self._shape = _flatten(X)
         flat, y = validate_data(self, flat, y, dtype=np.float64, multi_output=False)
         check_classification_targets(y)

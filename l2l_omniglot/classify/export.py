@@ -17,7 +17,7 @@ from torch import nn
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.backbones.batch_norm import fold_support_statistics, with_support_statistics
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.errors import BackboneError, SettingsError, check_name, need
+from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, expected_name, need
 
 ONNX, PT2 = ".onnx", ".pt2"
 OUTPUTS = ("probabilities", "logits")
@@ -113,7 +113,9 @@ def check_export(path: Path) -> None:
     Raises:
         SettingsError: if its ending is unknown, or what it needs is not installed.
     """
-    check_name(f"{path}: the ending", path.suffix, NEEDED)
+    if path.suffix not in NEEDED:
+        expected = expected_name(path.suffix, NEEDED)
+        raise SettingsError(f"{path}: the ending {path.suffix!r}: {expected}")
     for package in NEEDED[path.suffix]:
         need(package, str(path), "export")
     if not path.parent.is_dir():
@@ -121,7 +123,7 @@ def check_export(path: Path) -> None:
 
 
 def _check(classifier: Classifier, class_names: Sequence[str], output: str) -> None:
-    check_name("output", output, OUTPUTS)
+    check_choice("output", output, OUTPUTS)
     if len(set(class_names)) != classifier.ways or len(class_names) != classifier.ways:
         raise SettingsError(
             f"class names {', '.join(class_names)}: expected {classifier.ways} different ones"

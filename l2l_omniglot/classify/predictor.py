@@ -11,7 +11,7 @@ from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.predictions import Prediction, Predictions
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.data.pictures import FITS, centre_and_scale, is_centred, stretch, to_images
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 
 
@@ -36,7 +36,7 @@ class Preparation:
     def __init__(
         self, checkpoint: Checkpoint, support: Sequence[Image.Image], fit: str = "auto"
     ) -> None:
-        check_name("fit", fit, FITS)
+        check_choice("fit", fit, FITS)
         size = checkpoint.image_size
         if not isinstance(size, int):
             raise DataError(

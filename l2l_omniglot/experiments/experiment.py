@@ -15,7 +15,7 @@ from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, p
 from l2l_omniglot.data.splits import ORDERS, Splits, make_splits
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Tasks
-from l2l_omniglot.errors import DataError, SettingsError, check_name, expected_name, refused
+from l2l_omniglot.errors import DataError, SettingsError, check_choice, expected_name, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import build_learner, load_learner, read_weights
 from l2l_omniglot.experiments.settings import Settings
@@ -126,7 +126,7 @@ class TaskStreams:
         within_alphabet: bool = False,
     ) -> Tasks:
         """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
-        check_name("part", part, Splits._fields)
+        check_choice("part", part, Splits._fields)
         settings, training = self.settings, part == "train"
         if queries is None:
             queries = settings.train_queries if training else settings.queries

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot.errors import RunError, TrainingError, check_name
+from l2l_omniglot.errors import RunError, TrainingError, check_choice
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
 from l2l_omniglot.experiments.experiment import SYNTHETIC, Experiment
 from l2l_omniglot.experiments.run_folder import RunFolder
@@ -126,8 +126,8 @@ def conditions(
     """
     found = [Condition(*values) for values in product(settings, backbones, algorithms)]
     for condition in found:
-        check_name("setting", condition.setting, SETTINGS)
-        check_name("algorithm", condition.algorithm, ALGORITHMS)
+        check_choice("setting", condition.setting, SETTINGS)
+        check_choice("algorithm", condition.algorithm, ALGORITHMS)
     return found
 
 

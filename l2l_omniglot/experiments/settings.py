@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from l2l_omniglot.errors import check_choice, check_name, check_number, refused
+from l2l_omniglot.errors import check_choice, check_number, refused
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, SCHEDULES
 
 # What makes the algorithms different; each value is an option of its own as well. The last has
@@ -300,7 +300,7 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     if "queries" in given:
         given.setdefault("train_queries", given["queries"])
     for name, value in given.items():
-        check_name("setting", name, sorted(DECLARED))
+        check_choice("setting", name, sorted(DECLARED))
         given[name] = DECLARED[name].typed(value)  # the recipes count with ways and shots
     sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
     values = RECIPES[recipe](*sizes)

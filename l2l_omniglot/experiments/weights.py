@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot._util.files import sha256, write_text
-from l2l_omniglot.errors import RunError, SettingsError, check_name, did_you_mean
+from l2l_omniglot.errors import RunError, SettingsError, check_choice, did_you_mean
 from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings, make_settings
 
@@ -149,7 +149,7 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
     Raises:
         RunError: if there is none, or file and card do not fit each other.
     """
-    check_name("pretrained weights", name, pretrained_names(folder), kind=RunError)
+    check_choice("weights", name, pretrained_names(folder), kind=RunError)
     from l2l_omniglot.experiments.checkpoint import load_checkpoint
 
     path = folder / f"{name}.safetensors"

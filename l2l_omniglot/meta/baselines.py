@@ -7,7 +7,7 @@ import torch
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import MODES
 from l2l_omniglot.data.tasks import Task
-from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.errors import SettingsError, check_choice
 from l2l_omniglot.meta.evaluation import TaskStream, half_width, mean
 from l2l_omniglot.meta.learner import Learner
 
@@ -59,7 +59,7 @@ def prototype_baseline(
         BackboneError: if the backbone's head is not used exactly once a pass.
         SettingsError: if `count` is too small or `batch_norm` unknown.
     """
-    check_name("batch norm", batch_norm, MODES)
+    check_choice("batch_norm", batch_norm, MODES)
 
     def accuracy(task: Task) -> float:
         weights = learner.reference.start(1, first_order=True)

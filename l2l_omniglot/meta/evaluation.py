@@ -14,7 +14,7 @@ from l2l_omniglot._util.rng import all_random
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.errors import SettingsError, check_choice
 from l2l_omniglot.meta.chunks import map_tasks
 from l2l_omniglot.meta.engines import Engine
 from l2l_omniglot.meta.learner import Learner
@@ -145,7 +145,7 @@ def evaluate(
     """
     if count < 2 or steps < 0:
         raise SettingsError(f"count={count}, steps={steps}: expected at least 2 and 0")
-    check_name("batch norm", batch_norm, EVALUATED)
+    check_choice("batch_norm", batch_norm, EVALUATED)
     modes = EVALUATED[batch_norm]
     if "inductive" in modes:
         learner.check_inductive(next(tasks.batch(0, 1)))

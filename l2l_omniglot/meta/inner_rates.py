@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.backbones.heads import head_name, head_parameters, layer_of
-from l2l_omniglot.errors import BackboneError, check_name, check_number
+from l2l_omniglot.errors import BackboneError, check_choice, check_number
 from l2l_omniglot.meta import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
@@ -46,7 +46,7 @@ class InnerRates(nn.Module):
     ) -> None:
         super().__init__()
         check_number("inner_lr", initial, above=0)
-        check_name("adapt", adapt, _ADAPTED)
+        check_choice("adapt", adapt, _ADAPTED)
         self.initial, self.adapt = initial, adapt
         self.names = _ADAPTED[adapt](backbone)
         self.plain = adapt == "all" and not self.learned
@@ -121,7 +121,7 @@ def make_rates(
     Raises:
         SettingsError: unknown kind, or as `InnerRates`.
     """
-    check_name("inner rates", kind, _KINDS)
+    check_choice("inner_rates", kind, _KINDS)
     return _KINDS[kind](backbone, initial, adapt, steps)
 
 

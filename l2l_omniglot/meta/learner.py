@@ -19,7 +19,7 @@ from l2l_omniglot.backbones.batch_norm import (
 )
 from l2l_omniglot.backbones.heads import TrainedHead
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import BackboneError, SettingsError, check_name
+from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
 from l2l_omniglot.meta import ENGINES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
@@ -100,7 +100,7 @@ class Learner:
         adapt: str = "all",
         inner_steps: int = 1,
     ) -> None:
-        check_name("engine", engine, ENGINES)
+        check_choice("engine", engine, ENGINES)
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         use_batch_statistics(backbone)
@@ -183,7 +183,7 @@ class Learner:
             of `batch_norms`, without graphs.
         """
         for how in batch_norms:
-            check_name("batch norm", how, MODES)
+            check_choice("batch_norm", how, MODES)
         scores = []
         with self.evaluating(), torch.enable_grad():
             # Nothing differentiates through these steps, so no graph of them is kept.

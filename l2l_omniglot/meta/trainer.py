@@ -10,7 +10,7 @@ import torch
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.data.tasks import TaskBatch, Tasks
-from l2l_omniglot.errors import TrainingError, check_name, check_number
+from l2l_omniglot.errors import TrainingError, check_choice, check_number
 from l2l_omniglot.meta import SCHEDULES
 from l2l_omniglot.meta.chunks import map_tasks
 from l2l_omniglot.meta.engines import Engine
@@ -44,7 +44,7 @@ class Schedule:
     multi_step_until: float = 0.0
 
     def __post_init__(self) -> None:
-        check_name("schedule", self.kind, SCHEDULES)
+        check_choice("schedule", self.kind, SCHEDULES)
         check_number("iterations", self.iterations, least=1)
         check_number("meta_lr", self.meta_lr, above=0)
         for name in ("first_order_until", "multi_step_until"):

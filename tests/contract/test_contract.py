@@ -362,7 +362,7 @@ DEFECTS = {
     "InPlaceInTraining": (["input unchanged"], "in place, by up to 0.5"),
     "Counts": (["same output"], "two forward passes"),
     "OwnAverages": (["buffers unchanged"], "its buffer 'average' changes"),
-    "OwnNorm": (["inductive", "every gradient", "stacked"], "query images see each other"),
+    "OwnNorm": (["inductive", "every gradient", "stacked"], "query images affect each other"),
     "Conv1d": (["stacked"], "Conv1d has no stacked form"),
     "HeadFirst": (["head"], "its head 'last_made' does not make the logits"),
     "WrongHeadName": (["head"], "its head 'classifier' is no layer of it"),

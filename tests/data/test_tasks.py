@@ -273,9 +273,9 @@ def test_too_little_data_for_the_task(numbered: ImageStack):
     for sizes, said in (
         ({"ways": 31}, "has 30 classes; 31-way tasks need at least 31"),
         ({"shots": 6}, "20 images a class; 6 shots and 15 queries need at least 21"),
-        ({"ways": 1}, "1 ways: expected at least 2"),
-        ({"shots": 0}, "0 shots: expected at least 1"),
-        ({"queries": 0}, "0 queries: expected at least 1"),
+        ({"ways": 1}, "ways=1: expected at least 2"),
+        ({"shots": 0}, "shots=0: expected at least 1"),
+        ({"queries": 0}, "queries=0: expected at least 1"),
     ):
         with pytest.raises(DataError, match=said):
             Tasks(numbered, range(30), **sizes)

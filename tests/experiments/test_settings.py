@@ -73,7 +73,7 @@ def test_queries_hold_for_training_too_unless_said_otherwise():
         ({"meta_lr": float("inf")}, "meta_lr=inf: expected a number above 0"),
         ({"schedule": "step"}, "schedule='step': expected one of constant, cosine"),
         ({"ink": "red"}, "ink='red': expected one of white, black"),
-        ({"inner_step": 3}, "setting 'inner_step': expected one of"),
+        ({"inner_step": 3}, "setting='inner_step': expected one of"),
         ({"validation_tasks": 1}, "validation_tasks=1: expected at least 2"),
     ],
 )

@@ -261,7 +261,7 @@ def test_frozen_parameters_stay_in_stacked_tasks(stack: ImageStack):
 
 
 def test_unknown_engine_and_too_many_tasks_for_learn2learn():
-    with pytest.raises(SettingsError, match="engine 'fast': expected one of auto, learn2learn"):
+    with pytest.raises(SettingsError, match="engine='fast': expected one of auto, learn2learn"):
         Learner(BaseNet(), 0.1, engine="fast")
     with pytest.raises(ValueError, match="takes 1"):
         Learn2learnEngine(BaseNet(), InnerRates(BaseNet(), 0.1)).start(2, first_order=True)

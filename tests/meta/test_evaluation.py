@@ -56,7 +56,7 @@ def test_both_modes_are_each_mode_by_itself(learner: Learner, stack: ImageStack)
         assert mean(alone.curve.accuracy_per_task) == alone.accuracy
     assert both.curves["transductive"].loss != both.curves["inductive"].loss
     assert "inductive" in str(both)
-    with pytest.raises(SettingsError, match="batch norm 'running': expected one of transductive"):
+    with pytest.raises(SettingsError, match="batch_norm='running': expected one of transductive"):
         evaluate(learner, tasks, 6, 2, batch_norm="running")
 
 
