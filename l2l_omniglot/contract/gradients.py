@@ -52,7 +52,9 @@ def _first_order(candidate: Candidate) -> str:
 def _second_order(candidate: Candidate) -> str:
     """Checks the gradient's change with each parameter, the gradient along a random direction."""
     loss, names, parameters = _problem(candidate)
-    directions = [_random_like(p, (name, "second")) for name, p in zip(names, parameters, strict=True)]
+    directions = [
+        _random_like(p, (name, "second")) for name, p in zip(names, parameters, strict=True)
+    ]
 
     def along() -> torch.Tensor:
         found = torch.autograd.grad(loss(), parameters, create_graph=True, allow_unused=True)
@@ -121,7 +123,8 @@ def _random_like(parameter: torch.Tensor, key: object) -> torch.Tensor:
     """Draws a direction of length 1, the same for the same key."""
     generator = torch.Generator().manual_seed(derive_seed("contract", "direction", key))
     drawn = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-    return drawn / drawn.norm()
+    unit: torch.Tensor = drawn / drawn.norm()
+    return unit
 
 
 _NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
