@@ -53,7 +53,7 @@ TORCHRUN = """#!/usr/bin/env bash
 exec {fork} -m torch.distributed.run "$@" {train}
 """
 PYTHON = """#!/usr/bin/env bash
-if [ "$1" = -u ]; then shift; fi  # as torchrun starts its workers
+if [ "$1" = -u ]; then shift; export PYTHONUNBUFFERED=1; fi  # as torchrun starts its workers
 case "$1 $2 $3" in "-m l2l_omniglot "* | "-m benchmarks"*" --point") exec {fork} "$@" ;; esac
 export PYTHONPATH={root}
 case "$1 $2 $3 $4" in
@@ -65,6 +65,7 @@ case "$1 $2" in
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
   "-m benchmarks") exec {fork} -m benchmarks --quick ;;
   "-m benchmarks.speed") exec {fork} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
+  "-m benchmarks.ablation") exec {fork} "$@" --rounds 1 --tasks 2 --queries 2 --settings 5-way ;;
   "-m benchmarks.draw") exec {fork} "$@" --rounds 1 ;;
   "-m benchmarks.scaling") exec {fork} "$@" --rounds 1 ;;
   "-m benchmarks.time_to_accuracy")
@@ -115,7 +116,7 @@ def env(
     env = {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONEXECUTABLE": str(programs / "python"),
+        "TESTS_PYTHON": str(programs / "python"),
         "L2L_OMNIGLOT_SOURCE": str(raw_archives),
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
     }

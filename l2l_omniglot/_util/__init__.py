@@ -1,5 +1,8 @@
-"""Helpers that every room uses.
+"""Helpers that every room stands on.
 
-``compat`` imports learn2learn · ``files`` cache folder, atomic writes · ``process`` memory,
-device, signals, torchrun · ``rng`` random streams by key · ``text`` tables, names, numbers
+- ``compat``: imports learn2learn on a current Python
+- ``rng``: random streams from a key; global state is put back
+- ``files``: the cache folder; atomic writes; digests
+- ``text``: tables, percentages, CSV, names made safe for a terminal
+- ``process``: this process: memory, threads, device, signals, its place under torchrun
 """

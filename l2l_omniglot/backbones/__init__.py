@@ -1,8 +1,10 @@
-"""Networks, their batch normalisation and their heads.
+"""Networks, their batch normalisation and their head.
 
-``registry`` backbones by name · ``basenet`` the tutorial's network · ``learn2learn_nets``
-learn2learn's · ``batch_norm`` by which statistics images are normalised · ``heads`` the layer
-that makes the logits
+- ``registry``: backbones by entry point
+- ``basenet``: the tutorial's network
+- ``learn2learn_nets``: learn2learn's own networks
+- ``batch_norm``: by the batch at hand, the support set's statistics or the population's
+- ``heads``: the layer that makes the logits, and how each task starts it
 """
 
 BATCH_NORMS = ("transductive", "inductive")

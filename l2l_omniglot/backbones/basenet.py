@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
-from torch.nn.functional import max_pool2d, relu
 
 from l2l_omniglot.errors import BackboneError, check_choice, check_number, refused
 
 Initialisation: TypeAlias = Literal["zero", "tutorial"]
 
 
-class ConvBlock(nn.Module):
+def conv_block(channels: int, filters: int, relu_first: bool = False) -> nn.Sequential:
     """Convolution 3x3 (stride 2, padding 2), batch normalisation, ReLU and 2x2 max-pool.
 
     Batch normalisation always uses the statistics of the batch at hand and keeps none, so
@@ -24,21 +24,20 @@ class ConvBlock(nn.Module):
         filters: output channels.
         relu_first: ReLU before the normalisation (the tutorial's fourth block) instead of
             after it.
+
+    Shape:
+        (B, channels, H, W) to (B, filters, H', W').
     """
-
-    def __init__(self, channels: int, filters: int, relu_first: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=2)
-        self.norm = nn.BatchNorm2d(filters, track_running_stats=False)
-        self.relu_first = relu_first
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps (B, channels, H, W) to (B, filters, H', W')."""
-        hidden = self.conv(images)
-        if self.relu_first:
-            return max_pool2d(self.norm(relu(hidden)), 2)
-        # ReLU and max-pool commute; pooling first leaves ReLU a quarter of the work.
-        return relu(max_pool2d(self.norm(hidden), 2))
+    layers = {
+        "conv": nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=2),
+        "norm": nn.BatchNorm2d(filters, track_running_stats=False),
+        "pool": nn.MaxPool2d(2),
+        "relu": nn.ReLU(),
+    }
+    # After the normalisation ReLU and max-pool commute: pooling first leaves ReLU a quarter of
+    # the work.
+    order = ("conv", "relu", "norm", "pool") if relu_first else ("conv", "norm", "pool", "relu")
+    return nn.Sequential(OrderedDict((name, layers[name]) for name in order))
 
 
 class EqualLinear(nn.Linear):
@@ -91,10 +90,10 @@ class BaseNet(nn.Module):
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if min(height, width) < 1:
             raise refused("image_size", image_size, "expected at least 1 pixel", BackboneError)
-        self.block1 = ConvBlock(channels, filters, relu_first=False)
-        self.block2 = ConvBlock(filters, filters, relu_first=False)
-        self.block3 = ConvBlock(filters, filters, relu_first=False)
-        self.block4 = ConvBlock(filters, filters, relu_first=True)
+        self.block1 = conv_block(channels, filters)
+        self.block2 = conv_block(filters, filters)
+        self.block3 = conv_block(filters, filters)
+        self.block4 = conv_block(filters, filters, relu_first=True)
         features = filters * _size_after_blocks(height) * _size_after_blocks(width)
         self.linear = EqualLinear(features, ways)
         for module in self.modules():

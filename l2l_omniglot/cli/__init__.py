@@ -11,7 +11,6 @@ import os
 import sys
 import time
 import traceback
-from typing import Any
 
 import click
 
@@ -29,7 +28,7 @@ from l2l_omniglot.cli.report import report
 from l2l_omniglot.cli.reproduce import reproduce
 from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
-from l2l_omniglot.errors import L2LOmniglotError, WorkerError, expected_name
+from l2l_omniglot.errors import L2LOmniglotError, WorkerError
 
 PROGRAM = "l2l-omniglot"
 CONTEXT = {
@@ -40,34 +39,15 @@ CONTEXT = {
 PAUSE = 3.0  # seconds: whoever made this worker fail ends first, and its exit code is the job's
 
 
-class Program(Group):
-    """The program itself: a wrong command is told with those there are."""
-
-    def make_context(self, *arguments: Any, **values: Any) -> click.Context:
-        """Starts a run of the program."""
-        open_console()
-        context = super().make_context(*arguments, **values)
-        context.color = wants_colour()
-        return context
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuses an unknown command with the known ones."""
-        if args and args[0] not in self.commands and not ctx.resilient_parsing:
-            ctx.fail(f"command {args[0]!r}: {expected_name(args[0], sorted(self.commands))}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=Program, context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 @click.version_option(
     package_name=PROGRAM, message=f"{PROGRAM} %(version)s", allow_from_autoenv=False
 )
 def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images.
 
-    Every option may also come from a file (--config), or from an environment variable named
-    after it, such as L2L_OMNIGLOT_TRAIN_WAYS: see docs/commands.md.
+    Every option can also be set in a file (--config), or by an environment variable named after
+    it, such as L2L_OMNIGLOT_TRAIN_WAYS: see docs/commands.md.
 
     In the help of each command the value in brackets is the default.
     """
@@ -81,42 +61,43 @@ for command in (
 
 
 def main() -> None:
-    """Runs the command line; every failure is told on stderr and has its exit code."""
+    """Runs the command line; every failure is reported on stderr and has its exit code."""
     prepare_process()
-    sys.exit(_run())
-
-
-def _run() -> int:
+    open_console()
     try:
-        code = cli.main(prog_name=PROGRAM, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except Exception as error:  # told as a sentence, and by its exit code
-        return _end(error)
+        code = cli.main(prog_name=PROGRAM, standalone_mode=False, color=wants_colour())
+    except Exception as error:  # reported as a sentence, and by its exit code
+        code = _end(error)
+    sys.exit(code)
 
 
 def _end(error: Exception) -> int:
-    """Tells of the failure; returns the exit code."""
+    """Reports the failure; returns the exit code."""
     if isinstance(error, click.ClickException):
         return _wrong_usage(error)
     if isinstance(error, click.Abort):
         echo_error("Stopped.")
         return 130
-    if isinstance(error, WorkerError) and launched():
-        if os.environ["RANK"] == "0":  # which says it for all
-            _echo_failure(str(error))
-        time.sleep(PAUSE)
-        return error.exit_code
     if isinstance(error, L2LOmniglotError):
-        _echo_failure(str(error))
+        alone = not (isinstance(error, WorkerError) and launched())
+        if alone or os.environ["RANK"] == "0":  # which speaks for all
+            _echo_failure(str(error))
+        time.sleep(0 if alone else PAUSE)
         return error.exit_code
-    if isinstance(error, BrokenPipeError):  # e.g. `l2l-omniglot evaluate | head -1`
-        _drop_output()
-    elif isinstance(error, OSError):  # a full disk, a folder that may not be written
-        place = f"{error.filename}: " if error.filename else ""
-        _echo_failure(f"{place}{error.strerror or error}")
-        _drop_output()
-    else:
-        _unexpected(error)
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written
+        if not isinstance(error, BrokenPipeError):  # e.g. `l2l-omniglot evaluate | head -1`
+            place = f"{error.filename}: " if error.filename else ""
+            _echo_failure(f"{place}{error.strerror or error}")
+        # Let go of what could not be written, so that Python does not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if log.isEnabledFor(VERBOSE):
+        echo_error("".join(traceback.format_exception(error)).rstrip())
+    _echo_failure(
+        f"unexpected {type(error).__name__}: {error}\n"
+        "This should not happen. Please report it with the output of `l2l-omniglot info`, and of "
+        "the same command with --verbose, which shows where it fails."
+    )
     return 1
 
 
@@ -129,10 +110,10 @@ def _wrong_usage(error: click.ClickException) -> int:
         error.show()
         return error.exit_code
     message = error.format_message()
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is not None:
-        message += _owners(error, context)
+    if isinstance(error, click.UsageError) and (context := error.ctx) is not None:
         echo_error(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
+        if isinstance(error, click.NoSuchOption) and isinstance(context.command, click.Group):
+            message += _owners(error.option_name, context.command)
         if isinstance(error, click.BadParameter) and error.param is not None:
             where = from_where(context, str(error.param.name))
             message = message.rstrip(".") + where if where else message
@@ -140,29 +121,11 @@ def _wrong_usage(error: click.ClickException) -> int:
     return error.exit_code
 
 
-def _owners(error: click.ClickException, context: click.Context) -> str:
-    """Which commands have the option that was given before any."""
-    group = context.command
-    if not isinstance(error, click.NoSuchOption) or not isinstance(group, click.Group):
-        return ""
+def _owners(option: str, group: click.Group) -> str:
+    """Names the commands that have the option, which was given before any."""
     found = [
         name
         for name, command in sorted(group.commands.items())
-        if any(error.option_name in option.opts for option in command.params)
+        if any(option in own.opts for own in command.params)
     ]
-    return f" Of {', '.join(found)}: it goes after the command." if found else ""
-
-
-def _unexpected(error: Exception) -> None:
-    if log.isEnabledFor(VERBOSE):
-        echo_error("".join(traceback.format_exception(error)).rstrip())
-    _echo_failure(
-        f"unexpected {type(error).__name__}: {error}\n"
-        "This should not happen. The same command with --verbose says where it does; please "
-        "report that, with what `l2l-omniglot info` prints."
-    )
-
-
-def _drop_output() -> None:
-    """Lets go of what could not be written, so that Python does not try again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return f" It goes after the command: {', '.join(found)}." if found else ""

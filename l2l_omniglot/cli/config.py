@@ -13,16 +13,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from l2l_omniglot._util.files import CACHE_VARIABLE
 from l2l_omniglot._util.process import launched
 from l2l_omniglot.cli.console import QUIET, VERBOSE, log, timed
-from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.errors import L2LOmniglotError, SettingsError, did_you_mean, expected_name
-from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE
 
 PREFIX = "L2L_OMNIGLOT"
-_OTHER_VARIABLES = (CACHE_VARIABLE, SOURCE_VARIABLE, MIRROR_VARIABLE, RUNS_VARIABLE)
-_NOT_IN_FILES = ("config", "help", "version")
+# Variables of the library, which would load NumPy to tell their names.
+OTHER_VARIABLES = tuple(f"{PREFIX}_{name}" for name in ("CACHE", "SOURCE", "MIRROR", "RUNS"))
 _FILES, _LEVEL = f"{__name__}.files", f"{__name__}.level"  # of a context's `meta`
 
 
@@ -31,12 +28,21 @@ class _Common(click.Command):
 
     def __init__(self, *arguments: Any, **values: Any) -> None:
         super().__init__(*arguments, **values)
-        self.params += _common_options()
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; an error names the option."""
-        with _naming_options(ctx):
-            return super().parse_args(ctx, args)
+        self.params += [
+            click.Option(
+                ["--config"], type=click.Path(path_type=Path, dir_okay=False), is_eager=True,
+                expose_value=False, callback=_use_config,
+                help="TOML file of options, see docs/commands.md (none).",
+            ),
+            click.Option(
+                ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set_level,
+                help="Print more, including the traceback of an unexpected failure.",
+            ),
+            click.Option(
+                ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_level,
+                help="Print only results and errors.",
+            ),
+        ]  # fmt: skip
 
 
 class Group(_Common, click.Group):
@@ -44,33 +50,19 @@ class Group(_Common, click.Group):
 
 
 class Command(_Common):
-    """A command that does something, and first says where it got what it was given."""
+    """A command that does something; if verbose, it first says where its options come from."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs it; an error names the option."""
-        with _naming_options(ctx), timed(f"The command {ctx.info_name}"):
+        with naming_options(ctx), timed(f"The command {ctx.info_name}"):
             if not launched():
-                _note_unknown_variables(ctx)
-                _log_sources(ctx)
+                _note_unknown_variables(_program(ctx))
+                for option in self.params:
+                    if where := from_where(ctx, str(option.name)):
+                        log.debug(
+                            f"{option.opts[-1]} {ctx.params.get(str(option.name), '')}{where}"
+                        )
             return super().invoke(ctx)
-
-
-def _common_options() -> list[click.Parameter]:
-    return [
-        click.Option(
-            ["--config"], type=click.Path(path_type=Path, dir_okay=False), is_eager=True,
-            expose_value=False, callback=_use_config,
-            help="TOML file of settings, see docs/commands.md (none).",
-        ),
-        click.Option(
-            ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set_level,
-            help="Say more of what is done, and where an unexpected failure comes from.",
-        ),
-        click.Option(
-            ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_level,
-            help="No progress and no notes: only results and errors.",
-        ),
-    ]  # fmt: skip
 
 
 def _set_level(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -83,7 +75,7 @@ def _set_level(context: click.Context, option: click.Parameter, wanted: bool) ->
 
 
 @contextmanager
-def _naming_options(context: click.Context) -> Iterator[None]:
+def naming_options(context: click.Context) -> Iterator[None]:
     """Puts the option into an error that names an argument of the library, and its source."""
     try:
         yield
@@ -107,45 +99,35 @@ def commands(program: click.Group) -> dict[str, click.Command]:
 
 
 def from_where(context: click.Context, name: str) -> str:
-    """Where the value of a parameter was given, to end a message; empty for the command line."""
+    """Where the value of a parameter was set, to end a message; empty for the command line."""
     found = context.get_parameter_source(name)
     if found is ParameterSource.ENVIRONMENT:
         return f" (from the variable {context.auto_envvar_prefix}_{name.upper()})"
     if found is ParameterSource.DEFAULT_MAP:
-        return f" (from {context.meta[_FILES][_typed(context)][name]})"
+        return f" (from {context.meta[_FILES][_typed(context), name]})"
     return ""
 
 
-def is_given(context: click.Context, name: str) -> bool:
-    """Whether a parameter was given, wherever."""
-    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+def _program(context: click.Context) -> click.Group:
+    program = context.find_root().command
+    assert isinstance(program, click.Group)
+    return program
 
 
 def _typed(context: click.Context) -> str:
     """What was typed to call the context's command; empty for the program itself."""
-    if context.parent is None:
-        return ""
-    return f"{_typed(context.parent)} {context.info_name}".lstrip()
+    return context.command_path.removeprefix(context.find_root().command_path).strip()
 
 
-def _note_unknown_variables(context: click.Context) -> None:
-    program = context.find_root().command
-    assert isinstance(program, click.Group)
-    known = {*_OTHER_VARIABLES, *(f"{PREFIX}_{option.name}".upper() for option in program.params)}
-    for words, command in commands(program).items():
-        prefix = f"{PREFIX}_{words}".translate(str.maketrans(" -", "__"))
-        known |= {f"{prefix}_{option.name}".upper() for option in command.params}
+def _note_unknown_variables(program: click.Group) -> None:
+    known = {
+        "_".join([PREFIX, *words.replace("-", " ").split(), str(option.name)]).upper()
+        for words, command in {"": program, **commands(program)}.items()
+        for option in command.params
+    }.union(OTHER_VARIABLES)
     for name in sorted(os.environ):
         if name.startswith(f"{PREFIX}_") and name not in known:
-            close = did_you_mean(name, known)
-            log.info(f"Note: the variable {name} is none of this program's{close}")
-
-
-def _log_sources(context: click.Context) -> None:
-    """Says, if verbose, what came from the environment or a file."""
-    for option in context.command.params:
-        if where := from_where(context, str(option.name)):
-            log.debug(f"{option.opts[-1]} {context.params.get(str(option.name), '')}{where}")
+            log.info(f"Note: unknown variable {name}{did_you_mean(name, known)}")
 
 
 def _use_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
@@ -156,19 +138,15 @@ def _use_config(context: click.Context, _option: click.Parameter, path: Path | N
     """
     if path is None or context.resilient_parsing:
         return
-    program = context.find_root().command
-    assert isinstance(program, click.Group)
-    own = _typed(context).split()
+    own, files = f"{_typed(context)} ".lstrip(), context.meta.setdefault(_FILES, {})
     context.default_map = dict(context.default_map or {})
-    files = context.meta.setdefault(_FILES, {})
-    for command, values in read_config(path, program).items():
-        words = command.split()
-        if words[: len(own)] == own:
+    for command, values in read_config(path, _program(context)).items():
+        if f"{command} ".startswith(own):
             defaults: Any = context.default_map
-            for word in words[len(own) :]:
+            for word in f"{command} ".removeprefix(own).split():
                 defaults = defaults.setdefault(word, {})
             defaults |= values
-            files.setdefault(command, {}).update(dict.fromkeys(values, path))
+            files |= {(command, name): path for name in values}
 
 
 def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
@@ -205,9 +183,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    if path.exists() and not path.is_file():
-        raise SettingsError(f"--config {path}: not a readable TOML file: not a plain file")
     try:
+        if path.exists() and not path.is_file():  # such as /dev/zero, which never ends
+            raise ValueError("not a plain file")
         body: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return body
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
@@ -238,8 +216,8 @@ def _sections(
 def _options(command: click.Command) -> dict[str, click.Option]:
     """The options that may stand in a file, by their keys there."""
     options = [option for option in command.params if isinstance(option, click.Option)]
-    named = {max(option.opts, key=len).lstrip("-"): option for option in options}
-    return {key: option for key, option in named.items() if key not in _NOT_IN_FILES}
+    keys = {str(option.name).replace("_", "-"): option for option in options}
+    return {key: option for key, option in keys.items() if key != "config"}
 
 
 def _unknown(key: str, command: str, known: dict[str, click.Option]) -> str:
@@ -254,10 +232,10 @@ def _check(where: str, value: Any, option: click.Option) -> None:
     """Refuses a value of another type than the option's, or out of its range."""
     kinds, expected = _type(option)
     values = value if isinstance(value, list) else [value]
-    right = all(
+    fits = all(
         isinstance(one, kinds) and isinstance(one, bool) == (bool in kinds) for one in values
     )
-    if not right or isinstance(value, list) != option.multiple:
+    if not fits or isinstance(value, list) != option.multiple:
         quoted = json.dumps(value, default=str, ensure_ascii=False)  # nearly as TOML has it
         raise SettingsError(f"{where} = {quoted}: expected {expected}")
     for one in values:

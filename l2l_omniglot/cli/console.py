@@ -1,4 +1,4 @@
-"""What goes to stderr: messages as loud as asked for, and how far the work has come."""
+"""What goes to stderr: messages at the level asked for, and the progress of the work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,18 +19,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("l2l_omniglot")
 QUIET, NORMAL, VERBOSE = logging.WARNING, logging.INFO, logging.DEBUG
+SMOOTHING = 0.02
+SECONDS_A_LINE = 10.0
+SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first
+
+bold = partial(click.style, bold=True)
 
 
 class _Stderr(logging.Handler):
-    """Prints every record as a line on stderr."""
-
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one."""
         echo_error(self.format(record))
 
 
 def open_console() -> None:
-    """Has the package's log printed, as loud as usual until an option says otherwise."""
+    """Prints the package's log on stderr, at the normal level until an option sets another."""
     log.handlers = [_Stderr()]
     log.setLevel(NORMAL)
 
@@ -40,7 +43,7 @@ def echo_error(line: str) -> None:
 
 
 def wants_colour() -> bool | None:
-    """Whether the environment asks for colours or forbids them; None: on a terminal."""
+    """Tells whether the environment asks for colours or forbids them; None: on a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     wishes = (os.environ.get("FORCE_COLOR"), os.environ.get("CLICOLOR_FORCE"))
@@ -48,11 +51,6 @@ def wants_colour() -> bool | None:
         return True
     plain = os.environ.get("CLICOLOR") == "0" or os.environ.get("TERM") == "dumb"
     return False if plain else None
-
-
-def bold(text: str) -> str:
-    """The text so that it stands out, where there are colours."""
-    return click.style(text, bold=True)
 
 
 @contextmanager
@@ -63,19 +61,18 @@ def timed(what: str) -> Iterator[None]:
     log.debug(f"{what} took {time.monotonic() - start:.1f} s.")
 
 
-def _shows_bars() -> bool:
-    """Whether bars are drawn: on a terminal, unless quiet."""
-    return log.isEnabledFor(NORMAL) and sys.stderr.isatty()
+def _bar(what: str, unit: str, total: int | None, start: int = 0) -> Any:
+    """A tqdm bar on stderr; None if quiet, or on no terminal."""
+    if not (log.isEnabledFor(NORMAL) and sys.stderr.isatty()):
+        return None
+    from tqdm import tqdm
 
-
-SMOOTHING = 0.02
-SECONDS_A_LINE = 10.0
-SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first
+    return tqdm(desc=what, unit=unit, total=total, initial=start, dynamic_ncols=True)
 
 
 @contextmanager
 def counting(what: str, unit: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """Shows how far a count has come: a bar, or on no terminal a line every ten seconds.
+    """Shows the progress of a count: a bar, or on no terminal a line every ten seconds.
 
     Inside the block call what it gives with (done, in all), or with (done) when `total` is given.
     """
@@ -84,9 +81,9 @@ def counting(what: str, unit: str, total: int | None = None) -> Iterator[Callabl
 
     def count(done: int, total: int | None = total) -> None:
         nonlocal bar, line_at
-        if _shows_bars():
-            if bar is None:
-                bar = _make_bar(what, unit, total, 0)
+        if bar is None:
+            bar = _bar(what, unit, total)
+        if bar is not None:
             bar.update(done - bar.n)
         elif time.monotonic() >= line_at:
             log.info(f"{what}: {done} of {total} {unit}s")
@@ -100,30 +97,25 @@ def counting(what: str, unit: str, total: int | None = None) -> Iterator[Callabl
 
 
 class TrainingProgress:
-    """Loss, accuracy, tasks a second and time left of a training run.
+    """Loss, accuracy, tasks per second and time left of a training run.
 
     A bar, or on no terminal a line after ten seconds and then at least one a minute.
 
     Args:
         iterations: in all.
-        meta_batch_size: tasks an iteration.
+        meta_batch_size: tasks per iteration.
     """
 
     def __init__(self, iterations: int, meta_batch_size: int) -> None:
         self._iterations, self._meta_batch_size = iterations, meta_batch_size
-        self._loss: float | None = None
-        self._accuracy = 0.0
-        self._start, self._begun = 0, time.monotonic()
-        self._bar: Any = None
-        self._line_at = self._begun + SECONDS_A_LINE
+        self._averages: tuple[float, float] | None = None  # of loss and accuracy
 
     @contextmanager
     def watching(self, start: int) -> Iterator[None]:
         """Shows the bar inside the block; `start` iterations were made before."""
         self._start, self._begun = start, time.monotonic()
         self._line_at = self._begun + SECONDS_A_LINE
-        if _shows_bars():
-            self._bar = _make_bar("training", "iteration", self._iterations, start)
+        self._bar = _bar("training", "iteration", self._iterations, start)
         try:
             yield
         finally:
@@ -132,51 +124,35 @@ class TrainingProgress:
 
     def stepped(self, result: StepResult) -> None:
         """Moves the bar; its loss and accuracy are running averages."""
-        if self._loss is None:
-            self._loss, self._accuracy = result.loss, result.accuracy
-        self._loss += SMOOTHING * (result.loss - self._loss)
-        self._accuracy += SMOOTHING * (result.accuracy - self._accuracy)
+        loss, accuracy = self._averages or (result.loss, result.accuracy)
+        loss += SMOOTHING * (result.loss - loss)
+        accuracy += SMOOTHING * (result.accuracy - accuracy)
+        self._averages = loss, accuracy
+        speed = self._meta_batch_size / max(1e-9, self._seconds_each(result.iteration))
+        recent = f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} tasks/s"
         if self._bar is not None:
-            self._bar.set_postfix_str(self._recent(result.iteration), refresh=False)
+            self._bar.set_postfix_str(recent, refresh=False)
             self._bar.update(1)
         elif time.monotonic() >= self._line_at:
-            recent = self._recent(result.iteration)
-            self._say(f"iteration {result.iteration}/{self._iterations}  {recent}")
+            self._print(result.iteration, recent)
 
     def validated(self, row: MetricsRow, best: bool) -> None:
-        """Writes one line a validation, above the bar where there is one."""
-        left = (self._iterations - row.iteration) * self._seconds_an_iteration(row.iteration) / 60
+        """Prints one line per validation, above the bar where there is one."""
+        left = (self._iterations - row.iteration) * self._seconds_each(row.iteration) / 60
         mark = click.style(" (best)", fg="green", bold=True) if best else ""
-        line = (
-            f"iteration {row.iteration}/{self._iterations}  "
+        self._print(
+            row.iteration,
             f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}  "
             f"validation accuracy {row.validation_accuracy:.1%} ± {row.validation_ci95:.1%}"
             f"{mark}  {row.tasks_per_second:.0f} tasks/s  "
-            f"{row.minutes:.1f} min, {left:.1f} left"
+            f"{row.minutes:.1f} min, {left:.1f} left",
         )
-        if self._bar is not None:
-            with self._bar.external_write_mode(file=sys.stderr):
-                log.info(line)
-        else:
-            self._say(line)
 
-    def _say(self, line: str) -> None:
-        log.info(line)
+    def _print(self, iteration: int, text: str) -> None:
+        bar = self._bar
+        with nullcontext() if bar is None else bar.external_write_mode(file=sys.stderr):
+            log.info(f"iteration {iteration}/{self._iterations}  {text}")
         self._line_at = time.monotonic() + SECONDS_WITHOUT_A_LINE
 
-    def _recent(self, iteration: int) -> str:
-        speed = self._tasks_per_second(iteration)
-        return f"loss {self._loss:.3f}, accuracy {self._accuracy:.1%}, {speed:.0f} tasks/s"
-
-    def _seconds_an_iteration(self, iteration: int) -> float:
+    def _seconds_each(self, iteration: int) -> float:
         return (time.monotonic() - self._begun) / max(1, iteration - self._start)
-
-    def _tasks_per_second(self, iteration: int) -> float:
-        return self._meta_batch_size / max(1e-9, self._seconds_an_iteration(iteration))
-
-
-def _make_bar(what: str, unit: str, total: int | None, start: int) -> Any:
-    """A tqdm bar on stderr."""
-    from tqdm import tqdm
-
-    return tqdm(desc=what, unit=unit, total=total, initial=start, dynamic_ncols=True)

@@ -12,6 +12,7 @@ from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
 from l2l_omniglot.cli.options import device_option, steps_option, weights_option
 from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.experiments.weights import find_weights
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from l2l_omniglot.page.examples import StackExamples
 
 PRETRAINED = "basenet-5w1s"
-HOST, PORT = "127.0.0.1", 8105
 THREADS = 4
 PATIENCE = 20  # seconds that a connection may be silent
 
@@ -28,12 +28,13 @@ PATIENCE = 20  # seconds that a connection may be silent
 @click.command(cls=Command, short_help="Open a page to draw characters on.")
 @weights_option(PRETRAINED)
 @steps_option(most=50)
-@click.option("--host", default=HOST, show_default=True,
-              help="Address to listen on; another than the loopback's lets others in.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True,
-              help="Port to listen on; 0 takes a free one.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="Address to listen on; one that is not a loopback address lets other "
+              "machines in.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8105, show_default=True,
+              help="Port to listen on; 0 picks a free one.")  # fmt: skip
 @click.option("--open/--no-browser", default=None,
-              help="Open the page in the browser (on a terminal of a desktop).")  # fmt: skip
+              help="Open the page in a browser (on a desktop's terminal).")  # fmt: skip
 @device_option()
 def draw(
     weights: str | None,
@@ -43,13 +44,18 @@ def draw(
     open: bool | None,  # noqa: A002 - named after the option
     device: str,
 ) -> None:
-    """Draw characters on a local page, and see a network learn them.
+    """Draw characters on a local page, and watch a network learn them.
 
-    A few examples of each of two to twenty characters, then a query: the page shows what the
-    network holds likely after every inner step. Ctrl-C ends it.
+    Draw a few examples of each of two to twenty characters, then a query: the page shows the
+    predicted probabilities after every inner step. Ctrl-C ends it.
     """
-    _check_installed()
-    from l2l_omniglot.experiments.weights import find_weights
+    try:
+        import flask  # noqa: F401
+        import waitress  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            "the page needs Flask and waitress: pip install 'l2l-omniglot[draw]'"
+        ) from error
     from l2l_omniglot.page import create_app
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
@@ -64,16 +70,6 @@ def draw(
     _serve(app, host, port, _has_desktop() if open is None else open)
 
 
-def _check_installed() -> None:
-    try:
-        import flask  # noqa: F401
-        import waitress  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            "the page needs Flask and waitress: pip install 'l2l-omniglot[draw]'"
-        ) from error
-
-
 def _stack(checkpoint: Checkpoint) -> StackExamples | None:
     """Prepared Omniglot, where it is there and of the size the network takes."""
     from l2l_omniglot.data.omniglot import default_stack_path
@@ -84,9 +80,8 @@ def _stack(checkpoint: Checkpoint) -> StackExamples | None:
         return None
     ink = checkpoint.settings.ink
     stack = load_stack(default_stack_path(), ink=ink)  # type: ignore[arg-type]
-    if stack.image_size != checkpoint.image_size:
-        return None
-    return StackExamples(stack, checkpoint.settings)
+    fits = stack.image_size == checkpoint.image_size
+    return StackExamples(stack, checkpoint.settings) if fits else None
 
 
 def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
@@ -108,9 +103,12 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise OSError(
-            f"--host {host} --port {port}: cannot listen there ({error}); --port 0 takes a free one"
+            f"--host {host} --port {port}: cannot listen there ({error}); --port 0 picks a free one"
         ) from error
-    address = f"http://{f'[{host}]' if ':' in host else host}:{_port(server)}/"
+    # A name may stand for several addresses, each with a server; the first's port will do.
+    several = getattr(server, "effective_listen", None)
+    found = several[0][1] if several else server.effective_port
+    address = f"http://{f'[{host}]' if ':' in host else host}:{found}/"
     click.echo(address)
     sys.stdout.flush()
     log.info("Ctrl-C ends it.")
@@ -120,14 +118,8 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
     server.run()  # returns at Ctrl-C
 
 
-def _port(server: object) -> int:
-    """That of a waitress server, or the first's of several that listen on one name."""
-    several = getattr(server, "effective_listen", None)
-    return int(several[0][1] if several else server.effective_port)  # type: ignore[attr-defined]
-
-
 def _has_desktop() -> bool:
-    """Whether somebody sits before a screen: on a terminal, and windows can be opened."""
+    """Tells whether somebody sits at a screen: on a terminal, where windows can be opened."""
     windows = sys.platform in {"darwin", "win32"} or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

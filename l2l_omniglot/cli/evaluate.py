@@ -8,24 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from l2l_omniglot.backbones import EVALUATED
-from l2l_omniglot.cli.config import Command, from_where, is_given
+from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, timed
 from l2l_omniglot.cli.options import (
     F,
     Name,
     computing_options,
     json_option,
-    name_weights,
     options,
     part_option,
+    seed_option,
     settings_options,
     steps_option,
     weights_option,
     within_alphabet_option,
     worker,
 )
+from l2l_omniglot.experiments.weights import find_weights, pretrained_names
 from l2l_omniglot.reports.tables import (
     baselines_table,
     evaluation_json,
@@ -37,19 +39,18 @@ from l2l_omniglot.reports.tables import (
 if TYPE_CHECKING:
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
     from l2l_omniglot.data.tasks import Tasks
-    from l2l_omniglot.experiments.checkpoint import Checkpoint
     from l2l_omniglot.experiments.experiment import Experiment
-    from l2l_omniglot.meta.baselines import Baseline
+    from l2l_omniglot.experiments.settings import Settings
     from l2l_omniglot.meta.evaluation import Evaluation
 
 TASKS, ONE_SHOT_RUNS = "tasks", "one-shot-runs"
-# Options that say which tasks; the one-shot runs are what they are.
+# Options for random tasks; the tasks of the one-shot runs are fixed.
 _NOT_OF_RUNS = ("tasks", "part", "shots", "queries", "within_alphabet", "seed", "baselines")
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """What to evaluate on, and how; None: as trained."""
+class EvaluationOptions:
+    """Which tasks to evaluate on, and how; None: as trained."""
 
     tasks: int
     part: str
@@ -61,40 +62,33 @@ class Asked:
     data: str | None
 
 
-def asked_options(tasks: int) -> Callable[[F], F]:
-    """The options that make up `Asked`; `tasks` are so many by default."""
+def evaluation_options(tasks: int) -> Callable[[F], F]:
+    """The options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
     return options(
         click.option("--tasks", type=click.IntRange(min=2), default=tasks, show_default=True,
                      help="Tasks to evaluate on."),
         part_option,
         settings_options("shots", "queries", by_default="as trained"),
         steps_option(),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the tasks."),
+        seed_option(0),
         click.option("--batch-norm", type=Name(list(EVALUATED)), default="both",
-                     show_default=True, help="Queries normalised together, each by the support "
-                     "set, or both in turn."),
+                     show_default=True, help="Normalise a task's queries together "
+                     "(transductive), each by the support set (inductive), or report both."),
         settings_options("data", by_default="as trained"),
     )  # fmt: skip
 
 
-def with_data(checkpoint: Checkpoint, data: str | None) -> Checkpoint:
-    """The checkpoint, or one like it whose settings name other data."""
-    if data is None:
-        return checkpoint
-    settings = dataclasses.replace(checkpoint.settings, data=data)
-    return dataclasses.replace(checkpoint, settings=settings)
-
-
 @click.command(cls=Command, short_help="Test a trained network on many tasks.")
 @weights_option("the newest run's best")
-@asked_options(tasks=500)
+@evaluation_options(tasks=500)
 @click.option("--ways", type=click.IntRange(min=2), default=None,
-              help="Classes a task; no others will do (as trained).")  # fmt: skip
+              help="Classes per task; any other number than in training is refused "
+              "(as trained).")  # fmt: skip
 @within_alphabet_option
 @click.option("--baselines", is_flag=True,
-              help="Nearest neighbour and class means on the same tasks, beside it.")  # fmt: skip
+              help="Also evaluate nearest neighbour and class means on these tasks.")  # fmt: skip
 @click.option("--protocol", type=Name([TASKS, ONE_SHOT_RUNS]), default=TASKS, show_default=True,
-              help="Such tasks, or Lake et al.'s one-shot test (20-way).")  # fmt: skip
+              help="Random tasks, or the one-shot test of Lake et al. (20-way).")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=None,
               help="Folder or archive of the one-shot runs (none).")  # fmt: skip
 @computing_options
@@ -111,97 +105,100 @@ def evaluate(
     json: bool,
     **given: Any,
 ) -> None:
-    """Fine-tune a copy of a trained network on many test tasks, and average.
+    """Adapt copies of a trained network to many test tasks, and average.
 
-    Prints accuracy with its 95 % confidence interval after each step, with the queries of a
-    task normalised together (transductive) and each by the support set alone (inductive). The
-    trained network is left as it was. The same seed gives the same tasks and numbers.
+    Prints accuracy with its 95 % confidence interval after each inner step, with the queries of
+    a task normalised together (transductive) and each by the support set alone (inductive). The
+    trained network itself does not change. The same seed gives the same tasks and numbers.
     """
-    from l2l_omniglot.experiments.weights import find_weights
-
-    asked, checkpoint = Asked(**given), find_weights(weights)
-    name = name_weights(weights, checkpoint)
-    _check(checkpoint, name, protocol, runs, ways)
-    checkpoint = with_data(checkpoint, asked.data)
+    chosen, checkpoint = EvaluationOptions(**given), find_weights(weights)
+    name = weights if weights in pretrained_names() else checkpoint.source
+    trained = checkpoint.settings
+    _check(trained, name, protocol, runs, ways)
     from l2l_omniglot.experiments.experiment import Experiment
 
-    with worker(checkpoint.settings, device) as (workers, stack):
-        experiment = Experiment.load(checkpoint, stack, device, engine, workers)
+    settings = dataclasses.replace(trained, data=chosen.data or trained.data)
+    with worker(settings, device) as (workers, stack):
+        experiment = Experiment.load(checkpoint, stack, device, engine, workers, data=settings.data)
         for difference in experiment.differences(checkpoint.facts):
             log.info(f"Note: {difference}; test classes may have been trained on.")
         if runs is None:
-            text = _evaluate_tasks(experiment, asked, name, within_alphabet, baselines, json)
+            text = _evaluate_tasks(experiment, chosen, name, within_alphabet, baselines, json)
         else:
-            text = _evaluate_runs(experiment, asked, name, runs, json)
+            text = _evaluate_runs(experiment, chosen, name, runs, json)
         if workers.first:
             click.echo(text)
 
 
 def _check(
-    checkpoint: Checkpoint, name: str, protocol: str, runs: Path | None, ways: int | None
+    trained: Settings, name: str, protocol: str, runs: Path | None, ways: int | None
 ) -> None:
     """Refuses options that do not go together, or with the weights."""
-    context, trained = click.get_current_context(), checkpoint.settings
+    context = click.get_current_context()
     if ways not in {None, trained.ways}:
         where = from_where(context, "ways")
         raise click.UsageError(f"--ways {ways}{where}: {name} was trained for {trained.ways} ways")
     if (runs is None) == (protocol == ONE_SHOT_RUNS):
         raise click.UsageError(
             f"--protocol {protocol} with --runs {runs}: --protocol {ONE_SHOT_RUNS} and "
-            "--runs PATH go together, expected both or neither"
+            "--runs PATH go together; expected both or neither"
         )
     if protocol != ONE_SHOT_RUNS:
         return
     for option in context.command.params:
-        if option.name in _NOT_OF_RUNS and is_given(context, option.name):
+        source = context.get_parameter_source(str(option.name))
+        if option.name in _NOT_OF_RUNS and source is not ParameterSource.DEFAULT:
             where = from_where(context, option.name)
             raise click.UsageError(
-                f"--protocol {ONE_SHOT_RUNS} with {option.opts[0]}{where}: the runs are given; "
-                "expected neither tasks nor their sizes"
+                f"--protocol {ONE_SHOT_RUNS} with {option.opts[0]}{where}: the runs are fixed "
+                "tasks; expected no option for random ones"
             )
     if (trained.ways, trained.split) != (20, "alphabets"):
         raise click.UsageError(
             f"--protocol {ONE_SHOT_RUNS}: {name} was trained for {trained.ways} ways on split "
-            f"{trained.split}; expected 20 ways on split alphabets, whose training has none of the "
+            f"{trained.split}; expected 20 ways on split alphabets, which trains on none of the "
             "test's characters"
         )
 
 
 def _evaluate_tasks(
-    experiment: Experiment,
-    asked: Asked,
-    name: str,
-    within_alphabet: bool,
-    baselines: bool,
-    json: bool,
-) -> str:
-    """Evaluates on random tasks of a part; what is to be printed."""
+    experiment: Experiment, chosen: EvaluationOptions, name: str, within_alphabet: bool,
+    baselines: bool, json: bool,
+) -> str:  # fmt: skip
+    """Evaluates on random tasks; returns what is to be printed."""
     settings = experiment.settings
     tasks = experiment.tasks(
-        asked.part, shots=asked.shots, queries=asked.queries, seed=asked.seed,
+        chosen.part, shots=chosen.shots, queries=chosen.queries, seed=chosen.seed,
         within_alphabet=within_alphabet,
     )  # fmt: skip
-    result = _evaluate(experiment, tasks, asked.tasks, asked)
-    beside = _baselines(experiment, tasks, asked) if baselines else {}
+    result = _evaluate(experiment, tasks, chosen.tasks, chosen)
+    found = {}
+    if baselines and experiment.workers.first:
+        from l2l_omniglot.experiments.experiment import baselines as evaluate_baselines
+
+        modes = EVALUATED[chosen.batch_norm]
+        found = evaluate_baselines(experiment, tasks, chosen.tasks, modes)
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
-        "part": asked.part, "split": settings.split, "data": settings.data,
+        "part": chosen.part, "split": settings.split, "data": settings.data,
         "within_alphabet": within_alphabet, "checkpoint": name,
     }  # fmt: skip
     if json:
-        return evaluation_json(result, beside, **about)
+        return evaluation_json(result, found, **about)
     within = " within one alphabet each" if within_alphabet else ""
     head = (
-        f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class, "
-        f"{result.tasks} {asked.part} tasks{within} of {settings.data} (split "
+        f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class, "
+        f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
         f"{settings.split}, seed {tasks.seed})\n{name}\n\n"
     )
-    foot = f"\n\n{baselines_table(beside)}" if beside else ""
+    foot = f"\n\n{baselines_table(found)}" if found else ""
     return head + evaluation_table(result, bold) + foot
 
 
-def _evaluate_runs(experiment: Experiment, asked: Asked, name: str, runs: Path, json: bool) -> str:
-    """Evaluates on the official runs; what is to be printed."""
+def _evaluate_runs(
+    experiment: Experiment, chosen: EvaluationOptions, name: str, runs: Path, json: bool
+) -> str:
+    """Evaluates on the official runs; returns what is to be printed."""
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
     from l2l_omniglot.experiments.experiment import SYNTHETIC
 
@@ -210,30 +207,21 @@ def _evaluate_runs(experiment: Experiment, asked: Asked, name: str, runs: Path, 
             f"--protocol {ONE_SHOT_RUNS}: {name} was trained on {SYNTHETIC} data; expected Omniglot"
         )
     tasks = OneShotRuns(runs, experiment.stack.height, experiment.stack.ink)
-    result = _evaluate(experiment, tasks, len(tasks), asked)
+    result = _evaluate(experiment, tasks, len(tasks), chosen)
     if json:
         return one_shot_runs_json(result, tasks.names, runs=str(runs), checkpoint=name)
     return f"One-shot runs, 20-way\n{name}\n\n{one_shot_runs_table(result, tasks.names)}"
 
 
 def _evaluate(
-    experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, asked: Asked
+    experiment: Experiment, tasks: Tasks | OneShotRuns, count: int, chosen: EvaluationOptions
 ) -> Evaluation:
     from l2l_omniglot.meta.evaluation import evaluate as evaluate_learner
 
-    steps = experiment.settings.eval_steps if asked.steps is None else asked.steps
+    steps = experiment.settings.eval_steps if chosen.steps is None else chosen.steps
     choice = experiment.choose_engine()
     log.debug(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
     with timed("Evaluating"), counting("evaluating", "task", count) as progress:
         return evaluate_learner(
-            experiment.learner, tasks, count, steps, progress, experiment.workers, asked.batch_norm
+            experiment.learner, tasks, count, steps, progress, experiment.workers, chosen.batch_norm
         )
-
-
-def _baselines(experiment: Experiment, tasks: Tasks, asked: Asked) -> dict[str, Baseline]:
-    """By name, on the same tasks; of several workers only the first makes them."""
-    from l2l_omniglot.experiments.experiment import baselines
-
-    if not experiment.workers.first:
-        return {}
-    return baselines(experiment, tasks, asked.tasks, EVALUATED[asked.batch_norm])

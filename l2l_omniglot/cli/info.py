@@ -7,19 +7,21 @@ import platform
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
-from l2l_omniglot._util.files import CACHE_VARIABLE, cache_folder
-from l2l_omniglot.cli.config import PREFIX, Command
+from l2l_omniglot._util.files import cache_folder
+from l2l_omniglot.cli.config import OTHER_VARIABLES, PREFIX, Command
 from l2l_omniglot.cli.options import json_option
-from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
-from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE, newest_run, runs_folder, versions
+from l2l_omniglot.experiments.run_folder import newest_run, runs_folder, versions
+from l2l_omniglot.experiments.weights import list_pretrained
 
 _VARIABLES = (
-    CACHE_VARIABLE, SOURCE_VARIABLE, MIRROR_VARIABLE, RUNS_VARIABLE, "OMP_NUM_THREADS",
-    "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES",
+    *OTHER_VARIABLES, "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
+    "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 
 
@@ -31,10 +33,8 @@ def _tried(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _installed() -> dict[str, Any]:
-    found = versions()
-    del found["machine"]
-    return found
+def _versions() -> dict[str, Any]:
+    return {name: value for name, value in versions().items() if name != "machine"}
 
 
 def _platform() -> dict[str, Any]:
@@ -69,29 +69,25 @@ def _data() -> dict[str, Any]:
     from l2l_omniglot.data.omniglot import default_stack_path
 
     path = default_stack_path()
-    found: dict[str, Any] = {"cache": str(cache_folder()), "stack": str(path)}
-    if not path.is_file():
-        return {**found, "prepared": False}
-    return {**found, "prepared": True, **_tried(_stack)}
+    found = {"cache": str(cache_folder()), "stack": str(path), "prepared": path.is_file()}
+    return {**found, **(_tried(partial(_stack, path)) if path.is_file() else {})}
 
 
-def _stack() -> dict[str, Any]:
-    from l2l_omniglot.data.omniglot import default_stack_path
+def _stack(path: Path) -> dict[str, Any]:
     from l2l_omniglot.data.stack import load_stack
 
-    stack = load_stack(default_stack_path())
+    stack = load_stack(path)
     return {"classes": stack.classes, "sha256": stack.sha256}
 
 
 def _variables() -> dict[str, Any]:
     """Those that are set and change what the program does; without passwords."""
     own = [name for name in sorted(os.environ) if name.startswith(f"{PREFIX}_")]
-    names = dict.fromkeys([*_VARIABLES, *own])
-    return {name: _masked(os.environ[name]) for name in names if os.environ.get(name)}
-
-
-def _masked(value: str) -> str:
-    return re.sub(r"//[^/@\s]+@", "//...@", value)
+    return {
+        name: re.sub(r"//[^/@\s]+@", "//...@", os.environ[name])
+        for name in dict.fromkeys([*_VARIABLES, *own])
+        if os.environ.get(name)
+    }
 
 
 def _backbones() -> dict[str, Any]:
@@ -104,8 +100,6 @@ def _backbones() -> dict[str, Any]:
 
 
 def _pretrained() -> dict[str, Any]:
-    from l2l_omniglot.experiments.weights import list_pretrained
-
     return {
         card.name: f"{card.iteration} iterations, SHA-256 {card.sha256[:12]}"
         for card in list_pretrained()
@@ -117,29 +111,18 @@ def _newest_run() -> dict[str, Any]:
         return {"none in": str(runs_folder())}
     folder = newest_run()
     settings, rows = folder.read_settings(), folder.read_metrics()
+    names = ("recipe", "ways", "shots", "backbone", "data", "iterations")
     return {
         "folder": str(folder.path),
-        "recipe": settings.recipe,
-        "ways": settings.ways,
-        "shots": settings.shots,
-        "backbone": settings.backbone,
-        "data": settings.data,
-        "iterations": settings.iterations,
+        **{name: getattr(settings, name) for name in names},
         "validated at": rows[-1].iteration if rows else None,
     }
 
 
-_PARTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "versions": _installed,
-    "platform": _platform,
-    "torch": _torch,
-    "learn2learn": _learn2learn,
-    "data": _data,
-    "variables": _variables,
-    "backbones": _backbones,
-    "pretrained": _pretrained,
-    "newest run": _newest_run,
-}
+_PARTS = (
+    _versions, _platform, _torch, _learn2learn, _data, _variables, _backbones, _pretrained,
+    _newest_run,
+)  # fmt: skip
 
 
 @click.command(cls=Command, short_help="Print what a bug report needs.")
@@ -148,11 +131,11 @@ def info(json: bool) -> None:
     """Print what is installed and found here, for bug reports.
 
     Versions, machine, devices, data, variables, backbones, pretrained weights, the newest run.
-    A part that is missing or broken says so, and the exit code stays 0.
+    A part that is missing or broken says so; the exit code stays 0.
     """
     from json import dumps
 
-    parts = {name: _tried(part) for name, part in _PARTS.items()}
+    parts = {part.__name__[1:].replace("_", " "): _tried(part) for part in _PARTS}
     click.echo(dumps(parts) if json else "\n".join(map(_lines, parts, parts.values())))
 
 

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+from json import dumps
 from typing import TYPE_CHECKING
 
 import click
 
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.backbones import BATCH_NORMS
+from l2l_omniglot.backbones.registry import list_backbones
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.options import json_option
+from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.experiments.weights import list_pretrained
 
 if TYPE_CHECKING:
     from l2l_omniglot.contract import BackboneReport, Finding
-
-_RESULTS = {
-    ("passed", True): "passed", ("passed", False): "passed",
-    ("failed", True): "FAILED", ("failed", False): "advice",
-    ("not tried", True): "not tried", ("not tried", False): "not tried",
-}  # fmt: skip
 
 
 @click.command(cls=Command, short_help="List the networks that --backbone takes.")
 def backbones() -> None:
     """List the networks that --backbone takes, and the packages they come from.
 
-    Exit code 5 if one of them does not import; the others work all the same.
+    Exit code 5 if one of them cannot be imported; the others still work.
     """
-    from l2l_omniglot.backbones.registry import list_backbones
-    from l2l_omniglot.errors import BackboneError
-
     entries = list_backbones()
     rows = [(entry.name, entry.package, entry.target) for entry in entries if not entry.error]
     click.echo(table(("name", "package", "target"), rows))
@@ -38,29 +34,22 @@ def backbones() -> None:
         raise BackboneError("; ".join(broken))
 
 
-@click.command("check-backbone", cls=Command, short_help="Try out a network of your own.")
+@click.command("check-backbone", cls=Command, short_help="Check a network of your own.")
 @click.argument("name")
 @json_option
 def check_backbone(name: str, json: bool) -> None:
-    """Try out whether the backbone NAME keeps the contract, on random images.
+    """Check on random images whether the backbone NAME keeps the contract.
 
-    Prints what passes and what does not, why, and what to do about it. Exit code 5 if a check
-    fails that is required; advice does not count.
+    Prints the result of each check; for one that fails, why, and what to do about it. Exit code
+    5 if a required check fails; advice does not count.
     """
     from l2l_omniglot.contract import check_backbone as check
-    from l2l_omniglot.errors import BackboneError
 
     report = check(name)
-    click.echo(_json(report) if json else _text(report))
+    body = {**dataclasses.asdict(report), "broken": report.broken}
+    click.echo(dumps(body) if json else _text(report))
     if report.broken:
         raise BackboneError(f"backbone {name!r} breaks its contract: {', '.join(report.broken)}")
-
-
-def _json(report: BackboneReport) -> str:
-    import dataclasses
-    import json
-
-    return json.dumps({**dataclasses.asdict(report), "broken": report.broken})
 
 
 def _text(report: BackboneReport) -> str:
@@ -77,20 +66,16 @@ def _text(report: BackboneReport) -> str:
 
 
 def _result(found: Finding) -> str:
-    return _RESULTS[found.outcome, found.required]
+    failed = "FAILED" if found.required else "advice"
+    return failed if found.outcome == "failed" else found.outcome
 
 
-@click.command(cls=Command, short_help="List the weights that come along.")
+@click.command(cls=Command, short_help="List the pretrained weights.")
 @json_option
 def pretrained(json: bool) -> None:
-    """List the weights that come with the package, with what they reach on test tasks."""
-    from l2l_omniglot.experiments.weights import list_pretrained
-
+    """List the weights that come with the package, with their accuracy on test tasks."""
     cards = list_pretrained()
     if json:
-        import dataclasses
-        from json import dumps
-
         click.echo(dumps([dataclasses.asdict(card) for card in cards]))
         return
     if not cards:

@@ -14,9 +14,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from l2l_omniglot._util.process import DEVICES
+from l2l_omniglot.cli.config import naming_options
 from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
+from l2l_omniglot.experiments.run_folder import runs_folder
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
+from l2l_omniglot.experiments.weights import find_weights, pretrained_names, weights_for
 from l2l_omniglot.meta import ENGINES
 
 if TYPE_CHECKING:
@@ -44,10 +47,10 @@ def options(*each: Callable[[F], F]) -> Callable[[F], F]:
 
 
 class Name(_Choice):
-    """One of some names; a mistyped one is told which it is likeliest to be."""
+    """One of some names; for a mistyped one the error says which is closest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Takes the name as it is, or refuses it."""
+        """Returns the name as it is, or refuses it."""
         if value not in self.choices:
             self.fail(f"{value!r}: {expected_name(str(value), self.choices)}", param, ctx)
         return str(value)
@@ -58,10 +61,8 @@ class _Minutes(click.FloatRange):
 
     name = "minutes"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number: float = super().convert(value, param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail(f"{value}: expected a number of minutes above 0", param, ctx)
         return number
@@ -71,13 +72,19 @@ MINUTES = _Minutes(min=0, min_open=True)
 
 
 class OutputPath(click.Path):
-    """A path to write to; one that cannot be is refused at once, not after the work."""
+    """A path to write to; one that cannot be is refused at once, not after the work.
 
-    def __init__(self, folder: bool = False) -> None:
+    Args:
+        folder: whether it is of a folder.
+        suffixes: those that a file may have; any if there are none.
+    """
+
+    def __init__(self, *suffixes: str, folder: bool = False) -> None:
         super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
+        self.suffixes = suffixes
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path; wrong usage where it cannot be written to."""
+        """Returns the path; wrong usage where it cannot be written to."""
         path = Path(str(super().convert(value, param, ctx)))
         try:
             problem = "expected a path" if value == "" else self._problem(path)
@@ -89,17 +96,18 @@ class OutputPath(click.Path):
 
     def _problem(self, path: Path) -> str:
         """Why it cannot be written to; empty where it can."""
+        if self.suffixes and path.suffix.lower() not in self.suffixes:
+            return f"expected a file name that ends in {self.suffixes[0]}"
         if path.exists() and not path.is_file() and not path.is_dir():  # such as /dev/stdout
             return "" if os.access(path, os.W_OK) else "may not be written to"
         target = path.resolve()
         places = [target, *target.parents] if self.dir_okay else [*target.parents]
-        target.exists()  # says so where the name is too long
+        target.exists()  # raises where the name is too long
         there = next(place for place in places if place.exists())
         if not there.is_dir():
             return f"{there} is a file; expected a folder"
-        if not os.access(there, os.W_OK | os.X_OK):
-            return f"the folder {there} may not be written to"
-        return ""
+        writable = os.access(there, os.W_OK | os.X_OK)
+        return "" if writable else f"the folder {there} may not be written to"
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Completer:
@@ -120,24 +128,20 @@ def completing(names: Callable[[], Iterable[str]]) -> Completer:
 
 
 def known_backbones() -> list[str]:
-    """Registered networks."""
+    """Lists the registered networks."""
     from l2l_omniglot.backbones.registry import backbone_names
 
     return backbone_names()
 
 
 def known_runs() -> list[str]:
-    """Run folders in the usual place, the newest first."""
-    from l2l_omniglot.experiments.run_folder import runs_folder
-
+    """Lists the run folders in the usual place, the newest first."""
     found = [path.parent for path in runs_folder().glob("*/config.json")]
     return [str(path) for path in sorted(found, reverse=True)]
 
 
 def known_weights() -> list[str]:
-    """Names of pretrained weights, and runs."""
-    from l2l_omniglot.experiments.weights import pretrained_names
-
+    """Lists the names of pretrained weights, and the runs."""
     return [*pretrained_names(), *known_runs()]
 
 
@@ -175,32 +179,40 @@ def _setting_option(name: str, by_default: str) -> Callable[[F], F]:
     )
 
 
-def _check_setting(_context: click.Context, option: click.Parameter, value: Any) -> Any:
+def _check_setting(context: click.Context, option: click.Parameter, value: Any) -> Any:
     if value is not None:
-        DECLARED[str(option.name)].check(value)
+        with naming_options(context):
+            DECLARED[str(option.name)].check(value)
     return value
 
 
 def device_option(default: str = "auto") -> Callable[[F], F]:
     """``--device``."""
     return click.option(
-        "--device", type=Name(DEVICES), default=default, show_default=True, help="Where to compute."
-    )
+        "--device", type=Name(DEVICES), default=default, show_default=True,
+        help="Device to compute on.",
+    )  # fmt: skip
 
 
 engine_option = click.option(
     "--engine", type=Name(ENGINES), default="auto", show_default=True,
-    help="How to compute: task by task, or stacked.",
+    help="Compute tasks one by one (learn2learn), or many at once (stacked).",
 )  # fmt: skip
 computing_options = options(device_option(), engine_option)
 part_option = click.option(
     "--part", type=Name(["test", "validation", "train"]), default="test", show_default=True,
-    help="Classes the tasks come from.",
+    help="Part of the split that tasks are drawn from.",
 )  # fmt: skip
 within_alphabet_option = click.option(
-    "--within-alphabet", is_flag=True, help="All classes of a task of one alphabet."
+    "--within-alphabet", is_flag=True, help="Draw the classes of each task from one alphabet."
 )
-json_option = click.option("--json", is_flag=True, help="Print one JSON object.")
+json_option = click.option("--json", is_flag=True, help="Print JSON.")
+
+
+def seed_option(default: int | None, by_default: str = "") -> Callable[[F], F]:
+    """``--seed`` of tasks; the default in words where it is None."""
+    text = f"Seed for the tasks{by_default and f' ({by_default})'}."
+    return click.option("--seed", type=int, default=default, show_default=not by_default, help=text)
 
 
 def steps_option(most: int | None = None) -> Callable[[F], F]:
@@ -216,39 +228,28 @@ def weights_option(by_default: str) -> Callable[[F], F]:
     return click.option(
         "--weights", default=None, metavar="NAME|RUN|FILE",
         shell_complete=completing(known_weights),
-        help=f"Pretrained weights, a run folder or a checkpoint file ({by_default}).",
+        help=f"Pretrained weights, run folder or checkpoint file ({by_default}).",
     )  # fmt: skip
 
 
-def name_weights(weights: str | None, checkpoint: Checkpoint) -> str:
-    """What to call the weights that were found: by their name, or by their file."""
-    from l2l_omniglot.experiments.weights import pretrained_names
-
-    return weights if weights in pretrained_names() else checkpoint.source
-
-
 def load_weights(weights: str | None, ways: int) -> Checkpoint:
-    """The weights asked for, else those that come along for about as many classes.
+    """Loads the weights asked for, else pretrained ones for about as many classes.
 
-    Says so where they were trained for another number of classes.
+    Notes where they were trained for another number of classes.
     """
-    from l2l_omniglot.experiments.weights import find_weights, weights_for
-
     name = weights or weights_for(ways)
     checkpoint = find_weights(name)
     trained = checkpoint.settings.ways
     if trained != ways:
         log.info(
-            f"Note: {ways} classes; {name} was trained for {trained}, so its head was built anew "
-            "from the mean of the trained one."
+            f"Note: {ways} classes, but {name} was trained for {trained}; each row of the head "
+            "starts as the mean of the trained rows."
         )
     return checkpoint
 
 
 def absolute(given: dict[str, Any]) -> dict[str, Any]:
-    """Paths made absolute, so that a saved run finds its data from anywhere."""
-    from l2l_omniglot.experiments.weights import pretrained_names
-
+    """Makes paths absolute, so that a saved run finds its data from anywhere; drops None."""
     found = {name: value for name, value in given.items() if value is not None}
     for name, ending in (("data", ".npy"), ("split", ".json")):
         if found.get(name, "").endswith(ending):
@@ -260,7 +261,7 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_stack(settings: Settings) -> ImageStack:
-    """The data of some settings; prepares Omniglot where it is not there yet."""
+    """Opens the data of some settings; prepares Omniglot where it is not there yet."""
     from l2l_omniglot.experiments.experiment import open_data
 
     with timed("Opening the data"), counting("preparing", "character") as progress:
@@ -273,8 +274,8 @@ def open_stack(settings: Settings) -> ImageStack:
 def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStack]]:
     """Inside the block this process is one of torchrun's, or the only one, and has the data.
 
-    The first opens the data before the others do (and prepares them if need be), and alone
-    speaks.
+    The first opens the data before the others do, after preparing them if need be, and it alone
+    writes to stderr.
     """
     from l2l_omniglot._util.process import choose_device
     from l2l_omniglot.meta.workers import joined, take_own_cores

@@ -13,7 +13,6 @@ from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
 from l2l_omniglot.cli.options import (
-    F,
     Name,
     OutputPath,
     device_option,
@@ -28,25 +27,18 @@ from l2l_omniglot.errors import SkippedError
 if TYPE_CHECKING:
     from l2l_omniglot.data.picture_folders import Collection
 
+support_argument = click.argument("support", type=click.Path(path_type=Path))
 adapting_options = options(
-    weights_option("pretrained weights for about as many classes"),
-    steps_option(),
+    weights_option("pretrained weights for about as many classes"), steps_option()
 )
 picture_options = options(
     click.option("--picture-ink", type=Name(["auto", "dark", "light"]), default="auto",
-                 show_default=True,
-                 help="Ink in the pictures; auto: what there is little of, else what the border is "
-                      "not."),
+                 show_default=True, help="Shade of the ink. auto: the minority shade, or the one "
+                 "unlike the border."),
     click.option("--fit", type=Name(["auto", "always", "never"]), default="auto",
-                 show_default=True,
-                 help="Centre and scale as Omniglot's drawings are; auto: unless they are. Both "
-                      "stretch the grey values."),
+                 show_default=True, help="Centre and scale the ink as in Omniglot's drawings, and "
+                 "stretch the grey values. auto: centre and scale only if needed."),
 )  # fmt: skip
-
-
-def support_argument(function: F) -> F:
-    """SUPPORT, a folder."""
-    return click.argument("support", type=click.Path(path_type=Path))(function)
 
 
 @click.command(cls=Command, short_help="Classify your own pictures.")
@@ -54,16 +46,16 @@ def support_argument(function: F) -> F:
 @click.argument("queries", metavar="QUERY...", type=click.Path(path_type=Path), nargs=-1,
                 required=True)  # fmt: skip
 @adapting_options
-@click.option("--batch-norm", type=Name(BATCH_NORMS), default="inductive",
-              show_default=True,
-              help="Each picture by the support set alone, or all pictures together.")  # fmt: skip
+@click.option("--batch-norm", type=Name(BATCH_NORMS), default="inductive", show_default=True,
+              help="Normalise each query by the support set (inductive), or all queries "
+              "together (transductive).")  # fmt: skip
 @picture_options
 @device_option("cpu")
 @json_option
 @click.option("--csv", is_flag=True,
-              help="Print a line a picture, a column a class.")  # fmt: skip
+              help="Print CSV: one row per picture, one column per class.")  # fmt: skip
 @click.option("--output", type=OutputPath(), default=None,
-              help="Write what would be printed to this file (none).")  # fmt: skip
+              help="File to write the predictions to (stdout).")  # fmt: skip
 def predict(
     support: Path,
     queries: tuple[Path, ...],
@@ -79,24 +71,23 @@ def predict(
 ) -> None:
     """Classify your own pictures, from a few examples of each class.
 
-    SUPPORT is a folder with one sub-folder a class, of one picture or more each. QUERY are
-    pictures, or folders of them; in a sub-folder that has a class's name, each picture counts as
-    one of that class, and the accuracy is told. PNG, JPEG, GIF, TIFF, BMP and
-    WebP, of any size.
+    SUPPORT is a folder with one sub-folder of pictures per class. QUERY is a picture or a folder
+    of them. If it has sub-folders named after classes, these are the true classes, and accuracy
+    is reported. Pictures are PNG, JPEG, GIF, TIFF, BMP or WebP files of any size.
     """
     if json and csv:
-        raise click.UsageError("--json and --csv: expected one of them")
+        raise click.UsageError("--json and --csv: expected only one")
     from l2l_omniglot.data.picture_folders import read_queries, read_support
 
-    # Pictures first: a wrong folder is told before torch is imported.
+    # Pictures first: a wrong folder is refused before torch is imported.
     examples = read_support(support, picture_ink)
-    asked = read_queries(queries, examples.names, picture_ink)
+    collection = read_queries(queries, examples.names, picture_ink)
     from l2l_omniglot.classify import predictor
     from l2l_omniglot.classify.predictions import FORMS
 
     checkpoint = load_weights(weights, len(examples.names))
     found = predictor.predict(
-        checkpoint, examples, asked, steps=steps, batch_norm=batch_norm, fit=fit, device=device
+        checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, fit=fit, device=device
     )
     text = FORMS["json" if json else "csv" if csv else "table"](found)
     if output is None:
@@ -104,27 +95,27 @@ def predict(
     else:
         write_text(output, text + "\n")
         log.info(f"Wrote {output}.")
-    name_left(examples, asked)
-    refuse_skipped(examples, asked)
+    note_ignored(examples, collection)
+    refuse_skipped(examples, collection)
 
 
-def name_left(*collections: Collection) -> None:
-    """Says which files were not taken for pictures, if any."""
+def note_ignored(*collections: Collection) -> None:
+    """Names the files that do not have the extension of a picture, if any."""
     left = [shown(path) for found in collections for path in found.left]
     if left:
-        log.info(f"Note: left alone, for they are not called as pictures are: {', '.join(left)}")
+        log.info(f"Note: ignored (unsupported extension): {', '.join(left)}")
 
 
 def refuse_skipped(*collections: Collection) -> None:
-    """Names the pictures that were left out, if any.
+    """Names the pictures that could not be read, if any.
 
     Raises:
-        SkippedError: if any were.
+        SkippedError: if there are any.
     """
     skipped = [sentence for found in collections for sentence in found.skipped]
     if skipped:
         every = len(skipped) + sum(len(found.files) for found in collections)
+        of = "support and queries" if len(collections) > 1 else "support"
         raise SkippedError(
-            f"{len(skipped)} of {every} pictures skipped, the support's counted: "
-            + "; ".join(skipped)
+            f"skipped {len(skipped)} of {every} pictures ({of}): {'; '.join(skipped)}"
         )

@@ -14,7 +14,7 @@ from l2l_omniglot.cli.options import OutputPath
 
 @click.command(cls=Command, short_help="Turn Omniglot into one .npy file.")
 @click.option("--source", type=click.Path(path_type=Path), multiple=True,
-              help="Archive, extracted folder, or a folder that holds them; may be given twice "
+              help="Archive, extracted folder, or a folder that holds them; may be repeated "
               "(L2L_OMNIGLOT_SOURCE, else the download).")  # fmt: skip
 @click.option("--out", type=OutputPath(), default=None,
               help="The .npy file to write (omniglot.npy in the cache folder).")  # fmt: skip
@@ -23,8 +23,8 @@ from l2l_omniglot.cli.options import OutputPath
 def prepare(source: tuple[Path, ...], out: Path | None, image_size: int) -> None:
     """Turn the official Omniglot images into one .npy class stack.
 
-    Downloads the two archives (14 MB, checksums verified) unless told where they are, and
-    writes uint8 (1623, 20, 1, size, size) with a .json sidecar that names every class.
+    Downloads the two archives (14 MB, checksums verified) unless --source names them. Writes
+    uint8 images of shape (1623, 20, 1, size, size), and a .json sidecar that names every class.
     """
     from l2l_omniglot.data.omniglot import default_stack_path, prepare_omniglot
 

@@ -26,42 +26,44 @@ from l2l_omniglot.cli.options import (
 from l2l_omniglot.experiments.settings import ALGORITHMS
 
 if TYPE_CHECKING:
+    from l2l_omniglot.data.stack import ImageStack
     from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.reproduce import Condition
     from l2l_omniglot.experiments.settings import Settings
     from l2l_omniglot.experiments.training import Outcome, TrainingRun
 
 
-KNOWN = ("5w1s", "5w5s", "20w1s", "20w5s")  # of `cells.SETTINGS`, which loads torch
+KNOWN = ("5w1s", "5w5s", "20w1s", "20w5s")  # those of experiments.reproduce, which loads torch
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
-grid_options = options(
+comparison_options = options(
     click.option("--settings", default=",".join(KNOWN), show_default=True,
                  callback=_names, shell_complete=completing(lambda: KNOWN),
                  help="Ways and shots, separated by commas."),
     click.option("--backbones", default="basenet,cnn4", show_default=True, callback=_names,
-                 shell_complete=completing(known_backbones), help="Networks."),
+                 shell_complete=completing(known_backbones),
+                 help="Networks, separated by commas."),
     click.option("--algorithms", default="maml", show_default=True, callback=_names,
                  shell_complete=completing(lambda: ALGORITHMS),
-                 help=f"Of {', '.join(ALGORITHMS)}."),
+                 help=f"Some of {', '.join(ALGORITHMS)}, separated by commas."),
     click.option("--budget", type=MINUTES, default=None,
-                 help="Minutes of training in all, of this call, shared out evenly; each cell's "
-                      "last validation and evaluation come on top (none: whole recipes)."),
+                 help="Minutes of training in all, shared evenly by the conditions; last "
+                      "validations and evaluations come on top (none: whole recipes)."),
     click.option("--tasks", type=click.IntRange(min=2), default=1000, show_default=True,
-                 help="Test tasks a cell."),
+                 help="Test tasks per condition."),
     settings_options("iterations", "data", "split", "seed"),
     device_option(),
     click.option("--out", type=OutputPath(folder=True), default=Path("reproduce"),
-                 show_default=True, help="Folder of runs and results."),
+                 show_default=True, help="Folder for runs and results."),
 )  # fmt: skip
 
 
-@click.command(cls=Command, short_help="Train a grid beside published figures.")
-@grid_options
+@click.command(cls=Command, short_help="Train networks and compare with published figures.")
+@comparison_options
 def reproduce(
     settings: list[str],
     backbones: list[str],
@@ -72,12 +74,13 @@ def reproduce(
     out: Path,
     **values: Any,
 ) -> None:
-    """Train and evaluate a grid, and set it beside published figures.
+    """Train and evaluate networks, and compare them with published figures.
 
-    Every cell is a run under --out, by the default recipe. The same command goes on where it
-    was stopped, with the cells that have iterations left. Writes results.md, results.csv,
-    results.json and steps.png, for all cells under --out.
+    A condition is a setting, a backbone and an algorithm. Each is trained by the default recipe,
+    in a run folder under --out. After a stop, or with iterations left, the same command goes on.
+    Writes results.md, results.csv, results.json and steps.png about all conditions under --out.
     """
+    from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.reproduce import Comparison, Stopped, conditions
     from l2l_omniglot.reports.plots import check_plotting
     from l2l_omniglot.reports.tables import write_results
@@ -85,11 +88,18 @@ def reproduce(
     check_plotting()
     chosen = conditions(settings, backbones, algorithms)
     if not chosen:
-        raise click.UsageError("the grid is empty; expected a setting, a backbone, an algorithm")
+        raise click.UsageError(
+            "nothing to compare: expected at least one setting, backbone and algorithm"
+        )
+    stacks: list[ImageStack] = []  # one for all conditions
+
+    def build(settings: Settings) -> Experiment:
+        if not stacks:
+            stacks.append(open_stack(settings))
+        return Experiment.build(settings, stacks[0], device)
+
     watcher = _Watcher()
-    made = Comparison(
-        chosen, _Builder(device), out, tasks, watcher, write_results, **absolute(values)
-    )
+    made = Comparison(chosen, build, out, tasks, watcher, write_results, **absolute(values))
     try:
         errors = made.run(budget)
     except Stopped:
@@ -101,27 +111,10 @@ def reproduce(
         raise type(errors[0])("; ".join(map(str, errors)))
 
 
-class _Builder:
-    """Builds experiments on one stack, opened once."""
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-        self._stack: Any = None
-
-    def __call__(self, settings: Settings) -> Experiment:
-        from l2l_omniglot.experiments.experiment import Experiment
-
-        if self._stack is None:
-            self._stack = open_stack(settings)
-        return Experiment.build(settings, self._stack, self._device)
-
-
 class _Watcher:
-    """Says on stderr what the grid does; Ctrl-C ends a training in good order."""
+    """Reports the progress on stderr; Ctrl-C ends a training in good order."""
 
-    def __init__(self) -> None:
-        self.signal = 0
-        self._progress = TrainingProgress(1, 1)
+    signal = 0
 
     def begins(self, condition: Condition, settings: Settings) -> None:
         log.info(f"{condition.name}: {settings.iterations} iterations")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,11 @@ from l2l_omniglot.cli.options import (
     settings_options,
     worker,
 )
+from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
 if TYPE_CHECKING:
-    from l2l_omniglot.experiments.run_folder import RunFolder
     from l2l_omniglot.experiments.training import Outcome, TrainingRun
 
 NEWEST = "newest"
@@ -37,14 +37,14 @@ RESUMABLE = ("iterations",)
 
 run_options = options(
     click.option("--time-limit", type=MINUTES, default=None,
-                 help="Stop after this many minutes (none)."),
+                 help="Minutes after which to stop (none)."),
     click.option("--run-dir", type=click.Path(path_type=Path), default=None,
-                 help="Folder of the run (a new one under ./runs)."),
+                 help="Folder of the run (a new one under runs/)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
                  metavar="[RUN]", shell_complete=completing(known_runs),
-                 help="Go on with a run, the newest if none is named (a new run)."),
+                 help="Continue RUN, or the newest run (a new run)."),
     click.option("--tensorboard", is_flag=True,
-                 help="Write TensorBoard's event files into the run folder, too."),
+                 help="Also write TensorBoard's event files into the run folder."),
 )  # fmt: skip
 
 
@@ -61,10 +61,10 @@ def train(
     tensorboard: bool,
     **given: Any,
 ) -> None:
-    """Meta-train a network; validates at intervals and keeps the best.
+    """Meta-train a network, validate at intervals, and keep the best weights.
 
     In the options below the value in brackets is the default; "recipe" means that the recipe
-    decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
+    sets it. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
     if tensorboard:
         from l2l_omniglot.experiments.tensorboard import check_tensorboard
@@ -83,9 +83,7 @@ def train(
 def _choose_run(
     resume: str | None, run_dir: Path | None, given: dict[str, Any]
 ) -> tuple[RunFolder, Settings]:
-    """The run folder and the settings that are meant."""
-    from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
-
+    """Finds the run folder and the settings that are meant."""
     if resume is None:
         settings = make_settings(**given)
         return RunFolder(run_dir or new_run_path(settings)), settings
@@ -113,16 +111,13 @@ def _check_changes(folder: RunFolder, saved: Settings, given: dict[str, Any]) ->
     if parts and given.get("iterations", saved.iterations) != saved.iterations:
         raise click.UsageError(
             f"--resume {folder.path} with iterations {given['iterations']}: the run has "
-            f"{saved.iterations}, and an annealing over a part of them that would begin anew; "
+            f"{saved.iterations}, and anneals its loss or order over a part of them; "
             "expected the same"
         )
 
 
 def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
-    """The run that workers started again after a death go on with, where it had been made."""
-    from l2l_omniglot.errors import RunError
-    from l2l_omniglot.experiments.run_folder import newest_run
-
+    """Finds the run that workers started again after a death go on with, if it had been made."""
     try:
         found = folder if folder.config.exists() else newest_run()
         return found if found.read_settings() == settings else folder
@@ -139,11 +134,11 @@ def _train(
     engine: str,
     tensorboard: bool,
 ) -> Outcome | None:
-    """Trains; of several workers, only the first gets the outcome, and speaks."""
+    """Trains; of several workers, only the first returns the outcome, and writes to stderr."""
     from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.training import TrainingRun
 
-    with worker(settings, device) as (workers, stack):
+    with worker(settings, device) as (workers, stack), ExitStack() as during:
         experiment = Experiment.build(settings, stack, device, engine, workers)
         watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
         run = TrainingRun(experiment, folder, watcher)
@@ -152,13 +147,16 @@ def _train(
         _announce(run, "Resuming" if resumed else "Training")
         if run.trainer.iteration == settings.iterations:
             made = settings.iterations
-            log.info(f"All {made} iterations are made; a larger --iterations goes on.")
-        with (
-            graceful_stop() as stop,
-            watcher.watching(run.trainer.iteration),
-            _events(run, tensorboard),
-        ):
-            outcome = run.train(time_limit, stop)
+            log.info(f"All {made} iterations are done; a larger --iterations goes on.")
+        stop = during.enter_context(graceful_stop())
+        during.enter_context(watcher.watching(run.trainer.iteration))
+        if workers.first and (tensorboard or _has_events(folder.path)):
+            from l2l_omniglot.experiments.tensorboard import EventWriter
+
+            events = EventWriter(folder.path, settings, run.rows)
+            run.observers.append(during.enter_context(events))
+        outcome = run.train(time_limit, stop)
+        during.close()
         if outcome.reason == "stopped":
             echo_error(f"Stopped at iteration {outcome.iteration}; go on with:")
             echo_error(f"  l2l-omniglot train --resume {shlex.quote(str(folder.path))}")
@@ -166,22 +164,8 @@ def _train(
         return outcome if workers.first else None
 
 
-@contextmanager
-def _events(run: TrainingRun, wanted: bool) -> Iterator[None]:
-    """Inside the block the run writes event files, where asked to or where it did before."""
-    if not run.experiment.workers.first or not (wanted or _wrote_events(run.folder.path)):
-        yield
-        return
-    from l2l_omniglot.experiments.tensorboard import EventWriter
-
-    with EventWriter(run.folder.path, run.experiment.settings, run.rows) as events:
-        run.observers.append(events)
-        yield
-
-
-def _wrote_events(folder: Path) -> bool:
-    """Whether the run has event files to go on with, and can."""
-    from l2l_omniglot.errors import SettingsError
+def _has_events(folder: Path) -> bool:
+    """Tells whether the run has event files to go on with, and can."""
     from l2l_omniglot.experiments.tensorboard import check_tensorboard, has_events
 
     if not has_events(folder):
@@ -189,7 +173,7 @@ def _wrote_events(folder: Path) -> bool:
     try:
         check_tensorboard()
     except SettingsError as error:
-        log.info(f"Note: {folder} has event files, which end here: {error}")
+        log.info(f"Note: the event files in {folder} end here: {error}")
         return False
     return True
 

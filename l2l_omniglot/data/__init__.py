@@ -1,7 +1,13 @@
-"""Pixels enter here only, and become tasks.
+"""Pixels come in here only, and become tasks.
 
-``omniglot`` archives to ``omniglot.npy`` · ``sidecar`` its JSON file · ``stack`` images by class ·
-``synthetic`` invented characters · ``splits`` train, validation, test · ``tasks`` few-shot tasks ·
-``one_shot_runs`` Lake's test · ``pictures`` a person's own · ``picture_folders`` folders of them ·
-``strokes`` drawings by pen
+- ``omniglot``: the official images: download, check, prepare as a ``.npy`` stack
+- ``sidecar``: the JSON file beside a stack
+- ``stack``: a class stack, checked when opened, read image by image
+- ``synthetic``: invented characters as a stack
+- ``splits``: train, validation and test classes
+- ``tasks``: numbered tasks from learn2learn's `TaskDataset`
+- ``one_shot_runs``: the official one-shot test as tasks
+- ``pictures``: a person's own pictures, made to look as Omniglot's
+- ``picture_folders``: folders of such pictures, one a class
+- ``strokes``: strokes of a pen as pictures
 """

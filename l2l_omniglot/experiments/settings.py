@@ -135,83 +135,87 @@ class Settings:
             expected.
     """
 
-    recipe: str = _setting("default", "Settings to start from", "learning")
-    ways: int = _setting(5, "Classes a task", "task", least=2, most=100_000)
-    shots: int = _setting(1, "Support images a class", "task", least=1)
-    queries: int = _setting(15, "Query images a class", "task", least=1)
+    recipe: str = _setting("default", "Recipe to start from", "learning")
+    ways: int = _setting(5, "Classes per task", "task", least=2, most=100_000)
+    shots: int = _setting(1, "Support images per class", "task", least=1)
+    queries: int = _setting(15, "Query images per class", "task", least=1)
     train_queries: int = _setting(
-        5, "Query images a class in training", "task", least=1,
-        default_words="those of --queries if given, else recipe",
+        5, "Query images per class in training", "task", least=1,
+        default_words="as --queries if set, else recipe",
     )  # fmt: skip
-    meta_batch_size: int = _setting(8, "Tasks an iteration", "learning", least=1)
+    meta_batch_size: int = _setting(8, "Tasks per iteration", "learning", least=1)
     inner_steps: int = _setting(
-        1, "Gradient steps on the support set, in training", "learning", least=0
+        1, "Gradient steps on the support set in training", "learning", least=0
     )
     eval_steps: int = _setting(
         5, "Gradient steps in validation and evaluation", "learning", least=0
     )
-    inner_lr: float = _setting(0.4, "Step size of the inner loop, a factor", "learning", above=0)
+    inner_lr: float = _setting(0.4, "Learning rate of the inner loop", "learning", above=0)
     first_order: bool = _setting(
-        False, "Treat inner gradients as constants, or differentiate them", "learning",
+        False, "Treat inner gradients as constants, or differentiate through them", "learning",
         otherwise="second-order",
     )  # fmt: skip
     algorithm: str = _setting(
-        "maml", "Sets adapt, inner rates and others: see docs/algorithms.md", "learning",
+        "maml", "Algorithm; sets adapt, inner rates and others, see docs/algorithms.md", "learning",
         choices=tuple(ALGORITHMS),
     )  # fmt: skip
     adapt: str = _setting(
-        "all", "What the inner loop changes; head is ANIL", "learning", choices=ADAPTED
+        "all", "Parameters that the inner loop adapts; head is ANIL", "learning", choices=ADAPTED
     )
     inner_rates: str = _setting(
-        "fixed", "fixed, or learned: one a weight (Meta-SGD), or a layer and step", "learning",
-        choices=INNER_RATES,
+        "fixed", "Inner learning rates: fixed, or learned per weight (Meta-SGD) or layer and step",
+        "learning", choices=INNER_RATES,
     )  # fmt: skip
     first_order_until: float = _setting(
-        0.0, "Part of the iterations, 0 to 1, in first order", "learning", least=0, most=1
+        0.0,
+        "Fraction of the iterations, from the start, in first order",
+        "learning",
+        least=0,
+        most=1,
     )
     multi_step_until: float = _setting(
-        0.0, "Part of the iterations, 0 to 1, that count the loss after every step too",
+        0.0, "Fraction of the iterations, from the start, that count the loss after every step",
         "learning", least=0, most=1,
     )  # fmt: skip
-    meta_lr: float = _setting(2e-3, "Adam's learning rate, a factor", "learning", above=0)
+    meta_lr: float = _setting(2e-3, "Adam's learning rate", "learning", above=0)
     schedule: str = _setting(
-        "cosine", "Of the meta learning rate over the iterations", "learning", choices=SCHEDULES
+        "cosine", "Schedule of Adam's learning rate", "learning", choices=SCHEDULES
     )
-    iterations: int = _setting(24_000, "Meta-updates in all", "learning", least=1)
-    rotations: bool = _setting(True, "Rotated characters as new training classes", "learning")
-    mirrors: bool = _setting(False, "Mirrored characters as new training classes", "learning")
+    iterations: int = _setting(24_000, "Meta-updates in total", "learning", least=1)
+    rotations: bool = _setting(True, "Add rotated characters as training classes", "learning")
+    mirrors: bool = _setting(False, "Add mirrored characters as training classes", "learning")
     ink: str = _setting(
-        "white", "What ink is to the network: white is 1, black is 0", "learning",
+        "white", "Value of ink in the network's input: white is 1, black is 0", "learning",
         choices=("white", "black"),
     )  # fmt: skip
     init: str = _setting(
-        "zero", "What BaseNet's last layer starts as", "learning", choices=("zero", "tutorial")
+        "zero", "Initial weights of BaseNet's last layer", "learning", choices=("zero", "tutorial")
     )
-    backbone: str = _setting("basenet", "Network, see `l2l-omniglot backbones`", "learning")
+    backbone: str = _setting("basenet", "Network, one of `l2l-omniglot backbones`", "learning")
     start_from: str = _setting(
-        "", "Run, checkpoint or pretrained weights to start from", "learning",
+        "", "Pretrained weights, run folder or checkpoint file to start from", "learning",
         default_words="random weights",
     )  # fmt: skip
     data: str = _setting(
-        "omniglot", "omniglot, synthetic, or the path of a .npy class stack", "data"
+        "omniglot", "Images: omniglot, synthetic, or the path of a .npy class stack", "data"
     )
     background: str = _setting(
         "auto", "Paper colour of the images as stored", "data", choices=("auto", "white", "black")
     )
     split: str = _setting(
-        "tutorial", "tutorial, random, alphabets, or a JSON file of class names", "data"
+        "tutorial",
+        "Split of the classes: tutorial, random, alphabets, or a JSON file of class names",
+        "data",
     )
-    split_seed: int = _setting(0, "Of --split random and --data synthetic", "data")
+    split_seed: int = _setting(0, "Seed for --split random and --data synthetic", "data")
     validation_classes: int = _setting(
-        0, "Classes to validate on, of splits tutorial and random", "data", least=0,
-        default_words="100 of Omniglot's",
+        0, "Validation classes of the tutorial and random splits", "data", least=0,
+        default_words="100 for Omniglot",
     )  # fmt: skip
-    seed: int = _setting(0, "Of initial weights and tasks", "data")
-    validation_every: int = _setting(
-        1000, "Iterations from one validation to the next", "run", least=1
-    )
+    seed: int = _setting(0, "Seed for initial weights and tasks", "data")
+    validation_every: int = _setting(1000, "Iterations between validations", "run", least=1)
     validation_tasks: int = _setting(
-        100, "Tasks a validation, always the same ones", "run", least=2
+        100, "Tasks per validation, always the same ones", "run", least=2
     )
 
     def __post_init__(self) -> None:

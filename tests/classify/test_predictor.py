@@ -107,9 +107,9 @@ def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
     done = run_cli("predict", str(support), str(query))
     assert done.returncode == 9
     assert "6 of 6 right" in done.stdout
-    assert "2 of 14 pictures skipped" in done.stderr
+    assert "skipped 2 of 14 pictures" in done.stderr
     assert "torn.png" in done.stderr and "blank.jpg" in done.stderr
-    assert "Note: left alone" in done.stderr and "notes.txt" in done.stderr
+    assert "Note: ignored (unsupported extension)" in done.stderr and "notes.txt" in done.stderr
 
 
 def test_pale_and_dark_pictures_are_answered_as_clear_ones(tmp_path: Path):

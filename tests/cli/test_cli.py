@@ -103,7 +103,7 @@ def test_an_annealed_run_keeps_its_length(npy: Path):
     assert run_cli(*arguments, "--iterations", "4", "--first-order-until", "0.5").returncode == 0
     done = run_cli("train", "--resume", "annealed", "--iterations", "8")
     assert done.returncode == 2
-    assert "the run has 4, and an annealing over a part of them" in done.stderr
+    assert "the run has 4, and anneals its loss or order" in done.stderr
 
 
 def nearest(queries: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -8,10 +8,12 @@ import click
 import pytest
 from conftest import run_cli
 
+from l2l_omniglot._util.files import CACHE_VARIABLE
 from l2l_omniglot.cli import cli
-from l2l_omniglot.cli.config import commands, read_config
+from l2l_omniglot.cli.config import OTHER_VARIABLES, commands, read_config
+from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE, RunFolder
 
 FILE = """
 ways = 3
@@ -110,6 +112,7 @@ def sample(option: click.Option) -> tuple[str, object]:
     if isinstance(kind, click.types.FloatParamType):
         return "0.5", 0.5
     text = "5w1s" if option.name == "settings" else "some"
+    text += "".join(getattr(kind, "suffixes", ())[:1])
     value: object = Path(text) if isinstance(kind, click.Path) else text
     return text, [text] if option.callback and option.default else value
 
@@ -142,8 +145,9 @@ def test_no_option_has_the_variable_of_something_else():
     for name, command in commands(cli).items():
         names = [option.name for option in command.params]
         assert len(set(names)) == len(names), name
-    taken = {"CACHE", "SOURCE", "MIRROR", "RUNS"}
-    assert not taken & {str(option.name).upper() for option in cli.params}
+    taken = {CACHE_VARIABLE, SOURCE_VARIABLE, MIRROR_VARIABLE, RUNS_VARIABLE}
+    assert taken == set(OTHER_VARIABLES)
+    assert not taken & {f"L2L_OMNIGLOT_{option.name}".upper() for option in cli.params}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +188,7 @@ def test_what_is_wrong_with_a_file_is_quoted_with_what_was_needed(text: str, sai
 def test_a_variable_of_no_option_is_named():
     done = run_cli("pretrained", env={"L2L_OMNIGLOT_TRAIN_WAY": "5"})
     assert done.returncode == 0
-    assert "Note: the variable L2L_OMNIGLOT_TRAIN_WAY is none" in done.stderr
+    assert "Note: unknown variable L2L_OMNIGLOT_TRAIN_WAY; " in done.stderr
     assert "did you mean 'L2L_OMNIGLOT_TRAIN_WAYS'?" in done.stderr
 
 
@@ -231,7 +235,7 @@ def test_two_options_that_exclude_each_other_are_an_error_wherever_they_come_fro
         ('[evaluate]\nprotocol = "one-shot-runs"', [], "expected 20 ways"),
         ("seed = 1", ["--protocol", "one-shot-runs"], r"with --seed \(from own.toml\): the runs"),
         ('[evaluate]\nprotocol = "one-shot-runs"', ["--shots", "2"], "with --shots: the runs"),
-        ("", ["--protocol", "one-shot-runs", "--tasks", "500"], "with --tasks: the runs are given"),
+        ("", ["--protocol", "one-shot-runs", "--tasks", "500"], "with --tasks: the runs are fixed"),
         ("", [], "expected both or neither"),
     ],
 )
@@ -280,7 +284,7 @@ def test_a_command_of_a_command_has_its_section_and_variables(tmp_path: Path):
     def shown(*arguments: str, **variables: str) -> str:
         done = run_cli(*arguments, env={**os.environ, **variables})
         assert done.returncode == 0, done.stderr
-        assert "none of this program's" not in done.stderr
+        assert "unknown variable" not in done.stderr
         return done.stdout + done.stderr
 
     for arguments in (

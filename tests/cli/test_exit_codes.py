@@ -105,7 +105,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
     (7, "the loss became nan", no_number),
-    (9, "1 of 4 pictures skipped", torn_picture),
+    (9, "skipped 1 of 4 pictures (support and queries)", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),
     (143, "train --resume run", stopped(signal.SIGTERM)),
 ]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from tiny import Silent
 
-from l2l_omniglot.cli.evaluate import with_data
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.experiment import Experiment
@@ -139,10 +138,9 @@ def test_a_name_that_is_a_path_here_too_is_refused(trained: Path):
         assert find_weights(path).settings.ways == 3
 
 
-def test_other_data_do_not_change_a_loaded_checkpoint():
+def test_other_data_do_not_change_a_loaded_checkpoint(stack: ImageStack):
     checkpoint = find_weights("basenet-5w1s")
     before = checkpoint.settings
-    other = with_data(checkpoint, "synthetic")
-    assert (other.settings.data, other.weights) == ("synthetic", checkpoint.weights)
+    assert Experiment.load(checkpoint, stack, data="synthetic").settings.data == "synthetic"
     assert checkpoint.settings is before and before.data == "omniglot"
-    assert with_data(checkpoint, None) is checkpoint
+    assert Experiment.load(checkpoint, stack).settings == before

@@ -77,6 +77,6 @@ def test_interval_covers_the_true_mean_about_95_times_in_100():
 
 
 def test_too_few_tasks_or_steps(learner: Learner, stack: ImageStack):
-    for count, steps in ((1, 5), (2, -1)):
-        with pytest.raises(SettingsError, match=f"count={count}, steps={steps}: expected"):
+    for count, steps, wrong in ((1, 5, "count=1"), (2, -1, "steps=-1")):
+        with pytest.raises(SettingsError, match=f"{wrong}: expected at least"):
             evaluate(learner, Tasks(stack, range(60)), count, steps)
