@@ -246,7 +246,7 @@ def test_task_is_the_same_in_another_process(stack: ImageStack):
         "from l2l_omniglot import Tasks, synthetic_stack;"
         "print(repr(digest(Tasks(synthetic_stack(classes=60), range(60), seed=3), 40)))"
     )
-    folder = str(Path(__file__).parents[1])
+    folder = str(Path(__file__).parent)
     found = {
         subprocess.run(
             [sys.executable, "-c", code, folder],
