@@ -77,14 +77,6 @@ def asked_options(tasks: int) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def with_data(checkpoint: Checkpoint, data: str | None) -> Checkpoint:
-    """The checkpoint, or one like it whose settings name other data."""
-    if data is None:
-        return checkpoint
-    settings = dataclasses.replace(checkpoint.settings, data=data)
-    return dataclasses.replace(checkpoint, settings=settings)
-
-
 @click.command(cls=Command, short_help="Test a trained network on many tasks.")
 @weights_option("the newest run's best")
 @asked_options(tasks=500)
@@ -122,11 +114,11 @@ def evaluate(
     asked, checkpoint = Asked(**given), find_weights(weights)
     name = name_weights(weights, checkpoint)
     _check(checkpoint, name, protocol, runs, ways)
-    checkpoint = with_data(checkpoint, asked.data)
+    data = asked.data or checkpoint.settings.data
     from l2l_omniglot.experiments.experiment import Experiment
 
-    with worker(checkpoint.settings, device) as (workers, stack):
-        experiment = Experiment.load(checkpoint, stack, device, engine, workers)
+    with worker(dataclasses.replace(checkpoint.settings, data=data), device) as (workers, stack):
+        experiment = Experiment.load(checkpoint, stack, device, engine, workers, data=data)
         for difference in experiment.differences(checkpoint.facts):
             log.info(f"Note: {difference}; test classes may have been trained on.")
         if runs is None:

@@ -11,7 +11,7 @@ import click
 
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
-from l2l_omniglot.cli.evaluate import Asked, asked_options, with_data
+from l2l_omniglot.cli.evaluate import Asked, asked_options
 from l2l_omniglot.cli.options import (
     OutputPath,
     absolute,
@@ -106,10 +106,10 @@ class _Made:
 
         asked, trained = self._asked, find_weights(source)
         past = history(source, trained)
-        checkpoint = with_data(trained, absolute({"data": asked.data}).get("data"))
-        stack = self._open(checkpoint.settings)
-        experiment = Experiment.load(checkpoint, stack, self._device, self._engine)
-        notes = experiment.differences(checkpoint.facts)
+        data = absolute({"data": asked.data}).get("data", trained.settings.data)
+        stack = self._open(dataclasses.replace(trained.settings, data=data))
+        experiment = Experiment.load(trained, stack, self._device, self._engine, data=data)
+        notes = experiment.differences(trained.facts)
         for note in notes:
             log.info(f"Note: {note}; test classes may have been trained on.")
         tasks = experiment.tasks(

@@ -25,6 +25,7 @@ from l2l_omniglot.cli.options import (
     settings_options,
     worker,
 )
+from l2l_omniglot.errors import SettingsError, need
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def train(
     decides. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
     if tensorboard:
-        from l2l_omniglot.experiments.tensorboard import check_tensorboard
-
-        check_tensorboard()
+        need("tensorboard", "--tensorboard", "tensorboard")
     folder, settings = _choose_run(resume, run_dir, absolute(given))
     check_registered(settings.backbone)  # before a download, say
     resumed = resume is not None
@@ -181,13 +180,12 @@ def _events(run: TrainingRun, wanted: bool) -> Iterator[None]:
 
 def _wrote_events(folder: Path) -> bool:
     """Whether the run has event files to go on with, and can."""
-    from l2l_omniglot.errors import SettingsError
-    from l2l_omniglot.experiments.tensorboard import check_tensorboard, has_events
+    from l2l_omniglot.experiments.tensorboard import has_events
 
     if not has_events(folder):
         return False
     try:
-        check_tensorboard()
+        need("tensorboard", "--tensorboard", "tensorboard")
     except SettingsError as error:
         log.info(f"Note: {folder} has event files, which end here: {error}")
         return False
