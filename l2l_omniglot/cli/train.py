@@ -24,7 +24,7 @@ from l2l_omniglot.cli.options import (
     settings_options,
     worker,
 )
-from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.errors import RunError, SettingsError, need
 from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
@@ -67,9 +67,7 @@ def train(
     sets it. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
     if tensorboard:
-        from l2l_omniglot.experiments.tensorboard import check_tensorboard
-
-        check_tensorboard()
+        need("tensorboard", "--tensorboard", "tensorboard")
     folder, settings = _choose_run(resume, run_dir, absolute(given))
     check_registered(settings.backbone)  # before a download, say
     resumed = resume is not None
@@ -166,12 +164,12 @@ def _train(
 
 def _has_events(folder: Path) -> bool:
     """Tells whether the run has event files to go on with, and can."""
-    from l2l_omniglot.experiments.tensorboard import check_tensorboard, has_events
+    from l2l_omniglot.experiments.tensorboard import has_events
 
     if not has_events(folder):
         return False
     try:
-        check_tensorboard()
+        need("tensorboard", "--tensorboard", "tensorboard")
     except SettingsError as error:
         log.info(f"Note: the event files in {folder} end here: {error}")
         return False

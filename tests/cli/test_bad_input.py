@@ -93,7 +93,7 @@ TABLE = [
      "nothing: no such run folder or checkpoint, nor pretrained weights; "),
     ("train --resume nowhere", 6, "nowhere: holds no run"),
     ("train --data own.npy --start-from basenet-5w1", 6, "did you mean 'basenet-5w1s'?"),
-    ("train --data own.npy --run-dir own.npy/run", 6, "cannot be made a run folder"),
+    ("train --data own.npy --run-dir own.npy/run", 6, "cannot be created"),
     ("draw --weights nothing", 6, "nothing: no such run folder"),
     ("report nowhere", 6, "nowhere: no such run folder or checkpoint, nor pretrained"),
 ]  # fmt: skip
