@@ -1,1 +1,1 @@
-"""What people and programs read of results."""
+"""Results for people and programs: tables, plots, pictures and an HTML report."""

@@ -226,7 +226,7 @@ def test_bad_settings_are_refused(
     with pytest.raises(SettingsError, match="class names alpha, beta: expected 3 different ones"):
         export_classifier(good, tmp_path / "a.pt2", NAMES[:2], ink="white")
     with pytest.raises(
-        SettingsError, match="output 'labels': expected one of probabilities, logits"
+        SettingsError, match="output='labels': expected one of probabilities, logits"
     ):
         export_classifier(good, tmp_path / "a.pt2", NAMES, ink="white", output="labels")
     with pytest.raises(SettingsError, match="there is no folder"):
