@@ -413,8 +413,9 @@ def test_what_needs_a_failed_check_is_not_tried(broken: Path):
     outcomes = {f.check: (f.outcome, f.reason) for f in check_backbone("no_module").findings}
     assert outcomes["builds"][0] == "failed"
     assert outcomes["logits"] == (
-        "not tried", "depends on checks that did not pass: builds, tolerates keywords, no running statistics"
-    )  # fmt: skip
+        "not tried",
+        "depends on checks that did not pass: builds, tolerates keywords, no running statistics",
+    )
     assert {outcome for name, (outcome, _) in outcomes.items() if name != "builds"} == {"not tried"}
 
 

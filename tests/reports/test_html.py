@@ -176,7 +176,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
     )
     assert re.search(r"seed 0 1 differs recipe default default", page.text)
     assert load_checkpoint("run0/best.safetensors").facts["data_sha256"] in page.text
-    assert "Second lines: the difference to run0" in page.text
+    assert "Second lines: the paired difference to run0" in page.text
 
     assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe", "object"}]
     sources = [
