@@ -1,4 +1,8 @@
-"""Checks a backbone against its contract, clause by clause, and says how to fix what fails."""
+"""Checks a backbone against its contract, clause by clause, and says how to fix what fails.
+
+The checks are in ``output``, ``gradients``, ``tasks`` and ``weights``; ``candidate`` builds the
+backbone for them.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@
 | ``POST /api/answer`` | see `l2l_omniglot.page.question` |
 
 Refused requests are answered with 4xx and ``{"error": sentence}``.
+
+``guard`` refuses requests from other sites, ``question`` reads what the page asks, ``answers``
+adapts and classifies, ``examples`` draws example sets.
 """
 
 from __future__ import annotations

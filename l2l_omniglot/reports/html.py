@@ -179,7 +179,7 @@ def write_pictures(subjects: Sequence[Subject], folder: Path, samples: int) -> l
 
 def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, Any]:
     tasks, mode = subject.tasks, subject.evaluation.batch_norm
-    stack, answers, past = subject.experiment.stack, subject.predictions, subject.history
+    stack, found, past = subject.experiment.stack, subject.predictions, subject.history
     return {
         **vars(subject),
         "data": subject.experiment.settings.data,
@@ -187,8 +187,8 @@ def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, An
         "images_per_class": span(stack.images_per_class),
         "chance": 1 / tasks.ways,
         "differences": None if subject is first else subject.differences(first),
-        "characters": [_character(tasks, c) for c in hardest(answers, mode, amounts.characters)],
-        "pairs": [_pair(tasks, pair) for pair in confused(answers, mode, amounts.pairs)],
+        "characters": [_character(tasks, c) for c in hardest(found, mode, amounts.characters)],
+        "pairs": [_pair(tasks, pair) for pair in confused(found, mode, amounts.pairs)],
         "samples": [_sample(tasks, task, mode) for task in subject.samples(amounts.samples)],
         "train": past.commands or [train_command(subject.settings)],
         "sessions": [s | {"command": as_typed(s["command"])} for s in past.sessions],
