@@ -1,8 +1,8 @@
-"""Classifying pictures by a few examples of each class.
+"""Few-shot classification of images that are not tasks.
 
-- ``classifier``: a network adapted to one support set
-- ``estimator``: that as a scikit-learn classifier
+- ``classifier``: a trained network adapted to one support set
+- ``estimator``: the same as a scikit-learn classifier
 - ``predictor``: from folders of pictures to predictions
-- ``predictions``: predictions as table, JSON or CSV
-- ``export``: an adapted classifier as ONNX or torch.export archive
+- ``predictions``: predictions as a table, JSON or CSV
+- ``export``: an adapted classifier as an ONNX or torch.export file
 """

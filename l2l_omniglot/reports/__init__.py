@@ -1,9 +1,8 @@
-"""What people and programs read of results.
+"""Results for people and programs.
 
-- ``tables``: results as tables, Markdown, CSV and JSON
-- ``html``: one HTML file on one or more runs
-- ``plots``: plots, by matplotlib
-- ``confusions``: the hardest characters and the most confused pairs
-- ``contact_sheet``: classes and tasks as pictures
-- ``terminal``: such pictures in half blocks
+- ``tables``: tables, Markdown, CSV and JSON
+- ``plots``: plots by matplotlib
+- ``confusions``: hardest characters and most confused pairs
+- ``contact_sheet``: classes and tasks as pictures; ``terminal``: the same in half blocks
+- ``html``: one HTML file about one or more runs
 """

@@ -63,7 +63,7 @@ def test_a_table_with_labels_and_the_accuracy(folders: tuple[Path, Path]):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["picture", "class", "probability", "truth"]
-    assert "6 of 6 right: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
+    assert "6 of 6 correct: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
     assert f"3 classes; {weights_for(3)} was trained for 5" in done.stderr
     # 2 before 10, as people sort.
     assert [line.split()[0].split("/")[-1] for line in lines[2:6:2]] == ["class1", "class2"]
@@ -106,7 +106,7 @@ def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
     (query / "notes.txt").write_text("no picture")
     done = run_cli("predict", str(support), str(query))
     assert done.returncode == 9
-    assert "6 of 6 right" in done.stdout
+    assert "6 of 6 correct" in done.stdout
     assert "skipped 2 of 14 pictures" in done.stderr
     assert "torn.png" in done.stderr and "blank.jpg" in done.stderr
     assert "Note: ignored (unsupported extension)" in done.stderr and "notes.txt" in done.stderr
@@ -217,7 +217,7 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     )
     done = run_cli("predict", str(support), str(query), "--fit", "always")
     assert done.returncode == 9
-    assert "7 of 7 right" in done.stdout
+    assert "7 of 7 correct" in done.stdout
     assert "pipe.png: not a readable picture: not a plain file" in done.stderr
     assert "narrow.png: 3000 x 10 pixels: too narrow" in done.stderr
     assert "paper.png: blank picture" in done.stderr

@@ -334,7 +334,7 @@ DEFECTS = {
     "RunningStatistics": (["no running statistics"], "without running statistics .*NoneType"),
     "OnlyPairs": (["one image"], "expected two images"),
     "InPlace": (["input unchanged"], "in place, by up to 0.5"),
-    "Unseeded": (["same seed, same weights"], "'head.weight' starts otherwise"),
+    "Unseeded": (["same seed, same weights"], "'head.weight' differs when built again"),
     "Drops": (["same output"], "two forward passes in evaluation mode differ"),
     "NoParameters": (["parameters"], "NoParameters has no parameter that can be trained"),
     "Unused": (["every gradient", "stacked"], "does not depend on 'spare'"),
@@ -354,7 +354,7 @@ DEFECTS = {
     "WritesHome": (["backbone untouched", "buffers unchanged"], "changes 'seen' of the backbone"),
     "Remembers": (
         ["independent tasks", "independent training", "stacked"],
-        "scored otherwise after another task",
+        "scored differently after another task",
     ),
     "RemembersInTraining": (["independent training"], "when the same task comes again"),
     "CountsInTraining": (["independent training"], "when the same task comes again"),
@@ -367,7 +367,7 @@ DEFECTS = {
     "HeadFirst": (["head"], "its head 'last_made' does not make the logits"),
     "WrongHeadName": (["head"], "its head 'classifier' is no layer of it"),
     "FrozenHead": (["head"], "its head 'head' has no parameter that is trained"),
-    "Unsaved": (["saved and loaded"], "saved and loaded, it has other logits"),
+    "Unsaved": (["saved and loaded"], "loads the saved weights has different logits"),
     "WaysInside": (["resized"], "'head.weight' has shape"),
     "no_module": (["builds"], "returned str; expected a torch.nn.Module"),
 }
@@ -418,8 +418,9 @@ def test_what_needs_a_failed_check_is_not_tried(broken: Path):
     outcomes = {f.check: (f.outcome, f.reason) for f in check_backbone("no_module").findings}
     assert outcomes["builds"][0] == "failed"
     assert outcomes["logits"] == (
-        "not tried", "needs what did not pass: builds, tolerates keywords, no running statistics"
-    )  # fmt: skip
+        "not tried",
+        "depends on checks that did not pass: builds, tolerates keywords, no running statistics",
+    )
     assert {outcome for name, (outcome, _) in outcomes.items() if name != "builds"} == {"not tried"}
 
 
