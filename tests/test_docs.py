@@ -95,7 +95,8 @@ def env(
     programs = tmp_path / "bin"
     programs.mkdir()
     values = {
-        "python": sys.executable,
+        # Without the variable below, which would take the interpreter out of its environment.
+        "python": f"env -u PYTHONEXECUTABLE {sys.executable}",
         "fork": f"{sys.executable} -I -S {CLIENT} {tmp_path / 'door'}",
         "root": ROOT,
         "make": subprocess.check_output(["bash", "-c", "command -v make"], text=True).strip(),
