@@ -208,3 +208,17 @@ def test_public_names_explain_themselves():
     assert set(dir(l2l_omniglot)) >= set(l2l_omniglot.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = l2l_omniglot.nothing
+
+
+def test_both_readmes_have_the_same_figures_commands_and_links():
+    english, chinese = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")
+    )
+    for pattern in (
+        r"\d[\d.,]*(?= ±| %)",
+        r"± [\d.]+",
+        r"(?ms)^```(?:sh|python)\n.*?^```",
+        r"\]\(docs[^)]*",
+    ):
+        found = sorted(re.findall(pattern, english))
+        assert found and found == sorted(re.findall(pattern, chinese)), pattern
