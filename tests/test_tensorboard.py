@@ -2,6 +2,8 @@
 
 import csv
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -133,8 +135,10 @@ def test_without_the_package_one_sentence_before_anything_is_done(tmp_path: Path
 
 
 def test_of_several_processes_only_the_first_writes(tmp_path: Path):
-    done = run_cli(
-        *TRAIN, "--run-dir", "run", "--iterations", "2", "--tensorboard", "--processes", "2"
+    workers = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [*TRAIN, "--run-dir", "run", "--iterations", "2", "--tensorboard"]
+    done = subprocess.run(
+        [*workers, "-m", "l2l_omniglot", *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert len(list(Path("run").glob("events*"))) == 1
