@@ -54,15 +54,8 @@ _IMAGE = re.compile(
 class RawCharacter:
     """One character and its drawings: by drawer number, file name and a function that reads it."""
 
-    subset: str
-    alphabet: str
-    character: str
+    info: ClassInfo
     drawings: dict[int, tuple[str, Read]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """``<subset>/<Alphabet>/<character>``, as in sidecars and splits."""
-        return f"{self.subset}/{self.alphabet}/{self.character}"
 
 
 def default_stack_path() -> Path:
@@ -121,9 +114,7 @@ def prepare_stack(
     with open_characters(paths) as characters:
         stack = _read_stack(characters, image_size, progress)
     sidecar = Sidecar(
-        classes=tuple(
-            ClassInfo(raw.name, raw.subset, raw.alphabet, raw.character) for raw in characters
-        ),
+        classes=tuple(character.info for character in characters),
         source=origin or ", ".join(path.name or str(path) for path in paths),
         image_size=image_size,
         background="white",
@@ -206,8 +197,9 @@ def open_characters(sources: list[Path]) -> Iterator[list[RawCharacter]]:
                     "images_evaluation.zip, or the folders extracted from them"
                 )
             for match, read in images:
-                fresh = RawCharacter(match["subset"], match["alphabet"], match["character"])
-                drawings = found.setdefault(fresh.name, fresh).drawings
+                names = match["subset"], match["alphabet"], match["character"]
+                info = ClassInfo("/".join(names), *names)
+                drawings = found.setdefault(info.name, RawCharacter(info)).drawings
                 # An archive beside its extracted folder holds the same: the first counts.
                 drawings.setdefault(int(match["drawer"]), (match[0].lstrip("/"), read))
         yield [found[name] for name in sorted(found)]
@@ -249,14 +241,14 @@ def _check_characters(characters: list[RawCharacter]) -> list[str]:
     """Lists missing characters of a subset and missing drawings of a character."""
     problems = []
     for subset, count in CHARACTERS.items():
-        found = sum(character.subset == subset for character in characters)
+        found = sum(character.info.subset == subset for character in characters)
         if found != count:
             problems.append(f"images_{subset}: {found} characters, expected {count}")
     for character in characters:
         missing = [n for n in range(1, DRAWERS + 1) if n not in character.drawings]
         if missing:
             drawers = ", ".join(f"{n:02d}" for n in missing)
-            problems.append(f"images_{character.name}: missing drawing by drawer {drawers}")
+            problems.append(f"images_{character.info.name}: missing drawing by drawer {drawers}")
     return problems
 
 

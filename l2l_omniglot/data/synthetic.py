@@ -31,17 +31,13 @@ JITTER, SLANT, TURN, STRETCH, SHIFT = 0.05, 0.22, 0.20, 0.14, 0.07
 
 
 def synthetic_stack(
-    classes: int = 400,
-    drawers: int = 20,
-    image_size: int = 28,
-    seed: int = 0,
-    ink: Ink = "white",
+    classes: int = 400, drawers: int = 20, image_size: int = 28, seed: int = 0, ink: Ink = "white"
 ) -> ImageStack:
     """Draws a stack of invented characters; the same arguments give the same stack.
 
     Args:
         classes: number of characters, 10 or more; every 20 make an alphabet.
-        drawers: images a character, 2 or more.
+        drawers: images per character, 2 or more.
         image_size: pixels, 8 or more.
         seed: of the characters and the hands.
         ink: see `ImageStack`.
@@ -85,7 +81,7 @@ def synthetic_strokes(classes: int, drawers: int, seed: int = 0) -> list[list[li
 
     Args:
         classes: number of characters, 1 or more.
-        drawers: drawings a character, 1 or more.
+        drawers: drawings per character, 1 or more.
         seed: of the characters and the hands.
 
     Returns:

@@ -49,10 +49,7 @@ class TaskBatch(NamedTuple):
     """T tasks of the same sizes, stacked.
 
     Attributes:
-        support: (T, ways * shots, channels, H, W) in [0, 1].
-        support_labels: int64 (T, ways * shots) in [0, ways).
-        query: (T, ways * queries, channels, H, W) in [0, 1].
-        query_labels: int64 (T, ways * queries) in [0, ways).
+        support, support_labels, query, query_labels: as in `Task`, each with a leading T.
         ways: classes per task.
     """
 
@@ -283,6 +280,6 @@ def _check_sizes(
     counts = [stack.images_per_class[number] for number in classes]
     if min(counts) < shots + queries:
         raise DataError(
-            f"{stack.name}: {span(counts)} images a class; {shots} shots and {queries} queries "
+            f"{stack.name}: {span(counts)} images per class; {shots} shots and {queries} queries "
             f"need at least {shots + queries}"
         )

@@ -235,7 +235,7 @@ def test_classes_of_unequal_size_make_tasks_and_sheets(alphabets: ImageStack, op
 def test_the_smallest_class_must_have_enough_images(alphabets: ImageStack):
     stack = Uneven(alphabets)
     Tasks(stack, range(12, 17), shots=1, queries=15)
-    with pytest.raises(DataError, match="uneven: 15 to 20 images a class; 1 shots and 15 queries"):
+    with pytest.raises(DataError, match="15 to 20 images per class; 1 shots and 15 queries"):
         Tasks(stack, range(11, 17), shots=1, queries=15)
 
 
@@ -272,7 +272,7 @@ def test_global_random_state_is_left_alone(stack: ImageStack):
 def test_too_little_data_for_the_task(numbered: ImageStack):
     for sizes, said in (
         ({"ways": 31}, "has 30 classes; 31-way tasks need at least 31"),
-        ({"shots": 6}, "20 images a class; 6 shots and 15 queries need at least 21"),
+        ({"shots": 6}, "20 images per class; 6 shots and 15 queries need at least 21"),
         ({"ways": 1}, "ways=1: expected at least 2"),
         ({"shots": 0}, "shots=0: expected at least 1"),
         ({"queries": 0}, "queries=0: expected at least 1"),
