@@ -7,7 +7,7 @@
 - ``baselines``: nearest neighbour and prototypes
 - ``chunks``: tasks in chunks, on all cores
 - ``workers``: processes that share tasks
-- ``engines``: how the inner loop is computed: ``fast_weights``, ``learn2learn_engine``, ``stacked``,
+- ``engines``: compute the inner loop; ``fast_weights``, ``learn2learn_engine``, ``stacked``,
   ``layers``, ``convolution``, ``pooling``, ``seen``
 """
 
