@@ -77,11 +77,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         RunError: if the file is missing, broken, or not a checkpoint of this package.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RunError(f"{path}: no such checkpoint")
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no such checkpoint") from error
     except OSError as error:
         raise RunError(f"{path}: not a readable checkpoint: {error}") from error
     return read_checkpoint(content, str(path))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +103,22 @@ class TaskStreams:
         settings: of the run.
         stack: the images.
         splits: the classes of each part.
+
+    Raises:
+        SettingsError: if ink or paper of the stack differ from the settings.
     """
 
     settings: Settings
     stack: ImageStack
-    splits: Splits
+    splits: Splits = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("ink", "background"):
+            expected, found = getattr(self.settings, name), getattr(self.stack, name)
+            if expected not in {found, "auto"}:
+                message = f"{self.stack.name}: opened with {name} {found}; expected {expected}"
+                raise SettingsError(message)
+        self.splits = settings_splits(self.settings, self.stack)
 
     def tasks(
         self,
@@ -155,6 +165,11 @@ class Experiment(TaskStreams):
     learner: Learner
     workers: Workers = ALONE
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learner.device.type == "cuda":
+            self.stack = self.stack.on(self.learner.device)
+
     @classmethod
     def build(
         cls,
@@ -174,10 +189,10 @@ class Experiment(TaskStreams):
             workers: the processes that share the tasks.
 
         Raises:
-            SettingsError: if ink or paper of the stack differ from the settings.
+            SettingsError: as `TaskStreams`.
         """
         learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
-        return cls._of(settings, stack, learner, workers)
+        return cls(settings, stack, learner, workers)
 
     @classmethod
     def load(
@@ -197,26 +212,12 @@ class Experiment(TaskStreams):
 
         Raises:
             RunError: if there are no such weights, or they do not fit.
-            SettingsError: as `build`.
+            SettingsError: as `TaskStreams`.
         """
         checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
-        settings = checkpoint.settings
-        settings = dataclasses.replace(settings, data=data or settings.data)
+        settings = replace(checkpoint.settings, data=data or checkpoint.settings.data)
         learner = load_learner(checkpoint, None, stack.image_size, device, engine, stack.channels)
-        return cls._of(settings, stack, learner, workers)
-
-    @classmethod
-    def _of(
-        cls, settings: Settings, stack: ImageStack, learner: Learner, workers: Workers
-    ) -> Experiment:
-        for what in ("ink", "background"):
-            asked, found = getattr(settings, what), getattr(stack, what)
-            if asked not in {found, "auto"}:
-                raise SettingsError(f"{stack.name}: opened with {what} {found}; expected {asked}")
-        splits = settings_splits(settings, stack)
-        if learner.device.type == "cuda":
-            stack = stack.on(learner.device)
-        return cls(settings, stack, splits, learner, workers)
+        return cls(settings, stack, learner, workers)
 
     def trainer(self) -> Trainer:
         """Returns a trainer at iteration 0."""
