@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,15 @@ class _Common(click.Command):
 
     def __init__(self, *arguments: Any, **values: Any) -> None:
         super().__init__(*arguments, **values)
+        level = partial(click.Option, is_flag=True, expose_value=False, callback=_set_level)
         self.params += [
             click.Option(
                 ["--config"], type=click.Path(path_type=Path, dir_okay=False), is_eager=True,
                 expose_value=False, callback=_use_config,
                 help="TOML file of options, see docs/commands.md (none).",
             ),
-            click.Option(
-                ["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set_level,
-                help="Print more, including the traceback of an unexpected failure.",
-            ),
-            click.Option(
-                ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_level,
-                help="Print only results and errors.",
-            ),
+            level(["-v", "--verbose"], help="Print more, and the traceback of a crash."),
+            level(["-q", "--quiet"], help="Print only results and errors."),
         ]  # fmt: skip
 
 
@@ -56,7 +52,7 @@ class Command(_Common):
         """Runs it; an error names the option."""
         with naming_options(ctx), timed(f"The command {ctx.info_name}"):
             if not launched():
-                _note_unknown_variables(_program(ctx))
+                _note_unknown_variables(ctx.find_root().command)
                 for option in self.params:
                     if where := from_where(ctx, str(option.name)):
                         log.debug(
@@ -108,18 +104,12 @@ def from_where(context: click.Context, name: str) -> str:
     return ""
 
 
-def _program(context: click.Context) -> click.Group:
-    program = context.find_root().command
-    assert isinstance(program, click.Group)
-    return program
-
-
 def _typed(context: click.Context) -> str:
     """What was typed to call the context's command; empty for the program itself."""
     return context.command_path.removeprefix(context.find_root().command_path).strip()
 
 
-def _note_unknown_variables(program: click.Group) -> None:
+def _note_unknown_variables(program: Any) -> None:
     known = {
         "_".join([PREFIX, *words.replace("-", " ").split(), str(option.name)]).upper()
         for words, command in {"": program, **commands(program)}.items()
@@ -138,9 +128,10 @@ def _use_config(context: click.Context, _option: click.Parameter, path: Path | N
     """
     if path is None or context.resilient_parsing:
         return
+    program: Any = context.find_root().command
     own, files = f"{_typed(context)} ".lstrip(), context.meta.setdefault(_FILES, {})
     context.default_map = dict(context.default_map or {})
-    for command, values in read_config(path, _program(context)).items():
+    for command, values in read_config(path, program).items():
         if f"{command} ".startswith(own):
             defaults: Any = context.default_map
             for word in f"{command} ".removeprefix(own).split():
@@ -156,25 +147,22 @@ def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
         SettingsError: quotes the key, and what was expected.
     """
     body, known = _read_toml(path), commands(program)
+    options = {name: _options(command) for name, command in known.items()}
+    every = {key: option for own in options.values() for key, option in own.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in known}
-    every = {key: option for command in known.values() for key, option in _options(command).items()}
     for key, value in body.items():
-        if isinstance(value, dict):
-            continue
-        if key not in every:
-            raise SettingsError(f"{path}: {key!r}: {_unknown(key, 'any command', every)}")
-        for name, command in known.items():
-            if option := _options(command).get(key):
-                _check(f"{path}: {key} (of {name})", value, option)
-                found[name][str(option.name)] = value
+        if not isinstance(value, dict):
+            option = _known(f"{path}: {key!r}", key, "any command", every)
+            for name in known:
+                if key in options[name]:
+                    _check(f"{path}: {key} (of {name})", value, options[name][key])
+                    found[name][str(option.name)] = value
     for name, values in _sections(path, body, known):
-        options, section = _options(known[name]), name.replace(" ", ".")
+        section = name.replace(" ", ".")
         for key, value in values.items():
-            if key not in options:
-                wrong = _unknown(key, section, options)
-                raise SettingsError(f"{path}: [{section}] {key!r}: {wrong}")
-            _check(f"{path}: [{section}] {key}", value, options[key])
-            found[name][str(options[key].name)] = value
+            option = _known(f"{path}: [{section}] {key!r}", key, section, options[name])
+            _check(f"{path}: [{section}] {key}", value, option)
+            found[name][str(option.name)] = value
     return found
 
 
@@ -194,23 +182,23 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _sections(
-    path: Path, body: dict[str, Any], known: dict[str, click.Command], outer: str = ""
+    path: Path, body: dict[str, Any], known: dict[str, click.Command]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The sections, by what is typed to call their command."""
     for key, values in body.items():
-        name = f"{outer}{key}"
-        if name in known:
-            yield name, values
-        elif isinstance(values, dict):
-            inner = [command for command in known if command.startswith(f"{name} ")]
-            if inner and all(isinstance(value, dict) for value in values.values()):
-                yield from _sections(path, values, known, f"{name} ")
-                continue
-            section = name.replace(" ", ".")
-            names = [command.replace(" ", ".") for command in inner or sorted(known)]
-            raise SettingsError(
-                f"{path}: section [{section}]: no such command; {expected_name(section, names)}"
-            )
+        if not isinstance(values, dict):
+            continue
+        inner = [name for name in known if name.startswith(f"{key} ")]
+        tables = {f"{key} {name}": values[name] for name in values} if inner else {key: values}
+        for name, table in tables.items():
+            if name not in known or not isinstance(table, dict):
+                section, *names = (
+                    each.replace(" ", ".") for each in (name, *(inner or sorted(known)))
+                )
+                raise SettingsError(
+                    f"{path}: section [{section}]: no such command; {expected_name(section, names)}"
+                )
+            yield name, table
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
@@ -220,12 +208,14 @@ def _options(command: click.Command) -> dict[str, click.Option]:
     return {key: option for key, option in keys.items() if key != "config"}
 
 
-def _unknown(key: str, command: str, known: dict[str, click.Option]) -> str:
-    """Why a key is refused."""
+def _known(where: str, key: str, command: str, known: dict[str, click.Option]) -> click.Option:
+    """The option that a key means; refuses one that means none."""
     for name, option in known.items():
         if f"--{key}" in option.secondary_opts:
-            return f"is the other side of an option; expected {name} = false"
-    return f"expected an option of {command}{did_you_mean(key, known)}"
+            raise SettingsError(f"{where}: is the other side of an option; expected {name} = false")
+    if key not in known:
+        raise SettingsError(f"{where}: expected an option of {command}{did_you_mean(key, known)}")
+    return known[key]
 
 
 def _check(where: str, value: Any, option: click.Option) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
-from l2l_omniglot.cli.options import device_option, steps_option, weights_option
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.weights import find_weights
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ PATIENCE = 20  # seconds that a connection may be silent
 
 
 @click.command(cls=Command, short_help="Open a page to draw characters on.")
-@weights_option(PRETRAINED)
-@steps_option(most=50)
+@options.weights_option(PRETRAINED)
+@options.steps_option(most=50)
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen on; one that is not a loopback address lets other "
               "machines in.")  # fmt: skip
@@ -35,7 +35,7 @@ PATIENCE = 20  # seconds that a connection may be silent
               help="Port to listen on; 0 picks a free one.")  # fmt: skip
 @click.option("--open/--no-browser", default=None,
               help="Open the page in a browser (on a desktop's terminal).")  # fmt: skip
-@device_option()
+@options.device_option()
 def draw(
     weights: str | None,
     steps: int | None,
@@ -49,13 +49,8 @@ def draw(
     Draw a few examples of each of two to twenty characters, then a query: the page shows the
     predicted probabilities after every inner step. Ctrl-C ends it.
     """
-    try:
-        import flask  # noqa: F401
-        import waitress  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            "the page needs Flask and waitress: pip install 'l2l-omniglot[draw]'"
-        ) from error
+    need("flask", "the page", "draw")
+    need("waitress", "the page", "draw")
     from l2l_omniglot.page import create_app
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback

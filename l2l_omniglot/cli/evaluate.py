@@ -11,30 +11,11 @@ import click
 from click.core import ParameterSource
 
 from l2l_omniglot.backbones import EVALUATED
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, timed
-from l2l_omniglot.cli.options import (
-    F,
-    Name,
-    computing_options,
-    json_option,
-    options,
-    part_option,
-    seed_option,
-    settings_options,
-    steps_option,
-    weights_option,
-    within_alphabet_option,
-    worker,
-)
 from l2l_omniglot.experiments.weights import find_weights, pretrained_names
-from l2l_omniglot.reports.tables import (
-    baselines_table,
-    evaluation_json,
-    evaluation_table,
-    one_shot_runs_json,
-    one_shot_runs_table,
-)
+from l2l_omniglot.reports import tables
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
@@ -62,37 +43,38 @@ class EvaluationOptions:
     data: str | None
 
 
-def evaluation_options(tasks: int) -> Callable[[F], F]:
+def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
     """The options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
-    return options(
+    return options.combined(
         click.option("--tasks", type=click.IntRange(min=2), default=tasks, show_default=True,
                      help="Tasks to evaluate on."),
-        part_option,
-        settings_options("shots", "queries", by_default="as trained"),
-        steps_option(),
-        seed_option(0),
-        click.option("--batch-norm", type=Name(list(EVALUATED)), default="both",
+        options.part_option,
+        options.settings_options("shots", "queries", by_default="as trained"),
+        options.steps_option(),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed for the tasks."),
+        click.option("--batch-norm", type=options.Name(list(EVALUATED)), default="both",
                      show_default=True, help="Normalise a task's queries together "
                      "(transductive), each by the support set (inductive), or report both."),
-        settings_options("data", by_default="as trained"),
+        options.settings_options("data", by_default="as trained"),
     )  # fmt: skip
 
 
 @click.command(cls=Command, short_help="Test a trained network on many tasks.")
-@weights_option("the newest run's best")
+@options.weights_option("the newest run's best")
 @evaluation_options(tasks=500)
 @click.option("--ways", type=click.IntRange(min=2), default=None,
               help="Classes per task; any other number than in training is refused "
               "(as trained).")  # fmt: skip
-@within_alphabet_option
+@options.alphabet_option
 @click.option("--baselines", is_flag=True,
               help="Also evaluate nearest neighbour and class means on these tasks.")  # fmt: skip
-@click.option("--protocol", type=Name([TASKS, ONE_SHOT_RUNS]), default=TASKS, show_default=True,
+@click.option("--protocol", type=options.Name([TASKS, ONE_SHOT_RUNS]), default=TASKS,
+              show_default=True,
               help="Random tasks, or the one-shot test of Lake et al. (20-way).")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=None,
               help="Folder or archive of the one-shot runs (none).")  # fmt: skip
-@computing_options
-@json_option
+@options.computing_options
+@options.json_option
 def evaluate(
     weights: str | None,
     ways: int | None,
@@ -118,7 +100,7 @@ def evaluate(
     from l2l_omniglot.experiments.experiment import Experiment
 
     settings = dataclasses.replace(trained, data=chosen.data or trained.data)
-    with worker(settings, device) as (workers, stack):
+    with options.worker(settings, device) as (workers, stack):
         experiment = Experiment.load(checkpoint, stack, device, engine, workers, data=settings.data)
         for difference in experiment.differences(checkpoint.facts):
             log.info(f"Note: {difference}; test classes may have been trained on.")
@@ -184,15 +166,15 @@ def _evaluate_tasks(
         "within_alphabet": within_alphabet, "checkpoint": name,
     }  # fmt: skip
     if json:
-        return evaluation_json(result, found, **about)
+        return tables.evaluation_json(result, found, **about)
     within = " within one alphabet each" if within_alphabet else ""
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class, "
         f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
         f"{settings.split}, seed {tasks.seed})\n{name}\n\n"
     )
-    foot = f"\n\n{baselines_table(found)}" if found else ""
-    return head + evaluation_table(result, bold) + foot
+    foot = f"\n\n{tables.baselines_table(found)}" if found else ""
+    return head + tables.evaluation_table(result, bold) + foot
 
 
 def _evaluate_runs(
@@ -209,8 +191,8 @@ def _evaluate_runs(
     tasks = OneShotRuns(runs, experiment.stack.height, experiment.stack.ink)
     result = _evaluate(experiment, tasks, len(tasks), chosen)
     if json:
-        return one_shot_runs_json(result, tasks.names, runs=str(runs), checkpoint=name)
-    return f"One-shot runs, 20-way\n{name}\n\n{one_shot_runs_table(result, tasks.names)}"
+        return tables.one_shot_runs_json(result, tasks.names, runs=str(runs), checkpoint=name)
+    return f"One-shot runs, 20-way\n{name}\n\n{tables.one_shot_runs_table(result, tasks.names)}"
 
 
 def _evaluate(

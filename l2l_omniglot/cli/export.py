@@ -6,26 +6,25 @@ from pathlib import Path
 
 import click
 
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.options import Name, OutputPath, json_option, load_weights
 from l2l_omniglot.cli.predict import (
     adapting_options,
-    note_ignored,
+    note_unread,
     picture_options,
-    refuse_skipped,
     support_argument,
 )
 
 
 @click.command(cls=Command, short_help="Write a network adapted to your pictures.")
 @support_argument
-@click.option("--output", type=OutputPath(), required=True,
+@click.option("--output", type=options.OutputPath(), required=True,
               help="File to write: .onnx, or .pt2 for torch.export.load.")  # fmt: skip
-@click.option("--returns", type=Name(["probabilities", "logits"]), default="probabilities",
+@click.option("--returns", type=options.Name(["probabilities", "logits"]), default="probabilities",
               show_default=True, help="Output of the exported network.")  # fmt: skip
 @adapting_options
 @picture_options
-@json_option
+@options.json_option
 def export(
     support: Path,
     output: Path,
@@ -50,7 +49,7 @@ def export(
 
     check_export(output)
     names = examples.names
-    checkpoint = load_weights(weights, len(names))
+    checkpoint = options.load_weights(weights, len(names))
     classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, fit=fit)
     exported = export_classifier(
         classifier, output, names, ink=checkpoint.settings.ink,
@@ -68,5 +67,4 @@ def export(
             f"Differs from the original by at most {exported.difference:.1e}, on "
             f"{exported.images} images."
         )
-    note_ignored(examples)
-    refuse_skipped(examples)
+    note_unread(examples)

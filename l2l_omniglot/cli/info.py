@@ -14,15 +14,12 @@ from typing import Any
 import click
 
 from l2l_omniglot._util.files import cache_folder
-from l2l_omniglot.cli.config import OTHER_VARIABLES, PREFIX, Command
-from l2l_omniglot.cli.options import json_option
+from l2l_omniglot.cli import options
+from l2l_omniglot.cli.config import PREFIX, Command
 from l2l_omniglot.experiments.run_folder import newest_run, runs_folder, versions
 from l2l_omniglot.experiments.weights import list_pretrained
 
-_VARIABLES = (
-    *OTHER_VARIABLES, "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT",
-    "CUDA_VISIBLE_DEVICES",
-)  # fmt: skip
+_VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
 
 
 def _tried(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -85,7 +82,7 @@ def _variables() -> dict[str, Any]:
     own = [name for name in sorted(os.environ) if name.startswith(f"{PREFIX}_")]
     return {
         name: re.sub(r"//[^/@\s]+@", "//...@", os.environ[name])
-        for name in dict.fromkeys([*_VARIABLES, *own])
+        for name in [*own, *_VARIABLES]
         if os.environ.get(name)
     }
 
@@ -126,7 +123,7 @@ _PARTS = (
 
 
 @click.command(cls=Command, short_help="Print what a bug report needs.")
-@json_option
+@options.json_option
 def info(json: bool) -> None:
     """Print what is installed and found here, for bug reports.
 

@@ -11,8 +11,8 @@ import click
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.backbones.registry import list_backbones
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.options import json_option
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.weights import list_pretrained
 
@@ -36,7 +36,7 @@ def backbones() -> None:
 
 @click.command("check-backbone", cls=Command, short_help="Check a network of your own.")
 @click.argument("name")
-@json_option
+@options.json_option
 def check_backbone(name: str, json: bool) -> None:
     """Check on random images whether the backbone NAME keeps the contract.
 
@@ -71,15 +71,12 @@ def _result(found: Finding) -> str:
 
 
 @click.command(cls=Command, short_help="List the pretrained weights.")
-@json_option
+@options.json_option
 def pretrained(json: bool) -> None:
     """List the weights that come with the package, with their accuracy on test tasks."""
     cards = list_pretrained()
     if json:
         click.echo(dumps([dataclasses.asdict(card) for card in cards]))
-        return
-    if not cards:
-        click.echo("No weights come with this version.")
         return
     rows = []
     for card in cards:

@@ -14,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from l2l_omniglot._util.process import DEVICES
+from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import naming_options
 from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
@@ -27,15 +28,11 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.checkpoint import Checkpoint
     from l2l_omniglot.meta.workers import Workers
 
-    _Choice = click.Choice[str]
-else:  # which is not generic in every version that will do
-    _Choice = click.Choice
-
 F = TypeVar("F", bound=Callable[..., Any])
-Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[str]]"]
+Completer = Callable[[Any, Any, str], "list[CompletionItem[str]]"]
 
 
-def options(*each: Callable[[F], F]) -> Callable[[F], F]:
+def combined(*each: Callable[[F], F]) -> Callable[[F], F]:
     """Several options as one decorator, in the order of ``--help``."""
 
     def apply(function: F) -> F:
@@ -46,7 +43,7 @@ def options(*each: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
-class Name(_Choice):
+class Name(click.Choice):  # type: ignore[type-arg]  # it is not generic in click 8.1
     """One of some names; for a mistyped one the error says which is closest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -113,9 +110,7 @@ class OutputPath(click.Path):
 def completing(names: Callable[[], Iterable[str]]) -> Completer:
     """Completes a name, the last of several between commas, or else a file's."""
 
-    def complete(
-        _context: click.Context, _parameter: click.Parameter, word: str
-    ) -> list[CompletionItem[str]]:
+    def complete(_context: Any, _parameter: Any, word: str) -> list[CompletionItem[str]]:
         before, comma, last = word.rpartition(",")
         found = [
             CompletionItem(f"{before}{comma}{name}")
@@ -125,13 +120,6 @@ def completing(names: Callable[[], Iterable[str]]) -> Completer:
         return found or [CompletionItem(word, type="file")]
 
     return complete
-
-
-def known_backbones() -> list[str]:
-    """Lists the registered networks."""
-    from l2l_omniglot.backbones.registry import backbone_names
-
-    return backbone_names()
 
 
 def known_runs() -> list[str]:
@@ -147,7 +135,7 @@ def known_weights() -> list[str]:
 
 # What completes a setting; the names of data and splits are those of modules that load NumPy.
 COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
-    "backbone": known_backbones,
+    "backbone": backbone_names,
     "start_from": known_weights,
     "data": lambda: ("omniglot", "synthetic"),
     "split": lambda: ("tutorial", "random", "alphabets"),
@@ -162,7 +150,7 @@ def settings_options(*names: str, by_default: str = "") -> Callable[[F], F]:
         names: of the settings.
         by_default: in words, where it is not the settings' own.
     """
-    return options(*(_setting_option(name, by_default) for name in names))
+    return combined(*(_setting_option(name, by_default) for name in names))
 
 
 def _setting_option(name: str, by_default: str) -> Callable[[F], F]:
@@ -194,25 +182,18 @@ def device_option(default: str = "auto") -> Callable[[F], F]:
     )  # fmt: skip
 
 
-engine_option = click.option(
-    "--engine", type=Name(ENGINES), default="auto", show_default=True,
-    help="Compute tasks one by one (learn2learn), or many at once (stacked).",
+computing_options = combined(
+    device_option(),
+    click.option("--engine", type=Name(ENGINES), default="auto", show_default=True,
+                 help="Compute tasks one by one (learn2learn), or many at once (stacked)."),
 )  # fmt: skip
-computing_options = options(device_option(), engine_option)
 part_option = click.option(
     "--part", type=Name(["test", "validation", "train"]), default="test", show_default=True,
     help="Part of the split that tasks are drawn from.",
 )  # fmt: skip
-within_alphabet_option = click.option(
-    "--within-alphabet", is_flag=True, help="Draw the classes of each task from one alphabet."
-)
+alphabet_option = click.option("--within-alphabet", is_flag=True,
+                               help="Draw the classes of each task from one alphabet.")  # fmt: skip
 json_option = click.option("--json", is_flag=True, help="Print JSON.")
-
-
-def seed_option(default: int | None, by_default: str = "") -> Callable[[F], F]:
-    """``--seed`` of tasks; the default in words where it is None."""
-    text = f"Seed for the tasks{by_default and f' ({by_default})'}."
-    return click.option("--seed", type=int, default=default, show_default=not by_default, help=text)
 
 
 def steps_option(most: int | None = None) -> Callable[[F], F]:

@@ -10,32 +10,23 @@ import click
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.text import shown
 from l2l_omniglot.backbones import BATCH_NORMS
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
-from l2l_omniglot.cli.options import (
-    Name,
-    OutputPath,
-    device_option,
-    json_option,
-    load_weights,
-    options,
-    steps_option,
-    weights_option,
-)
 from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.picture_folders import Collection
 
 support_argument = click.argument("support", type=click.Path(path_type=Path))
-adapting_options = options(
-    weights_option("pretrained weights for about as many classes"), steps_option()
+adapting_options = options.combined(
+    options.weights_option("pretrained weights for about as many classes"), options.steps_option()
 )
-picture_options = options(
-    click.option("--picture-ink", type=Name(["auto", "dark", "light"]), default="auto",
+picture_options = options.combined(
+    click.option("--picture-ink", type=options.Name(["auto", "dark", "light"]), default="auto",
                  show_default=True, help="Shade of the ink. auto: the minority shade, or the one "
                  "unlike the border."),
-    click.option("--fit", type=Name(["auto", "always", "never"]), default="auto",
+    click.option("--fit", type=options.Name(["auto", "always", "never"]), default="auto",
                  show_default=True, help="Centre and scale the ink as in Omniglot's drawings, and "
                  "stretch the grey values. auto: centre and scale only if needed."),
 )  # fmt: skip
@@ -46,15 +37,15 @@ picture_options = options(
 @click.argument("queries", metavar="QUERY...", type=click.Path(path_type=Path), nargs=-1,
                 required=True)  # fmt: skip
 @adapting_options
-@click.option("--batch-norm", type=Name(BATCH_NORMS), default="inductive", show_default=True,
-              help="Normalise each query by the support set (inductive), or all queries "
-              "together (transductive).")  # fmt: skip
+@click.option("--batch-norm", type=options.Name(BATCH_NORMS), default="inductive",
+              show_default=True, help="Normalise each query by the support set (inductive), or "
+              "all queries together (transductive).")  # fmt: skip
 @picture_options
-@device_option("cpu")
-@json_option
+@options.device_option("cpu")
+@options.json_option
 @click.option("--csv", is_flag=True,
               help="Print CSV: one row per picture, one column per class.")  # fmt: skip
-@click.option("--output", type=OutputPath(), default=None,
+@click.option("--output", type=options.OutputPath(), default=None,
               help="File to write the predictions to (stdout).")  # fmt: skip
 def predict(
     support: Path,
@@ -85,7 +76,7 @@ def predict(
     from l2l_omniglot.classify import predictor
     from l2l_omniglot.classify.predictions import FORMS
 
-    checkpoint = load_weights(weights, len(examples.names))
+    checkpoint = options.load_weights(weights, len(examples.names))
     found = predictor.predict(
         checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, fit=fit, device=device
     )
@@ -95,23 +86,18 @@ def predict(
     else:
         write_text(output, text + "\n")
         log.info(f"Wrote {output}.")
-    note_ignored(examples, collection)
-    refuse_skipped(examples, collection)
+    note_unread(examples, collection)
 
 
-def note_ignored(*collections: Collection) -> None:
-    """Names the files that do not have the extension of a picture, if any."""
-    left = [shown(path) for found in collections for path in found.left]
-    if left:
-        log.info(f"Note: ignored (unsupported extension): {', '.join(left)}")
-
-
-def refuse_skipped(*collections: Collection) -> None:
-    """Names the pictures that could not be read, if any.
+def note_unread(*collections: Collection) -> None:
+    """Names the files that do not have the extension of a picture, and pictures that are broken.
 
     Raises:
-        SkippedError: if there are any.
+        SkippedError: if there are broken ones.
     """
+    ignored = [shown(path) for found in collections for path in found.left]
+    if ignored:
+        log.info(f"Note: ignored (unsupported extension): {', '.join(ignored)}")
     skipped = [sentence for found in collections for sentence in found.skipped]
     if skipped:
         every = len(skipped) + sum(len(found.files) for found in collections)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
-from l2l_omniglot.cli.options import OutputPath
 
 
 @click.command(cls=Command, short_help="Turn Omniglot into one .npy file.")
 @click.option("--source", type=click.Path(path_type=Path), multiple=True,
               help="Archive, extracted folder, or a folder that holds them; may be repeated "
               "(L2L_OMNIGLOT_SOURCE, else the download).")  # fmt: skip
-@click.option("--out", type=OutputPath(), default=None,
+@click.option("--out", type=options.OutputPath(), default=None,
               help="The .npy file to write (omniglot.npy in the cache folder).")  # fmt: skip
 @click.option("--image-size", type=click.IntRange(8, 105), default=28, show_default=True,
               help="Height and width in pixels.")  # fmt: skip

@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.cli.evaluate import EvaluationOptions, evaluation_options
-from l2l_omniglot.cli.options import (
-    OutputPath,
-    absolute,
-    completing,
-    computing_options,
-    known_weights,
-    open_stack,
-    options,
-)
 from l2l_omniglot.experiments.run_folder import newest_run
 from l2l_omniglot.experiments.weights import find_weights, history
 
@@ -28,13 +20,13 @@ if TYPE_CHECKING:
     from l2l_omniglot.data.stack import ImageStack
     from l2l_omniglot.reports.html import Subject
 
-page_options = options(
-    click.option("--output", type=OutputPath(".html", ".htm"), default=Path("report.html"),
+page_options = options.combined(
+    click.option("--output", type=options.OutputPath(".html", ".htm"), default=Path("report.html"),
                  show_default=True, help="HTML file to write."),
-    click.option("--pictures", type=OutputPath(folder=True), default=None,
+    click.option("--pictures", type=options.OutputPath(folder=True), default=None,
                  help="Folder to also write plots and sample tasks to, as PNG files (none)."),
     click.option("--samples", type=click.IntRange(min=0), default=3, show_default=True,
-                 help="Tasks to show: so many of the first and of the worst."),
+                 help="Number of tasks to show, of the first and of the worst."),
     click.option("--characters", type=click.IntRange(min=0), default=12, show_default=True,
                  help="Hardest characters to show."),
     click.option("--pairs", type=click.IntRange(min=0), default=8, show_default=True,
@@ -43,10 +35,10 @@ page_options = options(
 
 
 @click.command(cls=Command, short_help="Write an HTML page about trained networks.")
-@click.argument("weights", nargs=-1, shell_complete=completing(known_weights))
+@click.argument("weights", nargs=-1, shell_complete=options.completing(options.known_weights))
 @page_options
 @evaluation_options(tasks=200)
-@computing_options
+@options.computing_options
 def report(
     weights: tuple[str, ...],
     output: Path,
@@ -63,25 +55,19 @@ def report(
     WEIGHTS are names of pretrained weights, run folders or checkpoint files (the newest run).
     The page is one file that loads nothing else; it holds pictures of the data.
     """
-    from l2l_omniglot.reports.html import (
-        Amounts,
-        check_reporting,
-        renamed,
-        write_pictures,
-        write_report,
-    )
+    from l2l_omniglot.reports import html
 
-    check_reporting()
+    html.check_reporting()
     chosen = EvaluationOptions(**given)
     sources = weights or (str(newest_run().path),)
     stacks: dict[tuple[Any, ...], ImageStack] = {}
-    subjects = renamed([_evaluate(source, chosen, device, engine, stacks) for source in sources])
+    subjects = html.renamed([_evaluate(each, chosen, device, engine, stacks) for each in sources])
     commands = [_evaluate_command(chosen, subject) for subject in subjects]
     commands.append(_report_command(sources))
-    write_report(subjects, output, commands, Amounts(samples, characters, pairs))
+    html.write_report(subjects, output, commands, html.Amounts(samples, characters, pairs))
     log.info(f"Wrote {output}.")
     if pictures is not None:
-        count = len(write_pictures(subjects, pictures, samples))
+        count = len(html.write_pictures(subjects, pictures, samples))
         log.info(f"Wrote {count} pictures to {pictures}.")
 
 
@@ -97,10 +83,10 @@ def _evaluate(
 
     trained = find_weights(source)
     past = history(source, trained)
-    settings = dataclasses.replace(trained.settings, **absolute({"data": chosen.data}))
+    settings = dataclasses.replace(trained.settings, **options.absolute({"data": chosen.data}))
     key = settings.data, settings.background, settings.ink, settings.split_seed
     if key not in stacks:
-        stacks[key] = open_stack(settings)
+        stacks[key] = options.open_stack(settings)
     experiment = Experiment.load(trained, stacks[key], device, engine, data=settings.data)
     notes = experiment.differences(trained.facts)
     for note in notes:

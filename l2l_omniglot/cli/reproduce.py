@@ -10,19 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot._util.process import graceful_stop
+from l2l_omniglot.backbones.registry import backbone_names
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
-from l2l_omniglot.cli.options import (
-    MINUTES,
-    OutputPath,
-    absolute,
-    completing,
-    device_option,
-    known_backbones,
-    open_stack,
-    options,
-    settings_options,
-)
 from l2l_omniglot.experiments.settings import ALGORITHMS
 
 if TYPE_CHECKING:
@@ -40,24 +31,24 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return list(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
-comparison_options = options(
+comparison_options = options.combined(
     click.option("--settings", default=",".join(KNOWN), show_default=True,
-                 callback=_names, shell_complete=completing(lambda: KNOWN),
+                 callback=_names, shell_complete=options.completing(lambda: KNOWN),
                  help="Ways and shots, separated by commas."),
     click.option("--backbones", default="basenet,cnn4", show_default=True, callback=_names,
-                 shell_complete=completing(known_backbones),
+                 shell_complete=options.completing(backbone_names),
                  help="Networks, separated by commas."),
     click.option("--algorithms", default="maml", show_default=True, callback=_names,
-                 shell_complete=completing(lambda: ALGORITHMS),
+                 shell_complete=options.completing(lambda: ALGORITHMS),
                  help=f"Some of {', '.join(ALGORITHMS)}, separated by commas."),
-    click.option("--budget", type=MINUTES, default=None,
+    click.option("--budget", type=options.MINUTES, default=None,
                  help="Minutes of training in all, shared evenly by the conditions; last "
                       "validations and evaluations come on top (none: whole recipes)."),
     click.option("--tasks", type=click.IntRange(min=2), default=1000, show_default=True,
                  help="Test tasks per condition."),
-    settings_options("iterations", "data", "split", "seed"),
-    device_option(),
-    click.option("--out", type=OutputPath(folder=True), default=Path("reproduce"),
+    options.settings_options("iterations", "data", "split", "seed"),
+    options.device_option(),
+    click.option("--out", type=options.OutputPath(folder=True), default=Path("reproduce"),
                  show_default=True, help="Folder for runs and results."),
 )  # fmt: skip
 
@@ -95,11 +86,11 @@ def reproduce(
 
     def build(settings: Settings) -> Experiment:
         if not stacks:
-            stacks.append(open_stack(settings))
+            stacks.append(options.open_stack(settings))
         return Experiment.build(settings, stacks[0], device)
 
     watcher = _Watcher()
-    made = Comparison(chosen, build, out, tasks, watcher, write_results, **absolute(values))
+    made = Comparison(chosen, build, out, tasks, watcher, write_results, **options.absolute(values))
     try:
         errors = made.run(budget)
     except Stopped:

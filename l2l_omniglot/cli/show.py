@@ -11,19 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, Group
 from l2l_omniglot.cli.console import log
-from l2l_omniglot.cli.options import (
-    Name,
-    OutputPath,
-    absolute,
-    open_stack,
-    part_option,
-    seed_option,
-    settings_options,
-    weights_option,
-    within_alphabet_option,
-)
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.experiments.settings import Settings, make_settings
 from l2l_omniglot.experiments.weights import find_weights
@@ -32,10 +22,11 @@ if TYPE_CHECKING:
     from l2l_omniglot.data.stack import ImageStack
     from l2l_omniglot.reports.contact_sheet import ContactSheet
 
-data_options = settings_options("data", "background", "split", "split_seed", "validation_classes")
-output_option = click.option(
-    "--output", type=OutputPath(".png"), default=None, help="PNG file to write (the terminal)."
+data_options = options.settings_options(
+    "data", "background", "split", "split_seed", "validation_classes"
 )
+output_option = click.option("--output", type=options.OutputPath(".png"), default=None,
+                             help="PNG file to write (the terminal).")  # fmt: skip
 
 
 @click.group(cls=Group, short_help="Show characters or a task as a picture.")
@@ -44,7 +35,7 @@ def show() -> None:
 
 
 @show.command(cls=Command)
-@click.option("--part", type=Name(["all", "train", "validation", "test"]), default="all",
+@click.option("--part", type=options.Name(["all", "train", "validation", "test"]), default="all",
               show_default=True, help="Part of the split to choose classes from.")  # fmt: skip
 @click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True,
               help="Number of classes, spread evenly over the part.")  # fmt: skip
@@ -57,8 +48,8 @@ def show() -> None:
 def data(part: str, classes: int, items: int, output: Path | None, **given: Any) -> None:
     """Show images of some classes."""
     names: tuple[str, ...] = given.pop("class")
-    settings = make_settings(**absolute(given))
-    stack = open_stack(settings)
+    settings = make_settings(**options.absolute(given))
+    stack = options.open_stack(settings)
     from l2l_omniglot.experiments.experiment import settings_splits
     from l2l_omniglot.reports.contact_sheet import class_sheet
 
@@ -77,12 +68,13 @@ def data(part: str, classes: int, items: int, output: Path | None, **given: Any)
 
 @show.command(cls=Command, short_help="Show one task.")
 @click.argument("number", type=click.IntRange(min=0))
-@weights_option("none: settings of a recipe")
-@part_option
-@settings_options("ways", "shots", "queries")
-@seed_option(None, "0; for parts train and validation the run's")
-@within_alphabet_option
-@settings_options("recipe", "rotations", "mirrors")
+@options.weights_option("none: settings of a recipe")
+@options.part_option
+@options.settings_options("ways", "shots", "queries")
+@click.option("--seed", type=int, default=None,
+              help="Seed for the tasks (0; for parts train and validation the run's).")  # fmt: skip
+@options.alphabet_option
+@options.settings_options("recipe", "rotations", "mirrors")
 @data_options
 @output_option
 def task(
@@ -99,8 +91,8 @@ def task(
     With meta-batches of 8, iteration t of a training uses tasks 8t to 8t + 7 of part train. Each
     validation uses tasks 0, 1, ... of part validation, `evaluate` those of part test.
     """
-    settings = _settings(weights, absolute(given))
-    stack = open_stack(settings)
+    settings = _settings(weights, options.absolute(given))
+    stack = options.open_stack(settings)
     from l2l_omniglot.experiments.experiment import TaskStreams
     from l2l_omniglot.reports.contact_sheet import task_sheet
 

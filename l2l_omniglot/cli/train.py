@@ -12,18 +12,9 @@ import click
 
 from l2l_omniglot._util.process import graceful_stop, restarted
 from l2l_omniglot.backbones.registry import check_registered
+from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log
-from l2l_omniglot.cli.options import (
-    MINUTES,
-    absolute,
-    completing,
-    computing_options,
-    known_runs,
-    options,
-    settings_options,
-    worker,
-)
 from l2l_omniglot.errors import RunError, SettingsError, need
 from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
@@ -35,13 +26,13 @@ NEWEST = "newest"
 # What may change when a run is resumed; the rest decides what it computes.
 RESUMABLE = ("iterations",)
 
-run_options = options(
-    click.option("--time-limit", type=MINUTES, default=None,
+run_options = options.combined(
+    click.option("--time-limit", type=options.MINUTES, default=None,
                  help="Minutes after which to stop (none)."),
     click.option("--run-dir", type=click.Path(path_type=Path), default=None,
                  help="Folder of the run (a new one under runs/)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
-                 metavar="[RUN]", shell_complete=completing(known_runs),
+                 metavar="[RUN]", shell_complete=options.completing(options.known_runs),
                  help="Continue RUN, or the newest run (a new run)."),
     click.option("--tensorboard", is_flag=True,
                  help="Also write TensorBoard's event files into the run folder."),
@@ -49,9 +40,9 @@ run_options = options(
 
 
 @click.command(cls=Command, short_help="Meta-train a network.")
-@settings_options(*DECLARED)
+@options.settings_options(*DECLARED)
 @run_options
-@computing_options
+@options.computing_options
 def train(
     time_limit: float | None,
     device: str,
@@ -68,14 +59,39 @@ def train(
     """
     if tensorboard:
         need("tensorboard", "--tensorboard", "tensorboard")
-    folder, settings = _choose_run(resume, run_dir, absolute(given))
+    folder, settings = _choose_run(resume, run_dir, options.absolute(given))
     check_registered(settings.backbone)  # before a download, say
     resumed = resume is not None
     if restarted():
         folder, resumed = _find_own(folder, settings), True
-    outcome = _train(folder, settings, resumed, time_limit, device, engine, tensorboard)
-    if outcome is not None:
-        _conclude(folder, settings, outcome)
+    from l2l_omniglot.experiments.experiment import Experiment
+    from l2l_omniglot.experiments.training import TrainingRun
+
+    with options.worker(settings, device) as (workers, stack), ExitStack() as during:
+        experiment = Experiment.build(settings, stack, device, engine, workers)
+        watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
+        run = TrainingRun(experiment, folder, watcher)
+        experiment.tasks("test")  # refused now where it is too small, not after the training
+        run.begin(resumed)
+        _announce(run, "Resuming" if resumed else "Training")
+        if run.trainer.iteration == settings.iterations:
+            made = settings.iterations
+            log.info(f"All {made} iterations are done; a larger --iterations goes on.")
+        stop = during.enter_context(graceful_stop())
+        during.enter_context(watcher.watching(run.trainer.iteration))
+        if workers.first and (tensorboard or _has_events(folder.path)):
+            from l2l_omniglot.experiments.tensorboard import EventWriter
+
+            events = EventWriter(folder.path, settings, run.rows)
+            run.observers.append(during.enter_context(events))
+        outcome = run.train(time_limit, stop)
+        during.close()
+        if outcome.reason == "stopped":
+            echo_error(f"Stopped at iteration {outcome.iteration}; go on with:")
+            echo_error(f"  l2l-omniglot train --resume {shlex.quote(str(folder.path))}")
+            raise SystemExit(128 + (stop.signal or signal.SIGINT))
+        if workers.first:
+            _conclude(folder, settings, outcome)
 
 
 def _choose_run(
@@ -123,45 +139,6 @@ def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
         return folder
 
 
-def _train(
-    folder: RunFolder,
-    settings: Settings,
-    resumed: bool,
-    time_limit: float | None,
-    device: str,
-    engine: str,
-    tensorboard: bool,
-) -> Outcome | None:
-    """Trains; of several workers, only the first returns the outcome, and writes to stderr."""
-    from l2l_omniglot.experiments.experiment import Experiment
-    from l2l_omniglot.experiments.training import TrainingRun
-
-    with worker(settings, device) as (workers, stack), ExitStack() as during:
-        experiment = Experiment.build(settings, stack, device, engine, workers)
-        watcher = TrainingProgress(settings.iterations, settings.meta_batch_size)
-        run = TrainingRun(experiment, folder, watcher)
-        experiment.tasks("test")  # refused now where it is too small, not after the training
-        run.begin(resumed)
-        _announce(run, "Resuming" if resumed else "Training")
-        if run.trainer.iteration == settings.iterations:
-            made = settings.iterations
-            log.info(f"All {made} iterations are done; a larger --iterations goes on.")
-        stop = during.enter_context(graceful_stop())
-        during.enter_context(watcher.watching(run.trainer.iteration))
-        if workers.first and (tensorboard or _has_events(folder.path)):
-            from l2l_omniglot.experiments.tensorboard import EventWriter
-
-            events = EventWriter(folder.path, settings, run.rows)
-            run.observers.append(during.enter_context(events))
-        outcome = run.train(time_limit, stop)
-        during.close()
-        if outcome.reason == "stopped":
-            echo_error(f"Stopped at iteration {outcome.iteration}; go on with:")
-            echo_error(f"  l2l-omniglot train --resume {shlex.quote(str(folder.path))}")
-            raise SystemExit(128 + (stop.signal or signal.SIGINT))
-        return outcome if workers.first else None
-
-
 def _has_events(folder: Path) -> bool:
     """Tells whether the run has event files to go on with, and can."""
     from l2l_omniglot.experiments.tensorboard import has_events
@@ -191,9 +168,8 @@ def _announce(run: TrainingRun, what: str) -> None:
 def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     ended = "Finished" if outcome.reason == "finished" else "Time is up"
     best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
-    words = ["l2l-omniglot", "evaluate", "--tasks", "500", "--weights", str(folder.path)]
     click.echo(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
         f"accuracy {bold(best)} (transductive batch norm).\n"
-        f"Evaluate it:\n  {shlex.join(words)}"
+        f"Evaluate it:\n  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(str(folder.path))}"
     )
