@@ -171,6 +171,6 @@ def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     click.echo(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
         f"accuracy {bold(best)} (transductive batch norm).\n"
-        "Evaluate it:\n  l2l-omniglot evaluate --tasks 500 --weights "
-        f"{shlex.quote(str(folder.path))}"
+        "Evaluate it:\n"
+        f"  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(str(folder.path))}"
     )

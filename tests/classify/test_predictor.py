@@ -64,7 +64,7 @@ def test_a_table_with_labels_and_the_accuracy(folders: tuple[Path, Path]):
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["picture", "class", "probability", "truth"]
     assert "6 of 6 correct: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
-    assert f"3 classes; {weights_for(3)} was trained for 5" in done.stderr
+    assert f"3 classes, but {weights_for(3)} was trained for 5" in done.stderr
     # 2 before 10, as people sort.
     assert [line.split()[0].split("/")[-1] for line in lines[2:6:2]] == ["class1", "class2"]
 
