@@ -29,11 +29,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 
+WHOLE = {"raw_archives", "real_source"}  # to prepare them takes seconds
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real-data tests run wherever L2L_OMNIGLOT_SOURCE is set; a wrong path fails, not skips.
 
     The slow ones come first, so that no worker is left with one at the end.
     """
+    for item in items:
+        if WHOLE & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if REAL:
         return

@@ -31,6 +31,7 @@ def fitted(task: lo.Task) -> lo.FewShotClassifier:
     return lo.FewShotClassifier(NAME).fit(task.support.numpy(), task.support_labels.numpy())
 
 
+@pytest.mark.slow
 def test_scikit_learns_own_checks_pass():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)

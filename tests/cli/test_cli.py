@@ -185,7 +185,14 @@ def straight(npy: Path, once: Once) -> Path:
     return once("straight-of-100", train) / "run"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_resumes_bit_for_bit(npy: Path, straight: Path, number: signal.Signals):
     process = train_process(npy, "stopped", "--iterations", "100")
     wait_for_line(process, "iteration 10/100")
@@ -279,6 +286,7 @@ def test_time_limit(npy: Path):
     assert run_cli("evaluate", "--tasks", "2").returncode == 0
 
 
+@pytest.mark.slow
 def test_progress_bar_on_a_terminal(npy: Path):
     """Loss, accuracy, tasks/s and time left, by a new process on a pseudo-terminal."""
     parent, child = pty.openpty()
