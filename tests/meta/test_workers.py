@@ -256,8 +256,5 @@ def test_alone_nothing_is_exchanged():
 def test_a_broken_environment_is_a_settings_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANK", "first")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with (
-        pytest.raises(SettingsError, match="torchrun should"),
-        joined(torch.device("cpu")),
-    ):
+    with pytest.raises(SettingsError, match="torchrun should"), joined(torch.device("cpu")):
         pass
