@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.data.tasks import TaskBatch, Tasks
@@ -196,11 +197,11 @@ class Trainer:
         """Sums gradients and results over the workers: two all-reduces an update."""
         parameters = self.learner.parameters()
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([part.flatten() for part in parts])
+        flat = parameters_to_vector(parts)
         self.workers.sum(flat)
-        sizes = [p.numel() for p in parameters]
-        for parameter, part in zip(parameters, flat.split(sizes), strict=True):
-            parameter.grad = part.view_as(parameter)
+        vector_to_parameters(flat, parts)
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part
         on_device = results.to(self.learner.device)
         self.workers.sum(on_device)
         results.copy_(on_device)

@@ -135,6 +135,5 @@ def joined(device: torch.device) -> Iterator[Workers]:
 
 def take_own_cores() -> None:
     """Divides a machine's cores among its workers, unless OMP_NUM_THREADS says otherwise."""
-    _, here = local_place()
     if launched() and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # 1 is torchrun's default
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_place()[1]))

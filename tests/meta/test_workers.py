@@ -210,7 +210,7 @@ def test_a_dead_worker_ends_the_job_and_resume_goes_on_until_one_is_stopped(tmp_
 
 
 def test_evaluation_is_shared_out(straight: Path):
-    options = ("evaluate", "--run", str(straight), "--tasks", "9", "--json")
+    options = ("evaluate", "--weights", str(straight), "--tasks", "9", "--json")
     one, ((code, output, errors), other) = run_cli(*options), ends(start(2, *options))
     assert (code, other) == (0, (0, "", "")), errors
     alone, shared = json.loads(one.stdout), json.loads(output)
@@ -256,8 +256,5 @@ def test_alone_nothing_is_exchanged():
 def test_a_broken_environment_is_a_settings_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANK", "first")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with (
-        pytest.raises(SettingsError, match="torchrun should"),
-        joined(torch.device("cpu")),
-    ):
+    with pytest.raises(SettingsError, match="torchrun should"), joined(torch.device("cpu")):
         pass
