@@ -67,7 +67,7 @@ def test_a_budget_stops_each_cell_and_the_same_command_goes_on():
 
 def start(*arguments: str) -> Started:
     """The command, which shows a line of progress after a tenth of a second instead of ten."""
-    code = "from l2l_omniglot import cli, progress; progress.SECONDS_A_LINE = 0.1; cli.main()"
+    code = "from l2l_omniglot.cli import console, main; console.SECONDS_A_LINE = 0.1; main()"
     return Started(["-c", code, *arguments])
 
 
