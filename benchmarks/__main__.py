@@ -22,9 +22,9 @@ PARTS: dict[str, tuple[Part, str]] = {
 
 
 def main() -> None:
-    """Prints everything."""
+    """Runs all benchmarks."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="only check that everything runs")
     quick = parser.parse_args().quick
     print(
         f"{platform.platform()}, {torch.get_num_threads()} threads, Python "

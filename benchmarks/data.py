@@ -1,4 +1,4 @@
-"""What sampling and gathering a meta-batch costs, beside the update that uses it."""
+"""Compares the time of sampling a meta-batch with that of the update that uses it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES = ((15, Setting(5, 1, True, 5)), (5, Setting(5, 1, False, 1)))
 
 
 def milliseconds(function: Callable[[], object], rounds: int) -> float:
-    """Median time of a call."""
+    """Returns the median time of a call."""
     found = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -30,7 +30,7 @@ def milliseconds(function: Callable[[], object], rounds: int) -> float:
 
 
 def row(queries: int, setting: Setting, rounds: int) -> tuple[str, ...]:
-    """A table's line: drawing 32 tasks from 4,400 rotated classes, and one update on them."""
+    """Times drawing 32 tasks from 4,400 rotated classes, and one update on them."""
     stream = Tasks(synthetic_stack(classes=1100), range(1100), queries=queries, rotations=True)
     network = make_backbone("basenet", ways=setting.ways)
     drawn = draw(setting, TASKS, queries)
@@ -44,9 +44,11 @@ def row(queries: int, setting: Setting, rounds: int) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one line a setting."""
+    """Prints one line per setting."""
     parser = argparse.ArgumentParser(prog="benchmarks.data", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="of which the median counts (15)")
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="repetitions; the median counts (15)"
+    )
     rounds = parser.parse_args(arguments).rounds
     keep_freed_memory()
     header = (f"{TASKS} tasks", "drawing", "update", "share of drawing")

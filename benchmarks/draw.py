@@ -1,4 +1,4 @@
-"""Milliseconds until the page of `draw` has answered a query, with network and server."""
+"""Measures the milliseconds from a query to the answer of the page of `draw`, server included."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ SIZES = (5, 1), (5, 5), (20, 1), (20, 5)  # ways, shots
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one line a size."""
+    """Prints one line per size."""
     parser = argparse.ArgumentParser(prog="benchmarks.draw", description=__doc__)
-    parser.add_argument("--weights", default="basenet-5w1s", help="(basenet-5w1s)")
-    parser.add_argument("--rounds", type=int, default=30, help="queries, other ones each (30)")
+    parser.add_argument(
+        "--weights", default="basenet-5w1s", help="pretrained weights (basenet-5w1s)"
+    )
+    parser.add_argument("--rounds", type=int, default=30, help="number of different queries (30)")
     given = parser.parse_args(arguments)
     answers = Answers(find_weights(given.weights))
     server = create_server(create_app(answers, given.weights), host="127.0.0.1", port=0)
@@ -43,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{platform.platform()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"{given.weights}, {answers.steps} steps"
     )
-    print(table(("support", "adapting too", "a query, median", "95 % below"), rows))
+    print(table(("support", "with adapting", "query, median", "95th percentile"), rows))
 
 
 def _seconds(port: int, ways: int, shots: int, rounds: int) -> tuple[float, list[float]]:
-    """Of the first query of a support set, and of others."""
+    """Times the first query of a support set, and later ones."""
     support = synthetic_set(ways, shots, seed=0)["support"]
     queries = [synthetic_set(ways, shots, seed)["query"] for seed in range(rounds + 1)]
     times = [_ask(port, {"support": support, "query": query}) for query in queries]

@@ -1,4 +1,4 @@
-"""Seconds for evaluating 500 tasks, by each engine, in one mode of batch norm and in both."""
+"""Times the evaluation of 500 tasks by each engine, in one mode of batch norm and in both."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STEPS = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one line an engine."""
+    """Prints one line per engine."""
     parser = argparse.ArgumentParser(prog="benchmarks.evaluation", description=__doc__)
-    parser.add_argument("--tasks", type=int, default=500, help="(500)")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median counts (3)")
+    parser.add_argument("--tasks", type=int, default=500, help="number of tasks (500)")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions; the median counts (3)")
     given = parser.parse_args(arguments)
     keep_freed_memory()
     tasks = Tasks(synthetic_stack(classes=60), range(60), name="test")

@@ -1,4 +1,4 @@
-"""What is compared: one meta-update of 8 tasks or so, written three ways."""
+"""The loops to compare: one meta-update of about 8 tasks, written three ways."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def learn2learn_loop(
 
 
 def tutorial_loop(tasks: Sequence[Task], network: BaseNet, lr: float, steps: int) -> Update:
-    """The tutorial's: functional, first order, the query set scored after every step.
+    """The tutorial's loop: functional, first order, scores the query set after every step.
 
     Its query losses before and after the first step are not differentiated; of those after the
     later steps the graphs are built, and the last one's is used.
@@ -74,7 +74,7 @@ def tutorial_loop(tasks: Sequence[Task], network: BaseNet, lr: float, steps: int
 
 
 def _forward(images: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-    """BaseNet, written out as the tutorial does."""
+    """BaseNet as the tutorial writes it."""
     hidden = images
     for block in range(4):
         weight, bias, scale, shift = weights[4 * block : 4 * block + 4]
@@ -88,7 +88,7 @@ def _forward(images: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Ten
 
 
 class Drawn(Tasks):
-    """A task stream that only hands out tasks drawn before."""
+    """A task stream of tasks drawn before."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.seed, self.name, self._drawn = 0, "drawn", tasks
@@ -105,7 +105,7 @@ def package_loop(
     first_order: bool,
     engine: str,
 ) -> Update:
-    """This package's `Trainer` with one of its engines."""
+    """This package's `Trainer`, with one of its engines."""
     learner = Learner(network, lr, first_order, engine)
     drawn = Drawn(tasks)
     trainer = Trainer(learner, drawn, meta_batch_size=len(tasks), inner_steps=steps, meta_lr=1e-3)

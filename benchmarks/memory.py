@@ -1,4 +1,4 @@
-"""Peak memory of one meta-update in second order, by inner steps and by tasks.
+"""Measures peak memory of a second-order meta-update, by inner steps and by tasks.
 
 Every point is a process of its own: what it takes beyond a process that only drew the tasks.
 """
@@ -23,14 +23,14 @@ TASKS = (2, 8, 16, 32, 64)
 
 
 def peak(kind: str, steps: int, tasks: int) -> float:
-    """Megabytes at the peak of a process that makes three updates; `kind` none makes none."""
+    """Returns the peak in megabytes of a process with three updates; with none for `kind` none."""
     command = [sys.executable, "-m", "benchmarks.memory", "--point", kind, str(steps), str(tasks)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def run_point(kind: str, steps: int, tasks: int) -> float:
-    """In this process: the updates, then its peak in megabytes."""
+    """Makes the updates in this process; returns its peak in megabytes."""
     drawn = draw(Setting(5, 1, False, steps), tasks, 15)
     with all_random("benchmark"):
         network = make_backbone("basenet", ways=5)
@@ -44,7 +44,7 @@ def run_point(kind: str, steps: int, tasks: int) -> float:
 
 
 def peak_memory() -> float:
-    """Of this process, in megabytes. Linux counts a parent's peak in ru_maxrss; VmHWM is ours."""
+    """Returns this process's peak in megabytes (VmHWM; ru_maxrss counts the parent's, too)."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -53,7 +53,7 @@ def peak_memory() -> float:
 
 
 def curve(title: str, points: Sequence[tuple[int, int]], numbers: Sequence[int]) -> str:
-    """A table of peaks beyond that of a process which makes no update."""
+    """Returns a table of peaks, less that of a process without updates."""
     base = peak("none", 1, 8)
     lines = []
     for (steps, tasks), number in zip(points, numbers, strict=True):
@@ -65,7 +65,9 @@ def curve(title: str, points: Sequence[tuple[int, int]], numbers: Sequence[int])
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the two curves."""
     parser = argparse.ArgumentParser(prog="benchmarks.memory", description=__doc__)
-    parser.add_argument("--most", type=int, default=64, help="steps and tasks up to this (64)")
+    parser.add_argument(
+        "--most", type=int, default=64, help="largest number of steps and tasks (64)"
+    )
     parser.add_argument("--point", nargs=3, metavar=("KIND", "STEPS", "TASKS"))
     given = parser.parse_args(arguments)
     if given.point:

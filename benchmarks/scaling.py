@@ -1,4 +1,4 @@
-"""How the time of a meta-update grows with ways, shots, steps, tasks, image size, processes."""
+"""Measures how an update's time grows with ways, shots, steps, tasks, image size, processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUERIES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One point; the defaults are where all the rows start from."""
+    """One measurement; every row starts from the defaults."""
 
     ways: int = 5
     shots: int = 1
@@ -47,7 +47,7 @@ VALUES = {
 
 
 def resized(task: Task, size: int) -> Task:
-    """The task with larger images."""
+    """Returns the task with larger images."""
     support, query = (
         interpolate(images, size=(size, size)) for images in (task.support, task.query)
     )
@@ -55,7 +55,7 @@ def resized(task: Task, size: int) -> Task:
 
 
 def milliseconds(case: Case, rounds: int) -> float:
-    """Median time of an update in second order."""
+    """Returns the median time of a second-order update."""
     setting = Setting(case.ways, case.shots, False, case.steps)
     tasks = [resized(task, case.size) for task in draw(setting, case.tasks, QUERIES)]
     network = make_backbone("basenet", ways=case.ways, image_size=case.size)
@@ -69,7 +69,7 @@ def milliseconds(case: Case, rounds: int) -> float:
 
 
 def by_processes(count: int, iterations: int) -> float:
-    """Tasks a second of a real training by so many workers, in the second half of its time."""
+    """Returns tasks per second of a training by several workers, in the second half of its time."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [
@@ -84,12 +84,12 @@ def by_processes(count: int, iterations: int) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one table a factor."""
+    """Prints one table per factor."""
     parser = argparse.ArgumentParser(prog="benchmarks.scaling", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="of which the median counts (7)")
+    parser.add_argument("--rounds", type=int, default=7, help="repetitions; the median counts (7)")
     given = parser.parse_args(arguments)
     keep_freed_memory()
-    print(f"BaseNet, second order, {QUERIES} queries; where not said otherwise {Case()}")
+    print(f"BaseNet, second order, {QUERIES} queries; by default {Case()}")
     for name, values in VALUES.items():
         times = [
             milliseconds(dataclasses.replace(Case(), **{name: value}), given.rounds)
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (str(value), f"{found:.0f} ms", f"{found / times[0]:.1f}")
             for value, found in zip(values, times, strict=True)
         ]
-        print("\n" + table((name, "an update", "times the first"), lines), flush=True)
+        print("\n" + table((name, "update", "times the first"), lines), flush=True)
     cores = torch.get_num_threads()
     counts = sorted({1, cores})
     speeds = [by_processes(count, 20 * given.rounds) for count in counts]
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (str(count), f"{speed:.0f}", f"{speed / speeds[0]:.2f}")
         for count, speed in zip(counts, speeds, strict=True)
     ]
-    print(f"\nTraining, 16 tasks an iteration, default recipe, {cores} cores in all\n")
+    print(f"\nTraining, 16 tasks per iteration, default recipe, {cores} cores\n")
     print(table(("processes", "tasks/s", "times one"), lines))
 
 

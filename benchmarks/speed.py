@@ -1,4 +1,4 @@
-"""Tasks a second of each loop, alternately in one process, on the same tasks and network."""
+"""Measures each loop's tasks per second, in turn in one process, on the same tasks and network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEARN2LEARN, TUTORIAL = "learn2learn's loop (a)", "the tutorial's loop (b)"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: sizes, order and steps."""
+    """One setting: sizes, order and steps."""
 
     ways: int
     shots: int
@@ -52,7 +52,7 @@ SETTINGS = [
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one loop: median seconds an update, and floating-point operations it executes."""
+    """One loop's median seconds per update, and floating-point operations per update."""
 
     name: str
     seconds: float
@@ -60,7 +60,7 @@ class Measured:
 
 
 def draw(setting: Setting, count: int, queries: int) -> list[Task]:
-    """Tasks of built-in characters."""
+    """Draws tasks of built-in characters."""
     stack = synthetic_stack(classes=60)
     ways, shots = setting.ways, setting.shots
     return list(Tasks(stack, range(60), ways=ways, shots=shots, queries=queries).batch(0, count))
@@ -69,7 +69,7 @@ def draw(setting: Setting, count: int, queries: int) -> list[Task]:
 def loops(
     setting: Setting, tasks: Sequence[Task], backbone: str, device: str, engines: Sequence[str]
 ) -> dict[str, Update]:
-    """Every loop for a setting, each with its own copy of the same network."""
+    """Builds every loop for a setting, each with its own copy of the same network."""
     with all_random("benchmark"):
         network = make_backbone(backbone, ways=setting.ways).to(device)
 
@@ -87,7 +87,7 @@ def loops(
 
 
 def measure(updates: dict[str, Update], device: str, seconds: float) -> list[Measured]:
-    """Runs the loops in turn for about so long, at least once."""
+    """Runs the loops in turn for about that long, at least once."""
     operations = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the counter sees its own thread only
@@ -111,7 +111,7 @@ def measure(updates: dict[str, Update], device: str, seconds: float) -> list[Mea
 
 
 def product_speed(device: str, size: int = 2048, rounds: int = 9) -> float:
-    """What the machine's float32 matrix product reaches, in operations a second."""
+    """Measures the machine's float32 matrix product, in operations per second."""
     one, other = torch.rand(2, size, size, device=device)
     found = []
     for _ in range(rounds):
@@ -124,7 +124,7 @@ def product_speed(device: str, size: int = 2048, rounds: int = 9) -> float:
 
 
 def rows(measured: Sequence[Measured], tasks: int, speed: float) -> list[tuple[str, ...]]:
-    """A table's lines; the work a loop is credited with is that of the learn2learn loop."""
+    """Returns the table's lines; every loop is credited with the work of the learn2learn loop."""
     by_name = {entry.name: entry for entry in measured}
     nominal = by_name[LEARN2LEARN].operations
     found = []
@@ -150,14 +150,14 @@ HEADER = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one table a setting."""
+    """Prints one table per setting."""
     parser = argparse.ArgumentParser(prog="benchmarks.speed", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20, help="a setting (20)")
-    parser.add_argument("--tasks", type=int, default=8, help="an update (8)")
-    parser.add_argument("--queries", type=int, default=15, help="a class (15)")
+    parser.add_argument("--seconds", type=float, default=20, help="per setting (20)")
+    parser.add_argument("--tasks", type=int, default=8, help="per update (8)")
+    parser.add_argument("--queries", type=int, default=15, help="per class (15)")
     parser.add_argument("--backbone", default="basenet")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--settings", default="", help="only those whose name holds this")
+    parser.add_argument("--settings", default="", help="only those with this in their name")
     parser.add_argument("--engines", default="learn2learn,stacked")
     given = parser.parse_args(arguments)
     keep_freed_memory()

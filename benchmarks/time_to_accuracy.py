@@ -1,4 +1,4 @@
-"""Minutes until 90 % and 95 % on validation: the default recipe and the tutorial's."""
+"""Measures minutes until 90 % and 95 % validation accuracy: default and tutorial recipe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def train(recipe: str, minutes: float, folder: Path, rest: Sequence[str]) -> lis
 
 
 def row(recipe: str, validations: Sequence[MetricsRow]) -> tuple[str, ...]:
-    """When each level was first reached, and how far it came."""
+    """Returns when each level was first reached, and the best accuracy."""
     found = [recipe]
     for level in LEVELS:
         reached = [entry.minutes for entry in validations if entry.validation_accuracy >= level]
@@ -38,9 +38,9 @@ def row(recipe: str, validations: Sequence[MetricsRow]) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one line a recipe. Options it does not know go to `l2l-omniglot train`."""
+    """Prints one line per recipe; passes unknown options to `l2l-omniglot train`."""
     parser = argparse.ArgumentParser(prog="benchmarks.time_to_accuracy", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20, help="a recipe (20)")
+    parser.add_argument("--minutes", type=float, default=20, help="per recipe (20)")
     given, rest = parser.parse_known_args(arguments)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The one family of errors; each knows the exit code the command line ends with."""
+"""The family of errors, each with its exit code, and checks of arguments."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable
 
 
 class L2LOmniglotError(Exception):
-    """Base of every error this package raises on purpose.
+    """Base class of every error that this package raises on purpose.
 
     Attributes:
-        exit_code: what the command line exits with (see docs/commands.md).
-        argument: the name of the argument whose value is refused, if it is one; the text then
-            begins with ``argument=value``. The command line puts its option there.
+        exit_code: of the command line (see docs/commands.md).
+        argument: name of the argument whose value is refused, if any; the text then begins with
+            ``argument=value``, which the command line replaces with its option.
     """
 
     exit_code = 1
@@ -21,43 +21,43 @@ class L2LOmniglotError(Exception):
 
 
 class SettingsError(L2LOmniglotError):
-    """A setting, or a combination of settings, that cannot work."""
+    """A setting, or a combination of settings, is invalid."""
 
     exit_code = 2
 
 
 class DataError(L2LOmniglotError):
-    """Images, a stack, a sidecar or a split that is missing, broken or too small."""
+    """Images, a stack, a sidecar or a split is missing, broken or too small."""
 
     exit_code = 3
 
 
 class DownloadError(L2LOmniglotError):
-    """The archives could not be fetched."""
+    """The archives could not be downloaded."""
 
     exit_code = 4
 
 
 class BackboneError(L2LOmniglotError):
-    """A backbone that is unknown, does not import, or breaks its contract."""
+    """A backbone is unknown, does not import, or breaks its contract."""
 
     exit_code = 5
 
 
 class RunError(L2LOmniglotError):
-    """A run folder or checkpoint that is missing, broken, or of another kind."""
+    """A run folder or checkpoint is missing, broken, or of another kind."""
 
     exit_code = 6
 
 
 class TrainingError(L2LOmniglotError):
-    """Training cannot go on: the loss is no longer a number."""
+    """Training cannot go on because the loss is no longer finite."""
 
     exit_code = 7
 
 
 class WorkerError(L2LOmniglotError):
-    """A worker process is gone, or was never there; says how to go on."""
+    """A worker process has died or never started; the text says how to resume."""
 
     exit_code = 8
 
@@ -69,7 +69,7 @@ class WorkerError(L2LOmniglotError):
 
 
 class SkippedError(L2LOmniglotError):
-    """The work is done, but for some pictures that could not be read; names them."""
+    """The work is done except for pictures that could not be read, which the text names."""
 
     exit_code = 9
 
@@ -77,7 +77,7 @@ class SkippedError(L2LOmniglotError):
 def refused(
     argument: str, value: object, why: str, kind: type[L2LOmniglotError] = SettingsError
 ) -> L2LOmniglotError:
-    """The error for the value of an argument, such as ``ways=1: expected at least 2``."""
+    """Returns the error for an argument's value, such as ``ways=1: expected at least 2``."""
     error = kind(f"{argument}={value!r}: {why}")
     error.argument = argument
     return error
@@ -90,75 +90,59 @@ def check_number(
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
+    kind: type[L2LOmniglotError] = SettingsError,
 ) -> None:
-    """Refuses a number that is out of range, NaN or infinite.
+    """Refuses a number below `least`, above `most`, not above `above`, or NaN.
 
-    Args:
-        argument: whose value it is.
-        value: the number.
-        least: the smallest it may be.
-        most: the largest.
-        above: what it has to exceed.
+    With `above`, infinity is refused, too.
 
     Raises:
-        SettingsError: quotes the number and what was expected.
+        L2LOmniglotError: of the given kind; quotes the number and what was expected.
     """
     if above is not None and not (value > above and math.isfinite(value)):
-        raise refused(argument, value, f"expected a number above {above:g}")
+        raise refused(argument, value, f"expected a number above {above:g}", kind)
     if least is not None and not value >= least:
-        raise refused(argument, value, f"expected at least {least:g}")
+        raise refused(argument, value, f"expected at least {least:g}", kind)
     if most is not None and not value <= most:
-        raise refused(argument, value, f"expected at most {most:g}")
+        raise refused(argument, value, f"expected at most {most:g}", kind)
 
 
-def check_choice(argument: str, value: str, known: Iterable[str]) -> None:
-    """Refuses the value of an argument that is none of those there are.
-
-    Raises:
-        SettingsError: quotes it and those there are, the likeliest last.
-    """
-    names = tuple(known)
-    if value not in names:
-        raise refused(argument, value, expected_name(value, names))
-
-
-def check_name(
-    what: str,
+def check_choice(
+    argument: str,
     value: str,
     known: Iterable[str],
-    *,
     also: str = "",
     kind: type[L2LOmniglotError] = SettingsError,
 ) -> None:
-    """Refuses a name that is not known.
+    """Refuses a value that is none of the known ones.
 
     Args:
-        what: the setting whose value it is.
-        value: the name.
-        known: those there are.
-        also: what the value may be other than a name, in words.
+        argument: name of the argument.
+        value: its value.
+        known: the values it may have.
+        also: what else it may be, in words.
         kind: of error.
 
     Raises:
-        L2LOmniglotError: of that kind; quotes the name and those there are, the likeliest last.
+        L2LOmniglotError: of the given kind; quotes the value and the known ones, then suggests
+            the closest.
     """
     names = tuple(known)
     if value not in names:
-        raise kind(f"{what} {value!r}: {expected_name(value, names, also)}")
+        raise refused(argument, value, expected_name(value, names, also), kind)
 
 
 def expected_name(value: str, known: Iterable[str], also: str = "") -> str:
-    """What was expected instead of a name that is not known, and which one was likely meant."""
+    """Says which names were expected instead of an unknown one, and which was likely meant."""
     names = tuple(known)
     if not names:
         return f"there are none{also and f'; expected {also}'}"
-    return (
-        f"expected one of {', '.join(names)}{also and f', or {also}'}{did_you_mean(value, names)}"
-    )
+    choices = f"{', '.join(names)}{also and f', or {also}'}"
+    return f"expected one of {choices}{did_you_mean(value, names)}"
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:
-    """The known name closest to a mistyped one, as the end of a sentence; empty where none is."""
+    """Suggests the known name closest to `value`, as the end of a sentence; may be empty."""
     import difflib
 
     by_lower = {name.lower(): name for name in known}
@@ -167,19 +151,18 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
 
 
 def need(package: str, what: str, extra: str) -> None:
-    """Says what to install where a package is not there.
+    """Requires an optional package.
 
     Args:
-        package: as it is imported.
-        what: needs it, in words.
-        extra: of this package that brings it.
+        package: its import name.
+        what: what needs it, in words.
+        extra: the extra of this package that installs it.
 
     Raises:
-        SettingsError: if it is not there.
+        SettingsError: if it is not installed; says how to install it.
     """
     try:
         importlib.import_module(package)
     except ImportError as error:
-        raise SettingsError(
-            f"{what} needs {package}: pip install 'l2l-omniglot[{extra}]'"
-        ) from error
+        install = f"pip install 'l2l-omniglot[{extra}]'"
+        raise SettingsError(f"{what} needs {package}: {install}") from error

@@ -8,7 +8,9 @@ A new interpreter takes over where the process has other modules on its path tha
 from __future__ import annotations
 
 import atexit
+import codecs
 import contextlib
+import io
 import json
 import multiprocessing
 import os
@@ -210,14 +212,20 @@ class _Streams:
             os.dup2(end, number)
         self.close()
         encoding, _, handler = os.environ.get("PYTHONIOENCODING", "").partition(":")
+        at_once = bool(os.environ.get("PYTHONUNBUFFERED"))
         for number, name in enumerate(STREAMS):
             first = getattr(sys, f"__{name}__")
-            stream = open(  # noqa: SIM115 - for as long as the process lives
-                number, "w" if number else "r", encoding=encoding or first.encoding,
-                errors="backslashreplace" if name == "stderr" else handler or first.errors,
-                closefd=False,
-            )  # fmt: skip
-            stream.reconfigure(line_buffering=name == "stderr" or os.isatty(number))
+            out = number > 0
+            buffer = open(  # noqa: SIM115 - a number, open as long as the process lives
+                number, "wb" if out else "rb", 0 if out and at_once else -1, closefd=False
+            )
+            stream = io.TextIOWrapper(
+                buffer,
+                encoding=codecs.lookup(encoding or first.encoding).name,
+                errors=first.errors if name == "stderr" or not encoding else handler or "strict",
+                line_buffering=not at_once and (name == "stderr" or os.isatty(number)),
+                write_through=out and at_once,
+            )
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
 
@@ -229,7 +237,7 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str, streams: _Streams)
     os.environ.clear()
     os.environ.update(env)
     streams.take_their_places()
-    sys.executable = env.get("PYTHONEXECUTABLE", sys.executable)  # for those it starts in turn
+    sys.executable = env.get("TESTS_PYTHON", sys.executable)  # for those it starts in turn
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)

@@ -53,7 +53,7 @@ TORCHRUN = """#!/usr/bin/env bash
 exec {fork} -m torch.distributed.run "$@" {train}
 """
 PYTHON = """#!/usr/bin/env bash
-if [ "$1" = -u ]; then shift; fi  # as torchrun starts its workers
+if [ "$1" = -u ]; then shift; export PYTHONUNBUFFERED=1; fi  # as torchrun starts its workers
 case "$1 $2 $3" in "-m l2l_omniglot "* | "-m benchmarks"*" --point") exec {fork} "$@" ;; esac
 export PYTHONPATH={root}
 case "$1 $2 $3 $4" in
@@ -65,6 +65,7 @@ case "$1 $2" in
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
   "-m benchmarks") exec {fork} -m benchmarks --quick ;;
   "-m benchmarks.speed") exec {fork} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
+  "-m benchmarks.ablation") exec {fork} "$@" --rounds 1 --tasks 2 --queries 2 --settings 5-way ;;
   "-m benchmarks.draw") exec {fork} "$@" --rounds 1 ;;
   "-m benchmarks.scaling") exec {fork} "$@" --rounds 1 ;;
   "-m benchmarks.time_to_accuracy")
@@ -94,7 +95,8 @@ def env(
     programs = tmp_path / "bin"
     programs.mkdir()
     values = {
-        "python": sys.executable,
+        # Without the variable below, which would take the interpreter out of its environment.
+        "python": f"env -u PYTHONEXECUTABLE {sys.executable}",
         "fork": f"{sys.executable} -I -S {CLIENT} {tmp_path / 'door'}",
         "root": ROOT,
         "make": subprocess.check_output(["bash", "-c", "command -v make"], text=True).strip(),
@@ -115,7 +117,7 @@ def env(
     env = {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONEXECUTABLE": str(programs / "python"),
+        "TESTS_PYTHON": str(programs / "python"),
         "L2L_OMNIGLOT_SOURCE": str(raw_archives),
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]),
     }
@@ -170,7 +172,7 @@ def test_pages_link_to_files_that_exist():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_every_module_has_a_line_in_the_architecture():
+def test_every_room_has_a_line_in_the_architecture():
     listed = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/architecture.md").read_text(), re.M))
     package = ROOT / "l2l_omniglot"
     modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
@@ -206,3 +208,17 @@ def test_public_names_explain_themselves():
     assert set(dir(l2l_omniglot)) >= set(l2l_omniglot.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = l2l_omniglot.nothing
+
+
+def test_both_readmes_have_the_same_figures_commands_and_links():
+    english, chinese = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")
+    )
+    for pattern in (
+        r"\d[\d.,]*(?= ±| %)",
+        r"± [\d.]+",
+        r"(?ms)^```(?:sh|python)\n.*?^```",
+        r"\]\(docs[^)]*",
+    ):
+        found = sorted(re.findall(pattern, english))
+        assert found and found == sorted(re.findall(pattern, chinese)), pattern

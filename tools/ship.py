@@ -30,10 +30,12 @@ def main() -> None:
     """Runs the tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("name", nargs="?", help="e.g. basenet-5w1s (by the run's settings)")
-    parser.add_argument("--replace", action="store_true", help="weights of that name")
-    parser.add_argument("--last", action="store_true", help="its last weights, not its best")
-    parser.add_argument("--machine", required=True, help="what it was trained on, in words")
+    parser.add_argument("name", nargs="?", help="e.g. basenet-5w1s (from the run's settings)")
+    parser.add_argument("--replace", action="store_true", help="replace weights of that name")
+    parser.add_argument("--last", action="store_true", help="ship its last weights, not its best")
+    parser.add_argument(
+        "--machine", required=True, help="description of the machine it was trained on"
+    )
     arguments = parser.parse_args()
     keep_freed_memory()
     run = RunFolder(arguments.run)
@@ -48,7 +50,7 @@ def ship(
     folder: Path = FOLDER,
     last: bool = False,
 ) -> Card:
-    """Writes the weights and their card; says what they reach.
+    """Writes the weights and their card, and prints their accuracy.
 
     Args:
         run: whose best weights.
@@ -63,12 +65,12 @@ def ship(
     # What says where files lay here stays here.
     settings = dataclasses.replace(trained, start_from=_short(trained.start_from))
     if settings.data != OMNIGLOT:
-        raise SystemExit(f"{run.path}: was trained on {settings.data!r}; needed {OMNIGLOT!r}")
+        raise SystemExit(f"{run.path}: was trained on {settings.data!r}; expected {OMNIGLOT!r}")
     other = "" if settings.algorithm == "maml" else f"-{settings.algorithm}"
     name = name or f"{settings.backbone}-{settings.ways}w{settings.shots}s{other}"
     path = folder / f"{name}.safetensors"
     if path.exists() and not replace:
-        raise SystemExit(f"{path}: is there already; needed another name, or --replace")
+        raise SystemExit(f"{path}: exists already; expected another name, or --replace")
     rows = {row.iteration: row.minutes for row in run.read_metrics()}
     if checkpoint.iteration not in rows:
         raise SystemExit(f"{run.metrics}: has no line of iteration {checkpoint.iteration}")
@@ -111,20 +113,20 @@ def ship(
 
 
 def _short(start: str) -> str:
-    """The name of the run or weights a training started from."""
+    """Returns the name of the run or weights a training started from."""
     path = Path(start)
     return path.parent.name if path.suffix == ".safetensors" else path.name
 
 
 class _History(NamedTuple):
-    """What the weights that a training started from took."""
+    """Commands and minutes that trained the weights a training started from."""
 
     commands: list[str]
     minutes: float
 
 
 def _history(start: str) -> _History:
-    """That of a run's or pretrained weights; of weights from elsewhere nothing is known."""
+    """Returns the history of a run's or pretrained weights; others have none."""
     if not start:
         return _History([], 0.0)
     cards = {card.name: card for card in list_pretrained()}
@@ -138,7 +140,7 @@ def _history(start: str) -> _History:
 
 
 def _commands(run: RunFolder) -> list[str]:
-    """Those that trained it, without where this machine keeps programs and runs."""
+    """Returns the commands that trained a run, without paths of this machine."""
     found = []
     for session in run.read_sessions():
         line = as_typed(session["command"])

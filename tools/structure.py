@@ -1,4 +1,4 @@
-"""``python -m tools.structure``: the package in figures, and its imports as rooms and arrows.
+"""Prints the size of the package, and its imports as rooms and arrows: python -m tools.structure.
 
 A room is a folder of the package, or a module beside the folders. Every import counts: those for
 the type checker and those inside functions, too.
@@ -28,7 +28,7 @@ FACE = ("__init__", "__main__")  # they hand names on, and start the command lin
 
 
 def modules() -> dict[str, Path]:
-    """Every module by its dotted name inside the package, e.g. ``meta.learner``."""
+    """Returns every module by its dotted name inside the package, e.g. ``meta.learner``."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -38,12 +38,12 @@ def modules() -> dict[str, Path]:
 
 
 def room(module: str) -> str:
-    """The room that a module is in."""
+    """Returns the room of a module."""
     return module.partition(".")[0]
 
 
 def imports(path: Path, known: set[str]) -> set[str]:
-    """The package's modules that a file imports."""
+    """Returns the package's modules that a file imports."""
     found = set()
     for name in _imported(ast.parse(path.read_text(encoding="utf-8"))):
         parts = name.split(".")[1:]
@@ -55,7 +55,7 @@ def imports(path: Path, known: set[str]) -> set[str]:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Dotted names that could be modules of the package."""
+    """Yields dotted names that may be modules of the package."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if _own(alias.name))
@@ -68,7 +68,7 @@ def _own(name: str) -> bool:
 
 
 def arrows() -> dict[str, set[str]]:
-    """By module the modules it imports; the package's face is left out."""
+    """Returns by module the modules it imports; `FACE` is left out."""
     known = modules()
     return {
         name: imports(path, set(known)) - {name, *FACE}

@@ -1,1 +1,8 @@
-"""What everything else stands on, and nobody looks for."""
+"""Helpers that every room stands on.
+
+- ``compat``: imports learn2learn on a current Python
+- ``rng``: random streams from a key; global state is put back
+- ``files``: the cache folder; atomic writes; digests
+- ``text``: tables, percentages, CSV, names made safe for a terminal
+- ``process``: this process: memory, threads, device, signals, its place under torchrun
+"""

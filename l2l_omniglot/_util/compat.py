@@ -1,17 +1,14 @@
-"""Imports learn2learn 0.2.0 on a current Python. Everybody else takes ``l2l`` from here.
+"""Imports learn2learn 0.2.0 on a current Python; all other modules take ``l2l`` from here.
 
-learn2learn has been quiet since 2023, and of what it imports three things need care:
+learn2learn has been quiet since 2023, and three of its imports need care:
 
-1. ``import learn2learn`` imports torchvision. The torchvision wheel on the Python package
-   index is built for CUDA; next to a CPU-only torch its operator library does not load, and
-   ``import torchvision`` dies with "operator torchvision::nms does not exist", because its
-   Python side registers shape functions for two operators nobody declared. Declaring the two
-   schemas is enough: data sets and transforms, all that learn2learn uses, need no operator.
-2. It imports gym 0.26, which prints four lines about its own end of life to stderr. Its
-   notice is taken out of the table it is read from; nothing else is silenced.
-3. It imports torchvision's models and operators along with its data sets, and cvxpy along with
-   qpth, for MetaOptNet. They take most of the time, so they are loaded when something of them is
-   used.
+1. torchvision's wheel on PyPI is built for CUDA. Beside a CPU-only torch its operator library
+   does not load, and ``import torchvision`` fails with "operator torchvision::nms does not
+   exist". Declaring the schemas of its two operators is enough for all that learn2learn uses.
+2. gym 0.26 prints four lines about its own end of life. They are removed from the table they
+   are read from; nothing else is silenced.
+3. torchvision's models and operators, and cvxpy, take most of the time to import, and are seldom
+   used. They are loaded on first use.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -29,16 +26,13 @@ import torch
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _SPARED = ("torchvision.models", "torchvision.ops", "cvxpy")
 _OPERATORS = ("nms", "qnms")
-# A torch.library.Library forgets its schemas when it is collected, so it is kept here.
+# A torch.library.Library forgets its schemas when it is garbage-collected.
 _declared: list[torch.library.Library] = []
 
 
 def _declare_torchvision_operators() -> None:
-    """Declares torchvision's operators where its own library cannot be loaded."""
-    if torch.version.cuda is not None or torch.version.hip is not None:
-        return  # the wheel fits this torch and brings its own
-    if _operators_load():
-        return
+    if torch.version.cuda is not None or torch.version.hip is not None or _operators_load():
+        return  # torchvision brings its own
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in _OPERATORS:
         if not hasattr(torch.ops.torchvision, name):
@@ -47,7 +41,7 @@ def _declare_torchvision_operators() -> None:
 
 
 def _operators_load() -> bool:
-    """Whether torchvision's compiled library loads beside this torch (it does for CPU wheels)."""
+    """Tells whether torchvision's compiled library loads (CPU wheels' does)."""
     found = importlib.util.find_spec("torchvision")
     if found is None or not found.submodule_search_locations:
         return False
@@ -61,21 +55,9 @@ def _operators_load() -> bool:
     return True
 
 
-def _drop_gym_notice() -> None:
-    """Empties the table gym prints its end-of-life notice from."""
-    try:
-        notices = importlib.import_module("gym_notices.notices")
-    except ImportError:
-        return
-    notices.notices.clear()
-
-
 @contextmanager
 def _loaded_when_used(name: str) -> Iterator[None]:
-    """Inside the block, importing a module gives a stand-in that imports it when it is used.
-
-    What has taken the stand-in keeps it.
-    """
+    """Makes imports inside the block return a stand-in that loads the module on first use."""
     if name in sys.modules:
         yield
         return
@@ -95,21 +77,14 @@ def _loaded_when_used(name: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-def import_learn2learn() -> Any:
-    """Imports learn2learn quietly beside NumPy 1.26 or 2.x and any build of torch.
-
-    Returns:
-        The module ``learn2learn``.
-
-    Raises:
-        ImportError: if learn2learn is not installed.
-    """
+def _import_learn2learn() -> Any:
     _declare_torchvision_operators()
-    _drop_gym_notice()
+    with suppress(ImportError):
+        importlib.import_module("gym_notices.notices").notices.clear()
     with ExitStack() as stack:
         for name in _SPARED:
             stack.enter_context(_loaded_when_used(name))
         return importlib.import_module("learn2learn")
 
 
-l2l = import_learn2learn()
+l2l = _import_learn2learn()

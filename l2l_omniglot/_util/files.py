@@ -1,4 +1,4 @@
-"""Where files live, and how they are written so that a killed process leaves no half file."""
+"""The cache folder, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
-
-if TYPE_CHECKING:
-    pass
-
+from typing import BinaryIO
 
 CACHE_VARIABLE = "L2L_OMNIGLOT_CACHE"
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for this package; ``L2L_OMNIGLOT_CACHE`` takes its place."""
+    """Returns ``L2L_OMNIGLOT_CACHE`` if set, else the user's cache folder for this package."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
@@ -31,20 +27,17 @@ def cache_folder() -> Path:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Opens a temporary file beside `path`, and moves it to `path` when the block succeeds.
 
-    A reader sees the old file or the new one, never a part. When the block fails, the
-    temporary file is removed. A link is followed, a file that was there keeps its mode, and what
-    is no plain file, such as ``/dev/stdout``, is written to as it is.
+    A reader sees the old file or the new one, never a part. When the block fails, the temporary
+    file is removed. Links are followed, an existing file keeps its mode, and anything but a plain
+    file, such as ``/dev/stdout``, is written to directly.
 
     Raises:
         OSError: with `path` for its file name, if it cannot be written.
     """
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            with path.open("wb") as file:
-                yield file
-        else:
-            with _replacing(path.resolve()) as file:
-                yield file
+        special = path.exists() and not path.is_file() and not path.is_dir()
+        with path.open("wb") if special else _replacing(path.resolve()) as file:
+            yield file
     except OSError as error:
         if error.errno is None:
             raise
@@ -53,7 +46,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    mode = path.stat().st_mode & 0o7777 if path.is_file() else 0o666 & ~_umask()
+    os.umask(mask := os.umask(0))  # the only way to read it
+    mode = path.stat().st_mode & 0o7777 if path.is_file() else 0o666 & ~mask
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
@@ -75,12 +69,6 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def sha256(path: Path) -> str:
-    """Digest of a file."""
+    """Returns the SHA-256 digest of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

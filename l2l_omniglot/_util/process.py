@@ -1,7 +1,4 @@
-"""This process: its memory, threads and device, its signals, its place among torchrun's workers.
-
-torch is imported only where a device is chosen.
-"""
+"""The process: its memory, threads, device and signals, and its rank under torchrun."""
 
 from __future__ import annotations
 
@@ -14,26 +11,24 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import SettingsError, refused
 
 if TYPE_CHECKING:
     import torch
 
-# How long GNU's OpenMP, which torch has on Linux, lets a thread spin for the others before it
-# sleeps. Its own choice is a hundred times that: a machine that is busy with something else as
-# well then trains at a thirtieth of its speed. Not to spin at all takes half of a quiet one's.
-# Measured in docs/performance.md.
+# How long a thread of GNU's OpenMP, which torch uses on Linux, spins for the others before it
+# sleeps. The default is a hundred times that, with which a busy machine trains at a thirtieth of
+# its speed; without spinning a quiet one loses half (docs/performance.md).
 SPINS = "3000"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt(3)
 
 
 def prepare_process() -> None:
-    """Prepares this process for training: how threads wait, and what becomes of freed memory.
+    """Tunes how threads wait and how memory is freed; call it before torch is imported.
 
-    Sets ``GOMP_SPINCOUNT`` unless it or ``OMP_WAIT_POLICY`` is set, which is read when torch is
-    loaded, so call this before; and calls `keep_freed_memory`. The command line does so; in a
-    program or notebook of your own call it first. Importing the package changes neither.
+    Sets ``GOMP_SPINCOUNT`` unless it or ``OMP_WAIT_POLICY`` is set, and calls `keep_freed_memory`.
+    The command line does so by itself; importing the package does not.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
@@ -41,14 +36,13 @@ def prepare_process() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Lets glibc keep freed memory instead of handing it back to the system at once.
+    """Lets glibc keep freed memory in this process instead of returning it to the system.
 
-    A training frees and allocates the same few megabytes hundreds of times a second; fetching
-    them anew each time, page by page, costs a fifth of the time on some machines. It holds for
-    the whole process, so it is for programs to call; without glibc nothing happens.
+    Training frees and allocates the same few megabytes hundreds of times a second; fetching them
+    page by page costs a fifth of the time on some machines. Without glibc nothing happens.
 
     Returns:
-        Whether the setting was taken.
+        Whether glibc accepted the setting.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -59,8 +53,7 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # another C library
         return False
     settings = ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 1 << 30), (_TOP_PAD, 64 << 20))
-    taken = [mallopt(option, value) == 1 for option, value in settings]
-    return all(taken)
+    return all(mallopt(option, value) == 1 for option, value in settings)
 
 
 def choose_device(name: str) -> torch.device:
@@ -71,55 +64,50 @@ def choose_device(name: str) -> torch.device:
     """
     import torch
 
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    there = [device for device, found in available.items() if found]
-    name = there[0] if name == "auto" else name
-    if name not in there:
-        raise SettingsError(f"--device {name}: not available here; there is {', '.join(there)}")
-    if name != "cuda":
-        return torch.device(name)
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = [*(device for device in found if found[device]), "cpu"]
+    chosen = there[0] if name == "auto" else name
+    if chosen not in there:
+        raise refused("device", name, f"not available here; expected one of {', '.join(there)}")
+    if chosen != "cuda":
+        return torch.device(chosen)
     (rank, here), gpus = local_place(), torch.cuda.device_count()
-    if here > gpus:  # of several workers on a machine, each takes a GPU of its own
+    if here > gpus:  # each of several workers on a machine takes a GPU of its own
         raise SettingsError(f"{here} workers on this machine: expected at most {gpus}, one a GPU")
     torch.cuda.set_device(rank)
     return torch.device("cuda", rank)
 
 
 def launched() -> bool:
-    """Whether torchrun, or something like it, started this process as one of several."""
+    """Tells whether torchrun, or something like it, started this process as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def restarted() -> bool:
-    """Whether torchrun started this process again after a worker had died."""
+    """Tells whether torchrun restarted this process after a worker had died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def local_place() -> tuple[int, int]:
-    """Returns this process's number among the workers on this machine, and how many they are."""
+    """Returns this process's rank among the workers on this machine, and their number."""
     return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 class StopRequest:
-    """Whether a stop was asked for, and by which signal."""
+    """Tells, when called, whether a stop was requested; `signal` is by which signal."""
 
-    def __init__(self) -> None:
-        self.signal: int | None = None
+    signal: int | None = None
 
     def __call__(self) -> bool:
-        """Whether a stop was asked for."""
+        """Tells whether a stop was requested."""
         return self.signal is not None
 
 
 @contextmanager
 def graceful_stop() -> Iterator[StopRequest]:
-    """Lets the block's first SIGINT or SIGTERM only ask for a stop; a second one acts.
+    """Turns the block's first SIGINT or SIGTERM into a request to stop; a second one acts.
 
-    Signals can be caught in the main thread alone; elsewhere they keep their meaning.
+    Outside the main thread, where signals cannot be caught, nothing changes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -129,13 +117,15 @@ def graceful_stop() -> Iterator[StopRequest]:
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         request.signal = number
-        for again, handler in before.items():
-            signal.signal(again, handler)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     for number in before:
         signal.signal(number, on_signal)
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

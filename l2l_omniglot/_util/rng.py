@@ -1,4 +1,4 @@
-"""Random streams that depend on a key only, and leave everybody's global state as it was."""
+"""Random streams that depend on a key only and leave global generators as they were."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from contextlib import contextmanager
 def derive_seed(*key: object) -> int:
     """Turns a key such as ``("train", seed, task number)`` into a seed in [0, 2**63).
 
-    The same key gives the same seed in every process and on every machine (SHA-256 of the
-    parts' text).
+    The seed is made by SHA-256, so it is the same in every process and on every machine.
     """
     text = "\x1f".join(str(part) for part in key)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -20,10 +19,7 @@ def derive_seed(*key: object) -> int:
 
 @contextmanager
 def python_random(*key: object) -> Iterator[None]:
-    """Seeds Python's global ``random`` from `key` inside the block, and restores it after.
-
-    learn2learn's NWays, KShots and RemapLabels draw from that global generator.
-    """
+    """Seeds Python's global ``random``, which learn2learn's transforms use, inside the block."""
     state = random.getstate()
     random.seed(derive_seed(*key))
     try:
@@ -34,10 +30,9 @@ def python_random(*key: object) -> Iterator[None]:
 
 @contextmanager
 def all_random(*key: object) -> Iterator[None]:
-    """Seeds Python's, NumPy's and torch's global generators inside the block, restores after.
+    """Seeds Python's, NumPy's and torch's global generators inside the block.
 
-    Backbones draw from any of the three when they are built (learn2learn's OmniglotFC uses
-    SciPy, hence NumPy) and dropout draws from torch's during training.
+    Building a backbone may draw from any of them (learn2learn's OmniglotFC uses NumPy's).
     """
     import numpy as np
     import torch
@@ -53,7 +48,7 @@ def all_random(*key: object) -> Iterator[None]:
 
 
 def reseed(*key: object) -> None:
-    """Moves the three global generators to `key`; only for use inside `all_random`."""
+    """Seeds the three global generators again; only for use inside `all_random`."""
     import numpy as np
     import torch
 

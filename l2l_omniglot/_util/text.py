@@ -1,4 +1,4 @@
-"""Words for numbers."""
+"""Names, numbers and tables as text."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ import math
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    pass
+Mark: TypeAlias = Callable[[str], str]
 
 
 def counted(number: int, what: str) -> str:
-    """A number and what it counts: 1 step, 5 steps."""
+    """Formats a number with what it counts: 1 step, 5 steps."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def encodable(name: str | Path) -> str:
-    """A name with what is no text in it escaped, so that it can be written in UTF-8."""
+    """Escapes what UTF-8 cannot encode, such as undecodable bytes of a file name."""
     return str(name).encode(errors="backslashreplace").decode()
 
 
 def shown(name: str | Path) -> str:
-    """A name for a terminal: what would act on it is escaped, too."""
+    """Escapes control characters as well, so that a name is safe to print on a terminal."""
     return "".join(
         c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c
         for c in encodable(name)
@@ -33,15 +32,12 @@ def shown(name: str | Path) -> str:
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """A CSV table with a header line; lines end in a newline."""
+    """Formats a CSV table with a header line; lines end in a newline."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-Mark: TypeAlias = Callable[[str], str]
 
 
 def table(
@@ -50,13 +46,13 @@ def table(
     mark: Mark = str,
     marked: Collection[tuple[int, int]] = (),
 ) -> str:
-    """Columns as wide as their widest entry, two spaces apart.
+    """Formats columns as wide as their widest entry, two spaces apart.
 
     Args:
         header: names of the columns.
         rows: their entries.
-        mark: what becomes of the text of those that stand out, e.g. bold.
-        marked: which do, as (row, column).
+        mark: highlights the text of an entry, e.g. in bold.
+        marked: the (row, column) of each entry to highlight.
     """
     widths = [max(len(entry) for entry in column) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
@@ -64,26 +60,25 @@ def table(
         [entry.ljust(width) for entry, width in zip(line, widths, strict=True)] for line in lines
     ]
     for row, column in marked:
-        padded[row + 2][column] = padded[row + 2][column].replace(
-            rows[row][column], mark(rows[row][column]), 1
-        )
+        entry = rows[row][column]
+        padded[row + 2][column] = padded[row + 2][column].replace(entry, mark(entry), 1)
     return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Formats a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def percent(fraction: float, ci95: float | None = None) -> str:
-    """A fraction in [0, 1] as people read it, with the half width of its interval if given."""
+    """Formats a fraction in [0, 1] in percent, with the half-width of its interval if given."""
     interval = "" if ci95 is None else f"± {100 * ci95:.2f} "
     return f"{100 * fraction:.2f} {interval}%"
 
 
 def finite(value: Any) -> Any:
-    """The same with NaN and infinity as None: JSON has neither."""
+    """Replaces NaN and infinity in nested lists and dicts with None, since JSON has neither."""
     if isinstance(value, dict):
         return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,11 @@
-"""Networks, and what is asked of their batch normalisation and their head."""
+"""Networks, their batch normalisation and their head.
+
+- ``registry``: backbones by entry point
+- ``basenet``: the tutorial's network
+- ``learn2learn_nets``: learn2learn's own networks
+- ``batch_norm``: by the batch at hand, the support set's statistics or the population's
+- ``heads``: the layer that makes the logits, and how each task starts it
+"""
 
 BATCH_NORMS = ("transductive", "inductive")
 EVALUATED = {name: (name,) for name in BATCH_NORMS} | {"both": BATCH_NORMS}

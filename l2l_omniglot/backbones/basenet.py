@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
-from torch.nn.functional import max_pool2d, relu
 
-from l2l_omniglot.errors import BackboneError, check_name
+from l2l_omniglot.errors import BackboneError, check_choice, check_number, refused
 
 Initialisation: TypeAlias = Literal["zero", "tutorial"]
 
 
-class ConvBlock(nn.Module):
+def conv_block(channels: int, filters: int, relu_first: bool = False) -> nn.Sequential:
     """Convolution 3x3 (stride 2, padding 2), batch normalisation, ReLU and 2x2 max-pool.
 
     Batch normalisation always uses the statistics of the batch at hand and keeps none, so
@@ -24,40 +24,39 @@ class ConvBlock(nn.Module):
         filters: output channels.
         relu_first: ReLU before the normalisation (the tutorial's fourth block) instead of
             after it.
+
+    Shape:
+        (B, channels, H, W) to (B, filters, H', W').
     """
-
-    def __init__(self, channels: int, filters: int, relu_first: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=2)
-        self.norm = nn.BatchNorm2d(filters, track_running_stats=False)
-        self.relu_first = relu_first
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps (B, channels, H, W) to (B, filters, H', W')."""
-        hidden = self.conv(images)
-        if self.relu_first:
-            return max_pool2d(self.norm(relu(hidden)), 2)
-        # ReLU and max-pool commute; pooling first leaves ReLU a quarter of the work.
-        return relu(max_pool2d(self.norm(hidden), 2))
+    layers = {
+        "conv": nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=2),
+        "norm": nn.BatchNorm2d(filters, track_running_stats=False),
+        "pool": nn.MaxPool2d(2),
+        "relu": nn.ReLU(),
+    }
+    # After the normalisation ReLU and max-pool commute: pooling first leaves ReLU a quarter of
+    # the work.
+    order = ("conv", "relu", "norm", "pool") if relu_first else ("conv", "norm", "pool", "relu")
+    return nn.Sequential(OrderedDict((name, layers[name]) for name in order))
 
 
 class EqualLinear(nn.Linear):
-    """A linear layer, summed class by class, so that equal rows give exactly equal logits.
+    """A linear layer that is summed class by class, so that equal rows give equal logits.
 
-    A matrix product may round equal rows of the weight differently, and the accuracy before
-    adaptation would not be exactly 1 / ways.
+    A matrix product may round equal rows differently, and then the accuracy before adaptation
+    would not be exactly 1 / ways.
     """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits: (B, features) to (B, ways)."""
+        """Computes logits: (B, features) to (B, ways)."""
         return (features.unsqueeze(1) * self.weight).sum(dim=2) + self.bias
 
 
 class BaseNet(nn.Module):
     """Four convolution blocks and a linear layer: 112,261 parameters for 5 ways.
 
-    Parameters come in the order of the data's way: of each block convolution weight and bias,
-    then normalisation scale and shift; then the linear layer's weight and bias.
+    Parameters are in the order of the forward pass: of each block convolution weight and bias,
+    normalisation scale and shift; then the linear layer's weight and bias.
 
     Args:
         ways: number of classes, at least 2.
@@ -69,7 +68,7 @@ class BaseNet(nn.Module):
             exactly 1 / ways. Convolutions are Kaiming normal, all biases zero.
 
     Raises:
-        BackboneError: if `ways`, `channels` or `image_size` is too small or `init` unknown.
+        BackboneError: if `ways`, `channels` or `image_size` is too small or `init` is unknown.
 
     Shape:
         float32 (B, channels, H, W) to logits (B, ways).
@@ -85,23 +84,18 @@ class BaseNet(nn.Module):
         **_: object,
     ) -> None:
         super().__init__()
-        if ways < 2 or channels < 1:
-            raise BackboneError(
-                f"BaseNet with {ways} ways and {channels} channels: expected at least 2 and 1"
-            )
-        check_name("BaseNet with init", init, get_args(Initialisation), kind=BackboneError)
+        check_number("ways", ways, least=2, kind=BackboneError)
+        check_number("channels", channels, least=1, kind=BackboneError)
+        check_choice("init", init, get_args(Initialisation), kind=BackboneError)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if min(height, width) < 1:
-            raise BackboneError(f"BaseNet with image size {image_size}: expected at least 1 pixel")
-        self.block1 = ConvBlock(channels, filters, relu_first=False)
-        self.block2 = ConvBlock(filters, filters, relu_first=False)
-        self.block3 = ConvBlock(filters, filters, relu_first=False)
-        self.block4 = ConvBlock(filters, filters, relu_first=True)
+            raise refused("image_size", image_size, "expected at least 1 pixel", BackboneError)
+        self.block1 = conv_block(channels, filters)
+        self.block2 = conv_block(filters, filters)
+        self.block3 = conv_block(filters, filters)
+        self.block4 = conv_block(filters, filters, relu_first=True)
         features = filters * _size_after_blocks(height) * _size_after_blocks(width)
         self.linear = EqualLinear(features, ways)
-        self._initialise(init)
-
-    def _initialise(self, init: Initialisation) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
@@ -110,18 +104,17 @@ class BaseNet(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the linear layer sees: (B, channels, H, W) to (B, features)."""
+        """Computes the linear layer's input: (B, channels, H, W) to (B, features)."""
         hidden: torch.Tensor = self.block4(self.block3(self.block2(self.block1(images))))
         return hidden.flatten(1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits: (B, channels, H, W) to (B, ways)."""
+        """Computes logits: (B, channels, H, W) to (B, ways)."""
         logits: torch.Tensor = self.linear(self.features(images))
         return logits
 
 
-def _size_after_blocks(size: int, blocks: int = 4) -> int:
-    """Pixels left of `size` after the blocks: 28 becomes 1."""
-    for _ in range(blocks):
+def _size_after_blocks(size: int) -> int:
+    for _ in range(4):
         size = ((size + 2 * 2 - 3) // 2 + 1) // 2
     return size

@@ -1,4 +1,4 @@
-"""Batch normalisation: by the batch at hand, the support set's statistics or the population's."""
+"""Batch normalisation by the statistics of the batch, the support set or the population."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -15,9 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from l2l_omniglot.backbones.heads import checked_forward
 from l2l_omniglot.errors import BackboneError
 
-Moments: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # variance (not corrected) and mean
+Moments: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # biased variance, and mean
 Forward: TypeAlias = Callable[[nn.Module, torch.Tensor], torch.Tensor]
-# Gives a layer the moments to normalise by, told how to take those of the batch at hand.
+# Returns the moments that a layer normalises by; its argument computes those of the batch.
 Source: TypeAlias = Callable[[Callable[[], Moments]], Moments]
 
 
@@ -25,17 +26,17 @@ Source: TypeAlias = Callable[[Callable[[], Moments]], Moments]
 class BatchMoments:
     """The moments of every normalisation layer in one forward pass.
 
-    Recorded where gradients are enabled, they lead back to the weights.
+    Gradients flow through moments that were recorded with gradients enabled.
 
     Attributes:
-        layers: by the layer's name, an entry for each of its uses: variance and mean, each
-            (T, channels) for T tasks side by side, or (1, channels).
+        layers: by the layer's name, variance and mean for each of its uses, each (T, channels)
+            for T tasks side by side, or (1, channels).
     """
 
     layers: dict[str, list[Moments]] = field(default_factory=dict)
 
     def record(self, layer: str) -> Source:
-        """Lets a layer normalise by the batch at hand, and keeps its moments."""
+        """Makes a layer normalise by the batch's moments, which are kept."""
         uses = self.layers.setdefault(layer, [])
 
         def keep(own: Callable[[], Moments]) -> Moments:
@@ -45,7 +46,7 @@ class BatchMoments:
         return keep
 
     def replay(self, layer: str) -> Source:
-        """Lets a layer normalise by what was recorded of it, use by use."""
+        """Makes a layer normalise by its recorded moments, use by use."""
         left = iter(self.layers.get(layer, ()))
 
         def recall(_own: Callable[[], Moments]) -> Moments:
@@ -53,7 +54,7 @@ class BatchMoments:
                 return found
             raise BackboneError(
                 f"the batch normalisation layer {layer!r} is used more often than in the pass "
-                "that its statistics are from"
+                "that recorded its statistics"
             )
 
         return recall
@@ -61,46 +62,36 @@ class BatchMoments:
 
 @dataclass(frozen=True)
 class Policy:
-    """By which statistics the images of a task are normalised.
+    """Says by which statistics the images of a task are normalised.
 
     Attributes:
-        by: ``batch`` (the support and the query set each by its own), ``support`` (both by the
-            support set's) or ``population`` (both by statistics that no task changes).
+        by: ``batch`` (support and query set each by its own), ``support`` (both by the support
+            set's) or ``population`` (both by statistics that no task changes).
         population: those statistics, see `average_moments`.
     """
 
     by: str
     population: BatchMoments | None = None
 
-    def for_query(self, of_support: Callable[[], BatchMoments]) -> BatchMoments | None:
-        """The moments for the query set; None: its own.
-
-        Args:
-            of_support: records those of the support set.
-        """
-        return of_support() if self.by == "support" else self.population
+    def for_query(self, record_support: Callable[[], BatchMoments]) -> BatchMoments | None:
+        """Returns the moments for the query set, or None for its own."""
+        return record_support() if self.by == "support" else self.population
 
 
 BY_BATCH, BY_SUPPORT = Policy("batch"), Policy("support")
 MODES = {"transductive": BY_BATCH, "inductive": BY_SUPPORT}
 
 
-def by_population(moments: BatchMoments) -> Policy:
-    """The policy of normalising support and query sets by statistics kept from training."""
-    return Policy("population", moments)
-
-
 def average_moments(recorded: Sequence[BatchMoments]) -> BatchMoments:
-    """Population statistics: the means of variances and means over batches and their tasks.
+    """Computes population statistics: mean variance and mean over batches and their tasks.
 
     Args:
         recorded: one or more, of the same network.
     """
 
     def average(uses: Sequence[Moments]) -> Moments:
-        parts = (torch.cat([use[part] for use in uses]).detach() for part in range(2))
-        variance, mean = (part.mean(dim=0, keepdim=True) for part in parts)
-        return variance, mean
+        variances, means = (torch.cat(part).detach() for part in zip(*uses, strict=True))
+        return variances.mean(dim=0, keepdim=True), means.mean(dim=0, keepdim=True)
 
     return BatchMoments({
         name: [average(uses) for uses in zip(*(one.layers[name] for one in recorded), strict=True)]
@@ -109,9 +100,9 @@ def average_moments(recorded: Sequence[BatchMoments]) -> BatchMoments:
 
 
 def use_batch_statistics(module: nn.Module) -> None:
-    """Takes the running statistics out of every normalisation layer, in place.
+    """Removes the running statistics of every normalisation layer, in place.
 
-    Without them PyTorch normalises by the batch at hand in training and evaluation mode alike.
+    PyTorch then normalises by the batch in training and evaluation mode alike.
     """
     for layer in module.modules():
         if isinstance(layer, _NormBase):
@@ -126,9 +117,10 @@ def scale_and_shift(
     bias: torch.Tensor | None,
     eps: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What normalising multiplies values by, and what it adds; (T, channels) each.
+    """Computes scale and shift, (T, channels) each, so that x * scale + shift is normalised.
 
-    Differentiable in all of them, as torch's own is not in given moments. A mean of None is 0.
+    Gradients flow through the moments, which torch's own running statistics do not allow.
+    A mean of None is 0.
     """
     scale = torch.rsqrt(variance + eps)
     if weight is not None:
@@ -143,32 +135,32 @@ def forward_by(
     images: torch.Tensor,
     forward: Forward = checked_forward,
 ) -> torch.Tensor:
-    """Passes images (B, channels, H, W) through a network by given moments, T of them 1.
+    """Passes images (B, channels, H, W) through a network by given moments of one task.
 
-    No image then sees another; without moments, the batch at hand is used. Only layers of
-    torch's own batch normalisation are known as such; see `check_inductive` for other ones.
+    No image then affects another; only torch's own batch normalisation layers are recognised
+    (`check_inductive` finds others). Without moments, the batch's are used.
 
     Args:
-        network: left as it was; no other thread may use it meanwhile.
+        network: left unchanged; no other thread may use it meanwhile.
         moments: of this network.
         images: one or more.
-        forward: ``network(images)``, with checks around it, or another result of that pass.
+        forward: ``network(images)`` with checks, or another result of that pass.
 
     Raises:
-        BackboneError: if a layer does more than normalise, or is used more often than before.
+        BackboneError: if a layer does more than normalise, or is used more often than recorded.
     """
     if moments is None:
         return forward(network, images)
-    with _going_by(network, moments.replay):
+    with _normalising(network, moments.replay):
         return forward(network, images)
 
 
 def record_moments(
     network: nn.Module, images: torch.Tensor, forward: Forward = checked_forward
 ) -> BatchMoments:
-    """Passes images through a network, and keeps the moments; see `forward_by`."""
+    """Passes images through a network and returns their moments; see `forward_by`."""
     moments = BatchMoments()
-    with _going_by(network, moments.record):
+    with _normalising(network, moments.record):
         forward(network, images)
     return moments
 
@@ -184,15 +176,15 @@ def with_support_statistics(
 
 
 def fold_support_statistics(network: nn.Module, support: torch.Tensor) -> nn.Module:
-    """A copy in evaluation mode, whose running statistics are the support set's.
+    """Copies a network in evaluation mode, with the support set's running statistics.
 
     Args:
-        network: batch normalisation by the batch at hand.
+        network: normalises by the batch.
         support: images (B, channels, H, W) in [0, 1].
 
     Raises:
         BackboneError: if a layer is not torch's own or used more than once in a forward pass,
-            or if images see each other otherwise.
+            or if images affect each other otherwise.
     """
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
@@ -212,70 +204,60 @@ def fold_support_statistics(network: nn.Module, support: torch.Tensor) -> nn.Mod
 
 
 def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
-    """Tries out that an image has the same logits alone and in company.
+    """Checks that an image has the same logits alone and in a batch.
 
     Args:
-        logits: inductive logits (B, ways) of images (B, channels, H, W).
+        logits: computes inductive logits (B, ways) of images (B, channels, H, W).
         images: two or more.
 
     Raises:
-        BackboneError: if it has not: images see each other outside torch's layers.
+        BackboneError: if they differ: images affect each other outside torch's layers.
     """
-    # Copies, for a network may change what it is given.
+    # Copies, because a network may change its input.
     alone, together = logits(images[:1].clone())[0], logits(images.clone())[0]
     if not torch.allclose(alone, together, rtol=1e-3, atol=1e-3):
         raise BackboneError(
-            "its query images see each other outside torch's batch normalisation layers (an "
-            "image's logits are not the same alone and in company), so it cannot be evaluated "
-            "inductively; expected nn.BatchNorm layers, or transductive evaluation"
+            "its query images affect each other outside torch's batch normalisation layers (an "
+            "image's logits differ alone and in a batch), so it cannot be evaluated inductively; "
+            "expected nn.BatchNorm layers, or transductive evaluation"
         )
 
 
 def _layers(network: nn.Module) -> dict[str, _BatchNorm]:
-    """The layers that normalise, by name.
-
-    Raises:
-        BackboneError: if one does more than that.
-    """
+    """Returns the batch normalisation layers by name; refuses those that do more."""
     named = network.named_modules()
     layers = {name: layer for name, layer in named if isinstance(layer, _BatchNorm)}
     for name, layer in layers.items():
         if type(layer).forward is not _BatchNorm.forward:
             raise BackboneError(
-                f"{type(layer).__name__} {name!r} does something else than torch's batch "
-                "normalisation, so it cannot be given the support set's statistics; expected "
-                "nn.BatchNorm1d, 2d or 3d, or transductive evaluation"
+                f"{type(layer).__name__} {name!r} does more than torch's batch normalisation, so "
+                "it cannot use the support set's statistics; expected nn.BatchNorm1d, 2d or 3d, "
+                "or transductive evaluation"
             )
     return layers
 
 
 @contextmanager
-def _going_by(network: nn.Module, source: Callable[[str], Source]) -> Iterator[None]:
-    """Inside the block the layers get their moments from the source."""
+def _normalising(network: nn.Module, source: Callable[[str], Source]) -> Iterator[None]:
+    """Makes the layers take their moments from the source inside the block."""
     layers = _layers(network)
     try:
         for name, layer in layers.items():
-            layer.forward = _normaliser(layer, source(name))  # type: ignore[assignment]
+            layer.forward = partial(_normalise, layer, source(name))  # type: ignore[method-assign]
         yield
     finally:
         for layer in layers.values():
             layer.__dict__.pop("forward", None)
 
 
-def _normaliser(layer: _BatchNorm, source: Source) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The layer's forward pass by moments from the source."""
+def _normalise(layer: _BatchNorm, source: Source, batch: torch.Tensor) -> torch.Tensor:
+    """Normalises (B, channels, ...) by moments (1, channels) from the source."""
 
-    def forward(batch: torch.Tensor) -> torch.Tensor:
-        variance, mean = source(lambda: _moments(batch))
-        scale, shift = scale_and_shift(variance, mean, layer.weight, layer.bias, layer.eps)
-        shape = (1, -1, *(1,) * (batch.ndim - 2))
-        return torch.addcmul(shift.view(shape), batch, scale.view(shape))
+    def own() -> Moments:
+        others = [axis for axis in range(batch.ndim) if axis != 1]
+        variance, mean = torch.var_mean(batch, others, correction=0)
+        return variance[None], mean[None]
 
-    return forward
-
-
-def _moments(batch: torch.Tensor) -> Moments:
-    """Variance and mean of (B, channels, ...): each (1, channels)."""
-    others = [axis for axis in range(batch.ndim) if axis != 1]
-    variance, mean = torch.var_mean(batch, others, correction=0)
-    return variance[None], mean[None]
+    scale, shift = scale_and_shift(*source(own), layer.weight, layer.bias, layer.eps)
+    shape = (1, -1, *(1,) * (batch.ndim - 2))
+    return torch.addcmul(shift.view(shape), batch, scale.view(shape))

@@ -1,4 +1,4 @@
-"""The head, the layer that makes the logits: which it is, what it is given, how tasks start it."""
+"""The head, the layer that computes the logits: its name, its input, its start in each task."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from l2l_omniglot.errors import BackboneError
 class TrainedHead(nn.Module):
     """Starts every task with the backbone's own head, as trained.
 
-    Subclasses start it in other ways; what they train for that is among their parameters.
+    Subclasses start it otherwise; what they train for that is among their parameters.
 
     Attributes:
-        plain: whether the head is left as the backbone has it, so that `start` is not called.
+        plain: whether the backbone's own head is used, so that `start` is not called.
     """
 
     plain = True
@@ -28,48 +28,47 @@ class TrainedHead(nn.Module):
         _embeddings: Callable[[], torch.Tensor],
         _labels: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """The parameters of each task's head before the first step, for T tasks side by side.
+        """Computes the head of each of T tasks before the first inner step.
 
         Gradients flow through whatever it is computed from.
 
         Args:
             _parameters: the backbone's, by name, each with a leading T.
-            _embeddings: computes those of the support sets, (T, B, features).
+            _embeddings: computes the support sets' embeddings (T, B, features).
             _labels: of the support sets, int64 (T, B) in [0, ways).
 
         Returns:
-            Those that are others than the backbone's, by name; of any number of ways.
+            The parameters that replace the backbone's, by name; for any number of ways.
         """
         return {}
 
 
 def head_name(backbone: nn.Module) -> str:
-    """The name of the layer that makes the logits.
+    """Returns the name of the layer that computes the logits.
 
-    The backbone says so itself by an attribute ``head_name``; without one it is the layer that
-    has its last parameter, which is right wherever layers are made in the order of their use.
+    That is the backbone's attribute ``head_name``, else the layer of its last parameter, which
+    is right wherever layers are made in the order of their use.
     """
     last = [name for name, _ in backbone.named_parameters()][-1]
     return str(getattr(backbone, "head_name", layer_of(last)))
 
 
 def head_parameters(backbone: nn.Module) -> tuple[str, ...]:
-    """The names of the head's parameters."""
+    """Returns the names of the head's parameters."""
     head = head_name(backbone)
     return tuple(name for name, _ in backbone.named_parameters() if layer_of(name) == head)
 
 
 def layer_of(parameter: str) -> str:
-    """The name of the layer that has the parameter of a name."""
+    """Returns the name of the layer that a parameter belongs to."""
     return parameter.rpartition(".")[0]
 
 
 def resize_rows(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights, with as many rows as the module's: those of a head for other ways.
+    """Fits the weights of a head to the module's number of rows, one for each class.
 
-    Each row is then the mean of the rows there were. Which class of a training task a row
-    stands for is drawn anew for each task, so what meta-training has to say of one row it says
-    of all; they differ by the last few tasks.
+    Each row becomes the mean of all rows: training draws anew in each task which class a row
+    stands for, so rows differ by the last few tasks only.
     """
     own = dict([*module.named_parameters(), *module.named_buffers()])
     found = dict(weights)
@@ -81,12 +80,7 @@ def resize_rows(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str
 
 
 class HeadUse(NamedTuple):
-    """One use of the head in a forward pass.
-
-    Attributes:
-        given: what it was called with.
-        made: what it returned.
-    """
+    """One use of the head in a forward pass: what it was given, and what it made of that."""
 
     given: Any
     made: Any
@@ -95,15 +89,15 @@ class HeadUse(NamedTuple):
 def watch_head(
     network: nn.Module, images: torch.Tensor, head: str
 ) -> tuple[torch.Tensor, list[HeadUse]]:
-    """Passes images through a network, and notes the uses of its head.
+    """Passes images through a network and records every use of its head.
 
     Args:
         network: no other thread may use it meanwhile.
         images: (B, channels, H, W).
-        head: its name.
+        head: the layer's name.
 
     Returns:
-        The logits (B, ways), and every use, in order.
+        The logits (B, ways), and the uses, in order.
     """
     uses: list[HeadUse] = []
     layer = network.get_submodule(head)
@@ -113,7 +107,7 @@ def watch_head(
         uses.append(HeadUse(batch, original(batch)))
         return uses[-1].made
 
-    # No hook: a learn2learn clone shares its hooks with the backbone, and so with other threads.
+    # Not a hook: a learn2learn clone shares its hooks with the backbone, hence other threads.
     layer.forward = forward
     try:
         return checked_forward(network, images), uses
@@ -122,10 +116,10 @@ def watch_head(
 
 
 def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
-    """What the head is given for images: (B, features); see `watch_head`.
+    """Computes the head's input for images, (B, features); see `watch_head`.
 
     Raises:
-        BackboneError: if the backbone's head is not used exactly once a pass.
+        BackboneError: if the head is not used exactly once in a forward pass.
     """
     _, uses = watch_head(network, images, head)
     if len(uses) != 1:
@@ -135,14 +129,14 @@ def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
 
 
 def checked_forward(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Logits (B, ways) of images (B, channels, H, W).
+    """Computes logits (B, ways) of images (B, channels, H, W), and checks their shape.
 
     Raises:
         BackboneError: if the network fails, or returns another shape.
     """
     try:
         logits = network(images)
-    except Exception as error:  # a stranger's network may raise anything
+    except Exception as error:  # a plugin may raise anything
         raise BackboneError(
             f"the backbone fails on images of shape {tuple(images.shape)}: "
             f"{type(error).__name__}: {error}"

@@ -1,8 +1,6 @@
-"""learn2learn's own Omniglot networks as backbones, registered as a stranger's would be."""
+"""learn2learn's own Omniglot networks as backbones, registered as any plugin's would be."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,11 +19,11 @@ def cnn4(
     Shape:
         float32 (B, channels, H, W) to logits (B, ways).
     """
-    network = l2l.vision.models.OmniglotCNN(output_size=ways)
+    network: nn.Module = l2l.vision.models.OmniglotCNN(output_size=ways)
     if (channels, image_size) != (1, 28):
-        network.base = l2l.vision.models.ConvBase(hidden=64, channels=channels, max_pool=False)
-        network.features = nn.Sequential(network.base, _MeanOverPixels())
-    return _as_module(network)
+        base = l2l.vision.models.ConvBase(hidden=64, channels=channels, max_pool=False)
+        network.base, network.features = base, nn.Sequential(base, _MeanOverPixels())
+    return network
 
 
 def fc(
@@ -37,16 +35,11 @@ def fc(
         float32 (B, channels, H, W) to logits (B, ways).
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    return _as_module(l2l.vision.models.OmniglotFC(channels * height * width, ways))
+    network: nn.Module = l2l.vision.models.OmniglotFC(channels * height * width, ways)
+    return network
 
 
 class _MeanOverPixels(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, channels, H, W) to (B, channels)."""
         return maps.mean(dim=(2, 3))
-
-
-def _as_module(network: Any) -> nn.Module:
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"{type(network).__name__} is not an nn.Module")
-    return network

@@ -1,4 +1,4 @@
-"""Backbones by name: whatever any installed package registers in our entry-point group."""
+"""Backbones by name: those that installed packages register in our entry-point group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from l2l_omniglot.errors import BackboneError, check_name
+from l2l_omniglot.errors import BackboneError, check_choice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,10 +19,10 @@ class BackboneEntry:
     """A registered backbone.
 
     Attributes:
-        name: as `--backbone` takes it.
-        package: name and version of the distribution it comes from.
+        name: the name it is registered by.
+        package: name and version of its distribution.
         target: ``module:attribute``.
-        error: why it does not import; empty where it does.
+        error: why it does not import, if so.
     """
 
     name: str
@@ -32,12 +32,12 @@ class BackboneEntry:
 
 
 def list_backbones() -> list[BackboneEntry]:
-    """Every registered backbone, sorted by name, each tried; a broken one carries its error."""
+    """Imports every registered backbone; returns them sorted by name, broken ones with an error."""
     entries = []
-    for point in _find_all():
+    for point in _find_all().values():
+        error = ""
         try:
             _load(point)
-            error = ""
         except BackboneError as failure:
             error = str(failure)
         entries.append(BackboneEntry(point.name, _package(point), point.value, error))
@@ -45,8 +45,8 @@ def list_backbones() -> list[BackboneEntry]:
 
 
 def backbone_names() -> list[str]:
-    """The names of every registered backbone, sorted; imports none of them."""
-    return [point.name for point in _find_all()]
+    """Returns the names of the registered backbones, sorted; imports none of them."""
+    return list(_find_all())
 
 
 def make_backbone(
@@ -70,8 +70,8 @@ def make_backbone(
         A module from float32 (B, channels, H, W) in [0, 1] to logits (B, ways).
 
     Raises:
-        BackboneError: unknown name (lists the known ones), a plugin that does not import,
-            refuses the arguments, or returns something else than a module.
+        BackboneError: if the name is unknown (lists the known ones), or the plugin does not
+            import, refuses the arguments, or returns something other than a module.
     """
     from torch import nn
 
@@ -81,7 +81,7 @@ def make_backbone(
         backbone = factory(ways=ways, channels=channels, image_size=image_size, **options)
     except BackboneError:
         raise
-    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
         raise BackboneError(
             f"backbone {name!r} of {_package(point)} could not be built with ways={ways}, "
             f"channels={channels}, image_size={image_size}: {type(error).__name__}: {error}"
@@ -95,41 +95,36 @@ def make_backbone(
 
 
 def check_registered(name: str) -> None:
-    """Refuses a name that no package registers; imports none of them.
-
-    Raises:
-        BackboneError: unknown name; lists the known ones.
-    """
+    """Refuses a name that no package registers; see `package_of`."""
     _find(name)
 
 
 def package_of(name: str) -> str:
-    """Name and version of the distribution that offers a backbone.
+    """Returns name and version of the distribution that registers a backbone; imports nothing.
 
     Raises:
-        BackboneError: unknown name; lists the known ones.
+        BackboneError: if the name is unknown; lists the known ones.
     """
     return _package(_find(name))
 
 
-def _find_all() -> list[EntryPoint]:
-    # Two distributions may offer one name; the first on the path wins, as with imports.
+def _find_all() -> dict[str, EntryPoint]:
     by_name: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
-        by_name.setdefault(point.name, point)
-    return [by_name[name] for name in sorted(by_name)]
+        by_name.setdefault(point.name, point)  # the first on the path wins, as with imports
+    return dict(sorted(by_name.items()))
 
 
 def _find(name: str) -> EntryPoint:
-    points = {point.name: point for point in _find_all()}
-    check_name("backbone", name, points, kind=BackboneError)
+    points = _find_all()
+    check_choice("backbone", name, points, kind=BackboneError)
     return points[name]
 
 
 def _load(point: EntryPoint) -> Any:
     try:
         return point.load()
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything on import
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
         raise BackboneError(
             f"backbone {point.name!r} of {_package(point)} does not import: "
             f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""A few-shot classifier: a trained network, adapted to one support set of any number of classes."""
+"""A trained network adapted to one support set, to classify one image or many."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from torch import nn
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import MODES, BatchMoments, forward_by, record_moments
-from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.errors import check_choice, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import load_learner
 from l2l_omniglot.meta.engines.fast_weights import inner_loop
 
 
 class Classifier:
-    """The networks before adapting and after each inner step, kept to classify one image or many.
+    """A network adapted to a support set, as it was before adapting and after each inner step.
 
-    Classes need not have equally many support images, nor need there be as many as the network
-    was trained for: the head is built for them.
+    The number of classes may differ from that in training (the head is resized), and classes may
+    have different numbers of support images.
 
     Args:
         checkpoint: trained weights.
-        support: images (B, channels, H, W) in [0, 1], of the size and ink trained with.
+        support: images (B, channels, H, W) in [0, 1], of the size and ink of the training images.
         labels: int64 (B,) in [0, ways).
         ways: number of classes, at least 2.
-        steps: gradient steps K on the support set; as trained by default.
+        steps: gradient steps K on the support set; the evaluation steps of the training by
+            default.
         batch_norm: ``inductive``: every image is normalised by the support set's statistics,
-            so its answer depends on no other; ``transductive``: all images classified in one
-            call are normalised together, as in most published figures.
+            so its prediction depends on no other image; ``transductive``: all images classified
+            in one call are normalised together, as in most published figures.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Attributes:
-        trained_ways: that the checkpoint was trained for.
+        trained_ways: number of classes in training.
+        support: the support images, on the device of the networks.
 
     Raises:
         SettingsError: if ways or steps are out of range.
-        BackboneError: if the network cannot take the images, or not be inductive.
+        BackboneError: if the network fails on the images, or cannot be inductive.
     """
 
     def __init__(
@@ -51,70 +53,63 @@ class Classifier:
         batch_norm: str = "inductive",
         device: str = "cpu",
     ) -> None:
-        check_name("batch norm", batch_norm, MODES)
+        check_choice("batch_norm", batch_norm, MODES)
         settings = checkpoint.settings
         self.steps = settings.eval_steps if steps is None else steps
         if not isinstance(self.steps, SupportsIndex) or self.steps < 0:
-            raise SettingsError(f"steps={steps!r}: expected a whole number of at least 0")
+            raise refused("steps", steps, "expected a whole number of at least 0")
         self.ways, self.trained_ways, self.batch_norm = ways, settings.ways, batch_norm
         channels, height, width = support.shape[1:]
         size = height if height == width else (height, width)
         learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
-        self._support = support.to(learner.device)
+        self.support, labels = support.to(learner.device), labels.to(learner.device)
         self._moments: dict[int, BatchMoments] = {}
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
             weights = learner.reference.start(1, first_order=True)
             self._networks = [
                 _frozen(learner.backbone, weights.network)
-                for _ in inner_loop(
-                    weights, self._support[None], labels.to(learner.device)[None], self.steps
-                )
+                for _ in inner_loop(weights, self.support[None], labels[None], self.steps)
             ]
 
     @torch.no_grad()
     def probabilities(self, images: torch.Tensor, step: int = -1) -> torch.Tensor:
-        """What the network holds likely.
+        """Predicts the probability of each class.
 
         Args:
             images: (B, channels, H, W) in [0, 1].
-            step: after how many gradient steps, 0 to K; all of them by default.
+            step: number of gradient steps, 0 to K; all of them by default.
 
         Returns:
             (B, ways) on the CPU, rows summing to 1; float32, or float64 after `double`.
         """
-        network, images = self._networks[step], images.to(self._support)
-        moments = MODES[self.batch_norm].for_query(lambda: self._of_support(step))
+        network, images = self._networks[step], images.to(self.support)
+        moments = MODES[self.batch_norm].for_query(lambda: self._support_moments(step))
         return forward_by(network, moments, images).softmax(dim=1).cpu()
 
     def double(self) -> Classifier:
-        """The same, scoring in float64 on the CPU from now on.
+        """Switches to float64 on the CPU, and returns itself.
 
-        What rounding leaves of an image's company is then nothing that anybody sees.
+        Batching the images differently then changes no probability visibly.
         """
         self._networks = [network.cpu().double() for network in self._networks]
-        self._support = self._support.cpu().double()
+        self.support = self.support.cpu().double()
         self._moments = {}
         return self
 
-    def _of_support(self, step: int) -> BatchMoments:
-        """Those of the support set after so many steps; found when they are first asked for."""
+    def _support_moments(self, step: int) -> BatchMoments:
+        """Computes the support set's moments after a number of steps, once."""
         step %= len(self._networks)
         if step not in self._moments:
-            self._moments[step] = record_moments(self._networks[step], self._support)
+            self._moments[step] = record_moments(self._networks[step], self.support)
         return self._moments[step]
 
     def network(self, step: int = -1) -> nn.Module:
-        """The adapted network; its batch normalisation goes by the batch at hand."""
+        """Returns the adapted network, which normalises by the statistics of each batch."""
         return self._networks[step]
-
-    @property
-    def support(self) -> torch.Tensor:
-        """The support images, on the device of the networks."""
-        return self._support
 
 
 def _frozen(backbone: nn.Module, adapted: nn.Module) -> nn.Module:
-    """A copy of the backbone with the weights of its adapted learn2learn clone."""
+    """Copies the backbone, with the weights of its adapted learn2learn clone."""
     network = copy.deepcopy(backbone)
     own = dict(network.named_parameters())
     with torch.no_grad():

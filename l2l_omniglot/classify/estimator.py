@@ -1,10 +1,9 @@
-"""Few-shot classification in the manner of scikit-learn."""
+"""Few-shot classification as a scikit-learn estimator."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.data.pictures import PAPER
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import find_weights, weights_for
 
@@ -28,43 +27,43 @@ INKS = ("white", "black")
 
 
 class InputError(DataError, ValueError):
-    """Images or labels that cannot be fitted or classified; a ValueError for scikit-learn."""
+    """Images or labels that cannot be fitted or classified; a ValueError, too."""
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A scikit-learn classifier that adapts a trained network to a few images of each class.
 
     ``fit`` adapts a copy of the network, ``predict`` and ``predict_proba`` classify. Images are
-    taken as they are; `l2l_omniglot.classify.predictor` is for pictures of any size. A pickle
-    holds the trained weights and the support set, and adapts to it again when it is loaded: to
-    the same numbers, bit for bit where torch has as many threads.
+    used as they are; for photographs and scans see `l2l_omniglot.classify.predictor`. A pickle
+    holds the trained weights and the support set, and adapts again when it is loaded, with the
+    same results, bit for bit if torch uses as many threads.
 
     Args:
         checkpoint: run folder, checkpoint file or name of pretrained weights; by default the
             pretrained weights for about as many classes.
-        steps: gradient steps on the support set; as trained by default.
-        batch_norm: ``inductive`` (every image by itself) or ``transductive`` (all images of one
+        steps: gradient steps on the support set; see `Classifier`.
+        batch_norm: ``inductive`` (every image by itself) or ``transductive`` (all images of a
             call together).
-        ink: what ink is in the images given: ``white`` is 1 on paper of 0, ``black`` is 0 on
-            paper of 1. They are turned to what the network was trained with.
+        ink: of the images given: ``white`` is 1 on paper of 0, ``black`` is 0 on paper of 1.
+            They are inverted if the network was trained on the other.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Attributes:
         classes_: the labels, sorted.
-        n_features_in_: pixels of an image.
+        n_features_in_: number of pixels of an image.
         classifier_: the adapted `Classifier`.
 
     Raises:
-        InputError: if there are fewer than two classes, or images of another shape than fitted.
+        InputError: if there are fewer than two classes, or images of another shape than in `fit`.
 
     Shape:
         Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W) or Pillow images; or
-        (B, features) as scikit-learn has them: then the rows of a square image, filled up with
-        paper where the number is no square. They are resized to the size trained with. Values:
-        [0, 1], or [0, 255], or else stretched so that the support set's range becomes [0, 1].
+        (B, features) as usual in scikit-learn: the rows of a square image, padded with paper
+        if the number is no square. They are resized to the size of the training images. Values:
+        [0, 1], or [0, 255]; others are rescaled so that the support set's range becomes [0, 1].
     """
 
-    __module__ = "l2l_omniglot"  # where pickles look for it, wherever this file is
+    __module__ = "l2l_omniglot"  # where pickles look for it
 
     def __init__(
         self,
@@ -85,9 +84,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: support images, see Shape above.
-            y: (B,), their labels; of any kind that can be sorted.
+            y: labels (B,), of any type that can be sorted.
         """
-        check_name("ink", self.ink, INKS)
+        check_choice("ink", self.ink, INKS)
         flat, self._shape = _flatten(X)
         flat, y = validate_data(self, flat, y, dtype=np.float64, multi_output=False)
         check_classification_targets(y)
@@ -104,7 +103,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _adapt(self) -> None:
-        """Adapts the network to the support set that was fitted."""
+        """Adapts the network to the support set given to `fit`."""
         images, labels, *how = self._adaptation
         self.classifier_ = Classifier(
             self._source, torch.from_numpy(images), torch.from_numpy(labels), *how
@@ -123,28 +122,32 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._adapt()
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
-        """Probabilities float64 (B, classes) of images, columns in the order of ``classes_``."""
+        """Predicts probabilities float64 (B, classes), columns in the order of ``classes_``."""
         check_is_fitted(self)
         flat, shape = _flatten(X)
         if shape and self._shape and shape != self._shape:
-            raise InputError(f"images of shape {shape}: expected {self._shape}, as fitted")
+            raise InputError(f"images of shape {shape}: expected {self._shape}, as in fit")
         flat = validate_data(self, flat, dtype=np.float64, reset=False)
-        if shape:  # rows of features, as scikit-learn has them, may hold anything
+        if shape:  # rows of features may hold anything
             _check_range(flat, *self._range)
         found: Array = self.classifier_.probabilities(self._images(flat)).numpy()
         return found
 
     def predict(self, X: Any) -> Array:  # noqa: N803
-        """The likeliest label of every image, (B,)."""
+        """Predicts the most probable label of every image, (B,)."""
         chosen = self.predict_proba(X).argmax(axis=1)
-        likeliest: Array = self.classes_[chosen]
-        return likeliest
+        labels: Array = self.classes_[chosen]
+        return labels
 
     def _images(self, flat: Array) -> torch.Tensor:
-        """(B, features) as the network takes them: float32 (B, channels, height, width)."""
+        """Turns (B, features) into the network's images: float32 (B, channels, height, width)."""
         source, (low, high) = self._source, self._range
         values = np.clip((flat - low) / (high - low), 0, 1)
-        images = self._laid_out(values if self.ink == "white" else 1 - values)
+        values = values if self.ink == "white" else 1 - values  # paper is 0
+        side = math.isqrt(values.shape[1] - 1) + 1
+        height, width = self._shape or (side, side)
+        filled = np.pad(values, ((0, 0), (0, height * width - values.shape[1])))
+        images = torch.from_numpy(filled.astype(np.float32)).view(-1, 1, height, width)
         size = source.image_size
         sizes = (size, size) if isinstance(size, int) else size
         if images.shape[2:] != sizes:
@@ -152,26 +155,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         images = images if source.settings.ink == "white" else 1 - images
         return images.expand(-1, source.channels, -1, -1)
 
-    def _laid_out(self, values: Array) -> torch.Tensor:
-        """(B, features), paper 0, as images float32 (B, 1, H, W)."""
-        side = math.isqrt(values.shape[1] - 1) + 1
-        height, width = self._shape or (side, side)
-        filled = np.pad(values, ((0, 0), (0, height * width - values.shape[1])))
-        return torch.from_numpy(filled.astype(np.float32)).view(-1, 1, height, width)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        # Made for drawings; scikit-learn's checks ask for more on clouds of points.
+        # It is for drawings; scikit-learn's checks expect more on clouds of points.
         tags.classifier_tags.poor_score = True
         tags.non_deterministic = False
         return tags
 
 
 def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
-    """Images as (B, features), with the shape of one where they have one."""
-    if isinstance(images, (list, tuple)):
-        images = _stacked(images)
+    """Returns images as (B, features), and the shape of one unless they were flat."""
+    if isinstance(images, (list, tuple)) and images and all(map(_is_image, images)):
+        # Pillow's bits become 0 and 255, its colours grey.
+        grey = [i.convert("L") if isinstance(i, Image.Image) else i for i in images]
+        arrays = [np.asarray(image) for image in grey]
+        shapes = sorted({array.shape for array in arrays})
+        if len(shapes) > 1:
+            raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: expected equal shapes")
+        images = np.stack(arrays)
     shape = tuple(getattr(images, "shape", ()))
     if len(shape) == 4 and shape[1] == 1:
         shape = (shape[0], *shape[2:])
@@ -182,23 +184,12 @@ def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
     return np.asarray(images).reshape(shape[0], math.prod(shape[1:])), shape[1:]
 
 
-def _stacked(images: Sequence[Any]) -> Any:
-    """A list of images as one array; any other list as it is."""
-    if not all(hasattr(image, "__array__") or isinstance(image, Image.Image) for image in images):
-        return images
-    # Of Pillow's, one bit becomes 0 and 255, and colours grey.
-    arrays = [
-        np.asarray(image.convert("L") if isinstance(image, Image.Image) else image)
-        for image in images
-    ]
-    shapes = sorted({array.shape for array in arrays})
-    if len(shapes) > 1:
-        raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: expected all of one")
-    return np.stack(arrays) if arrays else images
+def _is_image(entry: Any) -> bool:
+    return hasattr(entry, "__array__") or isinstance(entry, Image.Image)
 
 
 def _value_range(flat: Array) -> tuple[float, float]:
-    """What becomes 0 and 1."""
+    """Returns the values that become 0 and 1."""
     low, high = float(flat.min()), float(flat.max())
     if low >= 0 and high <= PAPER:
         return 0.0, 1.0 if high <= 1 else float(PAPER)
@@ -206,12 +197,12 @@ def _value_range(flat: Array) -> tuple[float, float]:
 
 
 def _check_range(flat: Array, low: float, high: float) -> None:
-    """Refuses images whose values can be no such ones as were fitted, 0 to 1 for 0 to 255 say."""
+    """Refuses images of another range of values than in `fit`, such as 0 to 1 for 0 to 255."""
     lowest, highest = float(flat.min()), float(flat.max())
     span = high - low
     outside = lowest < low - span / 2 or highest > high + span / 2
     tiny = lowest < highest and highest - lowest < span / 100
     if outside or tiny:
         raise InputError(
-            f"images of values {lowest:g} to {highest:g}: expected {low:g} to {high:g}, as fitted"
+            f"images of values {lowest:g} to {highest:g}: expected {low:g} to {high:g}, as in fit"
         )

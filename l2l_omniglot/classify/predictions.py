@@ -1,4 +1,4 @@
-"""What the network says of pictures, for people and programs; knows no torch."""
+"""Predictions for pictures, as a table, JSON or CSV; loads no torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from l2l_omniglot._util.text import csv_text, encodable, finite, percent, shown,
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one picture.
+    """The prediction for one picture.
 
     Attributes:
         file: of the picture.
         probabilities: by class, in [0, 1], summing to 1.
-        truth: the class it is of, where that is known.
+        truth: the true class, if it is known.
     """
 
     file: Path
@@ -28,25 +28,25 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The likeliest class."""
+        """The most probable class."""
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
     @property
     def probability(self) -> float:
-        """Of the likeliest class."""
+        """The probability of that class."""
         return self.probabilities[self.label]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What it says of all.
+    """The predictions for all pictures.
 
     Attributes:
         entries: in the order of the pictures.
         names: of the classes.
         steps: gradient steps on the support set.
         batch_norm: ``inductive`` or ``transductive``.
-        trained_ways: that the network was trained for.
+        trained_ways: number of classes in training.
         fitted: whether the pictures were centred and scaled.
     """
 
@@ -59,17 +59,17 @@ class Predictions:
 
     @property
     def known(self) -> int:
-        """How many pictures' classes are known."""
+        """The number of pictures whose class is known."""
         return sum(entry.truth is not None for entry in self.entries)
 
     @property
     def correct(self) -> int:
-        """How many of those are predicted correctly."""
+        """The number of those that are predicted correctly."""
         return sum(entry.truth == entry.label for entry in self.entries)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy over pictures, in [0, 1] (Clopper and Pearson 1934)."""
+        """The accuracy's 95 % interval over pictures, in [0, 1] (Clopper and Pearson 1934)."""
         right, wrong = self.correct, self.known - self.correct
         low = betaincinv(right, wrong + 1, 0.025) if right else 0.0
         high = betaincinv(right + 1, wrong, 0.975) if wrong else 1.0
@@ -77,70 +77,55 @@ class Predictions:
 
 
 def predictions_table(found: Predictions) -> str:
-    """A line a picture; the accuracy where classes are known."""
+    """Formats one row per picture, and the accuracy if classes are known."""
     header = ["picture", "class", "probability"] + (["truth"] if found.known else [])
-    rows = [
-        [shown(entry.file), shown(entry.label), percent(entry.probability)]
-        + ([_judged(entry)] if found.known else [])
-        for entry in found.entries
-    ]
-    notes = [_accuracy(found)] if found.known else []
+    rows = []
+    for entry in found.entries:
+        rows.append([shown(entry.file), shown(entry.label), percent(entry.probability)])
+        if found.known:
+            mark = " (wrong)" if entry.truth not in {None, entry.label} else ""
+            rows[-1].append(shown(entry.truth or "") + mark)
+    parts = [table(header, rows)]
+    if found.known:
+        low, high = found.interval
+        parts.append(
+            f"{found.correct} of {found.known} correct: {percent(found.correct / found.known)} "
+            f"(95 % interval {percent(low)} to {percent(high)}, {found.batch_norm} batch norm)"
+        )
     if found.fitted:
-        notes.append("The pictures were centred and scaled as Omniglot's drawings are.")
-    return "\n\n".join([table(header, rows), *notes])
-
-
-def _judged(entry: Prediction) -> str:
-    wrong = entry.truth is not None and entry.truth != entry.label
-    return f"{shown(entry.truth or '')}{' (wrong)' if wrong else ''}"
-
-
-def _accuracy(found: Predictions) -> str:
-    low, high = found.interval
-    return (
-        f"{found.correct} of {found.known} right: {percent(found.correct / found.known)} (95 % "
-        f"interval {percent(low)} to {percent(high)}, {found.batch_norm} batch norm)"
-    )
+        parts.append("The pictures were centred and scaled as Omniglot's drawings are.")
+    return "\n\n".join(parts)
 
 
 def predictions_json(found: Predictions) -> str:
-    """One JSON object; probabilities in [0, 1]."""
+    """Formats one JSON object; probabilities in [0, 1]."""
     entries = [
         {
-            "picture": str(entry.file),
-            "class": entry.label,
-            "probability": entry.probability,
-            "probabilities": entry.probabilities,
-            "truth": entry.truth,
+            "picture": str(entry.file), "class": entry.label, "probability": entry.probability,
+            "probabilities": entry.probabilities, "truth": entry.truth,
         }
         for entry in found.entries
-    ]
+    ]  # fmt: skip
     known = found.known or None
     body = {
-        "classes": found.names,
-        "steps": found.steps,
-        "batch_norm": found.batch_norm,
-        "trained_ways": found.trained_ways,
-        "fitted": found.fitted,
+        "classes": found.names, "steps": found.steps, "batch_norm": found.batch_norm,
+        "trained_ways": found.trained_ways, "fitted": found.fitted,
         "accuracy": known and found.correct / known,
         "interval95": known and list(found.interval),
         "predictions": entries,
-    }
+    }  # fmt: skip
     return json.dumps(finite(body), allow_nan=False)
 
 
 def predictions_csv(found: Predictions) -> str:
-    """A line a picture; a column a class with its probability in [0, 1]."""
+    """Formats one line per picture, with one column per class: its probability in [0, 1]."""
     columns = {name: f"p({encodable(name)})" for name in found.names}
-    rows: list[dict[str, object]] = [
-        {
-            "picture": encodable(entry.file),
-            "class": encodable(entry.label),
-            "truth": encodable(entry.truth or ""),
-        }
-        | {columns[name]: value for name, value in entry.probabilities.items()}
-        for entry in found.entries
-    ]
+    rows: list[dict[str, object]] = []
+    for entry in found.entries:
+        names: dict[str, str | Path] = {"picture": entry.file, "class": entry.label}
+        names["truth"] = entry.truth or ""
+        row = {name: encodable(value) for name, value in names.items()}
+        rows.append(row | {columns[name]: value for name, value in entry.probabilities.items()})
     return csv_text(list(rows[0]), rows).rstrip("\n")
 
 

@@ -1,4 +1,4 @@
-"""Few-shot classification of a person's own pictures: from folders to labels."""
+"""Few-shot classification of your own pictures, from folders to labels."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.predictions import Prediction, Predictions
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.data.pictures import FITS, centre_and_scale, is_centred, stretch, to_images
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 
 
 class Preparation:
-    """How pictures become the network's images; decided by the support set, for all alike.
+    """The preparation of pictures as images for the network, the same for support and queries.
 
     Args:
-        checkpoint: of the network; says size, channels and ink.
-        support: the support pictures.
-        fit: ``always``: grey values stretched, and centred and scaled as Omniglot's drawings are;
-            ``auto``: stretched, and the rest unless they are drawn so already; ``never``: as
-            they are.
+        checkpoint: of the network; gives size, channels and ink.
+        support: the support pictures, which decide for all.
+        fit: ``always``: stretch the grey values, and centre and scale as Omniglot's drawings
+            are; ``auto``: stretch, and do the rest unless the support pictures are so already;
+            ``never``: leave pictures as they are.
 
     Attributes:
         fitted: whether pictures are centred and scaled.
-        stretched: whether their grey values are.
+        stretched: whether their grey values are stretched.
 
     Raises:
         DataError: if the network was not trained on square images.
@@ -36,30 +36,21 @@ class Preparation:
     def __init__(
         self, checkpoint: Checkpoint, support: Sequence[Image.Image], fit: str = "auto"
     ) -> None:
-        check_name("fit", fit, FITS)
+        check_choice("fit", fit, FITS)
         size = checkpoint.image_size
         if not isinstance(size, int):
-            raise DataError(
-                f"{checkpoint.source}: was trained on images of {size}; expected square"
-            )
+            raise DataError(f"{checkpoint.source}: trained on images of {size}; expected square")
         self.fitted = fit == "always" or (fit == "auto" and not is_centred(support))
         self.stretched = fit != "never"
-        if self.fitted:
-            self._prepared = centre_and_scale
-        else:
-            self._prepared = stretch if self.stretched else _untouched
-        self._size, self._channels = size, checkpoint.channels
-        self._ink = checkpoint.settings.ink
+        self._size, self._channels, self._ink = size, checkpoint.channels, checkpoint.settings.ink
 
     def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """B pictures as float32 (B, channels, size, size) in [0, 1]."""
-        shown = [self._prepared(picture) for picture in pictures]
-        images = to_images(shown, self._size, self._ink)
+        """Turns B pictures into images, float32 (B, channels, size, size) in [0, 1]."""
+        if self.stretched:
+            prepare = centre_and_scale if self.fitted else stretch
+            pictures = [prepare(picture) for picture in pictures]
+        images = to_images(pictures, self._size, self._ink)
         return images.expand(-1, self._channels, -1, -1)
-
-
-def _untouched(picture: Image.Image) -> Image.Image:
-    return picture
 
 
 def adapt_to_pictures(
@@ -71,12 +62,12 @@ def adapt_to_pictures(
     fit: str = "auto",
     device: str = "cpu",
 ) -> tuple[Classifier, Preparation]:
-    """A classifier of the support's classes, and how it wants its pictures.
+    """Adapts a classifier to support pictures; returns it with the preparation for its queries.
 
     Args:
         checkpoint: trained weights.
         support: pictures of known classes.
-        steps: gradient steps on the support set; as trained by default.
+        steps: gradient steps on the support set, see `Classifier`.
         batch_norm: see `Classifier`.
         fit: see `Preparation`.
         device: see `Classifier`.
@@ -99,7 +90,7 @@ def predict(
     fit: str = "auto",
     device: str = "cpu",
 ) -> Predictions:
-    """Classifies pictures by a few examples of each class; arguments as `adapt_to_pictures`."""
+    """Classifies pictures from a few examples of each class; see `adapt_to_pictures`."""
     classifier, preparation = adapt_to_pictures(
         checkpoint, support, steps=steps, batch_norm=batch_norm, fit=fit, device=device
     )
@@ -110,10 +101,6 @@ def predict(
         for file, row, truth in zip(queries.files, rows, queries.classes, strict=True)
     ]
     return Predictions(
-        entries,
-        names,
-        classifier.steps,
-        classifier.batch_norm,
-        classifier.trained_ways,
+        entries, names, classifier.steps, classifier.batch_norm, classifier.trained_ways,
         preparation.fitted,
-    )
+    )  # fmt: skip

@@ -93,11 +93,11 @@ def task(
     """
     settings = _settings(weights, options.absolute(given))
     stack = options.open_stack(settings)
-    from l2l_omniglot.experiments.experiment import TaskStreams, settings_splits
+    from l2l_omniglot.experiments.experiment import TaskStreams
     from l2l_omniglot.reports.contact_sheet import task_sheet
 
     own = settings.seed if part != "test" else 0  # that of `evaluate`
-    tasks = TaskStreams(settings, stack, settings_splits(settings, stack)).tasks(
+    tasks = TaskStreams(settings, stack).tasks(
         part, seed=own if seed is None else seed, within_alphabet=within_alphabet
     )
     _write(task_sheet(tasks, number), output)

@@ -15,7 +15,7 @@ from l2l_omniglot.backbones.registry import check_registered
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log
-from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.errors import RunError, SettingsError, need
 from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
@@ -58,9 +58,7 @@ def train(
     sets it. Ctrl-C saves a checkpoint; `train --resume` goes on from it.
     """
     if tensorboard:
-        from l2l_omniglot.experiments.tensorboard import check_tensorboard
-
-        check_tensorboard()
+        need("tensorboard", "--tensorboard", "tensorboard")
     folder, settings = _choose_run(resume, run_dir, options.absolute(given))
     check_registered(settings.backbone)  # before a download, say
     resumed = resume is not None
@@ -143,12 +141,12 @@ def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
 
 def _has_events(folder: Path) -> bool:
     """Tells whether the run has event files to go on with, and can."""
-    from l2l_omniglot.experiments.tensorboard import check_tensorboard, has_events
+    from l2l_omniglot.experiments.tensorboard import has_events
 
     if not has_events(folder):
         return False
     try:
-        check_tensorboard()
+        need("tensorboard", "--tensorboard", "tensorboard")
     except SettingsError as error:
         log.info(f"Note: the event files in {folder} end here: {error}")
         return False

@@ -1,4 +1,8 @@
-"""Checks a backbone against its contract: what it keeps, what it breaks, and what to do."""
+"""Checks a backbone against its contract, clause by clause, and says how to fix what fails.
+
+The checks are in ``output``, ``gradients``, ``tasks`` and ``weights``; ``candidate`` builds the
+backbone for them.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +24,21 @@ PASSED, FAILED, NOT_TRIED = "passed", "failed", "not tried"
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of a check.
+    """The result of one check.
 
     Attributes:
         check: its name.
-        required: whether a backbone must pass it; else it is advice.
-        outcome: ``passed``, ``failed`` or ``not tried`` (another check failed that it needs).
-        reason: of the outcome; may be empty where it passed.
-        fix: what to do about it; empty where it passed.
+        required: whether a backbone must pass it; otherwise it is advice.
+        outcome: ``passed``, ``failed`` or ``not tried`` (a check that it needs did not pass).
+        reason: for the outcome; may be empty if it passed.
+        fix: how to repair the backbone; empty unless it failed.
     """
 
     check: str
     required: bool
     outcome: str
     reason: str
-    fix: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class BackboneReport:
     Attributes:
         backbone: its registered name.
         package: name and version of the distribution it comes from.
-        findings: one a check, in their order.
+        findings: one per check, in order.
     """
 
     backbone: str
@@ -53,23 +57,23 @@ class BackboneReport:
 
     @property
     def broken(self) -> list[str]:
-        """Names of the required checks that failed."""
+        """The names of the required checks that failed."""
         return [f.check for f in self.findings if f.required and f.outcome == FAILED]
 
 
 def check_backbone(name: str) -> BackboneReport:
-    """Runs a registered backbone through every check, on random images.
+    """Runs every check on a registered backbone, with random images.
 
     Args:
         name: see `l2l_omniglot.backbones.registry.list_backbones`.
 
     Raises:
-        BackboneError: if there is no backbone of that name; lists those there are.
+        BackboneError: if there is no backbone of that name; lists the registered ones.
     """
     package = package_of(name)
     candidate, findings = Candidate(name), list[Finding]()
     with warnings.catch_warnings(), all_random("contract"):
-        warnings.simplefilter("ignore")  # a stranger's; what matters is found by the checks
+        warnings.simplefilter("ignore")  # the backbone's own; the checks find what matters
         for check in CHECKS:
             findings.append(_try(check, candidate, findings))
     return BackboneReport(name, package, tuple(findings))
@@ -78,15 +82,12 @@ def check_backbone(name: str) -> BackboneReport:
 def _try(check: Check, candidate: Candidate, before: list[Finding]) -> Finding:
     missing = [f.check for f in before if f.check in check.needs and f.outcome != PASSED]
     if missing:
-        reason = f"needs what did not pass: {', '.join(missing)}"
-        return Finding(check.name, check.required, NOT_TRIED, reason, "")
+        reason = f"depends on checks that did not pass: {', '.join(missing)}"
+        return Finding(check.name, check.required, NOT_TRIED, reason)
     try:
-        note = check.run(candidate) or ""
-    except Exception as error:  # a stranger's code may raise anything
-        return Finding(check.name, check.required, FAILED, _in_words(error), check.fix)
-    return Finding(check.name, check.required, PASSED, note, "")
-
-
-def _in_words(error: Exception) -> str:
-    own = isinstance(error, L2LOmniglotError)
-    return str(error) if own else f"{type(error).__name__}: {error}"
+        return Finding(check.name, check.required, PASSED, check.run(candidate) or "")
+    except L2LOmniglotError as error:
+        return Finding(check.name, check.required, FAILED, str(error), check.fix)
+    except Exception as error:  # a foreign backbone may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        return Finding(check.name, check.required, FAILED, reason, check.fix)

@@ -1,4 +1,4 @@
-"""What the checks work on: a backbone by name, built as often as they need it."""
+"""The backbone under test, built from its name as often as checks need it, and random data."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Check:
 
     Attributes:
         name: a few words.
-        run: tries it; may return a note, or raises with the reason why it is broken.
-        fix: what to do where it is broken.
-        required: whether a backbone must pass; else it is advice.
-        needs: names of checks without which it says nothing.
+        run: tests a backbone; may return a note, raises with the reason if it fails.
+        fix: how to repair a backbone that fails.
+        required: whether a backbone must pass; otherwise it is advice.
+        needs: names of the checks that must pass before this one makes sense.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Candidate:
     """A registered backbone.
 
     Attributes:
-        name: as `--backbone` takes it.
+        name: its registered name.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Candidate:
             )
 
     def network(self, ways: int = WAYS, seed: int = 0) -> nn.Module:
-        """Builds it with weights off their special first values, normalised by batch statistics."""
+        """Builds it with perturbed initial weights, normalising by batch statistics."""
         network = self.build(ways, seed=seed, init="zero")
         use_batch_statistics(network)
         with torch.no_grad(), all_random("contract", "off", seed):
@@ -71,7 +71,7 @@ class Candidate:
         return network
 
     def learner(self, ways: int = WAYS) -> Learner:
-        """Makes such a network a learner."""
+        """Wraps such a network in a learner."""
         return Learner(self.network(ways), INNER_LR)
 
 
@@ -85,7 +85,7 @@ def images(
 
 
 def some_task(key: object = "task", ways: int = WAYS) -> Task:
-    """Makes a task of random images: 2 shots, 3 queries a class."""
+    """Makes a task of random images: 2 shots and 3 queries per class."""
     labels = torch.arange(ways)
     support, query = images(2 * ways, key=(key, "support")), images(3 * ways, key=(key, "query"))
     return Task(support, labels.repeat(2), query, labels.repeat(3), tuple(range(ways)))

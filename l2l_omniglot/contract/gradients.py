@@ -1,11 +1,15 @@
-"""Checks of a backbone's gradients, of the first and the second order, by torch's gradcheck."""
+"""Checks of a backbone's gradients, of the first and the second order, by finite differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
+from torch import nn
 from torch.autograd import gradcheck
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.rng import derive_seed
@@ -14,8 +18,9 @@ from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
 from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
 from l2l_omniglot.errors import BackboneError
 
+Function: TypeAlias = Callable[[dict[str, torch.Tensor]], torch.Tensor]  # of changed parameters
 PARAMETERS, DOUBLE, FIRST = "parameters", "float64", "gradient"
-# Wide steps meet kinks (of ReLU, of a maximum), narrow ones rounding: one of them has to agree.
+# Wide steps cross kinks of ReLU or maximum, narrow ones suffer from rounding: one must agree.
 STEPS = (1e-6, 1e-7, 1e-5, 1e-8)
 CLOSE, SMALL = 1e-3, 1e-8  # relative, and absolute (of each entry)
 
@@ -29,12 +34,12 @@ def _parameters(candidate: Candidate) -> str:
 
 
 def _every_gradient(candidate: Candidate) -> None:
-    loss, names, parameters = _problem(candidate, torch.float32)
+    loss, parameters = _problem(candidate, torch.float32)
     try:
-        found = torch.autograd.grad(loss(), parameters, allow_unused=True)
+        found = torch.autograd.grad(loss({}), [*parameters.values()], allow_unused=True)
     except RuntimeError as error:
         raise BackboneError(f"cannot be differentiated: {error}") from error
-    without = [name for name, grad in zip(names, found, strict=True) if grad is None]
+    without = [name for name, grad in zip(parameters, found, strict=True) if grad is None]
     if without:
         raise BackboneError(f"the loss does not depend on {', '.join(map(repr, without))}")
 
@@ -46,57 +51,68 @@ def _double(candidate: Candidate) -> None:
 
 
 def _first_order(candidate: Candidate) -> str:
-    loss, names, parameters = _problem(candidate)
-    return _compare(loss, names, parameters, "the gradient")
+    loss, parameters = _problem(candidate)
+    return _compare(loss, parameters, "the gradient")
 
 
 def _second_order(candidate: Candidate) -> str:
-    """Checks the gradient's change with each parameter, the gradient along a random direction."""
-    loss, names, parameters = _problem(candidate)
-    generator = torch.Generator().manual_seed(derive_seed("contract", "direction"))
-    drawn = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
-    length = torch.cat([part.flatten() for part in drawn]).norm()
+    """Checks the derivative, by each parameter, of the gradient along a random direction."""
+    loss, parameters = _problem(candidate)
+    directions = [_random_like(p, number) for number, p in enumerate(parameters.values())]
 
-    def along() -> torch.Tensor:
-        found = torch.autograd.grad(loss(), parameters, create_graph=True, allow_unused=True)
-        pairs = zip(found, drawn, strict=True)
-        parts = [(g * d).sum() / length for g, d in pairs if g is not None]
-        return torch.stack(parts).sum()
+    def along(changed: dict[str, torch.Tensor]) -> torch.Tensor:
+        weights = [*{**parameters, **changed}.values()]
+        found = torch.autograd.grad(loss(changed), weights, create_graph=True, allow_unused=True)
+        pairs = zip(found, directions, strict=True)
+        return torch.stack([(g * d).sum() for g, d in pairs if g is not None]).sum()
 
-    return _compare(along, names, parameters, "the second derivative")
+    return _compare(along, parameters, "the second derivative")
 
 
 def _problem(
     candidate: Candidate, dtype: torch.dtype = torch.float64
-) -> tuple[Callable[[], torch.Tensor], list[str], list[torch.Tensor]]:
-    """Returns the loss on a few images in nats, and the parameters it is a function of."""
+) -> tuple[Function, dict[str, torch.Tensor]]:
+    """Returns the loss on a few images in nats, and the parameters it is a function of, by name."""
     network = candidate.network().to(dtype).eval()
     batch, labels = images(WAYS).to(dtype), torch.arange(WAYS)
-    named = {name: p for name, p in network.named_parameters() if p.requires_grad}
 
-    def loss() -> torch.Tensor:
-        return cross_entropy(checked_forward(network, batch.clone()), labels)
+    def loss(changed: dict[str, torch.Tensor]) -> torch.Tensor:
+        whole = _Changed(network, changed)
+        return cross_entropy(checked_forward(whole, batch.clone()), labels)
 
-    return loss, [*named], [*named.values()]
+    return loss, {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
-def _compare(
-    function: Callable[[], torch.Tensor],
-    names: Sequence[str],
-    parameters: Sequence[torch.Tensor],
-    what: str,
-) -> str:
-    """Compares derivatives by each parameter, along a random direction, with finite differences."""
+class _Changed(nn.Module):
+    """A network with other parameters."""
 
-    def agrees(parameter: torch.Tensor, step: float) -> bool:
-        return gradcheck(
-            lambda _: function(), parameter, eps=step, rtol=CLOSE, atol=SMALL,
-            raise_exception=False, check_undefined_grad=False, fast_mode=True,
-        )  # fmt: skip
+    def __init__(self, network: nn.Module, changed: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.network, self.changed = network, changed
 
-    for name, parameter in zip(names, parameters, strict=True):
+    def forward(self, batch: torch.Tensor) -> Any:
+        return functional_call(self.network, self.changed, (batch,))
+
+
+def _compare(function: Function, parameters: dict[str, torch.Tensor], what: str) -> str:
+    """Compares derivatives by each parameter, along a random direction, with finite differences.
+
+    Of a number that moves the parameter that way: where a derivative is wrong, gradcheck goes on
+    to every single entry of what it is given.
+    """
+    for name, parameter in parameters.items():
+        direction = _random_like(parameter, name)
+        moved = partial(_moved, function, name, parameter, direction)
+        small = SMALL * float(direction.abs().sum())
         try:
-            found = any(agrees(parameter, step) for step in STEPS)
+            found = any(
+                gradcheck(
+                    moved, torch.zeros((), dtype=torch.float64, requires_grad=True), eps=step,
+                    rtol=CLOSE, atol=small, raise_exception=False, check_undefined_grad=False,
+                    fast_mode=True,
+                )
+                for step in STEPS
+            )  # fmt: skip
         except RuntimeError as error:
             raise BackboneError(f"{what} by {name!r} cannot be computed: {error}") from error
         if not found:
@@ -104,20 +120,38 @@ def _compare(
     return "as by finite differences"
 
 
+def _moved(
+    function: Function,
+    name: str,
+    parameter: torch.Tensor,
+    direction: torch.Tensor,
+    distance: torch.Tensor,
+) -> torch.Tensor:
+    return function({name: parameter + distance * direction})
+
+
+def _random_like(parameter: torch.Tensor, key: object) -> torch.Tensor:
+    """Draws a direction of length 1, the same for the same key."""
+    generator = torch.Generator().manual_seed(derive_seed("contract", "direction", key))
+    drawn = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    unit: torch.Tensor = drawn / drawn.norm()
+    return unit
+
+
 _NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
 GRADIENTS = (
     Check(PARAMETERS, _parameters,
-          "register parameters, as attributes of a module, with requires_grad", needs=(LOGITS,)),
+          "register parameters as attributes of a module, with requires_grad", needs=(LOGITS,)),
     Check("every gradient", _every_gradient,
-          "leave out parameters that nothing uses, and detach() or no_grad() on the way from the "
-          "others: they stay as they are", required=False, needs=_NEEDS),
+          "remove unused parameters, and detach() or no_grad() between the others and the loss: "
+          "such parameters never change", required=False, needs=_NEEDS),
     Check(DOUBLE, _double,
-          "make tensors of the images' type (images.new_zeros): float64 is what gradients are "
-          "checked and engines tried out in", required=False, needs=_NEEDS),
+          "create tensors with the images' dtype (images.new_zeros): gradients and engines are "
+          "checked in float64", required=False, needs=_NEEDS),
     Check(FIRST, _first_order,
-          "no detach(), .data, numpy() or no_grad() on the way from parameters to logits; a "
-          "backward() of your own must be the derivative", needs=(*_NEEDS, DOUBLE)),
+          "avoid detach(), .data, numpy() and no_grad() between parameters and logits; a custom "
+          "backward() must return the true derivative", needs=(*_NEEDS, DOUBLE)),
     Check("second order", _second_order,
-          "use differentiable operations in a backward() of your own; without that there is "
-          "--first-order only", needs=(*_NEEDS, DOUBLE, FIRST)),
+          "use differentiable operations in a custom backward(); otherwise only --first-order "
+          "works", needs=(*_NEEDS, DOUBLE, FIRST)),
 )  # fmt: skip

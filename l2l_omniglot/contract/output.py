@@ -1,4 +1,4 @@
-"""Checks of what a backbone is built with, takes and returns."""
+"""Checks of a backbone's constructor, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _statistics(candidate: Candidate) -> None:
     try:
         checked_forward(network, images(WAYS))
     except BackboneError:
-        return  # for another reason, which the logits' check tells
+        return  # for another reason, which the logits' check reports
     use_batch_statistics(network)
     try:
         checked_forward(network, images(WAYS))
@@ -68,7 +68,7 @@ def _one_image(candidate: Candidate) -> str:
             checked_forward(network, images(1))
         except BackboneError:
             with_support_statistics(network, images(10), images(1, key="one"))
-            return "by the support set's statistics; by itself there is nothing to normalise by"
+            return "by the support set's statistics; a single image has none of its own"
     return ""
 
 
@@ -86,7 +86,7 @@ def _same_seed(candidate: Candidate) -> None:
     one, other = (read_weights(candidate.build(init="zero")) for _ in range(2))
     for name, weight in one.items():
         if name not in other or not torch.equal(weight, other[name]):
-            raise BackboneError(f"{name!r} starts otherwise when built again from the same seed")
+            raise BackboneError(f"{name!r} differs when built again from the same seed")
 
 
 def _same_output(candidate: Candidate) -> None:
@@ -112,26 +112,26 @@ OUTPUT = (
     Check(BUILDS, _builds,
           "take ways, channels and image_size by keyword; return a torch.nn.Module"),
     Check(KEYWORDS, _keywords,
-          "add **_ to the arguments: settings of other backbones, such as init, are passed too",
+          "add **_ to the arguments: settings of other backbones, such as init, are passed as well",
           needs=(BUILDS,)),
     Check(STATISTICS, _statistics,
           "normalise by the batch at hand: running_mean and running_var are None",
           needs=(BUILDS, KEYWORDS)),
     Check(LOGITS, _logits,
-          "return one tensor of shape (B, ways), for any B of 2 or more, of the images' type",
+          "return one tensor of shape (B, ways), for any B of 2 or more, with the images' dtype",
           needs=(BUILDS, KEYWORDS, STATISTICS)),
     Check(ONE_IMAGE, _one_image,
-          "let B be 1, at least where batch normalisation goes by the support set", needs=_FORWARD),
+          "accept B = 1, at least when normalised by the support set's statistics", needs=_FORWARD),
     Check("input unchanged", _input_unchanged,
-          "leave out in-place operations on the input: images - 0.5, not images.sub_(0.5)",
+          "avoid in-place operations on the input: images - 0.5, not images.sub_(0.5)",
           needs=_FORWARD),
     Check("same seed, same weights", _same_seed,
           "draw initial weights from torch's, NumPy's or Python's global generator only",
           needs=(BUILDS, KEYWORDS)),
     Check(SAME_OUTPUT, _same_output,
-          "draw nothing in evaluation mode: F.dropout(x, training=self.training), or nn.Dropout; "
-          "keep no state from one pass to the next", needs=_FORWARD),
+          "use no randomness in evaluation mode: F.dropout(x, training=self.training), or "
+          "nn.Dropout; keep no state from one pass to the next", needs=_FORWARD),
     Check("other images", _other_images,
-          "use channels and image_size, a number or (height, width); without that only images of "
-          "1 x 28 x 28 will do", required=False, needs=_FORWARD),
+          "use channels and image_size, a number or (height, width); otherwise only images of "
+          "1 x 28 x 28 work", required=False, needs=_FORWARD),
 )  # fmt: skip

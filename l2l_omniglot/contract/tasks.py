@@ -1,4 +1,4 @@
-"""Checks of a backbone that adapts to tasks: nothing may pass from one to the next."""
+"""Checks that a backbone adapts to tasks, and that nothing passes from one to the next."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _adapts(candidate: Candidate) -> None:
 
 
 def _one_step(network: nn.Module, batch: TaskBatch) -> dict[str, torch.Tensor]:
-    """Takes a gradient step on the support set in place; the parameters after it."""
+    """Takes a gradient step on the support set in place; returns all parameters."""
     named: dict[str, torch.Tensor] = dict(network.named_parameters())
     loss = cross_entropy(checked_forward(network, batch.support[0]), batch.support_labels[0])
     trained = [p for p in named.values() if p.requires_grad]
@@ -79,14 +79,14 @@ def _independent(candidate: Candidate) -> None:
     found, alone = (_scores(each, some_task("after")) for each in (learner, fresh))
     if not torch.equal(found, alone):
         raise BackboneError(
-            "a task is scored otherwise after another task: query losses differ by up to "
+            "a task is scored differently after another task: query losses differ by up to "
             f"{float((found - alone).abs().max()):.3g}"
         )
 
 
 def _trains_alike(candidate: Candidate) -> None:
     learner = candidate.learner()
-    # First, so that what all networks of a class or module share shows, too.
+    # Comes first, to detect state that all networks of a class or module share, too.
     alone = _gradients(Learner(copy.deepcopy(learner.backbone), INNER_LR), some_task("after"))
     _use(learner, some_task("before"))
     found = _gradients(learner, some_task("after"))
@@ -99,7 +99,7 @@ def _trains_alike(candidate: Candidate) -> None:
 
 
 def _gradients(learner: Learner, task: Task) -> list[torch.Tensor]:
-    """Computes a task's meta-gradient in training mode, random numbers the same each time."""
+    """Computes a task's meta-gradient in training mode, always with the same random numbers."""
     with all_random("contract", "training"):
         found = learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
     return [gradient for gradient in found.gradients if gradient is not None]
@@ -132,10 +132,8 @@ def _buffers(candidate: Candidate) -> None:
 def _inductive(candidate: Candidate) -> str:
     learner = candidate.learner()
     learner.check_inductive(some_task())
-    layers = [
-        m for m in learner.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
-    ]
-    return f"{len(layers)} batch normalisation layers" if layers else "no image sees another"
+    layers = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in learner.backbone.modules())
+    return f"{layers} batch normalisation layers" if layers else "no image depends on another"
 
 
 def _stacks(candidate: Candidate) -> str:
@@ -148,23 +146,24 @@ def _stacks(candidate: Candidate) -> str:
 _NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
 TASKS = (
     Check("clone adapts", _adapts,
-          "reach layers and parameters by self.name only: a list, a closure or a second reference "
+          "access layers and parameters as self.name only: a list, a closure or a second reference "
           "keeps the original's when learn2learn clones the module", needs=_NEEDS),
     Check("backbone untouched", _leaks,
-          "write to no parameter or buffer of another module than self in forward", needs=_NEEDS),
+          "let forward write to no parameter or buffer of another module than self", needs=_NEEDS),
     Check("independent tasks", _independent,
-          "keep nothing of a pass in attributes: neither counts, averages nor caches",
+          "store nothing about a pass in attributes: no counts, averages or caches",
           needs=_NEEDS),
     Check("independent training", _trains_alike,
-          "in training mode, too, keep nothing in self, its class or its module, and draw from "
+          "in training mode, too, store nothing in self, its class or its module, and draw from "
           "torch's, NumPy's or Python's global generator only", needs=_NEEDS),
     Check("buffers unchanged", _buffers,
-          "running averages of your own are thrown away after each task; normalise by the batch "
-          "at hand", required=False, needs=_NEEDS),
+          "custom running averages are discarded after each task; normalise by the batch",
+          required=False, needs=_NEEDS),
     Check("inductive", _inductive,
-          "use nn.BatchNorm1d, 2d or 3d for whatever mixes images; else --batch-norm transductive "
-          "only", required=False, needs=(*_NEEDS, ONE_IMAGE)),
+          "use nn.BatchNorm1d, 2d or 3d for whatever mixes images; otherwise only "
+          "--batch-norm transductive works", required=False, needs=(*_NEEDS, ONE_IMAGE)),
     Check("stacked", _stacks,
-          "it works, task by task, about half as fast; stacked are nn.Linear, plain nn.Conv2d, "
-          "nn.BatchNorm1d and 2d, and what treats every image alone", required=False, needs=_NEEDS),
+          "it works, but task by task and about half as fast; nn.Linear, plain nn.Conv2d, "
+          "nn.BatchNorm1d and 2d and layers that treat every image alone can be stacked",
+          required=False, needs=_NEEDS),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Checks of what is done with a backbone's weights: its head, files, other numbers of ways."""
+"""Checks of a backbone's head, and of saving, loading and resizing its weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.learners import load_resized, read_weights, write_weights
 from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.meta.inner_rates import make_rates
-from l2l_omniglot.meta.learner import Learner
 
 OTHER_WAYS = 7
 
@@ -26,12 +25,12 @@ def _head(candidate: Candidate) -> str:
     name = head_name(network)
     if name not in dict(network.named_modules(remove_duplicate=False)):
         raise BackboneError(f"its head {name!r} is no layer of it")
-    make_rates("fixed", network, 0.1, "head")  # as ANIL: has it parameters to adapt?
+    make_rates("fixed", network, 0.1, "head")  # as in ANIL: refuses a head without parameters
     with torch.no_grad():
         logits, uses = watch_head(network, images(WAYS), name)
     if len(uses) != 1:
         raise BackboneError(
-            f"its last layer {name!r} is used {len(uses)} times a pass; expected once"
+            f"its last layer {name!r} is used {len(uses)} times per pass; expected once"
         )
     made = uses[0].made
     if not (isinstance(made, torch.Tensor) and made.shape == logits.shape):
@@ -49,15 +48,14 @@ def _saved(candidate: Candidate) -> None:
         expected, found = (checked_forward(network, images(WAYS)) for network in (one, other))
     if not torch.equal(expected, found):
         raise BackboneError(
-            "with the weights of another, saved and loaded, it has other logits: by up to "
+            "a second network that loads the saved weights has different logits: by up to "
             f"{float((expected - found).abs().max()):.3g}"
         )
 
 
 def _resized(candidate: Candidate) -> str:
-    trained = candidate.network()
-    learner: Learner = candidate.learner(OTHER_WAYS)
-    load_resized(learner, Checkpoint(Settings(), 0, read_weights(trained), source="its weights"))
+    weights, learner = read_weights(candidate.network()), candidate.learner(OTHER_WAYS)
+    load_resized(learner, Checkpoint(Settings(), 0, weights, source="its weights"))
     logits = checked_forward(learner.backbone.eval(), images(WAYS))
     if logits.shape[1] != OTHER_WAYS:
         raise BackboneError(f"returned {tuple(logits.shape)}; expected ({WAYS}, {OTHER_WAYS})")
@@ -67,11 +65,11 @@ def _resized(candidate: Candidate) -> str:
 _NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
 WEIGHTS = (
     Check("head", _head,
-          "set the attribute head_name to the name of the layer that makes the logits, or make it "
-          "last: ANIL and the baselines ask for it", needs=_NEEDS),
+          "set the attribute head_name to the name of the layer that makes the logits, or register "
+          "it last: ANIL and the baselines need it", needs=_NEEDS),
     Check("saved and loaded", _saved,
-          "whatever counts must be a parameter or a persistent buffer (register_buffer)",
-          needs=_NEEDS),
+          "whatever the logits depend on must be a parameter or a persistent buffer "
+          "(register_buffer)", needs=_NEEDS),
     Check("resized", _resized,
           "let only the first dimension of the head's parameters depend on ways", needs=_NEEDS),
 )  # fmt: skip

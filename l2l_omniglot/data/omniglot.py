@@ -1,4 +1,4 @@
-"""Omniglot: its official archives, fetched, read and checked, made into ``omniglot.npy``.
+"""Downloads, checks and reads Omniglot's official archives, and writes ``omniglot.npy``.
 
 Source: Lake, Salakhutdinov and Tenenbaum 2015, repository ``brendenlake/omniglot``, folder
 ``python/``. Inside an archive: ``images_<subset>/<Alphabet>/character<NN>/<id>_<drawer>.png``.
@@ -25,7 +25,7 @@ from PIL import Image
 from l2l_omniglot._util.files import atomic_write, cache_folder, write_text
 from l2l_omniglot.data.pictures import RAW_SIZE, Pixels, shrink
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, is_sidecar, sidecar_path
-from l2l_omniglot.errors import DataError, DownloadError
+from l2l_omniglot.errors import DataError, DownloadError, check_number
 
 Read: TypeAlias = Callable[[], bytes]
 Announce: TypeAlias = Callable[[str], None]
@@ -52,21 +52,14 @@ _IMAGE = re.compile(
 
 @dataclass
 class RawCharacter:
-    """One character: its drawings by drawer number, each a way to read the PNG's bytes."""
+    """One character and its drawings: by drawer number, file name and a function that reads it."""
 
-    subset: str
-    alphabet: str
-    character: str
+    info: ClassInfo
     drawings: dict[int, tuple[str, Read]] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """``<subset>/<Alphabet>/<character>``, as sidecars and splits spell it."""
-        return f"{self.subset}/{self.alphabet}/{self.character}"
 
 
 def default_stack_path() -> Path:
-    """Returns where `prepare` writes and `train` looks: ``omniglot.npy`` in the cache folder."""
+    """Returns the default path of the stack: ``omniglot.npy`` in the cache folder."""
     return cache_folder() / "omniglot.npy"
 
 
@@ -78,7 +71,7 @@ def prepare_omniglot(
     announce: Announce,
     progress: Progress | None = None,
 ) -> None:
-    """Prepares the stack from `sources`, else ``L2L_OMNIGLOT_SOURCE``, else the download."""
+    """Writes the stack from `sources`, else ``L2L_OMNIGLOT_SOURCE``, else the download."""
     check_target(out, image_size)
     named = os.environ.get(SOURCE_VARIABLE)
     origin = None
@@ -100,11 +93,10 @@ def prepare_stack(
     progress: Progress | None = None,
     origin: str | None = None,
 ) -> Sidecar:
-    """Writes the class stack and its sidecar.
+    """Writes the class stack and its sidecar, or nothing unless every image could be decoded.
 
-    The order is background then evaluation, each sorted by alphabet, character and drawer;
-    the same images give the same bytes, whether they come from archives or folders. Nothing
-    is written unless every image was found and decoded.
+    Background comes before evaluation, each sorted by alphabet, character and drawer; archives
+    and folders of the same images give the same bytes.
 
     Args:
         sources: see `open_characters`.
@@ -112,10 +104,7 @@ def prepare_stack(
             ink 0 on paper 255 as in the archives.
         image_size: pixels, 8 to 105 (the raw size).
         progress: called with (characters done, characters in all).
-        origin: what the sidecar says of the source; by default the sources' names.
-
-    Returns:
-        The sidecar that was written.
+        origin: the sidecar's description of the source; by default the sources' names.
 
     Raises:
         DataError: if images are missing or broken; names them.
@@ -125,16 +114,13 @@ def prepare_stack(
     with open_characters(paths) as characters:
         stack = _read_stack(characters, image_size, progress)
     sidecar = Sidecar(
-        classes=tuple(
-            ClassInfo(raw.name, raw.subset, raw.alphabet, raw.character) for raw in characters
-        ),
+        classes=tuple(character.info for character in characters),
         source=origin or ", ".join(path.name or str(path) for path in paths),
         image_size=image_size,
         background="white",
         sha256=hashlib.sha256(stack.tobytes()).hexdigest(),
     )
-    # Sidecar first: a stop between the two leaves a mismatch that loading names, and never
-    # a stack that has silently lost its class names.
+    # The sidecar first: after a stop between the two, loading reports that they do not match.
     write_text(sidecar_path(out), sidecar.to_json())
     with atomic_write(out) as file:
         np.save(file, stack, allow_pickle=False)
@@ -142,19 +128,18 @@ def prepare_stack(
 
 
 def check_target(out: Path, image_size: int) -> None:
-    """Refuses what could not be written; before a download, say.
+    """Refuses a size or path that could not be written, such as before a download.
 
     Raises:
-        DataError: if the size or the name is wrong, or the sidecar would take the place of a
-            JSON file of somebody else's.
+        DataError: if the size or the name is wrong, or the sidecar would replace an unrelated
+            JSON file.
     """
-    if not 8 <= image_size <= RAW_SIZE:
-        raise DataError(f"image size {image_size}: expected 8 to {RAW_SIZE} pixels")
+    check_number("image_size", image_size, least=8, most=RAW_SIZE, kind=DataError)
     if out.suffix != ".npy":
         raise DataError(f"{out}: expected a name that ends in .npy")
     beside = sidecar_path(out)
     if beside.exists() and not is_sidecar(beside):
-        raise DataError(f"{beside}: is in the way of the sidecar of {out}; expected another --out")
+        raise DataError(f"{beside}: is not the sidecar of {out}; expected another name for that")
 
 
 def _read_stack(
@@ -176,7 +161,9 @@ def _read_stack(
         if progress:
             progress(number + 1, len(characters))
     if problems:
-        raise DataError(_describe(problems))
+        listed, more = "; ".join(problems[:MAX_PROBLEMS_SHOWN]), len(problems) - MAX_PROBLEMS_SHOWN
+        tail = f"; and {more} more" if more > 0 else ""
+        raise DataError(f"the images are not complete, nothing was written: {listed}{tail}")
     return stack
 
 
@@ -189,23 +176,13 @@ def decode(png: bytes, image_size: int) -> Pixels:
         return shrink(image.convert("L"), image_size)
 
 
-def _describe(problems: list[str]) -> str:
-    shown = "; ".join(problems[:MAX_PROBLEMS_SHOWN])
-    more = len(problems) - MAX_PROBLEMS_SHOWN
-    tail = f"; and {more} more" if more > 0 else ""
-    return f"the images are not complete, nothing was written: {shown}{tail}"
-
-
 @contextmanager
 def open_characters(sources: list[Path]) -> Iterator[list[RawCharacter]]:
-    """Opens archives or extracted folders and lists their characters, in the stack's order.
+    """Opens archives or extracted folders and yields their characters, in the stack's order.
 
     Args:
         sources: each a zip archive, an extracted ``images_background`` or
             ``images_evaluation`` folder, or a folder that holds any of these.
-
-    Yields:
-        The characters: background then evaluation, sorted by alphabet and number.
 
     Raises:
         DataError: if a source is missing, is no archive, or holds no Omniglot image.
@@ -220,32 +197,32 @@ def open_characters(sources: list[Path]) -> Iterator[list[RawCharacter]]:
                     "images_evaluation.zip, or the folders extracted from them"
                 )
             for match, read in images:
-                fresh = RawCharacter(match["subset"], match["alphabet"], match["character"])
-                drawings = found.setdefault(fresh.name, fresh).drawings
+                names = match["subset"], match["alphabet"], match["character"]
+                info = ClassInfo("/".join(names), *names)
+                drawings = found.setdefault(info.name, RawCharacter(info)).drawings
                 # An archive beside its extracted folder holds the same: the first counts.
                 drawings.setdefault(int(match["drawer"]), (match[0].lstrip("/"), read))
         yield [found[name] for name in sorted(found)]
 
 
 def _list_images(source: Path, stack: ExitStack) -> Iterator[tuple[re.Match[str], Read]]:
-    """Yields every Omniglot image in `source`, and in official archives there, and its reader."""
+    """Yields the Omniglot images in `source` and in official archives there."""
     archives = [source / name for name in OFFICIAL_MD5 if (source / name).is_file()]
     for path in (*archives, source):
         for name, read in list_files(path, stack):
-            match = _IMAGE.search(name)
-            if match:
+            if match := _IMAGE.search(name):
                 yield match, read
 
 
 def list_files(path: Path, stack: ExitStack) -> Iterator[tuple[str, Read]]:
-    """Yields every file of a folder or zip archive, by name, and a way to read its bytes.
+    """Yields the name of every file of a folder or zip archive, and a function that reads it.
 
     Args:
         path: of the folder or archive.
-        stack: an archive stays open as long as this.
+        stack: keeps an archive open.
 
     Raises:
-        DataError: if there is neither.
+        DataError: if it is neither.
     """
     if path.is_dir():
         files = (file for file in sorted(path.resolve().rglob("*")) if file.is_file())
@@ -261,17 +238,17 @@ def list_files(path: Path, stack: ExitStack) -> Iterator[tuple[str, Read]]:
 
 
 def _check_characters(characters: list[RawCharacter]) -> list[str]:
-    """Returns a line for each thing missing: characters of a subset, drawings of a character."""
+    """Lists missing characters of a subset and missing drawings of a character."""
     problems = []
     for subset, count in CHARACTERS.items():
-        found = sum(character.subset == subset for character in characters)
+        found = sum(character.info.subset == subset for character in characters)
         if found != count:
             problems.append(f"images_{subset}: {found} characters, expected {count}")
     for character in characters:
         missing = [n for n in range(1, DRAWERS + 1) if n not in character.drawings]
         if missing:
             drawers = ", ".join(f"{n:02d}" for n in missing)
-            problems.append(f"images_{character.name}: missing drawing by drawer {drawers}")
+            problems.append(f"images_{character.info.name}: missing drawing by drawer {drawers}")
     return problems
 
 
@@ -280,11 +257,10 @@ def download_archives(
 ) -> list[Path]:
     """Downloads the two official archives (14 MB), or finds them in the cache.
 
-    Each download goes to a temporary name, is checked against its MD5 and only then gets its
-    final name; one that was cut off starts anew.
+    Downloads get their final name only after their MD5 was verified.
 
     Args:
-        folder: where they are kept; by default the user's cache folder.
+        folder: destination; by default the user's cache folder.
         url: folder they are under; by default ``L2L_OMNIGLOT_MIRROR``, else the official one.
         checksums: file name to MD5; by default the official ones.
 
@@ -292,7 +268,7 @@ def download_archives(
         The paths of the archives.
 
     Raises:
-        DownloadError: if one cannot be fetched, or its checksum is wrong.
+        DownloadError: if one cannot be downloaded, or its checksum is wrong.
     """
     import pooch
 
@@ -305,7 +281,7 @@ def download_archives(
         address = f"{url.rstrip('/')}/{name}"
         try:
             found = pooch.retrieve(address, f"md5:{md5}", name, folder, downloader=fetch)
-        except ValueError as error:  # the checksum; pooch's text holds both
+        except ValueError as error:  # the checksum; pooch's text quotes both
             raise DownloadError(f"{address}: {error}") from error
         except OSError as error:  # the network, by requests, or the disk
             reason = error.strerror or type(error).__name__

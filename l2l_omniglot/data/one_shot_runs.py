@@ -26,19 +26,19 @@ _FILE = re.compile(
 
 
 class OneShotRuns:
-    """The runs as tasks: support is the training drawings, query the test drawings.
+    """The runs as tasks: their training drawings are the support set, their test drawings queries.
 
     Args:
         path: a folder with ``runNN`` folders, or an archive of them.
-        image_size: pixels, as the network was trained with.
+        image_size: pixels, as in training of the network.
         ink: see `ImageStack`.
 
     Attributes:
         names: of the runs found, sorted.
-        ways, shots, queries: 20, 1, and 1 query a class.
+        ways, shots, queries: 20, 1, and 1 query per class.
 
     Raises:
-        DataError: if there are fewer than two runs, or one is broken; says which and how.
+        DataError: if there are fewer than two runs, or one is broken.
     """
 
     seed = 0
@@ -49,13 +49,12 @@ class OneShotRuns:
         with ExitStack() as stack:
             runs: dict[str, dict[str, Read]] = {}
             for file, read in list_files(Path(path), stack):
-                match = _FILE.search(file)
-                if not match:
+                if not (match := _FILE.search(file)):
                     continue
-                run = runs.setdefault(match["run"], {})
-                if match["name"] in run:
-                    raise DataError(f"{path}: {match['run']}/{match['name']} is there twice")
-                run[match["name"]] = read
+                run, name = runs.setdefault(match["run"], {}), match["name"]
+                if name in run:
+                    raise DataError(f"{path}: contains {match['run']}/{name} twice")
+                run[name] = read
             if len(runs) < 2:
                 raise DataError(
                     f"{path}: {len(runs)} one-shot runs found; expected at least 2 folders runNN "
@@ -70,11 +69,11 @@ class OneShotRuns:
         return len(self._tasks)
 
     def __getitem__(self, number: int) -> Task:
-        """Returns run `number`, from 0, in the order of the names."""
+        """Returns run `number`, counted from 0, in the order of the names."""
         return self._tasks[number]
 
     def batch(self, start: int, count: int) -> Iterator[Task]:
-        """Runs `start` to `start + count - 1`."""
+        """Returns runs `start` to `start + count - 1`."""
         return iter(self._tasks[start : start + count])
 
 
@@ -85,7 +84,7 @@ def _read_run(what: str, files: dict[str, Read], image_size: int, ink: Ink) -> T
     wrong = [name for name in (*classes, *answers) if name not in files]
     wrong += [name for name in answers.values() if name not in classes]
     if wrong or len(answers) != WAYS:
-        about = f"{wrong[0]} is not there" if wrong else f"{len(answers)} test items"
+        about = f"{wrong[0]} is missing" if wrong else f"{len(answers)} test items"
         raise DataError(f"{what}: {about}; expected {WAYS} training and {WAYS} test drawings")
     images = []
     for name in (*classes, *answers):
@@ -94,26 +93,21 @@ def _read_run(what: str, files: dict[str, Read], image_size: int, ink: Ink) -> T
         except Exception as error:  # Pillow, zlib and zipfile raise many kinds
             raise DataError(f"{what}/{name}: {error}") from error
     drawings = ImageStack(np.stack(images)[None, :, None], "white", ink, name=what)
-    pixels = drawings.images(np.zeros(2 * WAYS, dtype=np.int64), np.arange(2 * WAYS))
+    support, query = drawings.images([0] * 2 * WAYS, range(2 * WAYS)).split(WAYS)
     labels = torch.tensor([classes.index(name) for name in answers.values()])
-    support, query = pixels.split(WAYS)
     return Task(support, torch.arange(WAYS), query, labels, tuple(range(WAYS)))
 
 
 def _read_answers(what: str, files: dict[str, Read]) -> dict[str, str]:
-    """Maps every test item to the training drawing of its class, by ``class_labels.txt``."""
+    """Maps every test item to the training drawing of its class."""
     if "class_labels.txt" not in files:
-        raise DataError(f"{what}: class_labels.txt is not there")
+        raise DataError(f"{what}: class_labels.txt is missing")
     try:
         lines = files["class_labels.txt"]().decode("utf-8").splitlines()
     except Exception as error:  # zlib and zipfile raise many kinds
         raise DataError(f"{what}/class_labels.txt: {error}") from error
     pairs = [line.split() for line in lines if line.strip()]
     if not all(len(pair) == 2 for pair in pairs):
-        raise DataError(f"{what}/class_labels.txt: expected two file names a line")
-    return {_inside(item): _inside(answer) for item, answer in pairs}
-
-
-def _inside(name: str) -> str:
-    """Takes the run off ``run01/test/item01.png``."""
-    return name.split("/", 1)[-1]
+        raise DataError(f"{what}/class_labels.txt: expected two file names per line")
+    # Without the run: test/item01.png of run01/test/item01.png.
+    return {item.split("/", 1)[-1]: answer.split("/", 1)[-1] for item, answer in pairs}

@@ -1,4 +1,4 @@
-"""A person's own pictures: read, evenly lit, and brought to the look of Omniglot's drawings."""
+"""Reads a person's own pictures and makes them look like Omniglot's drawings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -20,21 +20,21 @@ RAW_SIZE = 105  # pixels a side, of Omniglot's drawings
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
 INKS = ("auto", "dark", "light")
 FITS = ("auto", "always", "never")
-# Of the 105 pixels a side that Omniglot's drawings have, measured over all 32,460 of them: the
-# ink's longer side is 67 on average and from 33 to 95 in 98 of 100; in as many its middle is at
-# most 16.5 from the picture's, either way.
+# Shares of a picture's side, measured over all 32,460 drawings of Omniglot: the ink's longer side
+# is 67 of 105 pixels on average and 33 to 95 in 98 % of drawings; its centre is at most 16.5 from
+# the picture's in as many, along either axis.
 LONGER_SIDE, SHORTEST, LONGEST = 67 / RAW_SIZE, 33 / RAW_SIZE, 95 / RAW_SIZE
 OFF_CENTRE = 16.5 / RAW_SIZE
 MOST_NARROW = 100  # longer by shorter side; made square it would have that many times the pixels
 LEAST_CONTRAST = 16  # of 255, between ink and paper
 MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 PAPER, MIDDLE = 255, 128
-CELLS = 32  # a side, that the light is told apart in
-REACH = 11  # cells; no stroke is as wide, so paper is found beside it
-DARKEST = 1 / 3  # of the brightest; what seems darker is ink, not shade
-EVEN = 1 / 64  # of the brightest; a border that varies less is of a drawing or a scan, evenly lit
-GRAIN, AROUND = 96, 8  # pixels a side, and the radius of what is around one, to tell ink in
-CLEAR = 1.0  # skewness from which what is rare is clearly on one side
+CELLS = 32  # a side, in which illumination is estimated
+REACH = 11  # cells; strokes are narrower, so there is paper beside them
+DARKEST = 1 / 3  # of the brightest; what is darker is ink, not shade
+EVEN = 1 / 64  # of the brightest; a border that varies less is evenly lit
+GRAIN, AROUND = 96, 8  # pixels a side, and the radius of a pixel's surroundings, to find ink in
+CLEAR = 1.0  # skewness from which the polarity of ink is clear
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Levels: TypeAlias = npt.NDArray[np.float32]
@@ -43,22 +43,22 @@ Levels: TypeAlias = npt.NDArray[np.float32]
 def read_picture(path: Path, ink: str = "auto") -> Image.Image:
     """Reads a picture as 8-bit grey: dark ink on white paper.
 
-    The first frame of several, turned as its EXIF data says, on white where it is transparent
-    (on black, where all that is not transparent is light).
+    Takes the first frame, turned as its EXIF data says. Transparent parts become white, or black
+    where all opaque parts are light.
 
     Args:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
-        ink: which end of the grey values is ink; ``auto`` takes what is rare for it, or else
-            what differs from the border.
+        ink: ``dark``, ``light``, or ``auto``: the minority shade, or where that is not clear,
+            the shade that differs from the border.
 
     Returns:
         The picture, shrunk to at most `MOST_SIDE` pixels a side.
 
     Raises:
-        DataError: if the file is missing, broken, of more than 178 million pixels, or shows
-            nothing.
+        DataError: if the file is missing, broken, of more than 178 million pixels, too narrow
+            or blank.
     """
-    check_name("--picture-ink", ink, INKS)
+    check_choice("ink", ink, INKS)
     try:
         if path.exists() and not path.is_file():
             raise ValueError("not a plain file")
@@ -73,29 +73,27 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{path}: not a readable picture: {error}") from error
     if max(grey.size) > MOST_NARROW * min(grey.size):
-        raise DataError(
-            f"{path}: {grey.width} x {grey.height} pixels: expected a less narrow picture"
-        )
+        raise DataError(f"{path}: {grey.width} x {grey.height} pixels: too narrow")
     grey.thumbnail((MOST_SIDE, MOST_SIDE))
     if _is_blank(grey):
         lowest, highest = grey.getextrema()
-        raise DataError(f"{path}: shows nothing: grey values from {lowest} to {highest}")
+        raise DataError(f"{path}: blank picture, with grey values from {lowest} to {highest}")
     light = ink == "light" or (ink == "auto" and _is_light(grey))
-    shown = [grey, ImageOps.invert(grey)] if light else [grey]
-    if any(_is_blank(flatten_illumination(picture)) for picture in shown):
-        raise DataError(f"{path}: shows nothing but light and shade")
-    return shown[-1]
+    both = [grey, ImageOps.invert(grey)] if light else [grey]
+    if any(_is_blank(flatten_illumination(picture)) for picture in both):
+        raise DataError(f"{path}: blank picture, except for light and shade")
+    return both[-1]
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """Turns a picture grey, on paper where it is transparent."""
+    """Converts a picture to 8-bit grey, with paper where it is transparent."""
     if image.mode in {"I", "I;16", "F"}:  # 16 bits and more: their own range becomes 0 to 255
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
-            raise ValueError("has pixels that are no finite number")
+            raise ValueError("has pixels that are not finite")
         span = values.max() - values.min()
         if span < LEAST_CONTRAST / PAPER * abs(values).max():
-            return Image.new("L", image.size, PAPER)  # shows nothing
+            return Image.new("L", image.size, PAPER)  # blank
         return Image.fromarray(((values - values.min()) / span * PAPER).astype(np.uint8))
     if image.mode == "LAB":
         return image.getchannel("L")
@@ -116,10 +114,10 @@ def _is_blank(grey: Image.Image) -> bool:
 
 
 def _is_light(grey: Image.Image) -> bool:
-    """Whether the ink is lighter than the paper.
+    """Tells whether ink is lighter than paper.
 
-    Ink is rare; where that is not clear, in drawings of thick strokes, the paper is the end of
-    the picture's own range that its border is nearer to.
+    Where `ink_polarity` is not clear, as in drawings of thick strokes, paper is the end of the
+    picture's range that its border is closer to.
     """
     polarity = ink_polarity(grey)
     lowest, highest = grey.getextrema()
@@ -128,16 +126,14 @@ def _is_light(grey: Image.Image) -> bool:
 
 
 def _border(pixels: Pixels) -> Pixels:
-    """Returns the grey values along the border."""
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
 def flatten_illumination(picture: Image.Image) -> Image.Image:
-    """Takes uneven light off a picture, such as a shadow on the paper of a photograph.
+    """Removes uneven light, such as a shadow on the paper of a photograph.
 
-    Divides by the light on its paper: the picture in coarse cells, strokes closed by the paper
-    around them (a morphological closing), smoothed. One that is evenly lit along its border stays
-    as it is, and so does one of black and white only.
+    Divides by the paper's illumination: coarse cells whose strokes are removed by a morphological
+    closing, smoothed. A picture whose border is evenly lit is returned unchanged.
 
     Args:
         picture: 8-bit grey, dark ink on light paper.
@@ -146,29 +142,22 @@ def flatten_illumination(picture: Image.Image) -> Image.Image:
     border = _border(cells)
     if int(border.max()) - int(border.min()) <= EVEN * int(border.max()):
         return picture
-    smooth = Image.fromarray(_paper(cells)).filter(ImageFilter.GaussianBlur(1))
+    margin = REACH - 1  # else Pillow extends the border between its two filters
+    wide = Image.fromarray(np.pad(cells, margin, mode="edge"))
+    closed = wide.filter(ImageFilter.MaxFilter(REACH)).filter(ImageFilter.MinFilter(REACH))
+    paper = closed.crop((margin, margin, margin + CELLS, margin + CELLS))
+    smooth = paper.filter(ImageFilter.GaussianBlur(1))
     light = _levels(smooth.resize(picture.size, Image.Resampling.BILINEAR))
     light = np.maximum(light, max(1.0, float(light.max()) * DARKEST))
     evened = _levels(picture) / light * 255
     return Image.fromarray(evened.clip(0, 255).round().astype(np.uint8))
 
 
-def _paper(cells: Pixels) -> Pixels:
-    """Removes the strokes from the cells."""
-    margin = REACH - 1  # Pillow goes on beyond the border between its two filters otherwise
-    wide = Image.fromarray(np.pad(cells, margin, mode="edge"))
-    closed = wide.filter(ImageFilter.MaxFilter(REACH)).filter(ImageFilter.MinFilter(REACH))
-    return np.asarray(closed)[margin:-margin, margin:-margin]
-
-
 def ink_polarity(picture: Image.Image) -> int:
-    """Tells whether ink is darker or lighter than paper: it is what few pixels are.
+    """Returns -1 if ink is darker than paper, 1 if it is lighter, 0 if that is not clear.
 
-    Judges by the skewness of what each pixel differs by from those around it, which light that
-    changes slowly leaves alone.
-
-    Returns:
-        -1: darker, as ink on paper is; 1: lighter, as chalk on a board; 0: not clear.
+    Ink is the minority shade: judged by the skewness of each pixel's difference from its
+    surroundings, on which slowly changing light has no effect.
     """
     small = picture.resize((GRAIN, GRAIN), Image.Resampling.BOX)
     around = small.filter(ImageFilter.BoxBlur(AROUND))
@@ -185,10 +174,9 @@ def _levels(picture: Image.Image) -> Levels:
 
 
 def is_centred(pictures: Sequence[Image.Image]) -> bool:
-    """Whether pictures are square, and their ink as large and as central as Omniglot's.
+    """Tells whether pictures are square, and their ink as large and as central as Omniglot's.
 
-    Judged by the middle of each measure over all pictures, since a single drawing of Omniglot's
-    may be as small and as far from the centre as can be.
+    The median over all pictures decides, since a single drawing may be small or off-centre.
     """
     if any(picture.width != picture.height for picture in pictures):
         return False
@@ -197,7 +185,7 @@ def is_centred(pictures: Sequence[Image.Image]) -> bool:
 
 
 def _measure(picture: Image.Image) -> tuple[float, float]:
-    """Returns the ink's longer side and its middle's offset, in widths of the picture."""
+    """Returns the ink's longer side and its centre's offset, in widths of the picture."""
     left, upper, right, lower = _ink_box(stretch(picture))
     width, height = picture.size
     offset = max(abs(left + right - width), abs(upper + lower - height)) / 2
@@ -205,12 +193,12 @@ def _measure(picture: Image.Image) -> tuple[float, float]:
 
 
 def stretch(picture: Image.Image) -> Image.Image:
-    """Lights a picture evenly and stretches its grey values: paper is white, ink black."""
+    """Flattens illumination and stretches grey values: paper becomes white, ink black."""
     return ImageOps.autocontrast(flatten_illumination(picture))
 
 
 def centre_and_scale(picture: Image.Image) -> Image.Image:
-    """Centres a picture's ink, stretched, on square paper, as large as Omniglot's on average."""
+    """Centres the stretched ink on square paper, as large as Omniglot's on average."""
     level = stretch(picture)
     cut = level.crop(_ink_box(level))
     side = round(max(cut.size) / LONGER_SIDE)
@@ -220,7 +208,7 @@ def centre_and_scale(picture: Image.Image) -> Image.Image:
 
 
 def _ink_box(level: Image.Image) -> tuple[int, int, int, int]:
-    """Returns left, upper, right and lower edge of what is darker than the middle."""
+    """Returns the left, upper, right and lower edge of the ink."""
     box = ImageOps.invert(level).point(lambda v: v >= MIDDLE and PAPER).getbbox()
     assert box is not None  # its darkest pixel is ink
     return box
@@ -232,17 +220,17 @@ def shrink(grey: Image.Image, image_size: int) -> Pixels:
 
 
 def to_images(pictures: Sequence[Image.Image], image_size: int, ink: str) -> torch.Tensor:
-    """Turns pictures into images as the network takes them.
+    """Converts pictures to the network's input.
 
     Args:
         pictures: B, 8-bit grey, dark on white.
         image_size: pixels a side that they are shrunk to.
-        ink: what ink is to the network: ``white`` is 1, ``black`` is 0.
+        ink: ``white`` (1) or ``black`` (0), as in training of the network.
 
     Returns:
         float32 (B, 1, image_size, image_size) in [0, 1].
     """
-    import torch  # not sooner: what is wrong with a folder is told at once
+    import torch  # late, so that errors in a folder are reported at once
 
     pixels = np.stack([shrink(picture, image_size) for picture in pictures])[:, None]
     images = torch.from_numpy(pixels.astype(np.float32)).mul_(1.0 / 255.0)

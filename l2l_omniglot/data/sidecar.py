@@ -1,4 +1,4 @@
-"""The JSON file beside a stack: what every class is, where it came from, what it must contain."""
+"""The JSON file beside a stack: its classes' names, its source, its digest."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ClassInfo:
 
     Attributes:
         name: unique name, e.g. ``background/Greek/character05``.
-        subset: the archive it comes from, e.g. ``background``; empty when unknown.
-        alphabet: e.g. ``Greek``; empty when unknown.
-        character: e.g. ``character05``.
+        subset: ``background`` or ``evaluation``, where known.
+        alphabet: e.g. ``Greek``, where known.
+        character: e.g. ``character05``, where known.
     """
 
     name: str
@@ -31,10 +31,10 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What is known of a stack beside its pixels.
+    """Describes a stack.
 
     Attributes:
-        classes: one entry a class, in the order of the stack.
+        classes: one entry per class, in the order of the stack.
         source: where the images came from, in words.
         image_size: height and width in pixels.
         background: ``white`` (ink dark, as Omniglot is stored) or ``black``.
@@ -50,9 +50,8 @@ class Sidecar:
     def to_json(self) -> str:
         """Returns the file's text."""
         body: dict[str, Any] = {"format": FORMAT, **vars(self)}
-        del body["classes"]  # comes last: it is long
-        body["classes"] = [vars(entry) for entry in self.classes]
-        return json.dumps(body, indent=1) + "\n"
+        entries = [vars(entry) for entry in body.pop("classes")]  # last, because it is long
+        return json.dumps({**body, "classes": entries}, indent=1) + "\n"
 
 
 def sidecar_path(npy: Path) -> Path:
@@ -61,18 +60,15 @@ def sidecar_path(npy: Path) -> Path:
 
 
 def is_sidecar(path: Path) -> bool:
-    """Whether a JSON file is a sidecar, whole or broken, and not somebody else's."""
+    """Tells whether a JSON file is a sidecar, whole or broken, and not an unrelated file."""
     return FORMAT in path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_sidecar(npy: Path) -> Sidecar | None:
-    """Reads the sidecar of `npy`.
-
-    Returns:
-        The sidecar, or None where there is none or the JSON file is somebody else's.
+    """Reads the sidecar of `npy`; returns None if there is none or the JSON file is unrelated.
 
     Raises:
-        DataError: if it is one of ours and broken.
+        DataError: if it is broken.
     """
     path = sidecar_path(npy)
     if not path.is_file():

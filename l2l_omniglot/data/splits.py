@@ -1,25 +1,28 @@
-"""Which classes are for training, for choosing (validation) and for the final figure (test)."""
+"""Splits the classes of a stack into training, validation and test classes."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.data.sidecar import ClassInfo
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice, refused
 
 OMNIGLOT_CLASSES = 1623
 OMNIGLOT_VALIDATION = 100
 OMNIGLOT_TEST = 423
 VALIDATION_ALPHABET_STEP = 6
+ORDERS = ("tutorial", "random")  # splits that cut an order of all classes
+ALPHABETS = "alphabets"
+NAMED_SPLITS = (*ORDERS, ALPHABETS)
 
 
 class Splits(NamedTuple):
-    """Class numbers of each part, ascending; no class is in two parts."""
+    """The class numbers of each part, ascending; no class is in two parts."""
 
     train: tuple[int, ...]
     validation: tuple[int, ...]
@@ -32,48 +35,40 @@ def make_splits(
     seed: int = 0,
     validation_classes: int = 0,
 ) -> Splits:
-    """Cuts the classes of a stack into train, validation and test.
+    """Splits the classes of a stack into train, validation and test.
 
     Args:
         info: the stack's classes (`ImageStack.info`).
-        split: ``tutorial`` (in order: of Omniglot's first 1,200 classes 1,100 train and 100,
-            nearly all of alphabets not trained on, validate; the last 423 test), ``random``
-            (the same sizes,
-            drawn by `seed`), ``alphabets`` (background, of which every sixth alphabet
-            validates, against evaluation), or the path of a JSON file with lists ``train``,
-            ``validation`` and ``test`` of class names. Other stacks are cut in proportion.
+        split: one of these; stacks of other sizes are cut in proportion.
+
+            - ``tutorial``: in order. Of Omniglot's first 1,200 classes 1,100 train and 100, nearly
+              all of alphabets not trained on, validate; the last 423 test.
+            - ``random``: the same sizes, drawn by `seed`.
+            - ``alphabets``: the background alphabets, of which every sixth validates, against
+              the evaluation alphabets.
+            - the path of a JSON file with lists ``train``, ``validation`` and ``test`` of class
+              names.
         seed: only for ``random``.
-        validation_classes: how many classes validate, of ``tutorial`` and ``random``; the rest
-            of theirs train. 0: as said above.
+        validation_classes: number of validation classes of ``tutorial`` and ``random``; the rest
+            of theirs train. 0: as above.
 
     Raises:
-        DataError: unknown split, a number of validation classes that it cannot have, a class in
-            two parts, names the stack does not have, an empty part, or alphabets that are not
-            known.
+        DataError: if the split or its number of validation classes is invalid, a class is in
+            two parts or not in the stack, a part is empty, or alphabets are unknown.
     """
     split = str(split)
     if validation_classes and split not in ORDERS:
-        raise DataError(
-            f"{validation_classes} validation classes with split {split!r}, which says itself "
-            f"what validates; expected split {' or '.join(ORDERS)}"
-        )
+        expected = f"no number with split {split!r}; expected split {' or '.join(ORDERS)}"
+        raise refused("validation_classes", validation_classes, expected, DataError)
     if split.endswith(".json"):
         return _from_file(info, Path(split))
-    if split in ORDERS:
-        return _cut(ORDERS[split](len(info), seed), validation_classes)
-    also = "a path ending in .json"
-    check_name("split", split, NAMED_SPLITS, also=also, kind=DataError)
-    return _alphabets(info)
-
-
-def _in_order(count: int, _seed: int) -> list[int]:
-    return list(range(count))
-
-
-def _at_random(count: int, seed: int) -> list[int]:
-    order = list(range(count))
-    random.Random(derive_seed("split", seed)).shuffle(order)
-    return order
+    check_choice("split", split, NAMED_SPLITS, "a path ending in .json", DataError)
+    if split == ALPHABETS:
+        return _alphabets(info)
+    order = list(range(len(info)))
+    if split == "random":
+        random.Random(derive_seed("split", seed)).shuffle(order)
+    return _cut(order, validation_classes)
 
 
 def _cut(order: list[int], validation: int) -> Splits:
@@ -81,12 +76,9 @@ def _cut(order: list[int], validation: int) -> Splits:
     count = len(order)
     test = round(count * OMNIGLOT_TEST / OMNIGLOT_CLASSES)
     if not 0 <= validation < count - test:
-        raise DataError(
-            f"{validation} validation classes: expected 1 to {count - test - 1}, as {count - test} "
-            "of the classes are not for test"
-        )
-    if not validation:
-        # Small stacks would get two or three classes to validate on: a fifth, up to 20, instead.
+        expected = f"expected 1 to {count - test - 1}, since {test} of {count} classes are for test"
+        raise refused("validation_classes", validation, expected, DataError)
+    if not validation:  # in small stacks a fifth, up to 20, instead of two or three
         validation = max(round(count * OMNIGLOT_VALIDATION / OMNIGLOT_CLASSES), min(20, count // 5))
     train = count - validation - test
     parts = order[:train], order[train : train + validation], order[train + validation :]
@@ -96,20 +88,17 @@ def _cut(order: list[int], validation: int) -> Splits:
 def _alphabets(info: Sequence[ClassInfo]) -> Splits:
     background = sorted({entry.alphabet for entry in info if entry.subset == "background"})
     chosen = set(background[VALIDATION_ALPHABET_STEP - 1 :: VALIDATION_ALPHABET_STEP])
-    if not chosen or not any(entry.subset == "evaluation" for entry in info):
-        raise DataError(
-            "split 'alphabets' needs a sidecar that names background and evaluation alphabets; "
-            f"this stack has {len(background)} background alphabets; use --split random"
+    test = [number for number, entry in enumerate(info) if entry.subset == "evaluation"]
+    if not chosen or not test:
+        expected = (
+            "needs a sidecar that names background and evaluation alphabets; this stack has "
+            f"{len(background)} background alphabets; expected split random"
         )
-    train, validation, test = [], [], []
-    for number, entry in enumerate(info):
-        if entry.subset == "evaluation":
-            test.append(number)
-        elif entry.alphabet in chosen:
-            validation.append(number)
-        else:
-            train.append(number)
-    return _checked(Splits(tuple(train), tuple(validation), tuple(test)), "alphabets")
+        raise refused("split", ALPHABETS, expected, DataError)
+    others = [number for number, entry in enumerate(info) if entry.subset != "evaluation"]
+    train = [number for number in others if info[number].alphabet not in chosen]
+    validation = [number for number in others if info[number].alphabet in chosen]
+    return _checked(Splits(tuple(train), tuple(validation), tuple(test)), ALPHABETS)
 
 
 def _from_file(info: Sequence[ClassInfo], path: Path) -> Splits:
@@ -137,21 +126,12 @@ def _named_classes(body: object, part: str, numbers: dict[str, int], path: Path)
 
 
 def _checked(splits: Splits, source: str) -> Splits:
-    """Refuses empty parts and classes that stand twice."""
+    """Refuses empty parts and classes that are listed twice."""
     sizes = ", ".join(f"{len(part)} {name}" for name, part in splits._asdict().items())
     if not all(splits):
         raise DataError(f"{source}: the split has {sizes} classes; expected some in each part")
     together = [number for part in splits for number in part]
     if len(set(together)) != len(together):
         twice = next(number for number in together if together.count(number) > 1)
-        raise DataError(f"{source}: class {twice} stands twice in the split ({sizes})")
+        raise DataError(f"{source}: class {twice} is twice in the split ({sizes})")
     return splits
-
-
-# An order of all classes, of which the first train and the last are for test.
-ORDERS: dict[str, Callable[[int, int], list[int]]] = {
-    "tutorial": _in_order,
-    "random": _at_random,
-}
-ALPHABETS = "alphabets"
-NAMED_SPLITS = (*ORDERS, ALPHABETS)

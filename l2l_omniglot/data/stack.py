@@ -1,4 +1,4 @@
-"""A class stack: C classes of M images each, checked when opened, read image by image."""
+"""A class stack: C classes of M images each, checked when opened, read on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, read_sidecar
-from l2l_omniglot.errors import DataError, check_name
+from l2l_omniglot.errors import DataError, check_choice
 
 Background: TypeAlias = Literal["auto", "white", "black"]
 Ink: TypeAlias = Literal["white", "black"]
@@ -27,30 +27,29 @@ _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channe
 
 
 class ImageStack:
-    """Images of C classes, M of each, as few-shot tasks are cut from.
+    """Images of C classes, M of each.
 
-    The array is kept as it is (memory-mapped when it comes from `load_stack`); `images`
-    converts the few that are asked for.
+    The array is kept as it is (memory-mapped by `load_stack`); `images` converts what is read.
 
     Args:
         array: shape (C, M, 1 or 3, H, W), (C, M, H, W) or (C, M, H, W, 1 or 3); boolean,
             integer or float; values 0 to 1 or 0 to 255.
-        background: which end of the value range is paper in the array; ``auto`` takes the
-            sidecar's word, else looks at the images' borders.
-        ink: which end of [0, 1] ink gets in `images`: ``white`` is 1 (paper 0, as Finn et al.
-            2017 have it), ``black`` is 0 (paper 1, as the tutorial has it).
+        background: which end of the value range is paper in the array; ``auto`` is as in the
+            sidecar, else judged by the images' borders.
+        ink: which end of [0, 1] is ink in `images`: ``white`` is 1 (paper 0, as in Finn et al.
+            2017), ``black`` is 0 (paper 1, as in the tutorial).
         sidecar: names of the classes and the expected digest, where known.
-        name: how error messages call the array.
+        name: of the array, for error messages.
 
     Attributes:
         classes, channels, height, width: the sizes C, 1 or 3, H and W.
-        images_per_class: of each class the number of its images, here always M.
-        info: one `ClassInfo` a class; without sidecar the names are "0", "1", ...
+        images_per_class: number of images of each class, here always M.
+        info: one `ClassInfo` per class; without sidecar the names are "0", "1", ...
         sha256: digest of the array's bytes in C order.
 
     Raises:
-        DataError: wrong rank or type, NaN, values out of range, or a digest that does not
-            fit the sidecar; says what was found and what was expected.
+        DataError: if the rank or type is wrong, values are NaN or out of range, or the digest is
+            not the sidecar's; quotes what was found and what was expected.
     """
 
     def __init__(
@@ -61,8 +60,8 @@ class ImageStack:
         sidecar: Sidecar | None = None,
         name: str = "array",
     ) -> None:
-        check_name("background", background, get_args(Background), kind=DataError)
-        check_name("ink", ink, get_args(Ink), kind=DataError)
+        check_choice("background", background, get_args(Background), kind=DataError)
+        check_choice("ink", ink, get_args(Ink), kind=DataError)
         self.name = name
         self._array = _channels_first(array, name)
         self._on_device: torch.Tensor | None = None
@@ -83,7 +82,7 @@ class ImageStack:
 
     @property
     def summary(self) -> str:
-        """Says what it is, in a sentence."""
+        """Describes the stack in a sentence."""
         return (
             f"Data: {self.name}, {self.classes} classes of {span(self.images_per_class)} images, "
             f"{self.channels} x {self.height} x {self.width}, SHA-256 {self.sha256[:12]}."
@@ -105,19 +104,18 @@ class ImageStack:
         Args:
             classes: B class numbers in [0, C).
             items: B image numbers, each below its class's number of images.
-            transforms: B in [0, 8): so many counterclockwise quarter turns, those from 4 after
-                a mirroring left to right; 0 by default.
+            transforms: B in [0, 8), by default 0: the number of counterclockwise quarter turns,
+                plus 4 with a mirroring left to right before.
 
         Returns:
-            float32 of shape (B, channels, H, W) in [0, 1], ink at the end `ink` names; on the
-            CPU, or where `on` has put the stack.
+            float32 of shape (B, channels, H, W) in [0, 1], on the CPU or the device of `on`.
         """
         pixels = self._read(np.asarray(classes), np.asarray(items), transforms)
         pixels = pixels.mul_(self._scale).clamp_(0, 1)
         return 1 - pixels if self.background == self.ink else pixels
 
     def on(self, device: torch.device | str) -> ImageStack:
-        """Copies the stack to a device: only indices move there from now on."""
+        """Returns a copy whose images are on a device; only indices are sent there then."""
         other = copy.copy(self)
         array = np.ascontiguousarray(self._array)
         array = array if array.dtype == np.uint8 else array.astype(np.float32)
@@ -136,19 +134,18 @@ class ImageStack:
         else:
             where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
             raw = self._on_device[where[0], where[1]]
-        if transforms is not None:
-            found = np.asarray(transforms)
-            for transform in range(1, TRANSFORMS):
-                chosen = np.flatnonzero(found == transform)
-                if len(chosen):
-                    raw[chosen] = _transformed(raw[chosen], transform)
+        found = np.asarray(0 if transforms is None else transforms)
+        for transform in range(1, TRANSFORMS):
+            chosen = np.flatnonzero(found == transform)
+            if len(chosen):
+                raw[chosen] = _transformed(raw[chosen], transform)
         if self._on_device is None:
             raw = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
         pixels: torch.Tensor = raw.to(torch.float32)
         return pixels
 
     def _guess_background(self, sidecar: Sidecar | None) -> Literal["white", "black"]:
-        """Takes the sidecar's word, else white where the images' borders are brighter than half."""
+        """Returns the sidecar's background, else white where borders are brighter than half."""
         if sidecar is not None:
             return "black" if sidecar.background == "black" else "white"
         sample = self._array[:: max(1, self.classes // 100), 0].astype(np.float64) * self._scale
@@ -156,24 +153,21 @@ class ImageStack:
         return "white" if np.mean([border.mean() for border in borders]) > 0.5 else "black"
 
     def __repr__(self) -> str:
-        return (
-            f"ImageStack({self.name!r}, {self.classes} classes of {span(self.images_per_class)} "
-            f"images, {self.channels}x{self.height}x{self.width}, {self.background} background)"
-        )
+        return f"ImageStack({self.name!r}, {self.classes} classes, {self.background} background)"
 
 
 def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "white") -> ImageStack:
     """Opens a ``.npy`` class stack, memory-mapped and without pickle.
 
     Args:
-        path: file as `prepare` writes it, or anybody's own (see `ImageStack` for the shapes
-            and ranges that are understood). A sidecar beside it gives the classes' names.
+        path: a file of `prepare` or your own; see `ImageStack` for shapes and ranges. A sidecar
+            beside it names the classes.
         background: see `ImageStack`.
         ink: see `ImageStack`.
 
     Raises:
         DataError: if the file is missing, truncated, no ``.npy`` array, holds Python objects,
-            or breaks a rule of `ImageStack`.
+            or is refused by `ImageStack`.
     """
     path = Path(path)
     if not path.is_file():
@@ -186,16 +180,16 @@ def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "wh
 
 
 def span(counts: Sequence[int]) -> str:
-    """Says how many: ``20``, or ``12 to 20`` where counts differ."""
+    """Formats counts: ``20``, or ``12 to 20`` where they differ."""
     fewest, most = min(counts), max(counts)
     return str(fewest) if fewest == most else f"{fewest} to {most}"
 
 
 def _transformed(images: Any, transform: int) -> Any:
-    """Mirrors NumPy or torch images (..., H, W) where `transform` says so, then turns them."""
+    """Mirrors NumPy or torch images (..., H, W) for transforms from 4, then turns them."""
     library: Any = torch if isinstance(images, torch.Tensor) else np
-    seen = library.flip(images, (-1,)) if transform >= TURNS else images
-    return library.rot90(seen, transform % TURNS, (-2, -1))
+    mirrored = library.flip(images, (-1,)) if transform >= TURNS else images
+    return library.rot90(mirrored, transform % TURNS, (-2, -1))
 
 
 def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
@@ -217,7 +211,7 @@ def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def _scan(array: npt.NDArray[Any], name: str) -> tuple[float, str]:
-    """Reads the array once, in chunks; returns its largest value and its digest."""
+    """Checks the values, in chunks; returns the largest one and the digest."""
     digest = hashlib.sha256()
     lowest, largest = np.inf, -np.inf
     for start in range(0, len(array), _CLASSES_A_CHUNK):
@@ -229,7 +223,7 @@ def _scan(array: npt.NDArray[Any], name: str) -> tuple[float, str]:
             raise DataError(f"{name}: class {where} holds NaN or infinity; expected finite values")
         lowest, largest = min(lowest, low), max(largest, high)
     slack = TOLERANCE if array.dtype.kind == "f" else 0.0
-    # A float maximum of 2, say, is neither of the two ranges; dividing by 255 would hide it.
+    # A maximum of 2, say, is in neither range; dividing by 255 would hide it.
     neither = array.dtype.kind == "f" and 1 + slack < largest < LEAST_OF_255
     if lowest < -slack or largest > 255 + slack or neither:
         raise DataError(

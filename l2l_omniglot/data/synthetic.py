@@ -1,4 +1,4 @@
-"""Invented handwritten characters, drawn on the fly: for the demo and for fast tests.
+"""Draws invented handwritten characters, for the demo and for fast tests.
 
 A character is a few curved strokes; a drawer writes it with a slant, size, pen and unsteady
 hand of their own. Images are black ink on white paper, as Omniglot's are.
@@ -15,12 +15,12 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from l2l_omniglot._util.rng import derive_seed
+from l2l_omniglot.data.pictures import Pixels
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar
 from l2l_omniglot.data.stack import ImageStack, Ink
-from l2l_omniglot.errors import DataError
+from l2l_omniglot.errors import DataError, check_number
 
 Points: TypeAlias = npt.NDArray[np.float64]
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 CHARACTERS_AN_ALPHABET = 20
 BACKGROUND_SHARE = 0.7
@@ -31,17 +31,13 @@ JITTER, SLANT, TURN, STRETCH, SHIFT = 0.05, 0.22, 0.20, 0.14, 0.07
 
 
 def synthetic_stack(
-    classes: int = 400,
-    drawers: int = 20,
-    image_size: int = 28,
-    seed: int = 0,
-    ink: Ink = "white",
+    classes: int = 400, drawers: int = 20, image_size: int = 28, seed: int = 0, ink: Ink = "white"
 ) -> ImageStack:
-    """Draws a stack of invented characters; the same for the same arguments.
+    """Draws a stack of invented characters; the same arguments give the same stack.
 
     Args:
         classes: number of characters, 10 or more; every 20 make an alphabet.
-        drawers: images a character, 2 or more.
+        drawers: images per character, 2 or more.
         image_size: pixels, 8 or more.
         seed: of the characters and the hands.
         ink: see `ImageStack`.
@@ -53,13 +49,9 @@ def synthetic_stack(
     Raises:
         DataError: if an argument is below its least value.
     """
-    for what, value, least in (
-        ("classes", classes, 10),
-        ("drawers", drawers, 2),
-        ("image_size", image_size, 8),
-    ):
-        if value < least:
-            raise DataError(f"synthetic data with {what} {value}: expected at least {least}")
+    check_number("classes", classes, least=10, kind=DataError)
+    check_number("drawers", drawers, least=2, kind=DataError)
+    check_number("image_size", image_size, least=8, kind=DataError)
     array = _draw_all(classes, drawers, image_size, seed)
     sidecar = Sidecar(
         classes=tuple(_class_info(number, classes) for number in range(classes)),
@@ -73,7 +65,7 @@ def synthetic_stack(
 
 @lru_cache(maxsize=1)
 def _draw_all(classes: int, drawers: int, image_size: int, seed: int) -> Pixels:
-    """Draws the images of a stack; the last stack's are kept, for they take seconds."""
+    """Draws a stack's images; keeps the last result, which takes seconds."""
     array = np.empty((classes, drawers, 1, image_size, image_size), dtype=np.uint8)
     for number in range(classes):
         generator = np.random.default_rng(derive_seed("synthetic", seed, number))
@@ -85,11 +77,11 @@ def _draw_all(classes: int, drawers: int, image_size: int, seed: int) -> Pixels:
 
 
 def synthetic_strokes(classes: int, drawers: int, seed: int = 0) -> list[list[list[Points]]]:
-    """Invents characters as the paths of a pen: other characters than those of a stack.
+    """Invents characters as pen paths, different from those of a stack.
 
     Args:
         classes: number of characters, 1 or more.
-        drawers: drawings a character, 1 or more.
+        drawers: drawings per character, 1 or more.
         seed: of the characters and the hands.
 
     Returns:
@@ -116,7 +108,7 @@ def _class_info(number: int, classes: int) -> ClassInfo:
 def _invent_character(generator: np.random.Generator) -> list[Points]:
     """Invents two or three strokes, each three or four control points (P, 2) in the unit square.
 
-    A stroke begins where another passes more often than not, as in real scripts.
+    More often than not a stroke begins where another passes, as in real scripts.
     """
     strokes: list[Points] = []
     for _ in range(generator.integers(2, 4)):
@@ -129,7 +121,7 @@ def _invent_character(generator: np.random.Generator) -> list[Points]:
 
 
 def _by_hand(strokes: list[Points], generator: np.random.Generator) -> list[Points]:
-    """Writes the strokes by one hand: bent, slanted, turned, stretched and shifted."""
+    """Varies strokes as a hand would: bent, slanted, turned, stretched and shifted."""
     angle = generator.normal(0, TURN)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     slant = np.array([[1, generator.normal(0, SLANT)], [0, 1]])
@@ -142,17 +134,14 @@ def _by_hand(strokes: list[Points], generator: np.random.Generator) -> list[Poin
     return written
 
 
-def _draw(
-    strokes: list[Points], image_size: int, generator: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Draws strokes with one pen: uint8 (image_size, image_size), ink 0 on paper 255."""
+def _draw(strokes: list[Points], image_size: int, generator: np.random.Generator) -> Pixels:
+    """Draws strokes with a pen of random width: uint8 (image_size, image_size), ink 0."""
     size = image_size * OVERSAMPLING
     width = max(1, round(size * generator.uniform(0.035, 0.075)))
     image = Image.new("L", (size, size), 255)
     pen = ImageDraw.Draw(image)
     for stroke in strokes:
-        path = [(float(x), float(y)) for x, y in _curve(stroke) * size]
-        pen.line(path, fill=0, width=width, joint="curve")
+        pen.line((_curve(stroke) * size).ravel().tolist(), fill=0, width=width, joint="curve")
     return np.asarray(image.resize((image_size, image_size), Image.Resampling.BOX))
 
 

@@ -1,4 +1,4 @@
-"""Few-shot tasks: learn2learn's TaskDataset over a stack, numbered and reproducible."""
+"""Draws few-shot tasks from a stack by learn2learn's TaskDataset, numbered and reproducible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot._util.rng import python_random
 from l2l_omniglot.data.stack import TRANSFORMS, TURNS, ImageStack, span
-from l2l_omniglot.errors import DataError
+from l2l_omniglot.errors import DataError, check_number
 
 
 class Task(NamedTuple):
@@ -25,7 +25,7 @@ class Task(NamedTuple):
         support_labels: int64 (ways * shots,) in [0, ways).
         query: float32 (ways * queries, channels, H, W) in [0, 1].
         query_labels: int64 (ways * queries,) in [0, ways).
-        classes: for each label of the task, the data set's label of that class.
+        classes: the data set's label of each class, by the task's label.
     """
 
     support: torch.Tensor
@@ -46,14 +46,11 @@ class Task(NamedTuple):
 
 
 class TaskBatch(NamedTuple):
-    """T tasks of the same sizes side by side.
+    """T tasks of the same sizes, stacked.
 
     Attributes:
-        support: (T, ways * shots, channels, H, W) in [0, 1].
-        support_labels: int64 (T, ways * shots) in [0, ways).
-        query: (T, ways * queries, channels, H, W) in [0, 1].
-        query_labels: int64 (T, ways * queries) in [0, ways).
-        ways: classes a task.
+        support, support_labels, query, query_labels: as in `Task`, each with a leading T.
+        ways: classes per task.
     """
 
     support: torch.Tensor
@@ -80,12 +77,11 @@ class TaskBatch(NamedTuple):
 class StackDataset(Dataset[tuple[torch.Tensor, int]]):
     """Some classes of a stack as a torch data set of (image, label).
 
-    With `rotations`, each class stands four times, turned by 0, 90, 180 and 270 degrees: a
-    rotated character is a new class (Finn et al. 2017, section 5.2). With `mirrors` it stands
-    twice as many times again, as its mirror image. Labels are ``number of the transform *
-    len(classes) + position``, so every class has exactly one transform. (learn2learn's
-    RandomClassRotation gives all classes of a task the same turn; it is not used.) Which images
-    are a label's, only this class knows: classes may differ in size.
+    With `rotations`, a character turned by 0, 90, 180 and 270 degrees is four classes (Finn et al.
+    2017, section 5.2); with `mirrors`, so are its mirror images. Labels are ``number of the
+    transform * len(classes) + position``, so every class has one transform. (learn2learn's
+    RandomClassRotation, which turns all classes of a task alike, is not used.) Classes may differ
+    in size.
 
     Args:
         stack: the images.
@@ -97,7 +93,7 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         labels: all labels.
 
     Raises:
-        DataError: if rotations are asked of images that are not square.
+        DataError: if images to be rotated are not square.
     """
 
     def __init__(
@@ -110,7 +106,7 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         if rotations and stack.height != stack.width:
             raise DataError(
                 f"{stack.name}: images of {stack.height}x{stack.width} pixels cannot be rotated "
-                "into new classes; expected square ones, or --no-rotations"
+                "into new classes; expected square images, or no rotations"
             )
         self.stack, self.classes = stack, tuple(classes)
         transforms = np.arange(TRANSFORMS if mirrors else TURNS)
@@ -132,7 +128,7 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         return self.gather([index])[0], self.label_of(index)
 
     def gather(self, indices: Sequence[int]) -> torch.Tensor:
-        """Reads B images at once: float32 (B, channels, H, W) in [0, 1]."""
+        """Reads B images: float32 (B, channels, H, W) in [0, 1]."""
         labels = self._label_of[np.asarray(indices)]
         items = np.asarray(indices) - self._starts[labels]
         return self.stack.images(self._numbers[labels], items, self._transforms[labels])
@@ -142,16 +138,16 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
         return int(self._label_of[index])
 
     def indices_of(self, label: int) -> range:
-        """Lists the numbers of a label's images."""
+        """Returns the numbers of a label's images."""
         return range(*self._starts[label : label + 2].tolist())
 
     def describe(self, label: int) -> tuple[int, int]:
-        """Returns a label's class number in the stack, and its transform, as `images` has it."""
+        """Returns a label's class number in the stack, and its transform as in `images`."""
         return int(self._numbers[label]), int(self._transforms[label])
 
 
 class _ImageNumbers(Dataset[tuple[int, int]]):
-    """The data set's image numbers in place of its images, so a task is read in one go."""
+    """Pairs of image number and label, so that a task's images can be read all at once."""
 
     def __init__(self, dataset: StackDataset) -> None:
         self._dataset = dataset
@@ -160,34 +156,33 @@ class _ImageNumbers(Dataset[tuple[int, int]]):
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> tuple[int, int]:
-        """Returns an image's number, and its label."""
         return index, self._dataset.label_of(index)
 
 
 class Tasks:
     """An endless, numbered stream of tasks.
 
-    ``tasks[i]`` is the same task whatever was sampled before it, in whatever process: it
-    depends on (seed, name, i), the data and the sizes only. learn2learn's transforms NWays,
-    KShots, LoadData, RemapLabels and ConsecutiveLabels pick the images; the first `shots` of
-    each class are its support, the others its query, each part in random order.
+    ``tasks[i]`` depends on (seed, name, i), the data and the sizes only, so it is the same in
+    whatever process and order. learn2learn's transforms NWays, KShots, LoadData, RemapLabels and
+    ConsecutiveLabels pick the images; the first `shots` of each class are the support set, the
+    others the query set, each in random order.
 
     Args:
         stack: the images.
         classes: class numbers of this part (one of `Splits`).
-        ways: classes a task, at least 2.
-        shots: support images a class, at least 1.
-        queries: query images a class, at least 1.
+        ways: classes per task, at least 2.
+        shots: support images per class, at least 1.
+        queries: query images per class, at least 1.
         seed: of the stream.
         name: of the stream, e.g. ``train``; streams of other names are independent.
         rotations: see `StackDataset`.
         mirrors: see `StackDataset`.
-        within_alphabet: whether all classes of a task are of one alphabet, each alphabet that
-            has enough classes being as likely as the others.
+        within_alphabet: whether all classes of a task are of one alphabet; each alphabet with
+            enough classes is equally likely.
 
     Raises:
-        DataError: if the part has too few classes, a class too few images, or no alphabet is
-            large enough or known.
+        DataError: if a size is too small, the part has too few classes, a class too few images,
+            or no alphabet is large enough or known.
     """
 
     def __init__(
@@ -212,29 +207,25 @@ class Tasks:
         self._tasksets = [self._build_taskset(group) for group in groups]
 
     def _alphabets(self) -> list[list[int]]:
-        """Lists the labels of each alphabet that has enough of them."""
+        """Lists the labels of each alphabet with enough characters."""
         stack = self.dataset.stack
         found: dict[tuple[str, str], list[int]] = {}
         for label in self.dataset.labels:
             info = stack.info[self.dataset.describe(label)[0]]
             if info.alphabet:
                 found.setdefault((info.subset, info.alphabet), []).append(label)
-        # Characters count, whatever their transforms.
-        sizes = {
-            alphabet: len({self.dataset.describe(label)[0] for label in labels})
-            for alphabet, labels in found.items()
-        }
-        large = [labels for alphabet, labels in found.items() if sizes[alphabet] >= self.ways]
+        repeats = len(self.dataset.labels) // len(self.dataset.classes)  # transforms
+        sizes = [len(labels) // repeats for labels in found.values()]
+        large = [labels for labels in found.values() if len(labels) // repeats >= self.ways]
         if not large:
-            most = max(sizes.values(), default=0)
             raise DataError(
                 f"{stack.name}: the {self.name} part has {len(found)} known alphabets, of at most "
-                f"{most} classes; {self.ways}-way tasks within one need {self.ways}"
+                f"{max(sizes, default=0)} classes; {self.ways}-way tasks within one need "
+                f"{self.ways}"
             )
         return large
 
     def _build_taskset(self, labels: Sequence[int]) -> Any:
-        """Builds tasks of the labels given, each with the numbers of its images."""
         indices = {label: list(self.dataset.indices_of(label)) for label in labels}
         meta = l2l.data.MetaDataset(_ImageNumbers(self.dataset), labels_to_indices=indices)
         transforms = [
@@ -244,7 +235,7 @@ class Tasks:
             l2l.data.transforms.RemapLabels(meta),
             l2l.data.transforms.ConsecutiveLabels(meta),
         ]
-        with warnings.catch_warnings():  # TaskDataset has a newer name, Taskset
+        with warnings.catch_warnings():  # TaskDataset was renamed Taskset
             warnings.simplefilter("ignore", DeprecationWarning)
             return l2l.data.TaskDataset(meta, transforms, task_collate=list)
 
@@ -253,15 +244,14 @@ class Tasks:
         if number < 0:
             raise IndexError(f"task {number}: expected 0 or more")
         with python_random("task", self.seed, self.name, number):
-            several = len(self._tasksets) > 1
-            taskset = random.choice(self._tasksets) if several else self._tasksets[0]
-            return self._split(taskset.sample())
+            taskset, *others = self._tasksets
+            return self._split((random.choice(self._tasksets) if others else taskset).sample())
 
     def _split(self, samples: list[tuple[int, int]]) -> Task:
-        """Cuts (image number, label) pairs, sorted by class, into support and query."""
-        a_class = self.shots + self.queries
-        support = [pair for i, pair in enumerate(samples) if i % a_class < self.shots]
-        query = [pair for i, pair in enumerate(samples) if i % a_class >= self.shots]
+        """Splits (image number, label) pairs, sorted by class, into support and query set."""
+        size = self.shots + self.queries
+        support = [pair for i, pair in enumerate(samples) if i % size < self.shots]
+        query = [pair for i, pair in enumerate(samples) if i % size >= self.shots]
         random.shuffle(support)
         random.shuffle(query)
         images = self.dataset.gather([number for number, _ in support + query])
@@ -272,16 +262,16 @@ class Tasks:
         return Task(images[:cut], labels[:cut], images[cut:], labels[cut:], classes)
 
     def batch(self, start: int, count: int) -> Iterator[Task]:
-        """Tasks `start` to `start + count - 1`, one after the other."""
+        """Draws tasks `start` to `start + count - 1`, one by one."""
         return (self[number] for number in range(start, start + count))
 
 
 def _check_sizes(
     stack: ImageStack, classes: Sequence[int], ways: int, shots: int, queries: int, name: str
 ) -> None:
-    for what, value, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
-        if value < least:
-            raise DataError(f"{value} {what}: expected at least {least}")
+    check_number("ways", ways, least=2, kind=DataError)
+    check_number("shots", shots, least=1, kind=DataError)
+    check_number("queries", queries, least=1, kind=DataError)
     if len(classes) < ways:
         raise DataError(
             f"{stack.name}: the {name} part has {len(classes)} classes; {ways}-way tasks need "
@@ -290,6 +280,6 @@ def _check_sizes(
     counts = [stack.images_per_class[number] for number in classes]
     if min(counts) < shots + queries:
         raise DataError(
-            f"{stack.name}: {span(counts)} images a class; {shots} shots and {queries} queries "
+            f"{stack.name}: {span(counts)} images per class; {shots} shots and {queries} queries "
             f"need at least {shots + queries}"
         )

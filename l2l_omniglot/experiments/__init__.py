@@ -1,1 +1,12 @@
-"""Runs: from settings to results that can be repeated."""
+"""Runs: from settings to results that can be reproduced.
+
+- ``settings``: every setting, declared once; recipes and algorithms
+- ``experiment``: data, splits, task streams, learner and trainer of a run
+- ``learners``: a learner from settings, or from trained weights
+- ``checkpoint``: weights and training state in a file
+- ``weights``: finds weights, pretrained or of a run
+- ``run_folder``: the files of a run
+- ``training``: trains, validates, saves and resumes
+- ``reproduce``: many runs, beside published figures
+- ``tensorboard``: event files
+"""

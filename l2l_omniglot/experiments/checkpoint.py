@@ -1,4 +1,4 @@
-"""Checkpoints: weights and what it takes to go on, as safetensors; nothing is ever unpickled."""
+"""Checkpoints: weights and training state as safetensors files; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Checkpoint:
 
     Attributes:
         settings: of the run it comes from.
-        iteration: meta-updates behind it.
+        iteration: meta-updates made.
         weights: the backbone's parameters and buffers by name.
-        optimizer: the optimiser's state; empty in a checkpoint that is only for evaluation.
-        facts: plain values beside them: digest of the data, channels, image size, versions,
-            the best validation so far.
+        optimizer: the optimiser's state; empty if the checkpoint is for evaluation only.
+        facts: plain values: digest of the data, channels, image size, versions, the best
+            validation accuracy so far.
         source: the file it was read from, for error messages.
-        rates: the inner loop's learned rates by name; empty where they are fixed.
+        rates: the inner loop's learned rates by name; empty if they are fixed.
     """
 
     settings: Settings
@@ -44,17 +44,17 @@ class Checkpoint:
 
     @property
     def channels(self) -> int:
-        """Of the images it was trained on."""
+        """Channels of the images it was trained on."""
         return int(self.facts.get("channels", 1))
 
     @property
     def image_size(self) -> int | tuple[int, int]:
-        """Pixels a side of those images, or (height, width)."""
+        """Size of those images in pixels: one number, or (height, width)."""
         size = self.facts.get("image_size", 28)
         return size if isinstance(size, int) else (size[0], size[1])
 
     def to_bytes(self) -> bytes:
-        """Gives what its file holds."""
+        """Returns the content of its file."""
         parts = {_MODEL: self.weights, _RATES: self.rates, _OPTIMIZER: self.optimizer}
         tensors = {
             part + name: tensor.detach().cpu().contiguous()
@@ -63,8 +63,7 @@ class Checkpoint:
         }
         settings = self.settings.to_dict()
         body = {"settings": settings, "iteration": self.iteration, "facts": self.facts}
-        metadata = {"format": FORMAT, "checkpoint": json.dumps(body)}
-        return safetensors.torch.save(tensors, metadata)
+        return safetensors.torch.save(tensors, {"format": FORMAT, "checkpoint": json.dumps(body)})
 
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
@@ -76,23 +75,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Reads a checkpoint, its tensors on the CPU.
 
     Raises:
-        RunError: if the file is missing, broken, or no checkpoint of this package.
+        RunError: if the file is missing, broken, or not a checkpoint of this package.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RunError(f"{path}: no such checkpoint")
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no such checkpoint") from error
     except OSError as error:
         raise RunError(f"{path}: not a readable checkpoint: {error}") from error
     return read_checkpoint(content, str(path))
 
 
 def read_checkpoint(content: bytes, source: str) -> Checkpoint:
-    """Turns what `Checkpoint.to_bytes` gave into the checkpoint; errors name the source.
+    """Inverts `Checkpoint.to_bytes`; errors name the source.
 
     Raises:
-        RunError: if it is broken, or no checkpoint of this package.
+        RunError: if the content is broken, or not a checkpoint of this package.
     """
     try:
         tensors = safetensors.torch.load(content)

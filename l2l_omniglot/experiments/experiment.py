@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
 from l2l_omniglot.data.splits import ORDERS, Splits, make_splits
-from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.data.stack import ImageStack, load_stack
+from l2l_omniglot.data.synthetic import synthetic_stack
 from l2l_omniglot.data.tasks import Tasks
-from l2l_omniglot.errors import DataError, SettingsError, check_name, expected_name, refused
+from l2l_omniglot.errors import DataError, SettingsError, check_choice, expected_name, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import build_learner, load_learner, read_weights
 from l2l_omniglot.experiments.settings import Settings
@@ -27,33 +27,24 @@ from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.meta.trainer import Schedule, Trainer
 from l2l_omniglot.meta.workers import ALONE, Workers
 
-if TYPE_CHECKING:
-    from l2l_omniglot.data.stack import ImageStack
-
-
 OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
 
 
 def open_data(
-    settings: Settings,
-    announce: Announce = lambda _: None,
-    progress: Progress | None = None,
+    settings: Settings, announce: Announce = lambda _: None, progress: Progress | None = None
 ) -> ImageStack:
-    """Opens the data a run asks for.
+    """Opens the data of a run.
 
     Args:
         settings: `data`, `background`, `ink` and `split_seed` decide.
-        announce: told in a sentence when Omniglot must be prepared first.
-        progress: of preparing, called with (done, in all).
+        announce: called with a sentence if Omniglot must be prepared first.
+        progress: of preparing, called with (done, total).
 
     Raises:
         DataError: if the data is missing or broken.
-        DownloadError: if Omniglot is not prepared and cannot be downloaded; its text holds the
+        DownloadError: if Omniglot is not prepared and cannot be downloaded; the message gives
             commands that help.
     """
-    from l2l_omniglot.data.stack import load_stack
-    from l2l_omniglot.data.synthetic import synthetic_stack
-
     if settings.data == SYNTHETIC:
         return synthetic_stack(seed=settings.split_seed, ink=settings.ink)  # type: ignore[arg-type]
     path = Path(settings.data)
@@ -65,39 +56,42 @@ def open_data(
     elif not path.is_file():
         also = "the path of a .npy class stack"
         expected = expected_name(settings.data, (OMNIGLOT, SYNTHETIC), also)
-        raise DataError(f"--data {settings.data!r}: no such file; {expected}")
+        raise refused("data", settings.data, f"no such file; {expected}", DataError)
     return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
 
 
 def baselines(
     experiment: Experiment, tasks: TaskStream, count: int, batch_norms: Sequence[str]
 ) -> dict[str, Baseline]:
-    """All of them on the same tasks, by name: pixels, untrained features, trained features.
+    """Evaluates the baselines on the same tasks: pixels, untrained features, trained features.
 
     Args:
-        experiment: whose learner is the trained one.
+        experiment: has the trained learner.
         tasks: stream of tasks.
-        count: how many of them, at least 2.
+        count: number of tasks, at least 2.
         batch_norms: of the features, see `Learner.score_steps`.
+
+    Returns:
+        The baselines by name.
     """
     stack = experiment.stack
     untrained = build_learner(experiment.settings, stack.channels, stack.image_size)
     untrained.backbone.to(experiment.learner.device)
     found = {"nearest neighbour, pixels": nearest_pixels(tasks, count)}
-    for what, learner in (("untrained", untrained), ("trained", experiment.learner)):
+    for kind, learner in (("untrained", untrained), ("trained", experiment.learner)):
         for mode in batch_norms:
-            name = f"class means, {what} features, {mode}"
+            name = f"class means, {kind} features, {mode}"
             found[name] = prototype_baseline(learner, tasks, count, mode)
     return found
 
 
 def settings_splits(settings: Settings, stack: ImageStack) -> Splits:
-    """Which classes of the stack are for what, in a run of these settings."""
+    """Splits the classes of a stack as these settings say."""
     return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
 
 
 def digest(splits: Splits) -> str:
-    """Of the numbers of the classes; SHA-256."""
+    """Returns the SHA-256 digest of the numbers of the classes."""
     return hashlib.sha256(repr(tuple(splits)).encode()).hexdigest()
 
 
@@ -108,12 +102,23 @@ class TaskStreams:
     Attributes:
         settings: of the run.
         stack: the images.
-        splits: which classes are for what.
+        splits: the classes of each part.
+
+    Raises:
+        SettingsError: if ink or paper of the stack differ from the settings.
     """
 
     settings: Settings
     stack: ImageStack
-    splits: Splits
+    splits: Splits = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("ink", "background"):
+            expected, found = getattr(self.settings, name), getattr(self.stack, name)
+            if expected not in {found, "auto"}:
+                message = f"{self.stack.name}: opened with {name} {found}; expected {expected}"
+                raise SettingsError(message)
+        self.splits = settings_splits(self.settings, self.stack)
 
     def tasks(
         self,
@@ -125,8 +130,11 @@ class TaskStreams:
         seed: int | None = None,
         within_alphabet: bool = False,
     ) -> Tasks:
-        """The task stream of a part (``train``, ``validation``, ``test``), sizes as trained."""
-        check_name("part", part, Splits._fields)
+        """Returns the task stream of a part (``train``, ``validation``, ``test``).
+
+        Sizes are as trained by default.
+        """
+        check_choice("part", part, Splits._fields)
         settings, training = self.settings, part == "train"
         if queries is None:
             queries = settings.train_queries if training else settings.queries
@@ -146,16 +154,21 @@ class TaskStreams:
 
 @dataclass
 class Experiment(TaskStreams):
-    """All of a run, built from its settings.
+    """The parts of a run, built from its settings.
 
     Attributes:
         settings, stack, splits: see `TaskStreams`.
         learner: the backbone under MAML.
-        workers: the processes that share its tasks out.
+        workers: the processes that share its tasks.
     """
 
     learner: Learner
     workers: Workers = ALONE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learner.device.type == "cuda":
+            self.stack = self.stack.on(self.learner.device)
 
     @classmethod
     def build(
@@ -173,13 +186,13 @@ class Experiment(TaskStreams):
             stack: as `open_data` gives it.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             engine: see `Learner`.
-            workers: the processes that share the tasks out.
+            workers: the processes that share the tasks.
 
         Raises:
-            SettingsError: if the stack shows ink or paper otherwise than the settings say.
+            SettingsError: as `TaskStreams`.
         """
         learner = build_learner(settings, stack.channels, stack.image_size, device, engine)
-        return cls._of(settings, stack, learner, workers)
+        return cls(settings, stack, learner, workers)
 
     @classmethod
     def load(
@@ -195,55 +208,42 @@ class Experiment(TaskStreams):
         """Builds the experiment that weights come from, with those weights.
 
         See `load_learner` for the weights, `build` for the rest; `data` names the stack's data
-        where they are not those of the training.
+        if the weights were trained on others.
 
         Raises:
             RunError: if there are no such weights, or they do not fit.
-            SettingsError: as `build`.
+            SettingsError: as `TaskStreams`.
         """
         checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
-        settings = checkpoint.settings
-        settings = dataclasses.replace(settings, data=data or settings.data)
+        settings = replace(checkpoint.settings, data=data or checkpoint.settings.data)
         learner = load_learner(checkpoint, None, stack.image_size, device, engine, stack.channels)
-        return cls._of(settings, stack, learner, workers)
-
-    @classmethod
-    def _of(
-        cls, settings: Settings, stack: ImageStack, learner: Learner, workers: Workers
-    ) -> Experiment:
-        for what in ("ink", "background"):
-            asked, found = getattr(settings, what), getattr(stack, what)
-            if asked not in {found, "auto"}:
-                raise SettingsError(f"{stack.name}: opened with {what} {found}; expected {asked}")
-        splits = settings_splits(settings, stack)
-        if learner.device.type == "cuda":
-            stack = stack.on(learner.device)
-        return cls(settings, stack, splits, learner, workers)
+        return cls(settings, stack, learner, workers)
 
     def trainer(self) -> Trainer:
-        """A trainer at iteration 0."""
+        """Returns a trainer at iteration 0."""
         settings = self.settings
+        schedule = Schedule(
+            settings.iterations,
+            settings.meta_lr,
+            settings.schedule,
+            settings.first_order_until,
+            settings.multi_step_until,
+        )
         return Trainer(
             self.learner,
             self.tasks("train"),
             meta_batch_size=settings.meta_batch_size,
             inner_steps=settings.inner_steps,
-            schedule=Schedule(
-                settings.iterations,
-                settings.meta_lr,
-                settings.schedule,
-                settings.first_order_until,
-                settings.multi_step_until,
-            ),
+            schedule=schedule,
             workers=self.workers,
         )
 
     def choose_engine(self) -> Choice:
-        """Which engine computes the experiment's tasks, and why."""
+        """Chooses the engine for the experiment's tasks; says why it was chosen."""
         return self.learner.choose(self.tasks("train")[0])
 
     def facts(self) -> dict[str, Any]:
-        """What a run depends on beside its settings: the data's content, device and engine."""
+        """Returns what a run depends on besides its settings: data, device and engine."""
         return {
             "data_sha256": self.stack.sha256,
             "data_name": self.stack.name,
@@ -258,7 +258,7 @@ class Experiment(TaskStreams):
         }
 
     def differences(self, facts: dict[str, Any]) -> list[str]:
-        """In what data and split are not those of a checkpoint's facts; empty where they are."""
+        """Describes how data or split differ from a checkpoint's facts; empty if they do not."""
         own = self.facts()
         if facts.get("data_sha256") != own["data_sha256"]:
             found, expected = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
@@ -268,10 +268,10 @@ class Experiment(TaskStreams):
         return []
 
     def check_start(self, checkpoint: Checkpoint) -> None:
-        """Refuses weights to start from that have seen classes which are not for training.
+        """Refuses weights to start from that were trained on validation or test classes.
 
         Raises:
-            SettingsError: if they were trained on the same data, split otherwise.
+            SettingsError: if they were trained on the same data with such a split.
         """
         if checkpoint.facts.get("data_sha256") != self.stack.sha256:
             return
@@ -280,9 +280,8 @@ class Experiment(TaskStreams):
         if digest(theirs) != checkpoint.facts.get("split_sha256"):
             raise refused(
                 "start_from", source,
-                f"which classes its split {checkpoint.settings.split} had for training cannot be "
-                "told any more; expected weights that have not seen those for validation and test "
-                "here",
+                f"the training classes of its split {checkpoint.settings.split} are not known any "
+                "more; expected weights that were not trained on validation or test classes here",
             )  # fmt: skip
         seen = {*self.splits.validation, *self.splits.test} & set(theirs.train)
         if seen:
@@ -291,12 +290,12 @@ class Experiment(TaskStreams):
                 own += f", validation_classes={len(theirs.validation)}"
             raise refused(
                 "start_from", source,
-                f"was trained on {len(seen)} of the classes that are for validation or test here; "
-                f"expected a split that keeps them apart, such as its own, {own}",
+                f"was trained on {len(seen)} of the validation or test classes here; expected a "
+                f"split that keeps them apart, such as its own, {own}",
             )  # fmt: skip
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
-        """The experiment as it stands, with the optimiser's state where it is to be resumed."""
+        """Returns the present state, with the optimiser's if it is to be resumed."""
         return Checkpoint(
             self.settings,
             trainer.iteration,

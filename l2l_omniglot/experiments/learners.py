@@ -35,16 +35,13 @@ def build_learner(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         engine: see `Learner`.
     """
+    name, ways, init = settings.backbone, settings.ways, settings.init
     with all_random("weights", settings.seed):
-        backbone = make_backbone(
-            settings.backbone,
-            ways=settings.ways,
-            channels=channels,
-            image_size=image_size,
-            init=settings.init,
+        network = make_backbone(
+            name, ways=ways, channels=channels, image_size=image_size, init=init
         )
     return Learner(
-        backbone.to(choose_device(device)),
+        network.to(choose_device(device)),
         settings.inner_lr,
         settings.first_order,
         engine,
@@ -66,9 +63,9 @@ def load_learner(
 
     Args:
         weights: a run folder, a checkpoint file, the name of pretrained weights, or a checkpoint.
-        ways: number of classes; for another than trained the head is resized, see
-            `load_resized`. As trained by default.
-        image_size: pixels; one number, or (height, width). As trained by default.
+        ways: number of classes; as trained by default, otherwise the head is resized, see
+            `load_resized`.
+        image_size: pixels; one number, or (height, width); as trained by default.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         engine: see `Learner`.
         channels: of the images; as trained by default.
@@ -91,7 +88,7 @@ def load_learner(
 
 
 def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Learner:
-    """Builds a learner with weights that come with the package, ready to adapt.
+    """Builds a learner with weights included in the package, ready to adapt.
 
     Args:
         name: e.g. ``basenet-5w1s``; see `l2l_omniglot.experiments.weights.list_pretrained`.
@@ -99,13 +96,13 @@ def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Lea
         engine: see `Learner`.
 
     Raises:
-        RunError: if there are no such weights, or they do not fit their card.
+        RunError: if there are no such weights, or they do not match their card.
     """
     return load_learner(load_pretrained_checkpoint(name), device=device, engine=engine)
 
 
 def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's weights and inner rates into a learner, in place.
+    """Copies a checkpoint's weights and inner rates into a learner.
 
     Raises:
         RunError: if they do not fit.
@@ -115,7 +112,7 @@ def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
 
 
 def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's weights, and inner rates of the learner's kind, into it, in place.
+    """Copies a checkpoint's weights, and inner rates if of the same kind, into a learner.
 
     A head for another number of ways is resized by `l2l_omniglot.backbones.heads.resize_rows`.
 
@@ -130,16 +127,16 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
 
 
 def read_weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies a module's parameters and buffers by name, each once even if shared."""
+    """Returns copies of a module's parameters and buffers by name, each once even if shared."""
     named = [*module.named_parameters(), *module.named_buffers()]
     return {name: tensor.detach().clone() for name, tensor in named}
 
 
 def write_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Puts weights from `read_weights` into a module, in place.
+    """Copies weights from `read_weights` into a module.
 
     Raises:
-        RunError: if names or shapes do not fit; says which.
+        RunError: if names or shapes do not fit; quotes them.
     """
     own = dict([*module.named_parameters(), *module.named_buffers()])
     wrong = sorted(set(own) ^ set(weights))
@@ -151,7 +148,7 @@ def write_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: s
     for name, tensor in own.items():
         if tensor.shape != weights[name].shape:
             raise RunError(
-                f"{source}: {name!r} has shape {tuple(weights[name].shape)}; the backbone needs "
+                f"{source}: {name!r} has shape {tuple(weights[name].shape)}; expected "
                 f"{tuple(tensor.shape)}"
             )
     with torch.no_grad():

@@ -1,28 +1,31 @@
-"""Comparisons: settings, backbones and algorithms, trained, beside published figures."""
+"""Comparisons: trains settings, backbones and algorithms, beside published figures."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot.errors import RunError, TrainingError, check_name
+from l2l_omniglot.backbones import BATCH_NORMS
+from l2l_omniglot.errors import RunError, TrainingError, check_choice
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
 from l2l_omniglot.experiments.experiment import SYNTHETIC, Experiment
+from l2l_omniglot.experiments.learners import write_learner
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import ALGORITHMS, Settings, make_settings
 from l2l_omniglot.experiments.training import Observer, Outcome, TrainingRun
+from l2l_omniglot.experiments.weights import resolve_checkpoint
 from l2l_omniglot.meta.evaluation import Curve, Evaluation, evaluate
 
 RESULT = "result.json"
 SETTINGS = {"5w1s": (5, 1), "5w5s": (5, 5), "20w1s": (20, 1), "20w5s": (20, 5)}
-# Transductive, in percent. The tutorial's author: figures of its repository. Finn et al. 2017:
-# table 1. Their test classes are not these.
+# Transductive accuracies in percent, on other test classes. The tutorial's author: figures of the
+# tutorial's repository. Finn et al. 2017: table 1.
 PUBLISHED = {
     ("basenet", "5w1s"): ("the tutorial's author", 97.5),
     ("basenet", "20w1s"): ("the tutorial's author", 84.8),
@@ -44,27 +47,26 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Names its run folder."""
+        """The name of its run folder."""
         return f"{self.setting}-{self.backbone}-{self.algorithm}"
 
     def settings(self, **values: Any) -> Settings:
-        """Gives those of its run: the default recipe's, with these."""
+        """Returns the settings of its run: the default recipe's, with these values."""
         ways, shots = SETTINGS[self.setting]
-        return make_settings(
-            ways=ways, shots=shots, backbone=self.backbone, algorithm=self.algorithm, **values
-        )
+        network = {"backbone": self.backbone, "algorithm": self.algorithm}
+        return make_settings(ways=ways, shots=shots, **network, **values)
 
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """What a condition reached.
+    """The result of a condition.
 
     Attributes:
-        condition: which.
+        condition: setting, backbone and algorithm.
         settings: of its run.
         iteration: meta-updates made.
-        best: meta-updates behind the weights that were evaluated.
-        minutes: of training and validation, all sessions together.
+        best: meta-updates made at the weights that were evaluated.
+        minutes: of training and validation in all sessions.
         evaluation: of the best weights, in both modes of batch normalisation.
     """
 
@@ -77,13 +79,13 @@ class ConditionResult:
 
     @property
     def published(self) -> tuple[str, float] | None:
-        """Whose figure there is for it, and the percentage."""
+        """Source and percentage of the published accuracy, if there is one."""
         comparable = self.condition.algorithm == "maml" and self.settings.data != SYNTHETIC
         key = (self.condition.backbone, self.condition.setting)
         return PUBLISHED.get(key) if comparable else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON; accuracies in [0, 1]."""
+        """Returns plain values, for JSON; accuracies in [0, 1]."""
         published = self.published
         return {
             **asdict(self.condition),
@@ -100,12 +102,8 @@ class ConditionResult:
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> ConditionResult:
-        """The inverse of `to_dict`."""
-        curves = {
-            mode: Curve(**found)
-            for mode, found in body.items()
-            if isinstance(found, dict) and "accuracy_per_step" in found
-        }
+        """Inverts `to_dict`."""
+        curves = {mode: Curve(**body[mode]) for mode in BATCH_NORMS if mode in body}
         return cls(
             Condition(body["setting"], body["backbone"], body["algorithm"]),
             Settings(**body["settings"]),
@@ -119,15 +117,15 @@ class ConditionResult:
 def conditions(
     settings: Iterable[str], backbones: Iterable[str], algorithms: Iterable[str]
 ) -> list[Condition]:
-    """Makes all combinations, setting by setting.
+    """Returns all combinations, setting by setting.
 
     Raises:
         SettingsError: if a setting or an algorithm is unknown.
     """
     found = [Condition(*values) for values in product(settings, backbones, algorithms)]
     for condition in found:
-        check_name("setting", condition.setting, SETTINGS)
-        check_name("algorithm", condition.algorithm, ALGORITHMS)
+        check_choice("setting", condition.setting, SETTINGS)
+        check_choice("algorithm", condition.algorithm, ALGORITHMS)
     return found
 
 
@@ -144,36 +142,36 @@ def read_result(path: Path) -> ConditionResult:
 
 
 class Watcher(Protocol):
-    """Is told what the comparison does."""
+    """Follows a comparison, e.g. to show its progress."""
 
     def begins(self, condition: Condition, settings: Settings) -> None:
         """Called before a condition is trained."""
 
     def observer(self, settings: Settings) -> Observer:
-        """Gives what watches its training."""
+        """Returns the observer of its training."""
 
     def train(self, run: TrainingRun, minutes: float | None) -> Outcome:
         """Trains the run, e.g. with a way to stop it."""
 
     def evaluating(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Surrounds an evaluation, which calls it with the number of tasks done."""
+        """Surrounds an evaluation; gives what is called with the number of tasks done."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error
-    """A training was asked to stop."""
+    """A training was stopped on request."""
 
 
 class Comparison:
-    """Conditions and the folder of their runs.
+    """Trains and evaluates conditions, each in a run folder.
 
     Args:
         chosen: see `conditions`.
-        build: makes the experiment of a condition's settings.
-        folder: of a run folder for each condition, and of the results.
-        tasks: test tasks a condition, always the same ones.
-        watcher: is told what happens.
+        build: builds the experiment of a condition's settings.
+        folder: for the run folders and the results.
+        tasks: test tasks per condition, always the same ones.
+        watcher: follows the comparison.
         write: writes all results into the folder, after each condition.
-        values: of `Settings` that all conditions have, e.g. ``iterations``.
+        values: of `Settings` that all conditions share, e.g. ``iterations``.
 
     Raises:
         L2LOmniglotError: if a condition cannot be built, or its test part is too small.
@@ -199,13 +197,13 @@ class Comparison:
         """Trains and evaluates every condition, and writes the results after each.
 
         Args:
-            minutes: of training in all, shared out evenly among the conditions that need some.
+            minutes: of training in total, divided evenly among the conditions not trained yet.
 
         Returns:
-            The errors of the trainings that failed; the other conditions are made all the same.
+            The errors of the trainings that failed; they do not end the comparison.
 
         Raises:
-            Stopped: if a training was asked to stop.
+            Stopped: if a training was stopped on request.
             RunError: if a folder holds a run with other settings.
         """
         waiting = [condition for condition in self.settings if not self._is_trained(condition)]
@@ -226,20 +224,18 @@ class Comparison:
         return errors
 
     def results(self) -> list[ConditionResult]:
-        """Reads those of all conditions in the folder, of this comparison and others.
+        """Reads all results in the folder, of this comparison and others.
 
         Raises:
             RunError: if a result is broken.
         """
-        found = [read_result(path) for path in sorted(self.folder.glob(f"*/{RESULT}"))]
         settings, algorithms = list(SETTINGS), list(ALGORITHMS)
 
         def place(result: ConditionResult) -> tuple[int, str, int]:
-            condition = result.condition
-            number = algorithms.index(condition.algorithm)
-            return settings.index(condition.setting), condition.backbone, number
+            setting, backbone, algorithm = astuple(result.condition)
+            return settings.index(setting), backbone, algorithms.index(algorithm)
 
-        return sorted(found, key=place)
+        return sorted(map(read_result, sorted(self.folder.glob(f"*/{RESULT}"))), key=place)
 
     def _is_trained(self, condition: Condition) -> bool:
         last = RunFolder(self.folder / condition.name).last
@@ -251,9 +247,8 @@ class Comparison:
         run_folder = RunFolder(self.folder / condition.name)
         there = run_folder.config.exists()
         if there and run_folder.read_settings() != settings:
-            raise RunError(
-                f"{run_folder.path}: holds a run with other settings; expected another folder"
-            )
+            where = run_folder.path
+            raise RunError(f"{where}: holds a run with other settings; expected another folder")
         experiment = self._build(settings)
         run = TrainingRun(experiment, run_folder, self._watcher.observer(settings))
         run.begin(resume=there)
@@ -264,10 +259,11 @@ class Comparison:
         elif self._is_evaluated(result_path):
             return 0.0
         spent = run.minutes - before
-        best, evaluation = self._evaluate(experiment, run_folder)
-        result = ConditionResult(
-            condition, settings, run.trainer.iteration, best, run.minutes, evaluation
-        )
+        best = load_checkpoint(resolve_checkpoint(run_folder.path))
+        write_learner(experiment.learner, best)
+        evaluation = self._evaluate(experiment)
+        made = run.trainer.iteration, best.iteration
+        result = ConditionResult(condition, settings, *made, run.minutes, evaluation)
         write_text(result_path, json.dumps(result.to_dict(), indent=1) + "\n")
         return spent
 
@@ -278,15 +274,8 @@ class Comparison:
         done = result.iteration == result.settings.iterations
         return done and result.evaluation.tasks == self._tasks
 
-    def _evaluate(self, experiment: Experiment, run_folder: RunFolder) -> tuple[int, Evaluation]:
-        """Evaluates the best weights; returns their iteration, and what they give."""
-        best = run_folder.best if run_folder.best.is_file() else run_folder.last
-        checkpoint = load_checkpoint(best)
-        loaded = Experiment.load(checkpoint, experiment.stack, str(experiment.learner.device))
+    def _evaluate(self, experiment: Experiment) -> Evaluation:
+        learner, tasks = experiment.learner, experiment.tasks("test", seed=0)
         steps = experiment.settings.eval_steps
         with self._watcher.evaluating(self._tasks) as progress:
-            evaluation = evaluate(
-                loaded.learner, loaded.tasks("test", seed=0), self._tasks, steps, progress,
-                batch_norm="both",
-            )  # fmt: skip
-        return checkpoint.iteration, evaluation
+            return evaluate(learner, tasks, self._tasks, steps, progress, batch_norm="both")

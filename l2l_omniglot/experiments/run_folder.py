@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -30,10 +32,10 @@ _PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safeten
 
 @dataclass(frozen=True)
 class MetricsRow:
-    """One line of ``metrics.csv``: the training since the line before, and a validation.
+    """One line of ``metrics.csv``: the training since the previous line, and a validation.
 
-    Accuracies are fractions in [0, 1], losses nats, `minutes` training and validation time,
-    earlier sessions counted.
+    Accuracies are fractions in [0, 1], losses nats; `minutes` is training and validation time,
+    including earlier sessions.
     """
 
     iteration: int
@@ -48,7 +50,7 @@ class MetricsRow:
 
 
 class RunFolder:
-    """Where one training run keeps what it makes."""
+    """The files of one training run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,29 +63,29 @@ class RunFolder:
         """Makes the folder and writes ``config.json``.
 
         Raises:
-            RunError: if the folder holds a run already.
+            RunError: if the folder already holds a run, or cannot be made.
         """
         if self.config.exists() or self.last.exists():
             raise RunError(
                 f"{self.path}: holds a run already; continue it with `l2l-omniglot train "
-                f"--resume {self.path}`, or choose another --run-dir"
+                f"--resume {self.path}`, or choose another folder"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"{self.path}: cannot be made a run folder: {error}") from error
+            raise RunError(f"{self.path}: cannot be created: {error}") from error
         self._write_config(settings, facts, [])
 
     def reopen(self, settings: Settings) -> None:
-        """Notes in ``config.json`` that the run goes on, with these settings."""
+        """Adds a session with these settings to ``config.json``."""
         body = self._read_config()
         self._write_config(settings, body["facts"], body["sessions"])
 
     def read_settings(self) -> Settings:
-        """The settings the run has.
+        """Returns the settings of the run.
 
         Raises:
-            RunError: if the folder holds no run, or its config is broken.
+            RunError: if the folder holds no run, or its ``config.json`` is broken.
         """
         try:
             return Settings(**self._read_config()["settings"])
@@ -91,10 +93,10 @@ class RunFolder:
             raise RunError(f"{self.config}: cannot be read: {error}") from error
 
     def read_sessions(self) -> list[dict[str, Any]]:
-        """Of every start of the run: ``command``, ``started`` and ``versions``.
+        """Returns ``command``, ``started`` and ``versions`` of every start of the run.
 
         Raises:
-            RunError: if the folder holds no run, or its config is broken.
+            RunError: as `read_settings`.
         """
         sessions: list[dict[str, Any]] = self._read_config()["sessions"]
         return sessions
@@ -107,11 +109,8 @@ class RunFolder:
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
         }
-        body = {
-            "settings": settings.to_dict(),
-            "facts": facts,
-            "sessions": [*sessions, session],
-        }
+        started = [*sessions, session]
+        body = {"settings": settings.to_dict(), "facts": facts, "sessions": started}
         write_text(self.config, json.dumps(body, indent=1) + "\n")
 
     def _read_config(self) -> dict[str, Any]:
@@ -124,18 +123,16 @@ class RunFolder:
             raise RunError(f"{self.config}: cannot be read: {error}") from error
 
     def read_metrics(self) -> list[MetricsRow]:
-        """The lines of ``metrics.csv`` so far; a last line cut off by a kill is left out."""
+        """Reads the lines of ``metrics.csv``; skips an incomplete last line, after a kill."""
         if not self.metrics.is_file():
             return []
         rows = []
         with self.metrics.open(newline="", encoding="utf-8") as file:
             for entry in csv.DictReader(file):
-                try:
+                with contextlib.suppress(KeyError, TypeError, ValueError):
                     iteration = int(entry.pop("iteration"))
                     values = {name: float(value) for name, value in entry.items()}
                     rows.append(MetricsRow(iteration=iteration, **values))
-                except (KeyError, TypeError, ValueError):
-                    continue
         return rows
 
     def write_metrics(self, rows: list[MetricsRow]) -> None:
@@ -145,7 +142,7 @@ class RunFolder:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the packages that decide the numbers, and the machine."""
+    """Returns the versions of Python and the packages that affect results, and the machine."""
     found = {"python": platform.python_version(), "machine": platform.platform()}
     for package in _PACKAGES:
         try:
@@ -156,24 +153,20 @@ def versions() -> dict[str, str]:
 
 
 def runs_folder() -> Path:
-    """Where runs go by default: ``runs`` in the current folder, or ``L2L_OMNIGLOT_RUNS``."""
+    """Returns the default place of runs: ``L2L_OMNIGLOT_RUNS``, or ``runs`` in this folder."""
     return Path(os.environ.get(RUNS_VARIABLE) or "runs")
 
 
 def new_run_path(settings: Settings) -> Path:
-    """A folder name for a new run: its date, time and what it trains."""
+    """Returns an unused folder name for a new run, from date, time, backbone, ways and shots."""
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{moment}-{settings.backbone}-{settings.ways}w{settings.shots}s"
-    path = runs_folder() / name
-    count = 2
-    while path.exists():
-        path = runs_folder() / f"{name}-{count}"
-        count += 1
-    return path
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(path for path in map(runs_folder().joinpath, names) if not path.exists())
 
 
 def newest_run() -> RunFolder:
-    """The run with the newest checkpoint in `runs_folder`.
+    """Finds the run with the newest checkpoint in `runs_folder`.
 
     Raises:
         RunError: if there is none.
@@ -181,7 +174,6 @@ def newest_run() -> RunFolder:
     found = [path for path in runs_folder().glob(f"*/{LAST}") if path.is_file()]
     if not found:
         raise RunError(
-            f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name "
-            "the folder of one"
+            f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name one"
         )
     return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from l2l_omniglot.errors import check_choice, check_name, check_number, refused
+from l2l_omniglot.errors import check_choice, check_number, refused
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, SCHEDULES
 
-# What makes the algorithms different; each value is an option of its own as well. The last has
-# the pieces of Antoniou et al. 2019, "How to train your MAML", but for those that keep batch
-# statistics from step to step.
+# How the algorithms differ; each value is an option of its own, too. The last has the parts of
+# Antoniou et al. 2019, "How to train your MAML", except for per-step batch statistics.
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "maml": {"first_order": False},
     "fomaml": {"first_order": True},
@@ -32,20 +32,18 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Declaration:
-    """All that is said of a setting, in one place.
-
-    Checks, options, documentation and the command that trains again are made from it.
+    """Declares a setting: checks, options, docs and the command of a run are made from it.
 
     Attributes:
         name: of the field of `Settings`.
         kind: of its values: ``int``, ``float``, ``bool`` or ``str``.
-        default: what it is where neither recipe nor algorithm nor user says otherwise.
+        default: the value unless recipe, algorithm or user set another.
         help: for ``--help`` and the table in docs/commands.md; gives the unit of a number.
-        group: of options it stands with: ``task``, ``learning``, ``data`` or ``run``.
+        group: of options: ``task``, ``learning``, ``data`` or ``run``.
         least, most, above: bounds of a number; the last is excluded.
-        choices: the values there are, where they are few.
-        otherwise: the option for false, e.g. ``second-order``; ``no-NAME`` where it is empty.
-        default_words: what the default is where its value does not say so.
+        choices: the possible values, if they can be listed.
+        otherwise: the option for false, e.g. ``second-order``; ``no-NAME`` if empty.
+        default_words: describes the default if its value does not.
     """
 
     name: str
@@ -62,7 +60,7 @@ class Declaration:
 
     @property
     def option(self) -> str:
-        """Its option, of two the one for true."""
+        """The option; of a pair, the one for true."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
@@ -80,7 +78,7 @@ class Declaration:
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     def typed(self, value: Any) -> Any:
-        """The value as plain Python has it, for JSON; NumPy's numbers and paths are taken too.
+        """Converts a value to plain Python, for JSON; accepts NumPy's numbers and paths.
 
         Raises:
             SettingsError: if it is of another type.
@@ -95,7 +93,7 @@ class Declaration:
         """Refuses a value that is out of range.
 
         Raises:
-            SettingsError: quotes it, and what was expected.
+            SettingsError: quotes the value and what was expected.
         """
         if self.choices:
             check_choice(self.name, value, self.choices)
@@ -103,13 +101,13 @@ class Declaration:
             check_number(self.name, value, least=self.least, most=self.most, above=self.above)
 
     def words(self, value: Any) -> list[str]:
-        """The option and its value, as they are typed."""
+        """Returns the option and its value, as typed on the command line."""
         if self.kind == "bool":
             return [self.option if value else self.opposite]
         return [self.option, str(value)]
 
 
-# By the name of a field's type: what is taken for it, what it becomes, and how it is called.
+# By the name of a field's type: accepted types, the plain type, and its name in messages.
 _KINDS: dict[str, tuple[tuple[type, ...], type, str]] = {
     "int": ((int,), int, "a whole number"),
     "float": ((int, float), float, "a number"),
@@ -118,105 +116,98 @@ _KINDS: dict[str, tuple[tuple[type, ...], type, str]] = {
 }
 
 
-def _setting(default: Any, text: str, group: str, **rules: Any) -> Any:
-    """A field of `Settings` with its help; `rules` are those of `Declaration`."""
+def _setting(group: str, default: Any, text: str, **rules: Any) -> Any:
+    """Declares a field of `Settings` with its help; `rules` are those of `Declaration`."""
     return field(default=default, metadata={"help": text, "group": group, **rules})
+
+
+_task, _learning, _data, _run = (
+    partial(_setting, group) for group in ("task", "learning", "data", "run")
+)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that decides what a training run computes.
 
-    What each setting means, its default and its bounds are declared with it below; the table in
+    Meaning, default and bounds of each setting are declared with it below; the table in
     docs/commands.md lists them.
 
     Raises:
-        SettingsError: if a value is of another type or out of range; quotes it and what was
-            expected.
+        SettingsError: if a value is of the wrong type or out of range; quotes the value and
+            what was expected.
     """
 
-    recipe: str = _setting("default", "Recipe to start from", "learning")
-    ways: int = _setting(5, "Classes per task", "task", least=2, most=100_000)
-    shots: int = _setting(1, "Support images per class", "task", least=1)
-    queries: int = _setting(15, "Query images per class", "task", least=1)
-    train_queries: int = _setting(
-        5, "Query images per class in training", "task", least=1,
+    recipe: str = _learning("default", "Recipe to start from")
+    ways: int = _task(5, "Classes per task", least=2, most=100_000)
+    shots: int = _task(1, "Support images per class", least=1)
+    queries: int = _task(15, "Query images per class", least=1)
+    train_queries: int = _task(
+        5, "Query images per class in training", least=1,
         default_words="as --queries if set, else recipe",
     )  # fmt: skip
-    meta_batch_size: int = _setting(8, "Tasks per iteration", "learning", least=1)
-    inner_steps: int = _setting(
-        1, "Gradient steps on the support set in training", "learning", least=0
-    )
-    eval_steps: int = _setting(
-        5, "Gradient steps in validation and evaluation", "learning", least=0
-    )
-    inner_lr: float = _setting(0.4, "Learning rate of the inner loop", "learning", above=0)
-    first_order: bool = _setting(
-        False, "Treat inner gradients as constants, or differentiate through them", "learning",
+    meta_batch_size: int = _learning(8, "Tasks per iteration", least=1)
+    inner_steps: int = _learning(1, "Gradient steps on the support set in training", least=0)
+    eval_steps: int = _learning(5, "Gradient steps in validation and evaluation", least=0)
+    inner_lr: float = _learning(0.4, "Learning rate of the inner loop", above=0)
+    first_order: bool = _learning(
+        False,
+        "Treat inner gradients as constants, or differentiate through them",
         otherwise="second-order",
-    )  # fmt: skip
-    algorithm: str = _setting(
-        "maml", "Algorithm; sets adapt, inner rates and others, see docs/algorithms.md", "learning",
+    )
+    algorithm: str = _learning(
+        "maml", "Algorithm; sets adapt, inner rates and others, see docs/algorithms.md",
         choices=tuple(ALGORITHMS),
     )  # fmt: skip
-    adapt: str = _setting(
-        "all", "Parameters that the inner loop adapts; head is ANIL", "learning", choices=ADAPTED
+    adapt: str = _learning(
+        "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
     )
-    inner_rates: str = _setting(
+    inner_rates: str = _learning(
         "fixed", "Inner learning rates: fixed, or learned per weight (Meta-SGD) or layer and step",
-        "learning", choices=INNER_RATES,
+        choices=INNER_RATES,
     )  # fmt: skip
-    first_order_until: float = _setting(
-        0.0,
-        "Fraction of the iterations, from the start, in first order",
-        "learning",
-        least=0,
-        most=1,
+    first_order_until: float = _learning(
+        0.0, "Fraction of the iterations, from the start, in first order", least=0, most=1
     )
-    multi_step_until: float = _setting(
+    multi_step_until: float = _learning(
         0.0, "Fraction of the iterations, from the start, that count the loss after every step",
-        "learning", least=0, most=1,
+        least=0, most=1,
     )  # fmt: skip
-    meta_lr: float = _setting(2e-3, "Adam's learning rate", "learning", above=0)
-    schedule: str = _setting(
-        "cosine", "Schedule of Adam's learning rate", "learning", choices=SCHEDULES
-    )
-    iterations: int = _setting(24_000, "Meta-updates in total", "learning", least=1)
-    rotations: bool = _setting(True, "Add rotated characters as training classes", "learning")
-    mirrors: bool = _setting(False, "Add mirrored characters as training classes", "learning")
-    ink: str = _setting(
-        "white", "Value of ink in the network's input: white is 1, black is 0", "learning",
+    meta_lr: float = _learning(2e-3, "Adam's learning rate", above=0)
+    schedule: str = _learning("cosine", "Schedule of Adam's learning rate", choices=SCHEDULES)
+    iterations: int = _learning(24_000, "Meta-updates in total", least=1)
+    rotations: bool = _learning(True, "Add rotated characters as training classes")
+    mirrors: bool = _learning(False, "Add mirrored characters as training classes")
+    ink: str = _learning(
+        "white",
+        "Value of ink in the network's input: white is 1, black is 0",
         choices=("white", "black"),
-    )  # fmt: skip
-    init: str = _setting(
-        "zero", "Initial weights of BaseNet's last layer", "learning", choices=("zero", "tutorial")
     )
-    backbone: str = _setting("basenet", "Network, one of `l2l-omniglot backbones`", "learning")
-    start_from: str = _setting(
-        "", "Pretrained weights, run folder or checkpoint file to start from", "learning",
+    init: str = _learning(
+        "zero", "Initial weights of BaseNet's last layer", choices=("zero", "tutorial")
+    )
+    backbone: str = _learning("basenet", "Network, one of `l2l-omniglot backbones`")
+    start_from: str = _learning(
+        "",
+        "Pretrained weights, run folder or checkpoint file to start from",
         default_words="random weights",
-    )  # fmt: skip
-    data: str = _setting(
-        "omniglot", "Images: omniglot, synthetic, or the path of a .npy class stack", "data"
     )
-    background: str = _setting(
-        "auto", "Paper colour of the images as stored", "data", choices=("auto", "white", "black")
+    data: str = _data("omniglot", "Images: omniglot, synthetic, or the path of a .npy class stack")
+    background: str = _data(
+        "auto", "Paper colour of the images as stored", choices=("auto", "white", "black")
     )
-    split: str = _setting(
+    split: str = _data(
         "tutorial",
         "Split of the classes: tutorial, random, alphabets, or a JSON file of class names",
-        "data",
     )
-    split_seed: int = _setting(0, "Seed for --split random and --data synthetic", "data")
-    validation_classes: int = _setting(
-        0, "Validation classes of the tutorial and random splits", "data", least=0,
+    split_seed: int = _data(0, "Seed for --split random and --data synthetic")
+    validation_classes: int = _data(
+        0, "Validation classes of the tutorial and random splits", least=0,
         default_words="100 for Omniglot",
     )  # fmt: skip
-    seed: int = _setting(0, "Seed for initial weights and tasks", "data")
-    validation_every: int = _setting(1000, "Iterations between validations", "run", least=1)
-    validation_tasks: int = _setting(
-        100, "Tasks per validation, always the same ones", "run", least=2
-    )
+    seed: int = _data(0, "Seed for initial weights and tasks")
+    validation_every: int = _run(1000, "Iterations between validations", least=1)
+    validation_tasks: int = _run(100, "Tasks per validation, always the same ones", least=2)
 
     def __post_init__(self) -> None:
         for declared in DECLARED.values():
@@ -225,7 +216,7 @@ class Settings:
             declared.check(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for JSON."""
+        """Returns the settings as plain values, for JSON."""
         return dataclasses.asdict(self)
 
 
@@ -236,10 +227,10 @@ DECLARED: dict[str, Declaration] = {
 
 
 def _default(ways: int, shots: int) -> dict[str, Any]:
-    """The fields' defaults, found by measuring: docs/results.md, "The default recipe".
+    """The fields' defaults, found by measuring: docs/experiments.md, "The default recipe".
 
-    An iteration takes about as long as its tasks have images, so that many iterations take
-    about as long for any ways and shots.
+    The time of an iteration grows with the images of its tasks; the number of iterations makes
+    up for that, so that training takes about as long for any ways and shots.
     """
     images = ways * (shots + Settings.train_queries)
     return {"iterations": max(500, 100 * round(Settings.iterations * 30 / images / 100))}
@@ -288,26 +279,25 @@ _FROM_RECIPES = frozenset[str]().union(*(recipe(5, 1) for recipe in RECIPES.valu
 
 
 def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
-    """The settings of a recipe with single values overridden.
+    """Returns the settings of a recipe, with single values overridden.
 
     Args:
         recipe: ``default`` (best accuracy in 20 CPU minutes), ``tutorial`` or ``paper``
             (Finn et al. 2017).
-        overrides: any field of `Settings`; None counts as not given. `queries` sets
-            `train_queries` too, unless that is given.
+        overrides: any field of `Settings`; None counts as not given. `queries` also sets
+            `train_queries`, unless that is given.
 
     Raises:
-        SettingsError: unknown recipe or field, or a value out of range.
+        SettingsError: if recipe or field are unknown, or a value is out of range.
     """
     check_choice("recipe", recipe, RECIPES)
     given = {name: value for name, value in overrides.items() if value is not None}
     if "queries" in given:
         given.setdefault("train_queries", given["queries"])
     for name, value in given.items():
-        check_name("setting", name, sorted(DECLARED))
+        check_choice("setting", name, sorted(DECLARED))
         given[name] = DECLARED[name].typed(value)  # the recipes count with ways and shots
-    sizes = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
-    values = RECIPES[recipe](*sizes)
+    values = RECIPES[recipe](given.get("ways", Settings.ways), given.get("shots", Settings.shots))
     if "algorithm" in given:
         DECLARED["algorithm"].check(given["algorithm"])
         values |= ALGORITHMS[given["algorithm"]]

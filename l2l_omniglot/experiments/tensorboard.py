@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from l2l_omniglot._util.text import markdown
-from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.run_folder import MetricsRow
 from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.meta.trainer import StepResult
@@ -17,31 +15,22 @@ EVENTS = "events.out.tfevents.*"
 VALIDATION = "accuracy/validation"
 
 
-def check_tensorboard() -> None:
-    """Says what to install where tensorboard is not there, before hours of training.
-
-    Raises:
-        SettingsError: if it is not there.
-    """
-    need("tensorboard", "--tensorboard", "tensorboard")
-
-
 def has_events(folder: Path) -> bool:
-    """Whether a run has event files already."""
+    """Tells whether a run has event files already."""
     return any(folder.glob(EVENTS))
 
 
 class EventWriter:
     """Writes every validation's figures as events: an observer of a training run.
 
-    Use as a context manager. In a folder that has event files already it goes on with them:
-    events from the last of `rows` on, which come from updates that are made again or may be
-    missing, are taken back, and that row is written again.
+    Use it as a context manager. In a folder with event files it continues them: events from the
+    last of `rows` on are replaced, since they may be missing, or come from updates that are made
+    again.
 
     Args:
         folder: of the run.
         settings: of the run; written once, as text and as hyperparameters.
-        rows: of ``metrics.csv``, of the training so far.
+        rows: of ``metrics.csv`` so far.
     """
 
     def __init__(self, folder: Path, settings: Settings, rows: Sequence[MetricsRow]) -> None:
@@ -58,10 +47,10 @@ class EventWriter:
         self._writer.flush()
 
     def stepped(self, result: StepResult) -> None:
-        """Writes nothing: what a single update gave is mostly chance."""
+        """Writes nothing: a single update's figures are mostly noise."""
 
     def validated(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002 - as observers have it
-        """Writes a validation, at once."""
+        """Writes a validation immediately."""
         self._write(row)
         self._writer.flush()
 
@@ -92,10 +81,5 @@ class EventWriter:
     def __enter__(self) -> EventWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._writer.close()

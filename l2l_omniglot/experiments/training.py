@@ -28,7 +28,7 @@ class Observer(Protocol):
         """Called after every update."""
 
     def validated(self, row: MetricsRow, best: bool) -> None:
-        """Called after every validation; `best` if none was better so far."""
+        """Called after every validation; `best` tells whether it is the best so far."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Outcome:
     """How a training run ended.
 
     Attributes:
-        reason: ``finished`` (all iterations), ``time`` (the limit) or ``stopped`` (asked to).
-        iteration: meta-updates made, earlier sessions counted.
+        reason: ``finished`` (all iterations), ``time`` (the limit) or ``stopped`` (on request).
+        iteration: meta-updates made, including earlier sessions.
         best: best validation accuracy so far, in [0, 1]; None before the first validation.
     """
 
@@ -49,13 +49,13 @@ class Outcome:
 class TrainingRun:
     """Trains an experiment into a run folder.
 
-    ``last.safetensors`` is written at every validation and every stop: a killed run loses only
-    the updates since. ``best.safetensors`` holds the weights of the best validation.
+    ``last.safetensors`` is written at every validation and every stop: a killed run only loses
+    the updates since. ``best.safetensors`` has the weights of the best validation.
 
     Args:
         experiment: what is trained.
-        folder: where to; created by the caller. Of several workers only the first writes.
-        observers: told of every update and validation, in order.
+        folder: where to write. Of several workers only the first writes.
+        observers: notified of every update and validation, in order.
     """
 
     def __init__(self, experiment: Experiment, folder: RunFolder, *observers: Observer) -> None:
@@ -69,28 +69,26 @@ class TrainingRun:
         self._minutes_before = 0.0
 
     def begin(self, resume: bool) -> None:
-        """Makes the run folder; or, to resume, goes on with what it holds, if it does.
+        """Makes the run folder, or continues the run in it.
 
         Raises:
-            RunError, SettingsError: as `restore`; if a run is there that is not resumed; or if
-                there are no weights as `start_from` names them.
+            RunError, SettingsError: as `restore`; if the folder holds a run that is not to be
+                resumed; or if there are no weights `start_from`.
         """
         workers, settings = self.experiment.workers, self.experiment.settings
         resumed = resume and workers.from_first(self.folder.config.exists())
         if resumed:
             self.restore()
-        taken = {}
+        start = {}
         if settings.start_from and not self.trainer.iteration:
-            taken["start_sha256"] = self._start()
-        if not workers.first:
-            return
-        if resumed:
+            start["start_sha256"] = self._start()
+        if workers.first and resumed:
             self.folder.reopen(settings)
-        else:
-            self.folder.create(settings, self.experiment.facts() | taken)
+        elif workers.first:
+            self.folder.create(settings, self.experiment.facts() | start)
 
     def _start(self) -> str:
-        """Starts from the weights that the settings name; returns the digest of their file."""
+        """Loads the weights `start_from`; returns the digest of their file."""
         experiment, workers = self.experiment, self.experiment.workers
         found = find_weights(experiment.settings.start_from) if workers.first else None
         checkpoint = workers.from_first(found)
@@ -100,16 +98,14 @@ class TrainingRun:
         return sha256(Path(checkpoint.source)) if workers.first else ""
 
     def restore(self) -> None:
-        """Goes on from ``last.safetensors``; a run killed before its first starts anew.
+        """Continues from ``last.safetensors``; a run killed before the first starts again.
 
         Raises:
-            RunError: if it is broken, or data or split are not what the run was trained on.
+            RunError: if it is broken, or data or split differ from those of the run.
             SettingsError: if it has more iterations than the settings allow.
         """
         workers = self.experiment.workers
-        # Only the first worker need see the folder; the others are told.
-        saved = self._read() if workers.first else None
-        saved = workers.from_first(saved)
+        saved = workers.from_first(self._read() if workers.first else None)
         if saved is None:
             return
         checkpoint, self.rows = saved
@@ -119,29 +115,28 @@ class TrainingRun:
         self._minutes_before = checkpoint.facts.get("minutes", 0.0)
 
     def _read(self) -> tuple[Checkpoint, list[MetricsRow]] | None:
-        """The last checkpoint and the metrics until then; None where there is none yet."""
+        """Reads the last checkpoint and the metrics until then; None if there is none yet."""
         if not self.folder.last.is_file():
             return None
         checkpoint = load_checkpoint(self.folder.last)
-        differences = self.experiment.differences(checkpoint.facts)
-        if differences:
-            raise RunError(f"{self.folder.path}: cannot go on: {differences[0]}")
+        for difference in self.experiment.differences(checkpoint.facts):
+            raise RunError(f"{self.folder.path}: cannot be resumed: {difference}")
         iterations = self.experiment.settings.iterations
         if checkpoint.iteration > iterations:
             made = f"{self.folder.path} has made {checkpoint.iteration}"
             raise refused("iterations", iterations, f"{made}; expected at least as many")
-        # Lines after the checkpoint come from updates that are made again now.
+        # Lines after the checkpoint come from updates that will be made again.
         rows = self.folder.read_metrics()
         return checkpoint, [row for row in rows if row.iteration <= checkpoint.iteration]
 
     def train(
         self, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False
     ) -> Outcome:
-        """Trains until the iterations are done, time is up, or a stop is asked for.
+        """Trains until the iterations are done, time is up, or a stop is requested.
 
         Args:
-            minutes: limit of this call; a last validation is made when it is reached.
-            should_stop: asked after every update.
+            minutes: limit of this call; when it is reached, a last validation is made.
+            should_stop: called after every update.
         """
         settings = self.experiment.settings
         self._window_start = self._started = time.monotonic()
@@ -150,41 +145,31 @@ class TrainingRun:
             self._window.append(result)
             for observer in self.observers:
                 observer.stepped(result)
-            # Workers must agree on when to stop: each counts the others in.
+            # Workers must agree on when to stop.
             timed_out, stopped = self.experiment.workers.any(
                 minutes is not None and self._minutes() >= minutes, should_stop()
             )
             at_end = result.iteration == settings.iterations
-            due = timed_out or at_end or result.iteration % settings.validation_every == 0
-            if due:
+            if timed_out or at_end or result.iteration % settings.validation_every == 0:
                 self._validate()
-            if at_end:
-                break
-            if timed_out:
-                return self._outcome("time")
-            if stopped:
-                if not due:
-                    self._save(self.folder.last)
-                return self._outcome("stopped")
+            elif stopped:
+                self._save(self.folder.last)
+            if not at_end and (timed_out or stopped):
+                return self._outcome("time" if timed_out else "stopped")
         return self._outcome("finished")
 
     def _validate(self) -> None:
-        settings = self.experiment.settings
-        trained = time.monotonic()
-        result = evaluate(
-            self.experiment.learner,
-            self.validation,
-            settings.validation_tasks,
-            settings.eval_steps,
-            workers=self.experiment.workers,
-        )
+        experiment, trained = self.experiment, time.monotonic()
+        count, steps = experiment.settings.validation_tasks, experiment.settings.eval_steps
+        learner, workers = experiment.learner, experiment.workers
+        result = evaluate(learner, self.validation, count, steps, workers=workers)
         row = self._row(result, trained - self._window_start)
         finite = math.isfinite(result.loss)
         best = finite and (self.best is None or result.accuracy > self.best)
         if best:
             self.best = result.accuracy
         self.rows.append(row)
-        if self.experiment.workers.first:
+        if workers.first:
             self.folder.write_metrics(self.rows)
         if best:
             self._save(self.folder.best, resumable=False)
@@ -211,16 +196,13 @@ class TrainingRun:
     def _save(self, path: Path, resumable: bool = True) -> None:
         if not self.experiment.workers.first:
             return
-        facts = {
-            **self.experiment.facts(),
-            "best_validation_accuracy": self.best,
-            "minutes": self.minutes,
-        }
+        progress = {"best_validation_accuracy": self.best, "minutes": self.minutes}
+        facts = self.experiment.facts() | progress
         self.experiment.checkpoint(self.trainer, facts, resumable).save(path)
 
     @property
     def minutes(self) -> float:
-        """Of training and validation so far, earlier sessions counted."""
+        """Minutes of training and validation so far, including earlier sessions."""
         return self._minutes_before + self._minutes()
 
     def _minutes(self) -> float:

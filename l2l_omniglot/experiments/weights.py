@@ -1,4 +1,4 @@
-"""Where weights come from: the cards of those in the package, the runs of others."""
+"""Finds weights, pretrained or of a run, and tells how they were trained; loads no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot._util.files import sha256, write_text
-from l2l_omniglot.errors import RunError, SettingsError, check_name, did_you_mean
+from l2l_omniglot.errors import RunError, SettingsError, check_choice, did_you_mean
 from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings, make_settings
 
@@ -20,28 +20,31 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.checkpoint import Checkpoint
 
 
+PROGRAM = "l2l-omniglot"
+log = logging.getLogger(__name__)
+FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
+
+
 def find_weights(source: str | Path | None = None) -> Checkpoint:
-    """Decides which weights are meant, and loads them.
+    """Finds and loads weights.
 
     Args:
         source: a name of pretrained weights, a run folder (its best weights), a checkpoint file,
-            or None: the newest run. A `Path`, or a text such as ``./NAME``, is never a name.
+            or None: the newest run. A `Path`, or text such as ``./NAME``, is never a name.
 
     Raises:
-        RunError: if there are none, they are broken, or a name is a path here, too.
+        RunError: if there are none, they are broken, or the name is also a path here.
     """
     names = pretrained_names()
     if isinstance(source, str) and source in names:
         if Path(source).exists():
-            raise RunError(
-                f"{source}: pretrained weights and a path here have this name; expected "
-                f"./{source} for the path"
-            )
+            both = f"{source}: pretrained weights and a path here have this name"
+            raise RunError(f"{both}; expected ./{source} for the path")
         return load_pretrained_checkpoint(source)
     if source is not None and not Path(source).exists():
         raise RunError(
-            f"{source}: no such run folder or checkpoint, nor pretrained weights; of those there "
-            f"are {', '.join(names) or 'none'}{did_you_mean(str(source), names)}"
+            f"{source}: no such run folder or checkpoint, nor pretrained weights; expected a path "
+            f"or one of {', '.join(names)}{did_you_mean(str(source), names)}"
         )
     path = resolve_checkpoint(None if source is None else Path(source))  # before torch is loaded
     from l2l_omniglot.experiments.checkpoint import load_checkpoint
@@ -50,25 +53,25 @@ def find_weights(source: str | Path | None = None) -> Checkpoint:
 
 
 def weights_for(ways: int) -> str:
-    """The name of the pretrained weights for one shot that suit so many classes best.
+    """Returns the name of the one-shot pretrained weights that suit so many classes best.
 
-    Those trained for about as many classes, then the most accurate of them.
+    The number of classes they were trained for decides, then their accuracy.
 
     Raises:
-        RunError: if no weights come along.
+        RunError: if the package includes no weights.
     """
+
+    def distance(card: Card) -> tuple[float, float]:
+        return abs(math.log(card.trained.ways / ways)), -card.accuracy["inductive"]["accuracy"]
+
     cards = [card for card in list_pretrained() if card.trained.shots == 1]
     if not cards:
-        raise RunError("no pretrained weights come along; expected a run")
-    return min(cards, key=lambda card: _unlike(card, ways)).name
-
-
-def _unlike(card: Card, ways: int) -> tuple[float, float]:
-    return abs(math.log(card.trained.ways / ways)), -card.accuracy["inductive"]["accuracy"]
+        raise RunError("the package includes no pretrained weights; expected a run")
+    return min(cards, key=distance).name
 
 
 def resolve_checkpoint(run: Path | None) -> Path:
-    """The checkpoint file meant by a run folder, a file, or nothing (the newest run).
+    """Returns the checkpoint file of a run folder, a file itself, or the newest run's.
 
     Raises:
         RunError: if there is none.
@@ -84,26 +87,21 @@ def resolve_checkpoint(run: Path | None) -> Path:
     return folder.last
 
 
-PROGRAM = "l2l-omniglot"
-log = logging.getLogger(__name__)
-FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
-
-
 @dataclass(frozen=True)
 class Card:
-    """How a file of weights was made, and what it reaches.
+    """Documents a file of pretrained weights: its training and its accuracy.
 
     Attributes:
         name: e.g. ``basenet-5w1s``.
         settings: of the training run.
-        iteration: the meta-updates behind the weights.
+        iteration: meta-updates made.
         minutes: of training and validation.
         accuracy: by mode of batch normalisation: ``accuracy`` and ``ci95`` in [0, 1].
-        tasks: test tasks behind that.
-        split: whose test classes they were drawn from.
+        tasks: number of test tasks of that evaluation.
+        split: whose test classes the tasks were drawn from.
         date: of the evaluation.
         commands: that train and evaluate.
-        machine: what it was made on.
+        machine: that trained the weights.
         sha256: digest of the file of weights.
     """
 
@@ -121,7 +119,7 @@ class Card:
 
     @property
     def trained(self) -> Settings:
-        """The settings; those that are newer than the card have their defaults."""
+        """The settings; those newer than the card have their defaults."""
         return Settings(**self.settings)
 
     def save(self, folder: Path) -> None:
@@ -130,12 +128,12 @@ class Card:
 
 
 def pretrained_names(folder: Path = FOLDER) -> list[str]:
-    """The names of all weights there are, sorted; reads none of their cards."""
+    """Returns the names of all pretrained weights, sorted, without reading their cards."""
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
 def list_pretrained(folder: Path = FOLDER) -> list[Card]:
-    """The cards of all weights there are, by name.
+    """Reads the cards of all pretrained weights, sorted by name.
 
     Raises:
         RunError: if a card is broken.
@@ -144,18 +142,17 @@ def list_pretrained(folder: Path = FOLDER) -> list[Card]:
 
 
 def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
-    """The checkpoint of that name, if it is what its card says.
+    """Loads the pretrained weights of a name, and checks them against their card.
 
     Raises:
-        RunError: if there is none, or file and card do not fit each other.
+        RunError: if there are none, or file and card do not match.
     """
-    check_name("pretrained weights", name, pretrained_names(folder), kind=RunError)
+    check_choice("weights", name, pretrained_names(folder), kind=RunError)
     from l2l_omniglot.experiments.checkpoint import load_checkpoint
 
-    path = folder / f"{name}.safetensors"
-    card = _read_card(folder / f"{name}.json")
+    path, card = folder / f"{name}.safetensors", _read_card(folder / f"{name}.json")
     if not path.is_file():
-        raise RunError(f"{path}: is not there, though its card is; install the package again")
+        raise RunError(f"{path}: missing, though its card is there; install the package again")
     digest = sha256(path)
     if digest != card.sha256:
         raise RunError(
@@ -179,18 +176,17 @@ def _read_card(path: Path) -> Card:
 
 @dataclass(frozen=True)
 class History:
-    """What is known of a checkpoint beside its weights.
+    """How a checkpoint was trained.
 
     Attributes:
-        name: what to call it: the run folder's, or that of pretrained weights.
-        kind: ``run``, ``checkpoint`` (a file that is not in its run folder) or ``pretrained``.
+        name: of the run folder, or of pretrained weights.
+        kind: ``run``, ``checkpoint`` (a file outside its run folder) or ``pretrained``.
         path: of the file of weights.
         sha256: its digest.
         rows: of the run's ``metrics.csv``.
         sessions: of the run's ``config.json``: ``command``, ``started``, ``versions``.
-        machine: what it was made on, where known.
-        commands: that it was trained with, one after the other; those of a card, and of a run
-            that was resumed.
+        machine: that trained it, if known.
+        commands: that trained it, in order: those of a card, or of a run that was resumed.
     """
 
     name: str
@@ -204,17 +200,16 @@ class History:
 
 
 def history(source: str, checkpoint: Checkpoint) -> History:
-    """Tells how a checkpoint came about, as `find_weights` found it by `source`."""
+    """Tells how a checkpoint was trained that `find_weights` found by `source`."""
     path = Path(checkpoint.source)
     digest = sha256(path)
     folder = RunFolder(path.parent)
     if not Path(source).exists():
-        card = next(card for card in list_pretrained() if card.name == source)
-        return History(
-            source, "pretrained", path, digest, [], [], card.machine, tuple(card.commands[:-1])
-        )
+        card = _read_card(path.with_suffix(".json"))
+        trained_by = tuple(card.commands[:-1])
+        return History(source, "pretrained", path, digest, [], [], card.machine, trained_by)
     own = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
-    trained = checkpoint.settings  # a run may have been given more iterations since
+    trained = checkpoint.settings  # the run may have got more iterations since
     if not own or replace(folder.read_settings(), iterations=trained.iterations) != trained:
         return History(path.name, "checkpoint", path, digest, [], [], "")
     name = path.parent.resolve().name
@@ -228,10 +223,10 @@ def history(source: str, checkpoint: Checkpoint) -> History:
 
 
 def train_command(settings: Settings) -> str:
-    """A command line that trains with these settings."""
+    """Returns a command line that trains with these settings."""
     recipe = settings.recipe if settings.recipe in RECIPES else "default"
     given: dict[str, Any] = {"ways": settings.ways, "shots": settings.shots}
-    for name in ("algorithm", "queries"):  # these set others too
+    for name in ("algorithm", "queries"):  # they set others, too
         if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
             given[name] = getattr(settings, name)
     base = make_settings(recipe, **given)
@@ -246,6 +241,5 @@ def train_command(settings: Settings) -> str:
 
 
 def as_typed(command: str) -> str:
-    """A session's command without the path of the program."""
-    words = shlex.split(command)
-    return shlex.join([PROGRAM, *words[1:]])
+    """Returns a session's command without the path of the program."""
+    return shlex.join([PROGRAM, *shlex.split(command)[1:]])

@@ -1,4 +1,14 @@
-"""MAML: adapting to tasks, training, evaluating."""
+"""MAML: adapting to tasks, training on them, evaluating on them.
+
+- ``inner_rates``: which parameters the inner loop changes, and how far
+- ``learner``: a backbone that adapts to tasks
+- ``engines``: how that is computed: the one inner loop, learn2learn's clones, stacked tasks
+- ``chunks``: the tasks of a meta-batch in chunks, on all cores
+- ``workers``: processes that share tasks out, under torchrun
+- ``trainer``: schedules, and one meta-update after the other
+- ``evaluation``: many tasks, means and intervals
+- ``baselines``: nearest neighbour on pixels, prototypes of embeddings
+"""
 
 SCHEDULES = ("constant", "cosine")
 ENGINES = ("auto", "learn2learn", "stacked")

@@ -7,13 +7,13 @@ import torch
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import MODES
 from l2l_omniglot.data.tasks import Task
-from l2l_omniglot.errors import SettingsError, check_name
+from l2l_omniglot.errors import check_choice, check_number
 from l2l_omniglot.meta.evaluation import TaskStream, half_width, mean
 from l2l_omniglot.meta.learner import Learner
 
 
 class Baseline:
-    """How a baseline does on many tasks.
+    """The accuracy of a baseline over many tasks.
 
     Attributes:
         accuracy: mean over tasks, a fraction in [0, 1].
@@ -21,22 +21,21 @@ class Baseline:
     """
 
     def __init__(self, accuracies: list[float]) -> None:
-        if len(accuracies) < 2:
-            raise SettingsError(f"{len(accuracies)} tasks: expected at least 2")
+        check_number("count", len(accuracies), least=2)
         self.accuracy, self.ci95 = mean(accuracies), half_width(accuracies)
 
 
 def nearest_pixels(tasks: TaskStream, count: int) -> Baseline:
-    """Every query gets the class of the support image nearest to it in pixels (Euclidean).
+    """Predicts for every query the class of the support image with the nearest pixels (Euclidean).
 
     Args:
         tasks: stream of tasks.
-        count: how many of them, at least 2.
+        count: number of tasks, at least 2.
     """
 
     def accuracy(task: Task) -> float:
         distances = torch.cdist(task.query.flatten(1), task.support.flatten(1))
-        return _share_right(task.support_labels[distances.argmin(dim=1)], task)
+        return _accuracy(task.support_labels[distances.argmin(dim=1)], task)
 
     return Baseline([accuracy(task) for task in tasks.batch(0, count)])
 
@@ -44,22 +43,22 @@ def nearest_pixels(tasks: TaskStream, count: int) -> Baseline:
 def prototype_baseline(
     learner: Learner, tasks: TaskStream, count: int, batch_norm: str = "transductive"
 ) -> Baseline:
-    """Every query gets the class whose support images have the nearest mean of embeddings.
+    """Predicts for every query the class with the nearest prototype (Snell et al. 2017).
 
-    Embeddings are what the backbone's head is given, unadapted; distances are Euclidean, as in
-    Snell et al. 2017.
+    A prototype is the mean embedding of a class's support images. Embeddings are the input of
+    the backbone's head, without adaptation; distances are Euclidean.
 
     Args:
         learner: its backbone gives the embeddings.
         tasks: stream of tasks.
-        count: how many of them, at least 2.
+        count: number of tasks, at least 2.
         batch_norm: see `Learner.score_steps`.
 
     Raises:
         BackboneError: if the backbone's head is not used exactly once a pass.
         SettingsError: if `count` is too small or `batch_norm` unknown.
     """
-    check_name("batch norm", batch_norm, MODES)
+    check_choice("batch_norm", batch_norm, MODES)
 
     def accuracy(task: Task) -> float:
         weights = learner.reference.start(1, first_order=True)
@@ -69,12 +68,12 @@ def prototype_baseline(
         query = weights.embeddings(task.query[None], moments)[0]
         ways = len(task.classes)
         means = torch.stack([support[task.support_labels == way].mean(0) for way in range(ways)])
-        return _share_right(torch.cdist(query, means).argmin(dim=1), task)
+        return _accuracy(torch.cdist(query, means).argmin(dim=1), task)
 
     with learner.evaluating(), all_random("nearest", tasks.seed, tasks.name), torch.no_grad():
         drawn = (task.to(learner.device, learner.dtype) for task in tasks.batch(0, count))
         return Baseline([accuracy(task) for task in drawn])
 
 
-def _share_right(labels: torch.Tensor, task: Task) -> float:
-    return float((labels == task.query_labels).double().mean())
+def _accuracy(predictions: torch.Tensor, task: Task) -> float:
+    return float((predictions == task.query_labels).double().mean())

@@ -1,7 +1,8 @@
-"""Tasks in chunks, through the engine that suits them, on all cores."""
+"""Maps a function over tasks in chunks, with the engine that suits them, on all cores."""
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from l2l_omniglot.meta.learner import Learner
 R = TypeVar("R")
 
 
-def map_tasks(
+def map_chunks(
     learner: Learner,
     function: Callable[[TaskBatch, Engine], R],
     tasks: Iterable[Task],
@@ -28,85 +29,67 @@ def map_tasks(
 ) -> list[R]:
     """Applies `function` to chunks of the tasks; results come in the order of the tasks.
 
-    How many tasks make a chunk is the engine's word. The chunks are computed one by one, unless
-    the engine wants the threads of a CPU to share them out: then as many are computed at a time
-    as torch has threads, each with one. Not so for a backbone that draws random numbers, since
-    their order decides: its tasks go one by one through the learn2learn engine, each with a
-    random state that depends on its number, so that it does not matter who computes which.
+    The engine decides how many tasks make a chunk. Chunks are computed one after the other, or,
+    if the engine prefers that on a CPU, as many at a time as torch has threads, each with one
+    thread. A backbone that draws random numbers is an exception, since their order matters: its
+    tasks go one by one through the learn2learn engine, each with a random state that depends on
+    its number, so that it does not matter which process computes it.
 
-    To be used inside `all_random`.
+    Call it inside `all_random` only.
 
     Args:
         learner: what computes.
-        function: called with every chunk and the engine that is to compute it; must leave the
-            learner as it is.
-        tasks: of the same sizes, e.g. a meta-batch; drawn before any is computed.
+        function: called with every chunk and the engine to use; must not change the learner.
+        tasks: of the same sizes, e.g. a meta-batch; all are drawn before any is computed.
         key: of the random state of tasks that draw from it.
         first: number of the first task under that key.
     """
     drawn = list(tasks)
     if not drawn:
         return []
-    engine = learner.choose(drawn[0]).engine
-    draws = draws_random_numbers(learner, drawn[0])
+    engine, draws = learner.choose(drawn[0]).engine, draws_random_numbers(learner, drawn[0])
     if draws:
-        return _one_by_one(learner, function, drawn, key, first)
+        engine = learner.reference
     size = engine.tasks_at_once(max(drawn[0].support.numel(), drawn[0].query.numel()))
-    chunks = [drawn[start : start + size] for start in range(0, len(drawn), size)]
 
-    def compute(chunk: list[Task]) -> R:
-        return function(learner.batch(chunk), engine)
+    def compute(start: int) -> R:
+        if draws:
+            reseed(*key, first + start)
+        return function(learner.batch(drawn[start : start + size]), engine)
 
-    workers = torch.get_num_threads()
-    shared_out = engine.threads_share == "chunks" and learner.device.type == "cpu"
-    if not shared_out or workers == 1:
-        return [compute(chunk) for chunk in chunks]
+    starts, threads = range(0, len(drawn), size), torch.get_num_threads()
+    by_chunk = engine.threads_share == "chunks" and learner.device.type == "cpu" and not draws
+    if not by_chunk or threads == 1:
+        return list(map(compute, starts))
     # For the whole process while it lasts: autograd gives a thread the count that was set last.
     torch.set_num_threads(1)
     try:
-        return list(_pool(workers).map(compute, chunks))
+        return list(_pool(threads).map(compute, starts))
     finally:
-        torch.set_num_threads(workers)
-
-
-def _one_by_one(
-    learner: Learner,
-    function: Callable[[TaskBatch, Engine], R],
-    tasks: list[Task],
-    key: tuple[object, ...],
-    first: int,
-) -> list[R]:
-    results = []
-    for number, task in enumerate(tasks, first):
-        reseed(*key, number)
-        results.append(function(learner.batch([task]), learner.reference))
-    return results
+        torch.set_num_threads(threads)
 
 
 def draws_random_numbers(learner: Learner, task: Task) -> bool:
-    """Whether the backbone, in its present mode, draws from one of the global generators.
+    """Returns whether the backbone, in its present mode, draws from a global random generator.
 
-    Tried once a mode, with one forward pass; the generators are put back to where they were.
+    Each mode is tried once, with one forward pass; the generators are restored afterwards.
     """
     mode = learner.backbone.training
     if mode not in learner.draws:
-        with all_random("draws"):
-            before = _states()
-            batch = learner.batch([task])
-            with torch.no_grad():
-                learner.reference.start(1, first_order=True).logits(batch.query)
-            learner.draws[mode] = _states() != before
+        with all_random("draws"), torch.no_grad():
+            before = _random_states()
+            query = learner.batch([task]).query
+            learner.reference.start(1, first_order=True).logits(query)
+            learner.draws[mode] = _random_states() != before
     return learner.draws[mode]
 
 
-def _states() -> tuple[object, ...]:
-    """Of Python's, NumPy's and torch's global generators."""
-    kind, keys, *rest = np.random.get_state()
-    torch_state = torch.get_rng_state().numpy().tobytes()
-    return random.getstate(), kind, np.asarray(keys).tobytes(), tuple(rest), torch_state
+def _random_states() -> bytes:
+    torch_state = torch.get_rng_state().numpy()
+    return pickle.dumps((random.getstate(), np.random.get_state(), torch_state))
 
 
 @lru_cache(maxsize=1)
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """Threads kept for the next meta-batch; a new number of them lets the old ones end."""
-    return ThreadPoolExecutor(workers, "task")
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Keeps the threads for the next meta-batch; another number of them lets the old ones end."""
+    return ThreadPoolExecutor(threads, "task")

@@ -1,4 +1,4 @@
-"""Evaluation: fine-tune a copy on each of many tasks, score after every step, average."""
+"""Evaluation: adapts a copy to each of many tasks, scores it after every step, averages."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from l2l_omniglot._util.rng import all_random
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import SettingsError, check_name
-from l2l_omniglot.meta.chunks import map_tasks
+from l2l_omniglot.errors import check_choice, check_number
+from l2l_omniglot.meta.chunks import map_chunks
 from l2l_omniglot.meta.engines import Engine
 from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.meta.workers import ALONE, Workers
 
 BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
-# Called with a task's number, the task, and by mode what its queries are predicted as at the end:
-# labels, int64 (ways * queries,) on the CPU.
+# Called with a task's number, the task, and by mode the final predictions for its queries: labels,
+# int64 (ways * queries,) on the CPU.
 OnTask: TypeAlias = Callable[[int, Task, dict[str, torch.Tensor]], None]
 
 
 class TaskStream(Protocol):
-    """What tasks are taken from by number, e.g. `Tasks`; `seed` and `name` say which stream."""
+    """Gives tasks by number, e.g. `Tasks`; `seed` and `name` identify the stream."""
 
     seed: int
     name: str
 
     def batch(self, start: int, count: int) -> Iterator[Task]:
-        """Tasks `start` to `start + count - 1`."""
+        """Yields tasks `start` to `start + count - 1`."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Results in one mode of batch normalisation, K + 1 entries: before adapting, after each step.
+    """Results in one mode of batch normalisation, before adapting and after each of K steps.
 
     Attributes:
         accuracy_per_step: mean over tasks, fractions in [0, 1].
@@ -71,13 +71,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What many tasks gave.
+    """Results over many tasks.
 
     Attributes:
         tasks: number of tasks.
         steps: gradient steps K.
-        curves: by mode of batch normalisation: ``transductive``, where each task's queries are
-            normalised together, before ``inductive``, where no query sees another.
+        curves: by mode of batch normalisation: first ``transductive``, where each task's
+            queries are normalised together, then ``inductive``, where no query sees another.
     """
 
     tasks: int
@@ -86,12 +86,12 @@ class Evaluation:
 
     @property
     def batch_norm(self) -> str:
-        """The mode of the figures below: transductive where it was evaluated."""
+        """The mode of the figures below: transductive if it was evaluated."""
         return next(iter(self.curves))
 
     @property
     def curve(self) -> Curve:
-        """That mode's results."""
+        """The results in that mode."""
         return self.curves[self.batch_norm]
 
     @property
@@ -127,7 +127,7 @@ def evaluate(
     batch_norm: str = "transductive",
     on_task: OnTask | None = None,
 ) -> Evaluation:
-    """Evaluates on tasks 0 to `count` - 1 of a stream; the learner is left as it was.
+    """Evaluates on tasks 0 to `count` - 1 of a stream; the learner is left unchanged.
 
     Args:
         learner: what is evaluated.
@@ -135,28 +135,28 @@ def evaluate(
         count: number of tasks, at least 2 (one has no interval).
         steps: gradient steps K, 0 or more.
         progress: called with the number of tasks done.
-        workers: the processes that share the tasks out; each gets the whole result.
+        workers: the processes that share the tasks; each gets the whole result.
         batch_norm: ``transductive``, ``inductive`` or ``both``; see `Learner.score_steps`.
         on_task: called with the predictions of each of this worker's tasks, in order.
 
     Raises:
         SettingsError: if `count` or `steps` is too small or `batch_norm` unknown.
-        BackboneError: if the backbone cannot be evaluated inductively; says why.
+        BackboneError: if the backbone cannot be evaluated inductively.
     """
-    if count < 2 or steps < 0:
-        raise SettingsError(f"count={count}, steps={steps}: expected at least 2 and 0")
-    check_name("batch norm", batch_norm, EVALUATED)
+    check_number("count", count, least=2)
+    check_number("steps", steps, least=0)
+    check_choice("batch_norm", batch_norm, EVALUATED)
     modes = EVALUATED[batch_norm]
     if "inductive" in modes:
         learner.check_inductive(next(tasks.batch(0, 1)))
     own = workers.share(count)
     # A task's accuracies after every step, then its losses, in each mode.
     rows = torch.zeros(count, len(modes), 2, steps + 1, dtype=torch.float64)
-    with learner.evaluating(), all_random("evaluation", tasks.seed, tasks.name):
+    key = ("evaluation", tasks.seed, tasks.name)
+    with learner.evaluating(), all_random(*key):
         for start in range(own.start, own.stop, BLOCK):
             block = range(start, min(start + BLOCK, own.stop))
             drawn = list(tasks.batch(block.start, len(block)))
-            key = ("evaluation", tasks.seed, tasks.name)
             figures, predictions = _score(learner, drawn, steps, modes, key, block.start)
             rows[block.start : block.stop] = figures
             if on_task is not None:
@@ -172,13 +172,9 @@ def evaluate(
 
 
 def _curve(accuracies: list[list[float]], losses: list[list[float]]) -> Curve:
-    """From lists with an entry a step, each with one a task."""
-    return Curve(
-        accuracy_per_step=[mean(column) for column in accuracies],
-        ci95_per_step=[half_width(column) for column in accuracies],
-        loss_per_step=[mean(column) for column in losses],
-        accuracy_per_task=accuracies[-1],
-    )
+    """Averages lists with an entry per step, each with an entry per task."""
+    half_widths = [half_width(column) for column in accuracies]
+    return Curve(list(map(mean, accuracies)), half_widths, list(map(mean, losses)), accuracies[-1])
 
 
 def _score(
@@ -189,7 +185,7 @@ def _score(
     key: tuple[object, ...],
     first: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Accuracies and losses (tasks, modes, 2, K + 1), predictions (tasks, modes, queries)."""
+    """Returns accuracies, losses (tasks, modes, 2, K + 1); predictions (tasks, modes, queries)."""
 
     def score_chunk(chunk: TaskBatch, engine: Engine) -> tuple[torch.Tensor, torch.Tensor]:
         scores = learner.score_steps(chunk, steps, engine, modes)
@@ -200,17 +196,17 @@ def _score(
         predictions = torch.stack([mode.predictions for mode in scores[-1]], dim=1)
         return by_step.permute(3, 2, 0, 1), predictions.cpu()
 
-    figures, predictions = zip(*map_tasks(learner, score_chunk, drawn, key, first), strict=True)
+    figures, predictions = zip(*map_chunks(learner, score_chunk, drawn, key, first), strict=True)
     return torch.cat(figures), torch.cat(predictions)
 
 
 def mean(values: list[float]) -> float:
-    """The average, summed without rounding error."""
+    """Returns the mean, summed without rounding error."""
     return math.fsum(values) / len(values)
 
 
 def half_width(values: list[float]) -> float:
-    """Half width of the 95 % confidence interval of the mean of two or more values."""
+    """Returns the half width of the 95 % confidence interval of two or more values' mean."""
     centre = mean(values)
     variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
     quantile = float(stdtrit(len(values) - 1, 0.975))  # Student's t

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.backbones.heads import head_name, head_parameters, layer_of
-from l2l_omniglot.errors import BackboneError, check_name, check_number
+from l2l_omniglot.errors import BackboneError, check_choice, check_number
 from l2l_omniglot.meta import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
@@ -19,16 +19,16 @@ class InnerRates(nn.Module):
 
     Args:
         backbone: see `l2l_omniglot.meta.learner.Learner`.
-        initial: the rate to start from (alpha), above 0.
-        adapt: ``all`` parameters that are trained, or those of the ``head`` only: ANIL
-            (Raghu et al. 2020, "Rapid learning or feature reuse?").
+        initial: the initial rate (alpha), above 0.
+        adapt: ``all`` trained parameters, or only those of the ``head``: ANIL (Raghu et al.
+            2020, "Rapid learning or feature reuse?").
         steps: gradient steps K in training.
 
     Attributes:
-        initial: the rate to start from.
+        initial: the initial rate.
         names: of the adapted parameters.
         plain: whether learn2learn's `MAML.adapt` does the same.
-        learned: whether there are rates to be trained, among the module's parameters.
+        learned: whether the rates are trained, as the module's parameters.
 
     Raises:
         SettingsError: if `initial` is not a number above 0 or `adapt` unknown.
@@ -38,18 +38,31 @@ class InnerRates(nn.Module):
     learned = False
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        initial: float,
-        adapt: str = "all",
-        steps: int = 1,  # noqa: ARG002 - subclasses need it
+        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
     ) -> None:
         super().__init__()
         check_number("inner_lr", initial, above=0)
-        check_name("adapt", adapt, _ADAPTED)
+        check_choice("adapt", adapt, ADAPTED)
         self.initial, self.adapt = initial, adapt
-        self.names = _ADAPTED[adapt](backbone)
+        self.names = self._adapted(backbone)
         self.plain = adapt == "all" and not self.learned
+        self._make(backbone, steps)
+
+    def _make(self, backbone: nn.Module, steps: int) -> None:
+        """Makes the rates that are learned."""
+
+    def _adapted(self, backbone: nn.Module) -> tuple[str, ...]:
+        chosen = head_parameters(backbone) if self.adapt == "head" else None
+        found = tuple(
+            name
+            for name, parameter in backbone.named_parameters()
+            if parameter.requires_grad and (chosen is None or name in chosen)
+        )
+        if chosen is not None and not found:
+            raise BackboneError(
+                f"its head {head_name(backbone)!r} has no parameter that is trained; expected some"
+            )
+        return found
 
     def check(self, backbone: nn.Module) -> None:
         """Refuses a backbone that was frozen or unfrozen since.
@@ -57,18 +70,18 @@ class InnerRates(nn.Module):
         Raises:
             BackboneError: if other parameters would be adapted now.
         """
-        if self.names != _ADAPTED[self.adapt](backbone):
+        if self.names != self._adapted(backbone):
             raise BackboneError(
                 "requires_grad of its parameters was changed after the learner was built; freeze "
                 "first, then build the learner"
             )
 
     def rate(self, _name: str, _step: int) -> Rate:
-        """The rate of a parameter in a step: a number, or a tensor that fits the parameter.
+        """Returns a parameter's rate in a step: a number, or a tensor that fits the parameter.
 
         Args:
             _name: of an adapted parameter.
-            _step: from 0; those beyond training's K have the rates of the last.
+            _step: from 0; steps beyond training's K have the rates of the last one.
         """
         return self.initial
 
@@ -78,14 +91,11 @@ class ParameterRates(InnerRates):
 
     learned = True
 
-    def __init__(
-        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
-    ) -> None:
-        super().__init__(backbone, initial, adapt, steps)
+    def _make(self, backbone: nn.Module, _steps: int) -> None:
         weights = dict(backbone.named_parameters())
         self._number = {name: number for number, name in enumerate(self.names)}
         self.rates = nn.ParameterList(
-            torch.full_like(weights[name], initial) for name in self.names
+            torch.full_like(weights[name], self.initial) for name in self.names
         )
 
     def rate(self, name: str, _step: int) -> Rate:
@@ -99,14 +109,11 @@ class LayerStepRates(InnerRates):
 
     learned = True
 
-    def __init__(
-        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
-    ) -> None:
-        super().__init__(backbone, initial, adapt, steps)
+    def _make(self, backbone: nn.Module, steps: int) -> None:
         layers = list(dict.fromkeys(map(layer_of, self.names)))
         self._number = {name: layers.index(layer_of(name)) for name in self.names}
         like = next(backbone.parameters()).detach()
-        self.rates = nn.Parameter(like.new_full((len(layers), max(1, steps)), initial))
+        self.rates = nn.Parameter(like.new_full((len(layers), max(1, steps)), self.initial))
 
     def rate(self, name: str, step: int) -> Rate:
         """See `InnerRates`."""
@@ -116,29 +123,15 @@ class LayerStepRates(InnerRates):
 def make_rates(
     kind: str, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
 ) -> InnerRates:
-    """Rates of a kind: ``fixed``, ``parameter`` or ``layer-step``.
+    """Makes rates of a kind: ``fixed``, ``parameter`` or ``layer-step``.
 
     Raises:
-        SettingsError: unknown kind, or as `InnerRates`.
+        SettingsError: if the kind is unknown, or as `InnerRates`.
     """
-    check_name("inner rates", kind, _KINDS)
+    check_choice("inner_rates", kind, INNER_RATES)
     return _KINDS[kind](backbone, initial, adapt, steps)
 
 
-def _trained(backbone: nn.Module) -> tuple[str, ...]:
-    return tuple(name for name, p in backbone.named_parameters() if p.requires_grad)
-
-
-def _head(backbone: nn.Module) -> tuple[str, ...]:
-    head = head_parameters(backbone)
-    found = tuple(name for name in _trained(backbone) if name in head)
-    if not found:
-        name = head_name(backbone)
-        raise BackboneError(f"its head {name!r} has no parameter that is trained; expected some")
-    return found
-
-
-_ADAPTED = dict(zip(ADAPTED, (_trained, _head), strict=True))
 _KINDS: dict[str, type[InnerRates]] = dict(
     zip(INNER_RATES, (InnerRates, ParameterRates, LayerStepRates), strict=True)
 )

@@ -19,24 +19,23 @@ from l2l_omniglot.backbones.batch_norm import (
 )
 from l2l_omniglot.backbones.heads import TrainedHead
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import BackboneError, SettingsError, check_name
+from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
 from l2l_omniglot.meta import ENGINES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine, trained_parameters
 from l2l_omniglot.meta.inner_rates import make_rates
 
-TRIED = 40  # images on which an engine is tried out
+TRIED = 40  # images to try an engine on
 
 
 class Scores(NamedTuple):
-    """How networks do on the query sets of T tasks.
+    """Losses, accuracies and predictions on the query sets of T tasks.
 
     Attributes:
         losses: (T,), each task's mean cross-entropy in nats.
-        accuracies: float64 (T,) on the CPU, fractions of the query images classified right, in
-            [0, 1].
-        predictions: int64 (T, queries of a task), the label each query image is given.
+        accuracies: float64 (T,) on the CPU, fractions of query images classified correctly.
+        predictions: int64 (T, queries of a task), the label predicted for each query image.
     """
 
     losses: torch.Tensor
@@ -45,12 +44,12 @@ class Scores(NamedTuple):
 
 
 class MetaGradient(NamedTuple):
-    """The part of T tasks in the meta-gradient.
+    """The contribution of T tasks to the meta-gradient.
 
     Attributes:
         scores: of the query sets after the last step, without a graph.
         gradients: of the sum of the query losses, one for each of the learner's `parameters`,
-            of its shape; None where the losses do not use it.
+            of its shape; None if the losses do not depend on it.
     """
 
     scores: Scores
@@ -60,11 +59,11 @@ class MetaGradient(NamedTuple):
 class Learner:
     """A backbone that adapts to tasks: MAML (Finn et al. 2017, algorithm 1 and 2).
 
-    With ``adapt="head"`` it is ANIL, with ``rates="parameter"`` Meta-SGD, with
+    With ``adapt="head"`` it is ANIL, with ``rates="parameter"`` Meta-SGD, and with
     ``rates="layer-step"`` it has the learned rates of MAML++; they can be combined.
 
     Batch normalisation in the backbone loses its running statistics, in place: it then always
-    uses those of the batch at hand, and no task can change what the next one sees.
+    uses the current batch's, so that no task can influence the next.
 
     Args:
         backbone: module from float32 (B, channels, H, W) to logits (B, ways).
@@ -72,10 +71,10 @@ class Learner:
         first_order: treat the inner gradients as constants (FOMAML, section 5.2 of the paper)
             instead of differentiating through them.
         engine: ``learn2learn`` (its clone and adapt, task by task), ``stacked`` (several tasks
-            as one batch of every layer; the same numbers but for rounding) or ``auto``
-            (stacked for backbones that it can take).
-        rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one a weight)
-            or ``layer-step`` (one a layer and step).
+            as one batch of every layer; the same numbers up to rounding) or ``auto``
+            (stacked for backbones that it supports).
+        rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one per weight)
+            or ``layer-step`` (one per layer and step).
         adapt: what the inner loop changes: ``all`` or the ``head``.
         inner_steps: gradient steps K in training, for ``layer-step``.
 
@@ -100,13 +99,11 @@ class Learner:
         adapt: str = "all",
         inner_steps: int = 1,
     ) -> None:
-        check_name("engine", engine, ENGINES)
+        check_choice("engine", engine, ENGINES)
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         use_batch_statistics(backbone)
-        self.backbone = backbone
-        self.inner_lr = inner_lr
-        self.first_order = first_order
+        self.backbone, self.inner_lr, self.first_order = backbone, inner_lr, first_order
         self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
         self.head = TrainedHead()
         self.reference = Learn2learnEngine(backbone, self.rates, self.head)
@@ -115,28 +112,28 @@ class Learner:
         self._choice: Choice | None = None
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained of the backbone, then of the rates, then of the head's start."""
+        """Returns what is trained: of the backbone, then the rates, then the head's start."""
         return trained_parameters(self.backbone, self.rates, self.head)
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.backbone.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the parameters, hence of the images."""
+        """The type of the parameters, hence of the images."""
         return next(self.backbone.parameters()).dtype
 
     def choose(self, task: Task) -> Choice:
-        """The engine that computes tasks like this one, and why; decided at the first."""
+        """Chooses the engine for tasks like this one, once; says why it was chosen."""
         if self._choice is None:
             images = torch.cat([task.support, task.query])[:TRIED]
             self._choice = choose_engine(self._engine, self.reference, self.backbone, images)
         return self._choice
 
     def batch(self, tasks: Sequence[Task]) -> TaskBatch:
-        """Tasks of the same sizes as one, on the learner's device and of its type."""
+        """Joins tasks of the same sizes, on the learner's device and of its type."""
         return TaskBatch.of(tasks, self.device, self.dtype)
 
     def adapt(
@@ -151,11 +148,11 @@ class Learner:
 
         Yields:
             The clone after 0, 1, ..., K steps; each time the same module, so use it before
-            asking for the next. Its parameters lead back to the backbone's.
+            the next. Its parameters are functions of the backbone's.
 
         Raises:
-            BackboneError: if the backbone fails on the images, returns something else than
-                (B, ways) logits, or its loss does not depend on its parameters.
+            BackboneError: if the backbone fails on the images, returns anything but (B, ways)
+                logits, or its loss does not depend on its parameters.
         """
         clone = self.reference.start(1, self.first_order)
         for _ in inner_loop(clone, support[None], support_labels[None], steps):
@@ -168,25 +165,25 @@ class Learner:
         engine: Engine | None = None,
         batch_norms: Sequence[str] = BATCH_NORMS[:1],
     ) -> list[tuple[Scores, ...]]:
-        """Adapts to T tasks, and scores their query sets after every step.
+        """Adapts to T tasks and scores their query sets after every step.
 
         Args:
             tasks: see `TaskBatch`.
             steps: gradient steps K, 0 or more.
             engine: the learn2learn engine by default, for which T is 1.
-            batch_norms: how query images are normalised. ``transductive``: all of a task are
+            batch_norms: how query images are normalised. ``transductive``: a task's images are
                 one batch; ``inductive``: each by the statistics of the task's support set
                 under the adapted weights, so that no query image sees another.
 
         Returns:
-            K + 1 entries, before adaptation and after each step, each with a `Scores` for each
-            of `batch_norms`, without graphs.
+            K + 1 entries, before adaptation and after each step, each with one `Scores` per
+            entry of `batch_norms`, without graphs.
         """
         for how in batch_norms:
-            check_name("batch norm", how, MODES)
+            check_choice("batch_norm", how, MODES)
         scores = []
         with self.evaluating(), torch.enable_grad():
-            # Nothing differentiates through these steps, so no graph of them is kept.
+            # Nothing differentiates through these steps: first order keeps no graph of them.
             weights = (engine or self.reference).start(len(tasks.support), first_order=True)
             for adapted in inner_loop(weights, tasks.support, tasks.support_labels, steps):
                 with torch.no_grad():
@@ -201,15 +198,15 @@ class Learner:
         first_order: bool | None = None,
         step_weights: Sequence[float] | None = None,
     ) -> MetaGradient:
-        """The part of T tasks in the meta-gradient: that of their query losses after K steps.
+        """Computes the contribution of T tasks to the meta-gradient, after K steps.
 
         Args:
             tasks: see `TaskBatch`.
             steps: gradient steps K, 0 or more.
             engine: the learn2learn engine by default, for which T is 1.
             first_order: the learner's own by default.
-            step_weights: K + 1, of the query losses after 0, 1, ..., K steps, the last above
-                0; the last step's alone by default.
+            step_weights: K + 1 weights of the query losses after 0, 1, ..., K steps, the last
+                above 0; by default only the last step's loss counts.
 
         Raises:
             BackboneError: as `adapt`, or if no parameter is to be trained.
@@ -229,10 +226,10 @@ class Learner:
         return MetaGradient(result._replace(losses=result.losses.detach()), gradients)
 
     def check_inductive(self, task: Task) -> None:
-        """Tries out on a task that inductive scores are what they should be.
+        """Checks on a task that inductive scores are independent of other queries.
 
         Raises:
-            BackboneError: if query images see each other all the same.
+            BackboneError: if query images influence each other.
         """
         batch = self.batch([task])
         with self.evaluating(), torch.no_grad():
@@ -242,7 +239,7 @@ class Learner:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Inside the block the backbone is in evaluation mode (no dropout)."""
+        """Puts the backbone into evaluation mode (no dropout) for the block."""
         modes = {module: module.training for module in self.backbone.modules()}
         self.backbone.eval()
         try:
@@ -263,6 +260,6 @@ def score(weights: FastWeights, tasks: TaskBatch, batch_norm: Policy = BY_BATCH)
     if logits.shape[2] != tasks.ways:
         raise BackboneError(f"the backbone has {logits.shape[2]} ways; the task has {tasks.ways}")
     predictions = logits.argmax(dim=2)
-    right = (predictions == tasks.query_labels).sum(dim=1)
-    accuracies = right.to("cpu", torch.float64) / logits.shape[1]
+    correct = (predictions == tasks.query_labels).sum(dim=1)
+    accuracies = correct.to("cpu", torch.float64) / logits.shape[1]
     return Scores(task_losses(logits, tasks.query_labels), accuracies, predictions)

@@ -1,4 +1,4 @@
-"""The trainer: one meta-update after the other, resumable at any of them."""
+"""The trainer: makes one meta-update after the other, and can be resumed after any of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.data.tasks import TaskBatch, Tasks
-from l2l_omniglot.errors import TrainingError, check_name, check_number
+from l2l_omniglot.errors import TrainingError, check_choice, check_number
 from l2l_omniglot.meta import SCHEDULES
-from l2l_omniglot.meta.chunks import map_tasks
+from l2l_omniglot.meta.chunks import map_chunks
 from l2l_omniglot.meta.engines import Engine
 from l2l_omniglot.meta.evaluation import mean
 from l2l_omniglot.meta.learner import Learner, MetaGradient
@@ -21,17 +21,17 @@ from l2l_omniglot.meta.workers import ALONE, Workers
 
 @dataclass(frozen=True)
 class Schedule:
-    """What meta-update number t, from 0, is made with.
+    """How learning rate, order and loss change over training; t is an update's number, from 0.
 
     Attributes:
-        iterations: its length; beyond it all stays at its end.
+        iterations: its length; later updates are made like the last.
         meta_lr: learning rate at the start.
         kind: of the meta learning rate: ``constant``, or ``cosine`` to 0 (Loshchilov & Hutter
             2017; in MAML Antoniou et al. 2019, "CA").
-        first_order_until: the part of the iterations, in [0, 1], that is first order before
+        first_order_until: the fraction of the iterations, in [0, 1], that is first order before
             second order begins (Antoniou et al. 2019, "DA").
-        multi_step_until: the part of the iterations, in [0, 1], over which the loss moves from
-            the mean over all steps to the last step's (Antoniou et al. 2019, "MSL").
+        multi_step_until: the fraction of the iterations, in [0, 1], over which the loss moves
+            from the mean over all steps to the last step's (Antoniou et al. 2019, "MSL").
 
     Raises:
         SettingsError: if a value is out of range.
@@ -44,44 +44,44 @@ class Schedule:
     multi_step_until: float = 0.0
 
     def __post_init__(self) -> None:
-        check_name("schedule", self.kind, SCHEDULES)
+        check_choice("schedule", self.kind, SCHEDULES)
         check_number("iterations", self.iterations, least=1)
         check_number("meta_lr", self.meta_lr, above=0)
         for name in ("first_order_until", "multi_step_until"):
             check_number(name, getattr(self, name), least=0, most=1)
 
     def lr(self, iteration: int) -> float:
-        """Adam's learning rate."""
+        """Returns Adam's learning rate."""
         if self.kind == "constant":
             return self.meta_lr
         return self.meta_lr * 0.5 * (1 + math.cos(math.pi * self._done(iteration, 1.0)))
 
     def is_first_order(self, iteration: int) -> bool:
-        """Whether the inner gradients count as constants."""
+        """Tells whether inner gradients are treated as constants."""
         return self._done(iteration, self.first_order_until) < 1
 
     def step_weights(self, iteration: int, steps: int) -> tuple[float, ...]:
-        """The weight of the query loss after each of 0, 1, ..., K steps; they add up to 1.
+        """Returns the weights of the query losses after 0, 1, ..., K steps; their sum is 1.
 
-        While the multi-step loss lasts, each step has 1 / K at first; all but the last go down
-        to 0 in a straight line.
+        With the multi-step loss each step has 1 / K at first; all but the last decay linearly
+        to 0.
         """
         if steps == 0:
             return (1.0,)
         early = (1 - self._done(iteration, self.multi_step_until)) / steps
         return (0.0, *(early,) * (steps - 1), 1 - early * (steps - 1))
 
-    def _done(self, iteration: int, part: float) -> float:
-        """How much of a part of the iterations is behind, in [0, 1]."""
-        length = part * self.iterations
+    def _done(self, iteration: int, fraction: float) -> float:
+        """How much of that fraction of the iterations is done, in [0, 1]."""
+        length = fraction * self.iterations
         return min(1.0, iteration / length) if length > 0 else 1.0
 
 
 class StepResult(NamedTuple):
-    """What one meta-update saw.
+    """Loss and accuracy of one meta-update.
 
     Attributes:
-        iteration: how many updates there have been, this one counted.
+        iteration: number of updates so far, including this one.
         loss: mean query loss after the inner loop, over the meta-batch, in nats.
         accuracy: mean query accuracy after the inner loop, in [0, 1].
     """
@@ -94,19 +94,19 @@ class StepResult(NamedTuple):
 class Trainer:
     """Meta-trains a learner with Adam (Finn et al. 2017, algorithm 2).
 
-    Update t uses tasks ``t * meta_batch_size`` and the following of the stream, and a random
-    state that depends on (stream, t) only. So a trainer restored at update t goes on exactly
-    as the one that was saved, and nobody's global random state changes.
+    Update t uses the tasks from number ``t * meta_batch_size`` on, and a random state that
+    depends on (stream, t) only. So a trainer restored at update t continues exactly like the
+    one that was saved, and no global random state changes.
 
     Args:
         learner: what is trained.
         tasks: stream of training tasks.
-        meta_batch_size: tasks an update.
+        meta_batch_size: tasks per update.
         inner_steps: gradient steps K.
         meta_lr, iterations: of a schedule given by name.
         schedule: ``constant``, ``cosine``, or a `l2l_omniglot.meta.trainer.Schedule`.
-        workers: the processes that share the tasks of an update out; each makes the same
-            update. All must have the same weights to begin with.
+        workers: the processes that share an update's tasks; each makes the same update. All
+            must start from the same weights.
 
     Raises:
         SettingsError: if the schedule is unknown or a number is out of range.
@@ -140,7 +140,7 @@ class Trainer:
 
         Raises:
             TrainingError: if the loss or its gradient is not finite; the parameters are left
-                as they were.
+                unchanged.
         """
         self.learner.backbone.train()
         key = ("update", self.tasks.seed, self.tasks.name, self.iteration)
@@ -160,24 +160,24 @@ class Trainer:
         return StepResult(self.iteration, loss, mean(accuracies))
 
     def _compute_gradient(self, key: tuple[object, ...]) -> tuple[list[float], list[float]]:
-        """Puts the mean gradient over the meta-batch into the parameters' ``grad``.
+        """Puts the mean gradient over the meta-batch into ``grad``; returns losses, accuracies.
 
-        Summed in the order of the tasks, whatever order they are computed in.
-
-        Returns:
-            Every task's query loss and accuracy.
+        It is summed in the order of the tasks, whatever order they are computed in.
         """
         self.optimizer.zero_grad()
-        own = self.workers.share(self.meta_batch_size)
-        batch = self.tasks.batch(self.iteration * self.meta_batch_size + own.start, len(own))
+        share = self.workers.share(self.meta_batch_size)
+        batch = self.tasks.batch(self.iteration * self.meta_batch_size + share.start, len(share))
         results = torch.zeros(2, self.meta_batch_size, dtype=torch.float64)
-        done = own.start
-        for part in map_tasks(self.learner, self._meta_gradient, batch, key, own.start):
+        done = share.start
+        for part in map_chunks(self.learner, self._meta_gradient, batch, key, share.start):
             end = done + len(part.scores.losses)
             results[0, done:end] = part.scores.losses
             results[1, done:end] = part.scores.accuracies
             done = end
-            self._add(part)
+            for parameter, gradient in zip(self.learner.parameters(), part.gradients, strict=True):
+                if gradient is not None:
+                    own = gradient / self.meta_batch_size
+                    parameter.grad = own if parameter.grad is None else parameter.grad + own
         if self.workers.count > 1:
             self._exchange(results)
         losses, accuracies = results.tolist()
@@ -191,13 +191,6 @@ class Trainer:
             self.learner.first_order or self.schedule.is_first_order(self.iteration),
             self.schedule.step_weights(self.iteration, self.inner_steps),
         )
-
-    def _add(self, part: MetaGradient) -> None:
-        """Adds a chunk's part to the parameters' ``grad``."""
-        for parameter, gradient in zip(self.learner.parameters(), part.gradients, strict=True):
-            if gradient is not None:
-                own = gradient / self.meta_batch_size
-                parameter.grad = own if parameter.grad is None else parameter.grad + own
 
     def _exchange(self, results: torch.Tensor) -> None:
         """Sums gradients and results over the workers: two all-reduces an update."""
@@ -217,16 +210,16 @@ class Trainer:
         return all(bool(gradient.isfinite().all()) for gradient in gradients)
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
-        """Adam's state by name, ``<parameter number>.<what>``, for a checkpoint."""
+        """Returns Adam's state, by ``<parameter number>.<key>``, for a checkpoint."""
         state: dict[int, dict[str, torch.Tensor]] = self.optimizer.state_dict()["state"]
-        return {f"{i}.{what}": value for i, entry in state.items() for what, value in entry.items()}
+        return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
 
     def restore(self, iteration: int, tensors: dict[str, torch.Tensor]) -> None:
-        """Goes back to `iteration` with what `optimizer_tensors` gave there."""
+        """Goes back to `iteration`, with the `optimizer_tensors` saved there."""
         state: dict[int, dict[str, Any]] = {}
         for name, value in tensors.items():
-            number, what = name.split(".", 1)
-            state.setdefault(int(number), {})[what] = value
+            number, key = name.split(".", 1)
+            state.setdefault(int(number), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.iteration = iteration

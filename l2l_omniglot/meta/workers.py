@@ -1,4 +1,4 @@
-"""Worker processes that share out tasks, on one machine or many: torch.distributed."""
+"""Worker processes that share tasks, on one machine or several, by torch.distributed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the dat
 
 @dataclass(frozen=True)
 class Workers:
-    """This process among those of a job.
+    """The worker processes of a job, as seen by one of them.
 
     Attributes:
-        rank: its number, from 0; number 0 writes and speaks for all.
-        count: how many there are.
+        rank: this process's number, from 0; only number 0 writes files and messages.
+        count: number of workers.
     """
 
     rank: int = 0
@@ -36,15 +36,15 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Whether this is number 0."""
+        """Tells whether this is worker 0."""
         return self.rank == 0
 
     def share(self, total: int) -> range:
-        """This worker's part of `total` things, which all workers' parts make up in order."""
+        """Returns this worker's share of `total` items; all shares in order cover them."""
         return range(total * self.rank // self.count, total * (self.rank + 1) // self.count)
 
     def sum(self, tensor: torch.Tensor) -> None:
-        """Puts the sum of all workers' tensors into each.
+        """Replaces the tensor by the sum of all workers' tensors.
 
         Raises:
             WorkerError: if another worker is gone.
@@ -54,15 +54,16 @@ class Workers:
                 distributed.all_reduce(tensor)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Returns for each flag whether any worker has it set."""
+        """Returns for each flag whether any worker has set it."""
         if self.count == 1:
             return flags
-        counts = torch.tensor(flags, dtype=torch.float32, device=self._device)
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        counts = torch.tensor(flags, dtype=torch.float32, device=device)
         self.sum(counts)
         return tuple(bool(count) for count in counts.tolist())
 
     def from_first(self, value: T) -> T:
-        """Returns the value that worker 0 has; the others' are ignored.
+        """Returns worker 0's value; the others' are ignored.
 
         Raises:
             WorkerError: if worker 0 is gone.
@@ -74,17 +75,13 @@ class Workers:
             distributed.broadcast_object_list(box)
         return box[0]
 
-    @property
-    def _device(self) -> torch.device:
-        return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
-
 
 ALONE = Workers()
 
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Inside the block all workers exchange something; torch fails where one is gone."""
+    """All workers exchange something in the block; torch fails if one is gone."""
     try:
         yield
     except RuntimeError as error:
@@ -92,10 +89,10 @@ def _together() -> Iterator[None]:
 
 
 def _fresh(store: Store) -> Store:
-    """Returns the store without what workers of an earlier start left in it.
+    """Returns the store without the entries of an earlier start.
 
-    On one machine torchrun keeps its store over a restart, with the addresses of the dead. On
-    several it opens a new one, and their restart counts need not agree.
+    On one machine torchrun keeps its store over a restart, with the addresses of dead workers.
+    On several it opens a new one, and their restart counts need not agree.
     """
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         return store
@@ -105,20 +102,20 @@ def _fresh(store: Store) -> Store:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Workers]:
-    """Joins the job's other workers for the block; outside of torchrun there are none.
+    """Joins the job's other workers for the block; outside torchrun there are none.
 
     Args:
-        device: where it computes; NCCL connects GPUs, gloo all else.
+        device: where this worker computes; NCCL connects GPUs, gloo anything else.
 
     Raises:
-        SettingsError: if what torchrun left in the environment is not understood.
-        WorkerError: if the others do not come.
+        SettingsError: if torchrun's environment variables cannot be read.
+        WorkerError: if the other workers do not join in time.
     """
     if not launched():
         yield ALONE
         return
-    # Its functions keep the group that exists when it is first imported, and with that the group's
-    # threads, which may then crash the process as it ends. So it is imported while there is none.
+    # This module keeps the group that exists when it is first imported, with the group's threads,
+    # which may crash the process at exit. So it is imported before there is a group.
     importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
@@ -137,7 +134,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
 
 
 def take_own_cores() -> None:
-    """Lets workers on one machine share its cores out, unless OMP_NUM_THREADS says otherwise."""
+    """Divides a machine's cores among its workers, unless OMP_NUM_THREADS says otherwise."""
     _, here = local_place()
     if launched() and os.environ.get("OMP_NUM_THREADS", "1") == "1":  # 1 is torchrun's default
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))

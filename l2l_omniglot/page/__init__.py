@@ -1,14 +1,17 @@
-"""The page of `l2l-omniglot draw`: a Flask app whose answers hold every inner step (extra `draw`).
+"""The page of `l2l-omniglot draw`: a Flask app that shows every inner step (extra `draw`).
 
 | request | answer |
 | --- | --- |
 | ``GET /`` | the page |
-| ``GET /api/settings`` | the network's name, steps K, bounds, where examples come from |
+| ``GET /api/settings`` | the network's name, steps K, bounds, sources of examples |
 | ``GET /api/examples`` | a support set and a query; ``source``, ``ways``, ``shots``, ``seed`` |
-| ``GET /api/item/C/N.png`` | image N of class C of the stack at hand, its ink as a mask |
+| ``GET /api/item/C/N.png`` | image N of class C of the stack, its ink as a mask |
 | ``POST /api/answer`` | see `l2l_omniglot.page.question` |
 
-Whatever is refused is answered with 4xx and ``{"error": sentence}``.
+Refused requests are answered with 4xx and ``{"error": sentence}``.
+
+``guard`` refuses requests from other sites, ``question`` reads what the page asks, ``answers``
+adapts and classifies, ``examples`` draws example sets.
 """
 
 from __future__ import annotations
@@ -41,13 +44,13 @@ MAX_SEED = 2**31 - 1
 def create_app(
     answers: Answers, name: str, stack: StackExamples | None = None, loopback: bool = True
 ) -> Flask:
-    """The app, for any WSGI server.
+    """Makes the app, for any WSGI server.
 
     Args:
-        answers: to what the page asks.
+        answers: of the network to the page's questions.
         name: of the network, shown on the page.
-        stack: images to begin with, beside the invented characters.
-        loopback: whether only this machine reaches it, see `guard`.
+        stack: images for example sets, besides the invented characters.
+        loopback: whether only this machine can reach it, see `guard`.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -82,7 +85,11 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
             return {"probabilities": None, "seen": None}
         image = answers.image(question.query)
         found = answers.probabilities(question.support, image)
-        return {"probabilities": found, "seen": _seen(image, answers.ink)}
+        # The image (1, H, W) as the network receives it: bytes 0 to 255, and which end is ink.
+        pixels = (image[0] * 255).round().clamp(0, 255).to(torch.uint8)
+        encoded = base64.b64encode(pixels.numpy().tobytes()).decode()
+        seen = {"side": len(pixels), "pixels": encoded, "ink": answers.ink}
+        return {"probabilities": found, "seen": seen}
 
 
 def _add_examples(app: Flask, stack: StackExamples | None) -> None:
@@ -93,29 +100,22 @@ def _add_examples(app: Flask, stack: StackExamples | None) -> None:
         if source == STACK and stack:
             return stack.draw_set(*sizes)
         if source != SYNTHETIC:
-            raise SettingsError(f"source {source[:40]!r}: not at hand; expected {SYNTHETIC}")
+            raise SettingsError(f"source {source[:40]!r}: not available; expected {SYNTHETIC}")
         return synthetic_set(*sizes)
 
     @app.get("/api/item/<int:character>/<int:number>.png")
     def item(character: int, number: int) -> Response:
         if stack is None:
-            raise NotFound("No stack at hand.")
+            raise NotFound("No stack is loaded.")
         return Response(stack.png(Item(character, number)), mimetype="image/png")
 
 
 def _number(name: str, bounds: tuple[int, int]) -> int:
-    """A whole number of the query string."""
+    """Reads a whole number from the query string."""
     text, (least, most) = request.args.get(name, ""), bounds
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
         raise SettingsError(f"{name} {text[:40]!r}: expected a whole number from {least} to {most}")
     return int(text)
-
-
-def _seen(image: torch.Tensor, ink: str) -> dict[str, Any]:
-    """The image (1, H, W) as the network takes it: side, bytes 0 to 255, and which end is ink."""
-    pixels = (image[0] * 255).round().clamp(0, 255).to(torch.uint8)
-    encoded = base64.b64encode(pixels.numpy().tobytes()).decode()
-    return {"side": len(pixels), "pixels": encoded, "ink": ink}
 
 
 def _wrong(error: L2LOmniglotError) -> ResponseReturnValue:

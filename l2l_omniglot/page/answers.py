@@ -1,4 +1,4 @@
-"""Answers to questions: networks adapted to support sets, the last few of them kept."""
+"""Answers to questions: networks adapted to support sets, the last few of them cached."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import torch
 
-from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.data.strokes import as_images
 from l2l_omniglot.errors import SettingsError
@@ -16,28 +15,28 @@ from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.page.examples import StackExamples
 from l2l_omniglot.page.question import Example, Item, Support
 
-KEPT = 8  # support sets; 21 networks of 20 steps, 20 ways take 10 MB
+KEPT = 8  # support sets; each takes 10 MB for 20 steps and 20 ways
 
 
 class Answers:
     """Adapts a trained network to support sets, and classifies queries.
 
-    May be used by many threads: they take turns.
+    Safe to use from many threads, which take turns.
 
     Args:
         checkpoint: trained weights, on square images of one channel.
-        steps: gradient steps K on the support set; as trained by default.
+        steps: gradient steps K on the support set; see `Classifier`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        stack: where items of a question come from.
+        stack: the source of a question's items.
 
     Attributes:
         steps: K.
-        image_size: pixels a side.
-        ink: what ink is to the network, ``white`` (1) or ``black`` (0).
+        image_size: pixels per side.
+        ink: of the network's images, ``white`` (1) or ``black`` (0).
 
     Raises:
         SettingsError: if the weights are for other images.
-        BackboneError: if the network cannot answer for one image alone.
+        BackboneError: if the network cannot classify a single image.
     """
 
     def __init__(
@@ -59,67 +58,58 @@ class Answers:
         self._checkpoint, self._device, self._stack = checkpoint, device, stack
         self._lock = threading.Lock()
         self._classifier = lru_cache(maxsize=KEPT)(self._adapt)
-        self._try_out()
+        # Refuses a network that cannot be used this way, and makes the first answer fast.
+        falling, rising = (((0.0, 0.0), (1.0, 1.0)),), (((0.0, 1.0), (1.0, 0.0)),)
+        self.probabilities(((falling,), (rising,)), self.image(falling))
 
     def adapt(self, support: Support) -> None:
-        """Adapts to a support set before a query of it is asked for."""
+        """Adapts to a support set in advance of its first query."""
         with self._lock:
             self._classifier(support)
 
     def probabilities(self, support: Support, image: torch.Tensor) -> list[list[float]]:
-        """What the network holds likely after 0, 1, ..., K steps: K + 1 rows of ways numbers.
+        """Predicts probabilities after 0, 1, ..., K steps: K + 1 rows, one number per class.
 
         Args:
-            support: of each class its examples.
+            support: the examples of each class.
             image: of the query, see `image`.
 
         Raises:
-            SettingsError: if an example is an item that is not there.
+            SettingsError: if an example is an item that does not exist.
         """
-        with self._lock:  # what normalises by the support set changes a network meanwhile
+        with self._lock:  # normalising by the support set changes the network for a moment
             classifier = self._classifier(support)
             rows = [classifier.probabilities(image[None], step) for step in range(self.steps + 1)]
         found: list[list[float]] = torch.cat(rows).tolist()
         return found
 
     def image(self, example: Example) -> torch.Tensor:
-        """An example as the network takes it: float32 (1, H, W) in [0, 1].
+        """Turns an example into the network's image: float32 (1, H, W) in [0, 1].
 
         Raises:
-            SettingsError: if it is an item that is not there.
+            SettingsError: if it is an item that does not exist.
         """
         if not isinstance(example, Item):
             return as_images([example], self.image_size, self.ink)[0]
         if self._stack is None:
-            raise SettingsError(
-                f"item [{example.character}, {example.number}]: no stack at hand; expected strokes"
-            )
+            where = f"item [{example.character}, {example.number}]"
+            raise SettingsError(f"{where}: no stack is loaded; expected strokes")
         return self._stack.image(example)
 
     def _adapt(self, support: Support) -> Classifier:
         images = [self.image(example) for examples in support for example in examples]
         labels = [number for number, examples in enumerate(support) for _ in examples]
         return Classifier(
-            self._checkpoint,
-            torch.stack(images),
-            torch.tensor(labels),
-            len(support),
-            self.steps,
-            BATCH_NORMS[1],  # a query is alone
-            self._device,
-        )
-
-    def _try_out(self) -> None:
-        """A network that cannot be used this way is refused now, and the first answer is fast."""
-        falling, rising = (((0.0, 0.0), (1.0, 1.0)),), (((0.0, 1.0), (1.0, 0.0)),)
-        self.probabilities(((falling,), (rising,)), self.image(falling))
+            self._checkpoint, torch.stack(images), torch.tensor(labels), len(support), self.steps,
+            "inductive", self._device,
+        )  # fmt: skip
 
 
 def settle() -> None:
-    """Takes what is loaded by now out of the garbage collector's sight, before serving.
+    """Exempts everything loaded so far from garbage collection; call it before serving.
 
-    A full pass over torch and all it brings holds every thread up for a quarter of a second and
-    more, once in some twenty questions.
+    Otherwise a full collection, with torch loaded, stops all threads for a quarter of a second or
+    more, about once in twenty questions.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Sets of examples to begin with: invented characters as strokes, Omniglot's as images."""
+"""Example sets for the page: invented characters as strokes, Omniglot's as images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARGIN = 0.1  # of the pad's side, around an invented character
 
 
 def synthetic_set(ways: int, shots: int, seed: int) -> dict[str, Any]:
-    """Invented characters as the page takes them.
+    """Draws a set of invented characters.
 
     Returns:
         ``support`` and ``query`` as in a question, and ``answer``, the query's class.
@@ -31,12 +31,17 @@ def synthetic_set(ways: int, shots: int, seed: int) -> dict[str, Any]:
         [{"strokes": _on_pad(drawing)} for drawing in character]
         for character in synthetic_strokes(ways, shots + 1, seed)
     ]
-    support = [character[:shots] for character in drawings]
-    return {"support": support, "query": drawings[answer][shots], "answer": answer}
+    return _example_set(drawings, answer)
+
+
+def _example_set(drawings: list[list[dict[str, Any]]], answer: int) -> dict[str, Any]:
+    """Takes the last drawing of the answer's class as query, and all but the last as support."""
+    support = [character[:-1] for character in drawings]
+    return {"support": support, "query": drawings[answer][-1], "answer": answer}
 
 
 def _on_pad(drawing: list[Points]) -> list[list[list[float]]]:
-    """The drawing in the middle of the unit square, shrunk where it is too large for that."""
+    """Centres a drawing in the unit square, and shrinks it if it is too large."""
     points = np.concatenate(drawing)
     low, high = points.min(axis=0), points.max(axis=0)
     shrink = min(1.0, (1 - 2 * MARGIN) / float((high - low).max()))
@@ -44,11 +49,11 @@ def _on_pad(drawing: list[Points]) -> list[list[list[float]]]:
 
 
 class StackExamples:
-    """Images of the test classes of a class stack, by number.
+    """The images of a class stack by number, with example sets of its test classes.
 
     Args:
-        stack: one channel, of the size and ink trained with.
-        settings: of the training, whose split says which classes are for testing.
+        stack: one channel, of the size and ink of the training images.
+        settings: of the training, whose split gives the test classes.
     """
 
     def __init__(self, stack: ImageStack, settings: Settings) -> None:
@@ -56,7 +61,7 @@ class StackExamples:
         self._test = np.array(settings_splits(settings, stack).test)
 
     def draw_set(self, ways: int, shots: int, seed: int) -> dict[str, Any]:
-        """Some test classes; see `synthetic_set`."""
+        """Draws a set of test classes; see `synthetic_set`."""
         counts, generator = self._stack.images_per_class, np.random.default_rng(seed)
         classes = generator.choice(self._test, ways, replace=False)
         answer = int(generator.integers(ways))
@@ -67,11 +72,10 @@ class StackExamples:
             ]
             for character in classes
         ]
-        support = [character[:shots] for character in drawings]
-        return {"support": support, "query": drawings[answer][shots], "answer": answer}
+        return _example_set(drawings, answer)
 
     def image(self, item: Item) -> torch.Tensor:
-        """The image as the network takes it: float32 (1, H, W) in [0, 1].
+        """Returns the network's image of an item: float32 (1, H, W) in [0, 1].
 
         Raises:
             SettingsError: if there is no such image.
@@ -85,16 +89,11 @@ class StackExamples:
         return self._stack.images([item.character], [item.number])[0]
 
     def png(self, item: Item) -> bytes:
-        """The image as a mask for the page: transparent paper, opaque ink."""
+        """Returns the image as a PNG mask: transparent paper, opaque black ink."""
         image = self.image(item)[0]
-        return _mask(image if self._stack.ink == "white" else 1 - image)
-
-
-def _mask(ink: torch.Tensor) -> bytes:
-    """A PNG of black, opaque where ink (H, W) is 1."""
-    alpha = Image.fromarray((ink * 255).round().to(torch.uint8).numpy())
-    image = Image.new("L", alpha.size, 0)
-    image.putalpha(alpha)
-    out = io.BytesIO()
-    image.save(out, "png")
-    return out.getvalue()
+        ink = image if self._stack.ink == "white" else 1 - image
+        alpha = Image.fromarray((ink * 255).round().to(torch.uint8).numpy())
+        mask, out = Image.new("L", alpha.size, 0), io.BytesIO()
+        mask.putalpha(alpha)
+        mask.save(out, "png")
+        return out.getvalue()

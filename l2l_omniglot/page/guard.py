@@ -1,4 +1,4 @@
-"""What the page refuses, and what its answers allow the browser."""
+"""Protection of the page against other sites and hosts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import Flask, Response, abort, request
 
 LOCAL_NAME = "localhost"
 HEADERS = {
-    # Nothing but this page's own files; no inline code.
+    # The page's own files only; no inline code.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,7 +23,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, which no other machine reaches."""
+    """Returns whether a host name or address is a loopback one, unreachable from elsewhere."""
     if host.lower() == LOCAL_NAME:
         return True
     try:
@@ -33,21 +33,23 @@ def is_loopback(host: str) -> bool:
 
 
 def guard(app: Flask, loopback: bool) -> None:
-    """Puts the headers on every answer and refuses what other pages send.
+    """Adds security headers to every answer, and refuses requests from other sites.
 
     Args:
         app: of the page.
-        loopback: whether it listens there alone. Then a request for another host comes by a
-            foreign name that was made to mean this machine (DNS rebinding).
+        loopback: whether it listens on a loopback address only. Requests for any other host are
+            then refused, since they come from a site whose name was rebound to this machine (DNS
+            rebinding).
     """
 
     @app.before_request
     def refuse() -> None:
         host = request.headers.get("Host", "")
-        if loopback and not is_loopback(_name(host)):
+        name, _ = _split(f"//{host}")
+        if loopback and not is_loopback(name):
             abort(403, f"Host {host!r}: expected {LOCAL_NAME} or a loopback address")
         origin = request.headers.get("Origin")
-        if origin is not None and _place(origin) != host.lower():
+        if origin is not None and (_split(origin)[1] or None) != host.lower():
             abort(403, f"Origin {origin!r}: expected this page's own, {host!r}")
 
     @app.after_request
@@ -56,17 +58,10 @@ def guard(app: Flask, loopback: bool) -> None:
         return response
 
 
-def _name(host: str) -> str:
-    """The name or address of a Host header; empty where it has none."""
+def _split(address: str) -> tuple[str, str]:
+    """Returns the host, and host with port, of an address; empty if there are none."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        found = urlsplit(address)
+        return found.hostname or "", found.netloc.lower()
     except ValueError:
-        return ""
-
-
-def _place(origin: str) -> str | None:
-    """Host and port of an Origin header; None where it has none (``null``)."""
-    try:
-        return urlsplit(origin).netloc.lower() or None
-    except ValueError:
-        return None
+        return "", ""

@@ -1,4 +1,4 @@
-"""What the page asks: a support set and a query, read from JSON, with bounds on everything."""
+"""The page's questions: support set and query, read from JSON, with bounds on everything."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from l2l_omniglot.data.strokes import Point, Stroke, Strokes
+from l2l_omniglot.data.strokes import Point, Strokes
 from l2l_omniglot.errors import SettingsError
 
 WAYS = 2, 20
 SHOTS = 1, 5
-MAX_STROKES = 60  # a drawing
-MAX_POINTS = 2000  # a drawing
-MAX_BODY = 4 * 2**20  # bytes; the largest question with three decimals a number has three million
+MAX_STROKES, MAX_POINTS = 60, 2000  # per drawing
+MAX_BODY = 4 * 2**20  # bytes; the largest question, with three decimals, has three million
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image of the stack at hand.
+    """An image of the stack.
 
     Attributes:
         character: its class, from 0.
-        number: which of the class, from 0.
+        number: its place within the class, from 0.
     """
 
     character: int
@@ -35,11 +34,11 @@ Support: TypeAlias = tuple[tuple[Example, ...], ...]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """A request of the page.
 
     Attributes:
-        support: of each class its examples.
-        query: what is to be classified; None: only adapt.
+        support: the examples of each class.
+        query: the example to classify; None: only adapt.
     """
 
     support: Support
@@ -53,7 +52,7 @@ def read_question(body: bytes) -> Question:
     ``{"item": [character, number]}``.
 
     Raises:
-        SettingsError: if it is something else, or more than the bounds of this module allow.
+        SettingsError: if it is anything else, or exceeds the bounds of this module.
     """
     try:
         found = json.loads(body)
@@ -80,16 +79,17 @@ def _example(found: Any, what: str) -> Example:
             raise SettingsError(f"{what}: item {_short(item)}: expected two numbers from 0")
         return Item(*numbers)
     strokes = _list(_fields(found, what, {"strokes"})["strokes"], what, (1, MAX_STROKES), "strokes")
-    drawing = tuple(_stroke(stroke, what) for stroke in strokes)
+    drawing = tuple(
+        tuple(
+            _point(point, what)
+            for point in _list(stroke, f"{what}: a stroke", (1, MAX_POINTS), "points")
+        )
+        for stroke in strokes
+    )
     points = sum(len(stroke) for stroke in drawing)
     if points > MAX_POINTS:
         raise SettingsError(f"{what}: {points} points; expected at most {MAX_POINTS}")
     return drawing
-
-
-def _stroke(found: Any, what: str) -> Stroke:
-    points = _list(found, f"{what}: a stroke", (1, MAX_POINTS), "points")
-    return tuple(_point(point, what) for point in points)
 
 
 def _point(found: Any, what: str) -> Point:

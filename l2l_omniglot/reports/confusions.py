@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
 
 from l2l_omniglot.data.tasks import Task
 
-LEAST_TASKS = 2  # that a character must have been in, to be among the hardest
+LEAST_TASKS = 2  # in which a character must occur to be among the hardest
 
 
 class TaskPredictions(NamedTuple):
-    """What the queries of a task were predicted as.
+    """The predicted labels of one task's queries.
 
     Attributes:
         number: of the task.
         classes: as in `Task`.
-        labels: of each query image, in [0, ways).
-        predictions: of each query image, by mode of batch normalisation.
+        labels: the true label of each query image, in [0, ways).
+        predictions: the predicted labels, by mode of batch normalisation.
     """
 
     number: int
@@ -30,29 +31,29 @@ class TaskPredictions(NamedTuple):
     predictions: dict[str, list[int]]
 
     def accuracy(self, mode: str) -> float:
-        """Gives the part of the queries that were predicted correctly, in [0, 1]."""
+        """Returns the fraction of queries that were predicted correctly, in [0, 1]."""
         pairs = zip(self.labels, self.predictions[mode], strict=True)
         return sum(label == predicted for label, predicted in pairs) / len(self.labels)
 
 
 class QueryPredictions(list[TaskPredictions]):
-    """All predictions of an evaluation: give it to `evaluate` as `on_task`."""
+    """All predictions of an evaluation; pass it to `evaluate` as `on_task`."""
 
     def __call__(self, number: int, task: Task, predictions: dict[str, torch.Tensor]) -> None:
-        """Notes those of a task."""
+        """Records the predictions for one task."""
         found = {mode: labels.tolist() for mode, labels in predictions.items()}
         self.append(TaskPredictions(number, task.classes, task.query_labels.tolist(), found))
 
 
 @dataclass
 class Character:
-    """How queries of one class did.
+    """The results for queries of one class.
 
     Attributes:
         label: of the class, as `StackDataset.describe` takes it.
-        correct, total: queries.
-        tasks: that it was in.
-        predicted_as: the other classes it was predicted as, with how often.
+        correct, total: numbers of queries.
+        tasks: number of tasks it was in.
+        predicted_as: the other classes it was predicted as, with counts.
     """
 
     label: int
@@ -63,7 +64,7 @@ class Character:
 
     @property
     def accuracy(self) -> float:
-        """In [0, 1]."""
+        """The fraction of its queries that were predicted correctly, in [0, 1]."""
         return self.correct / self.total
 
 
@@ -72,8 +73,8 @@ class Pair:
     """Two classes that were confused with each other.
 
     Attributes:
-        labels: of the two, the one that was mistaken more often first.
-        mistaken: queries of the one predicted as the other, and the other way round.
+        labels: of both, the one that was mistaken more often first.
+        mistaken: queries of the first predicted as the second, and of the second as the first.
         total: queries of either in tasks that had both.
         examples: (task number, query number) of the mistakes.
     """
@@ -85,7 +86,7 @@ class Pair:
 
 
 def hardest(predictions: Sequence[TaskPredictions], mode: str, count: int) -> list[Character]:
-    """Finds the characters of lowest accuracy in two tasks or more; if none was, of all."""
+    """Finds the characters of lowest accuracy, of those in two tasks or more if there are any."""
     found: dict[int, Character] = {}
     for task in predictions:
         for label in task.classes:
@@ -103,19 +104,16 @@ def hardest(predictions: Sequence[TaskPredictions], mode: str, count: int) -> li
 
 
 def confused(predictions: Sequence[TaskPredictions], mode: str, count: int) -> list[Pair]:
-    """Finds the pairs with most mistakes, either predicted as the other."""
+    """Finds the pairs of classes that were most often predicted as each other."""
     mistakes: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     total: Counter[tuple[int, int]] = Counter()
     for task in predictions:
-        sizes = Counter(task.labels)
-        classes = task.classes
-        for one, label in enumerate(classes):
-            for other in range(one + 1, len(classes)):
-                key = min(label, classes[other]), max(label, classes[other])
-                total[key] += sizes[one] + sizes[other]
-        for place, (label, predicted) in enumerate(
-            zip(task.labels, task.predictions[mode], strict=True)
-        ):
+        sizes, classes = Counter(task.labels), task.classes
+        for one, other in combinations(range(len(classes)), 2):
+            low, high = sorted((classes[one], classes[other]))
+            total[low, high] += sizes[one] + sizes[other]
+        pairs = zip(task.labels, task.predictions[mode], strict=True)
+        for place, (label, predicted) in enumerate(pairs):
             if label != predicted:
                 mistakes[classes[label], classes[predicted]].append((task.number, place))
     return _pairs(mistakes, total)[:count]
@@ -124,12 +122,12 @@ def confused(predictions: Sequence[TaskPredictions], mode: str, count: int) -> l
 def _pairs(
     mistakes: dict[tuple[int, int], list[tuple[int, int]]], total: Counter[tuple[int, int]]
 ) -> list[Pair]:
-    """Puts both directions together, most mistakes first."""
+    """Joins both directions of each pair, most mistakes first."""
     pairs = []
     for one, other in {(min(key), max(key)) for key in mistakes}:
+        labels, counted = (one, other), total[one, other]
         there, back = mistakes.get((one, other), []), mistakes.get((other, one), [])
-        labels = (one, other) if len(there) >= len(back) else (other, one)
-        counts = sorted((len(there), len(back)), reverse=True)
-        examples = there + back if len(there) >= len(back) else back + there
-        pairs.append(Pair(labels, (counts[0], counts[1]), total[one, other], examples))
+        if len(there) < len(back):
+            labels, there, back = (other, one), back, there
+        pairs.append(Pair(labels, (len(there), len(back)), counted, there + back))
     return sorted(pairs, key=lambda pair: (-sum(pair.mistaken), pair.total, pair.labels))

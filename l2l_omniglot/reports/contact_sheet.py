@@ -1,4 +1,4 @@
-"""Contact sheets: some classes of a stack, or a task with its support and query set."""
+"""Contact sheets of some classes of a stack, or of a task with its support and query set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pixels = npt.NDArray[np.uint8]
 
 SIDE = 56  # pixels that smaller images are magnified to, by a whole number
 GAP, MARGIN = 6, 16  # pixels between images, and around all
-PARTING = 26  # pixels between support and query
+PARTING = 26  # pixels between groups
 TEXT_SIZE = 15
 PAPER, INK, FAINT, LINE = "#eef0f3", "#1c2024", "#5b6470", "#b6bcc6"
 
@@ -28,8 +28,8 @@ class Row:
     """Images of one class.
 
     Attributes:
-        label: what the class is called.
-        groups: uint8 images (H, W) or (H, W, 3), in as many groups as the sheet has names.
+        label: the name of the class.
+        groups: uint8 images (H, W) or (H, W, 3), in one group for each of the sheet's.
     """
 
     label: str
@@ -42,8 +42,8 @@ class ContactSheet:
 
     Attributes:
         title: one line.
-        groups: e.g. ``support`` and ``query``; one without a name where there is only one.
-        rows: one a class.
+        groups: names, e.g. ``support`` and ``query``; a single group has an empty one.
+        rows: one per class.
     """
 
     title: str
@@ -57,7 +57,7 @@ def class_sheet(stack: ImageStack, classes: Sequence[int], items: int, title: st
     Args:
         stack: the images.
         classes: class numbers of the stack.
-        items: images a class; at most as many as there are.
+        items: images per class, if it has that many.
         title: of the sheet.
     """
     rows = []
@@ -69,13 +69,13 @@ def class_sheet(stack: ImageStack, classes: Sequence[int], items: int, title: st
 
 
 def task_sheet(tasks: Tasks, number: int) -> ContactSheet:
-    """Shows a task of a stream, a row for each label, its support apart from its query set."""
+    """Shows a task of a stream, one row per label, with support and query set side by side."""
     task, stack = tasks[number], tasks.dataset.stack
     rows = []
     for label in range(len(task.classes)):
         support, query = (as_pixels(images, stack) for images in of_label(task, label))
         rows.append(Row(f"{label}  {class_name(tasks, task.classes[label])}", (support, query)))
-    sizes = f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries a class"
+    sizes = f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class"
     title = f"task {number} of {tasks.name}: {sizes}, seed {tasks.seed}, {Path(stack.name).stem}"
     return ContactSheet(title, ("support", "query"), tuple(rows))
 
@@ -86,23 +86,23 @@ def of_label(task: Task, label: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def class_name(tasks: Tasks, label: int) -> str:
-    """Names the class behind an entry of `Task.classes`, and its transform."""
+    """Returns the name of the class behind an entry of `Task.classes`, with its transform."""
     number, transform = tasks.dataset.describe(label)
     mirrored, turns = divmod(transform, TURNS)
-    said = ["mirrored"] * mirrored + [f"turned {90 * turns} degrees"] * bool(turns)
+    transforms = ["mirrored"] * mirrored + [f"turned {90 * turns} degrees"] * bool(turns)
     name = tasks.dataset.stack.names[number]
-    return f"{name} ({', '.join(said)})" if said else name
+    return f"{name} ({', '.join(transforms)})" if transforms else name
 
 
 def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
-    """Turns images of a stack into pixels for people: grey ones dark on white, others as stored.
+    """Turns images of a stack into pixels to look at: grey ones dark on white, others as stored.
 
     Args:
-        images: float32 (B, channels, H, W) in [0, 1], as the stack gives them.
-        stack: which knows what is ink.
+        images: float32 (B, channels, H, W) in [0, 1], as read from the stack.
+        stack: which knows the colour of the ink.
 
     Returns:
-        B of uint8 (H, W), or (H, W, 3).
+        B arrays uint8 (H, W), or (H, W, 3).
     """
     grey = stack.channels == 1
     inverted = stack.ink == "white" if grey else stack.background == stack.ink
@@ -112,7 +112,7 @@ def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
 
 
 def to_image(sheet: ContactSheet) -> Image.Image:
-    """Draws a sheet as a picture."""
+    """Draws a sheet as a picture for a PNG file."""
     font = ImageFont.load_default(TEXT_SIZE)
     height, width = _size(sheet)
     labels = MARGIN + round(max(font.getlength(row.label) for row in sheet.rows)) + 2 * GAP
@@ -138,17 +138,15 @@ def to_image(sheet: ContactSheet) -> Image.Image:
 
 
 def _size(sheet: ContactSheet) -> tuple[int, int]:
-    """Returns height and width of an image in the picture, in pixels."""
+    """Returns the height and width of an image on the sheet, in pixels."""
     height, width = sheet.rows[0].groups[0][0].shape[:2]
     zoom = max(1, SIDE // max(height, width))
     return zoom * height, zoom * width
 
 
 def _starts(sheet: ContactSheet, first: int, step: int) -> list[int]:
-    """Returns where each group begins from left to right, and where the last ends."""
+    """Returns the left edge of each group, and the right edge of the last."""
     starts = [first]
-    for index in range(len(sheet.groups)):
-        longest = max(len(row.groups[index]) for row in sheet.rows)
-        parting = PARTING if index + 1 < len(sheet.groups) else 0
-        starts.append(starts[-1] + longest * step + parting)
-    return starts
+    for groups in zip(*(row.groups for row in sheet.rows), strict=True):
+        starts.append(starts[-1] + max(map(len, groups)) * step + PARTING)
+    return [*starts[:-1], starts[-1] - PARTING]

@@ -1,4 +1,4 @@
-"""One HTML file on one or more runs: figures, plots, mistakes, tasks, and how to repeat it."""
+"""One HTML file about one or more runs: figures, plots, mistakes, tasks, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,12 @@ from l2l_omniglot.data.stack import span
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.experiment import Experiment
-from l2l_omniglot.experiments.run_folder import versions
+from l2l_omniglot.experiments.run_folder import MetricsRow, versions
 from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.experiments.weights import History, as_typed, train_command
 from l2l_omniglot.meta.evaluation import Evaluation, half_width, mean
 from l2l_omniglot.reports import plots as plot
-from l2l_omniglot.reports.confusions import (
-    Pair,
-    QueryPredictions,
-    TaskPredictions,
-    confused,
-    hardest,
-)
+from l2l_omniglot.reports.confusions import Character, Pair, TaskPredictions, confused, hardest
 from l2l_omniglot.reports.contact_sheet import as_pixels, class_name, of_label, task_sheet, to_image
 
 EXAMPLES = 5  # pictures of a character
@@ -44,17 +38,17 @@ class Subject:
     """A run, or other weights, evaluated for the report.
 
     Attributes:
-        name: unlike that of every other subject.
-        source: as the command line named it.
-        history: how the weights came about.
-        settings: that the weights were trained with.
-        experiment: that they were evaluated in, maybe on other data.
+        name: different from that of every other subject.
+        source: as given on the command line.
+        history: how the weights were trained.
+        settings: of that training.
+        experiment: in which they were evaluated, possibly on other data.
         facts: of the checkpoint, see `Checkpoint`.
-        iteration: meta-updates behind the weights.
-        tasks: that it was evaluated on.
-        evaluation: what they gave.
-        predictions: what their queries were predicted as.
-        notes: in what data and split differ from those of the training.
+        iteration: number of meta-updates behind the weights.
+        tasks: the stream of tasks they were evaluated on.
+        evaluation: its results.
+        predictions: what the queries were predicted as.
+        notes: differences of data and split from those of the training.
     """
 
     name: str
@@ -66,29 +60,28 @@ class Subject:
     iteration: int
     tasks: Tasks
     evaluation: Evaluation
-    predictions: QueryPredictions
+    predictions: Sequence[TaskPredictions]
     notes: tuple[str, ...] = ()
 
     @property
     def stream(self) -> tuple[Any, ...]:
-        """Equal where two subjects are evaluated on the same tasks."""
+        """A key that is equal for two subjects if they are evaluated on the same tasks."""
         tasks, data = self.tasks, self.tasks.dataset
         sizes = tasks.ways, tasks.shots, tasks.queries, tasks.seed, tasks.name
         return data.stack.sha256, data.classes, len(data), sizes
 
     def differences(self, other: Subject) -> dict[str, tuple[float, float]] | None:
-        """Returns by mode how much better than the other it is, and the interval's half width.
+        """Returns by mode how much better it is than the other, with the interval's half width.
 
-        None where their tasks are not the same.
+        None unless both are evaluated on the same tasks.
         """
         if self.stream != other.stream:
             return None
         found = {}
         for mode, curve in self.evaluation.curves.items():
             theirs = other.evaluation.curves[mode].accuracy_per_task
-            pairs = zip(curve.accuracy_per_task, theirs, strict=True)
-            values = [one - two for one, two in pairs]
-            found[mode] = mean(values), half_width(values)
+            gains = [a - b for a, b in zip(curve.accuracy_per_task, theirs, strict=True)]
+            found[mode] = mean(gains), half_width(gains)
         return found
 
     def samples(self, count: int) -> list[TaskPredictions]:
@@ -101,7 +94,7 @@ class Subject:
 
 
 def unlike(names: Sequence[str]) -> list[str]:
-    """Numbers names that stand there already."""
+    """Numbers the names that occurred before."""
     found: list[str] = []
     for number, name in enumerate(names, 1):
         found.append(f"{name} ({number})" if name in found else name)
@@ -111,13 +104,12 @@ def unlike(names: Sequence[str]) -> list[str]:
 def renamed(subjects: Sequence[Subject]) -> list[Subject]:
     """Gives each subject a name of its own."""
     names = unlike([subject.name for subject in subjects])
-    pairs = zip(subjects, names, strict=True)
-    return [dataclasses.replace(subject, name=name) for subject, name in pairs]
+    return [dataclasses.replace(s, name=name) for s, name in zip(subjects, names, strict=True)]
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much the report shows: sample tasks, hardest characters and confused pairs a run."""
+    """The numbers of sample tasks, hardest characters and confused pairs to show per run."""
 
     samples: int = 3
     characters: int = 12
@@ -125,10 +117,10 @@ class Amounts:
 
 
 def check_reporting() -> None:
-    """Says what to install where matplotlib or jinja2 is not there.
+    """Checks that matplotlib and jinja2 are installed.
 
     Raises:
-        SettingsError: if one is not there.
+        SettingsError: if one is not; says what to install.
     """
     for package in ("matplotlib", "jinja2"):
         need(package, "the report", "report")
@@ -143,125 +135,98 @@ def write_report(
         subjects: one or more; all evaluated in the same modes of batch normalisation.
         path: of the HTML file.
         commands: command lines that evaluate the subjects again, and that make the report.
-        amounts: of what there is most of.
+        amounts: how much to show.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("l2l_omniglot.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=PackageLoader("l2l_omniglot.reports"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters["percent"] = percent
-    text = environment.get_template("report.html").render(_context(subjects, commands, amounts))
+    first = subjects[0]
+    text = environment.get_template("report.html").render(
+        title=first.name if len(subjects) == 1 else f"{len(subjects)} runs compared",
+        date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        subjects=[_subject(subject, first, amounts) for subject in subjects],
+        modes=list(first.evaluation.curves),
+        mode=first.evaluation.batch_norm,
+        several=len(subjects) > 1,
+        compared=len({subject.stream for subject in subjects}) == 1,
+        steps=_steps_plots(subjects),
+        learning=_learning_plots(subjects),
+        settings=_settings(subjects),
+        versions=versions(),
+        commands=commands,
+    )
     write_text(path, text)
 
 
 def write_pictures(subjects: Sequence[Subject], folder: Path, samples: int) -> list[Path]:
-    """Writes the plots and sample tasks as PNG files.
-
-    Returns:
-        Their paths.
-    """
+    """Writes the plots and sample tasks as PNG files, and returns their paths."""
     paths = [folder / "steps.png"]
     plot.plot_steps({subject.name: subject.evaluation for subject in subjects}, paths[0])
-    rows = {subject.name: subject.history.rows for subject in subjects if subject.history.rows}
+    rows = _learning_rows(subjects)
     if rows:
         paths.append(folder / "learning.png")
         plot.plot_learning(rows, paths[-1])
     for place, subject in enumerate(subjects, 1):
-        for answer in subject.samples(samples):
-            paths.append(folder / f"run{place}-task{answer.number}.png")
-            to_image(task_sheet(subject.tasks, answer.number)).save(paths[-1], "png")
+        for task in subject.samples(samples):
+            paths.append(folder / f"run{place}-task{task.number}.png")
+            to_image(task_sheet(subject.tasks, task.number)).save(paths[-1], "png")
     return paths
-
-
-def _context(
-    subjects: Sequence[Subject], commands: Sequence[str], amounts: Amounts
-) -> dict[str, Any]:
-    """Gathers what the template shows."""
-    first = subjects[0]
-    return {
-        "title": first.name if len(subjects) == 1 else f"{len(subjects)} runs compared",
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "subjects": [_subject(subject, first, amounts) for subject in subjects],
-        "modes": list(first.evaluation.curves),
-        "mode": first.evaluation.batch_norm,
-        "several": len(subjects) > 1,
-        "compared": len({subject.stream for subject in subjects}) == 1,
-        "steps": _steps_plots(subjects),
-        "learning": _learning_plots(subjects),
-        "settings": _settings(subjects),
-        "versions": versions(),
-        "commands": commands,
-    }
 
 
 def _subject(subject: Subject, first: Subject, amounts: Amounts) -> dict[str, Any]:
     tasks, mode = subject.tasks, subject.evaluation.batch_norm
+    stack, found, past = subject.experiment.stack, subject.predictions, subject.history
     return {
         **vars(subject),
         "data": subject.experiment.settings.data,
-        "stack": subject.experiment.stack,
-        "images_per_class": span(subject.experiment.stack.images_per_class),
+        "stack": stack,
+        "images_per_class": span(stack.images_per_class),
         "chance": 1 / tasks.ways,
         "differences": None if subject is first else subject.differences(first),
-        "characters": [
-            {
-                "name": class_name(tasks, found.label),
-                "found": found,
-                "predicted_as": [
-                    (class_name(tasks, label), times)
-                    for label, times in found.predicted_as.most_common(2)
-                ],
-                "pictures": _examples(tasks, found.label),
-            }
-            for found in hardest(subject.predictions, mode, amounts.characters)
-        ],
-        "pairs": [
-            _pair(tasks, pair) for pair in confused(subject.predictions, mode, amounts.pairs)
-        ],
-        "samples": [_sample(tasks, answer, mode) for answer in subject.samples(amounts.samples)],
-        "train": subject.history.commands or [train_command(subject.settings)],
-        "sessions": [
-            {**session, "command": as_typed(session["command"])}
-            for session in subject.history.sessions
-        ],
-        "colour": "grey" if subject.experiment.stack.channels == 1 else "coloured",
+        "characters": [_character(tasks, c) for c in hardest(found, mode, amounts.characters)],
+        "pairs": [_pair(tasks, pair) for pair in confused(found, mode, amounts.pairs)],
+        "samples": [_sample(tasks, task, mode) for task in subject.samples(amounts.samples)],
+        "train": past.commands or [train_command(subject.settings)],
+        "sessions": [s | {"command": as_typed(s["command"])} for s in past.sessions],
+        "colour": "grey" if stack.channels == 1 else "coloured",
     }
 
 
-def _sample(tasks: Tasks, answer: TaskPredictions, mode: str) -> dict[str, Any]:
-    """Gathers a task's pictures, and what each query was predicted as."""
-    task = tasks[answer.number]
-    rows = []
-    for label, number in enumerate(answer.classes):
-        support, query = (_pngs(tasks, images) for images in of_label(task, label))
-        predictions = zip(answer.labels, answer.predictions[mode], strict=True)
-        taken = [prediction for own, prediction in predictions if own == label]
-        rows.append(
-            {
-                "label": label,
-                "name": class_name(tasks, number),
-                "support": support,
-                "query": list(zip(query, taken, strict=True)),
-            }
-        )
-    return {"number": answer.number, "rows": rows, "accuracy": answer.accuracy(mode)}
+def _character(tasks: Tasks, found: Character) -> dict[str, Any]:
+    common = found.predicted_as.most_common(2)
+    return {
+        "name": class_name(tasks, found.label),
+        "found": found,
+        "predicted_as": [(class_name(tasks, label), times) for label, times in common],
+        "pictures": _examples(tasks, found.label),
+    }
 
 
 def _pair(tasks: Tasks, pair: Pair) -> dict[str, Any]:
-    mistakes = []
-    for number, place in pair.examples[:MISTAKEN]:
-        mistakes += _pngs(tasks, tasks[number].query[place : place + 1])
+    queries = [tasks[number].query[place] for number, place in pair.examples[:MISTAKEN]]
     return {
         "found": pair,
         "names": [class_name(tasks, label) for label in pair.labels],
         "pictures": [_examples(tasks, label) for label in pair.labels],
-        "mistakes": mistakes,
+        "mistakes": _pngs(tasks, torch.stack(queries)),
     }
+
+
+def _sample(tasks: Tasks, found: TaskPredictions, mode: str) -> dict[str, Any]:
+    """Gathers a task's pictures, and what each query was predicted as."""
+    task, rows = tasks[found.number], []
+    for label, number in enumerate(found.classes):
+        support, query = (_pngs(tasks, images) for images in of_label(task, label))
+        pairs = zip(found.labels, found.predictions[mode], strict=True)
+        predicted = [prediction for own, prediction in pairs if own == label]
+        queries = list(zip(query, predicted, strict=True))
+        name = class_name(tasks, number)
+        rows.append({"label": label, "name": name, "support": support, "query": queries})
+    return {"number": found.number, "rows": rows, "accuracy": found.accuracy(mode)}
 
 
 def _examples(tasks: Tasks, label: int) -> list[str]:
@@ -271,18 +236,16 @@ def _examples(tasks: Tasks, label: int) -> list[str]:
 
 def _settings(subjects: Sequence[Subject]) -> list[tuple[str, list[str], bool]]:
     """Lists name, values, and whether they differ; those that differ first."""
-    all_of = [_told(subject) for subject in subjects]
+    every = [
+        # 0 validation classes stand for a number that depends on the data.
+        s.settings.to_dict() | {"validation_classes": len(s.experiment.splits.validation)}
+        for s in subjects
+    ]
     rows = []
-    for name in all_of[0]:
-        values = [_value(settings[name]) for settings in all_of]
+    for name in every[0]:
+        values = [_value(settings[name]) for settings in every]
         rows.append((name.replace("_", " "), values, len(set(values)) > 1))
     return sorted(rows, key=lambda row: not row[2])
-
-
-def _told(subject: Subject) -> dict[str, Any]:
-    """Returns its settings, with the number of validation classes that 0 stands for."""
-    validation = subject.experiment.splits.validation
-    return subject.settings.to_dict() | {"validation_classes": len(validation)}
 
 
 def _value(value: Any) -> str:
@@ -292,15 +255,15 @@ def _value(value: Any) -> str:
 
 
 def _steps_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
-    """Plots accuracy by inner step, a plot a mode."""
+    """Plots accuracy by inner step, one plot per mode."""
     results = {subject.name: subject.evaluation for subject in subjects}
     plots = []
     for mode in subjects[0].evaluation.curves:
+        curves = {name: result.curves[mode] for name, result in results.items()}
         ends = "; ".join(
             f"{name} from {percent(curve.accuracy_per_step[0])} before to "
-            f"{percent(curve.accuracy, curve.ci95)} after {counted(result.steps, 'step')}"
-            for name, result in results.items()
-            for curve in (result.curves[mode],)
+            f"{percent(curve.accuracy, curve.ci95)} after {counted(results[name].steps, 'step')}"
+            for name, curve in curves.items()
         )
         about = {"title": f"{mode} batch norm", "alt": f"Accuracy by inner step, {mode}: {ends}."}
         plots.append(about | _looks(partial(plot.steps_svg, results, mode)))
@@ -309,20 +272,25 @@ def _steps_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
 
 def _learning_plots(subjects: Sequence[Subject]) -> list[dict[str, str]]:
     """Plots accuracy and loss over a training; nothing where no run has metrics."""
-    runs = {subject.name: subject.history.rows for subject in subjects if subject.history.rows}
-    if not runs:
-        return []
+    runs = _learning_rows(subjects)
     plots = []
-    for measure in plot.MEASURES:
+    for measure in plot.MEASURES if runs else ():
         ends = "; ".join(
-            f"{name} {getattr(rows[0], f'validation_{measure}'):.3f} at iteration "
-            f"{rows[0].iteration}, {getattr(rows[-1], f'validation_{measure}'):.3f} at iteration "
-            f"{rows[-1].iteration}"
+            f"{name} "
+            + ", ".join(
+                f"{getattr(row, f'validation_{measure}'):.3f} at iteration {row.iteration}"
+                for row in (rows[0], rows[-1])
+            )
             for name, rows in runs.items()
         )
-        about = {"title": measure, "alt": f"Validation {measure} while training: {ends}."}
+        about = {"title": measure, "alt": f"Validation {measure} during training: {ends}."}
         plots.append(about | _looks(partial(plot.learning_svg, runs, measure)))
     return plots
+
+
+def _learning_rows(subjects: Sequence[Subject]) -> dict[str, Sequence[MetricsRow]]:
+    """Returns the metrics of those that have some, by name."""
+    return {subject.name: subject.history.rows for subject in subjects if subject.history.rows}
 
 
 def _looks(draw: Callable[[plot.Look], bytes]) -> dict[str, str]:

@@ -1,9 +1,10 @@
-"""Plots of results, by matplotlib (extra ``plot``)."""
+"""Plots of results, drawn by matplotlib (extra ``plot``)."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 MEASURES = ("accuracy", "loss")
 MARKERS = "osD^vP"
-FEW = 40  # points of a curve that are marked each
+FEW = 40  # curves with fewer points have markers
 PANEL = (5.0, 3.4)  # inches
 
 
 class Look(NamedTuple):
-    """Colours on light or dark paper: of text, of lines in between, and of one run each."""
+    """The colours of a plot on light or dark paper: text, grid lines, and one colour per run."""
 
     ink: str
     faint: str
@@ -39,19 +40,19 @@ DARK = Look(
 
 
 def check_plotting() -> None:
-    """Says what to install where matplotlib is not there, before hours of training.
+    """Checks that matplotlib is installed, before hours of training.
 
     Raises:
-        SettingsError: if it is not there.
+        SettingsError: if it is not; says what to install.
     """
     need("matplotlib", "the plot", "plot")
 
 
 def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
-    """Accuracy after each inner step with its 95 % interval, one panel a mode, as a PNG.
+    """Plots accuracy after each inner step with its 95 % interval, one panel per mode, as PNG.
 
     Args:
-        results: by the name of their line.
+        results: by the name shown in the legend.
         path: of the file.
     """
     modes = list(next(iter(results.values())).curves)
@@ -59,16 +60,15 @@ def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
     for panel, mode in zip(panels, modes, strict=True):
         _steps(panel, results, mode, LIGHT)
         panel.set_title(f"{mode} batch norm")
-    for panel in panels[1:]:
-        panel.set_ylabel("")
+        panel.label_outer()
     _save(figure, path)
 
 
 def plot_learning(runs: Mapping[str, Sequence[MetricsRow]], path: Path) -> None:
-    """Accuracy and loss over the iterations, in training and validation, as a PNG.
+    """Plots training and validation accuracy and loss over iterations, as PNG.
 
     Args:
-        runs: their metrics by name.
+        runs: the metrics of each run, by its name.
         path: of the file.
     """
     figure, panels = _figure(len(MEASURES))
@@ -78,32 +78,31 @@ def plot_learning(runs: Mapping[str, Sequence[MetricsRow]], path: Path) -> None:
 
 
 def steps_svg(results: dict[str, Evaluation], mode: str, look: Look) -> bytes:
-    """One panel of `plot_steps`, without paper, as SVG."""
+    """Draws one panel of `plot_steps`, on a transparent background, as SVG."""
     figure, panels = _figure(1)
     _steps(panels[0], results, mode, look)
     return _svg(figure)
 
 
 def learning_svg(runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look) -> bytes:
-    """One panel of `plot_learning`, without paper, as SVG; one of `MEASURES`."""
+    """Draws the panel of `plot_learning` for one of `MEASURES`, likewise, as SVG."""
     figure, panels = _figure(1)
     _learning(panels[0], runs, measure, look)
     return _svg(figure)
 
 
 def _steps(panel: Axes, results: dict[str, Evaluation], mode: str, look: Look) -> None:
-    for number, (name, result) in enumerate(results.items()):
+    styles = zip(cycle(look.runs), cycle(MARKERS), results.items(), strict=False)
+    for colour, marker, (name, result) in styles:
         curve = result.curves[mode]
         panel.errorbar(
             range(result.steps + 1),
             [100 * accuracy for accuracy in curve.accuracy_per_step],
             [100 * half for half in curve.ci95_per_step],
-            color=_of(look.runs, number),
-            marker=_of(MARKERS, number),
-            markersize=4,
-            capsize=2.5,
-            label=_label(name),
-        )
+            color=colour, marker=marker, markersize=4, capsize=2.5,
+            # The legend leaves out labels that begin with an underscore.
+            label=f" {name}" if name.startswith("_") else name,
+        )  # fmt: skip
     panel.locator_params(axis="x", integer=True)
     _dress(panel, look, "inner steps", "accuracy, %", legend=len(results) > 1)
 
@@ -112,16 +111,17 @@ def _learning(
     panel: Axes, runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look
 ) -> None:
     factor = 100 if measure == "accuracy" else 1
-    for number, (name, rows) in enumerate(runs.items()):
-        colour, about = _of(look.runs, number), f", {name}" if len(runs) > 1 else ""
-        marker = _of(MARKERS, number) if len(rows) < FEW else ""
+    styles = zip(cycle(look.runs), cycle(MARKERS), runs.items(), strict=False)
+    for colour, shape, (name, rows) in styles:
+        about, marker = f", {name}" if len(runs) > 1 else "", shape if len(rows) < FEW else ""
         at = [row.iteration for row in rows]
         for part, line in (("train", ":"), ("validation", "-")):
             values = [factor * getattr(row, f"{part}_{measure}") for row in rows]
-            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4}
-            if part == "train":
-                style["markerfacecolor"] = "none"  # told apart where there is no line, too
-            panel.plot(at, values, label=part + about, **style)  # type: ignore[arg-type]
+            filled = "none" if part == "train" else colour  # tells single points apart, too
+            panel.plot(
+                at, values, label=part + about, color=colour, linestyle=line, marker=marker,
+                markersize=4, markerfacecolor=filled,
+            )  # fmt: skip
         if measure == "accuracy":
             middle = [factor * row.validation_accuracy for row in rows]
             half = [factor * row.validation_ci95 for row in rows]
@@ -134,17 +134,8 @@ def _learning(
     _dress(panel, look, "iteration", label, legend=True)
 
 
-def _label(name: str) -> str:
-    """One that the legend shows: it leaves out what begins with an underscore."""
-    return f" {name}" if name.startswith("_") else name
-
-
-def _of(choices: Sequence[str], number: int) -> str:
-    return choices[number % len(choices)]
-
-
 def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
-    """Labels and colours of everything but the lines."""
+    """Labels and colours everything but the lines."""
     panel.set_xlabel(across, color=look.ink)
     panel.set_ylabel(up, color=look.ink)
     panel.tick_params(colors=look.ink, which="both")
@@ -155,7 +146,7 @@ def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
     if legend:
         names = panel.legend(fontsize="small", frameon=False, labelcolor=look.ink)
         for text in names.get_texts():
-            text.set_parse_math(False)  # a name with dollars is no formula
+            text.set_parse_math(False)  # a name with dollar signs is not a formula
 
 
 def _figure(panels: int, **shared: Any) -> tuple[Figure, list[Axes]]:
@@ -173,7 +164,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _svg(figure: Figure) -> bytes:
-    """Always the same text for the same figure."""
+    """Returns the same text each time for the same figure."""
     import matplotlib as mpl
 
     out = io.BytesIO()

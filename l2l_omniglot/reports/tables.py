@@ -1,4 +1,4 @@
-"""What people and programs read of a result; knows no torch."""
+"""Results as tables, Markdown, CSV and JSON; loads no torch."""
 
 from __future__ import annotations
 
@@ -17,34 +17,26 @@ if TYPE_CHECKING:
 
 
 def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
-    """The comparison as a Markdown table, published figures beside ours."""
+    """Formats the comparison as a Markdown table, with published figures beside ours."""
     rows = []
     for result in results:
-        curves = result.evaluation.curves.values()
-        published = result.published
-        rows.append(
-            [
-                result.condition.setting,
-                result.condition.backbone,
-                result.condition.algorithm,
-                f"{result.iteration:,} of {result.settings.iterations:,}",
-                f"{result.best:,}",
-                f"{result.minutes:.1f}",
-                *(percent(curve.accuracy, curve.ci95) for curve in curves),
-                f"{published[1]} % ({published[0]})" if published else "",
-            ]
-        )
+        condition, published = result.condition, result.published
+        rows.append([
+            condition.setting, condition.backbone, condition.algorithm,
+            f"{result.iteration:,} of {result.settings.iterations:,}",
+            f"{result.best:,}", f"{result.minutes:.1f}",
+            *(percent(c.accuracy, c.ci95) for c in result.evaluation.curves.values()),
+            f"{published[1]} % ({published[0]})" if published else "",
+        ])  # fmt: skip
     evaluation = results[0].evaluation
     what = ("setting", "backbone", "algorithm", "iterations", "best at", "minutes")
     header = (*what, *evaluation.curves, "published")
-    tasks = (
-        f"{evaluation.tasks} test tasks, after {counted(evaluation.steps, 'step')}, 95 % intervals"
-    )
-    return markdown(header, rows) + f"\n{tasks}.\n"
+    note = f"{evaluation.tasks} test tasks, after {counted(evaluation.steps, 'step')}"
+    return markdown(header, rows) + f"\n{note}, 95 % intervals.\n"
 
 
 def reproduction_csv(results: Sequence[ConditionResult]) -> str:
-    """The comparison as CSV, a line a condition; accuracies in [0, 1]."""
+    """Formats the comparison as CSV, one line per condition; accuracies in [0, 1]."""
     rows = []
     for result in results:
         row = {k: v for k, v in result.to_dict().items() if not isinstance(v, dict)}
@@ -69,33 +61,30 @@ def write_results(results: Sequence[ConditionResult], folder: Path) -> None:
 
 
 def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
-    """Accuracy with its interval, and loss, after every step; a group of columns a mode.
+    """Lists accuracy, its interval and loss after every step, for each mode.
 
-    The highest accuracy of each mode is marked.
+    The highest accuracy of each mode is passed through `mark`.
     """
-    header = ["step"]
+    header, best = ["step"], []
     rows = [[str(step)] for step in range(result.steps + 1)]
-    best = []
     for mode, curve in result.curves.items():
         accuracies = curve.accuracy_per_step
         best.append((max(range(len(rows)), key=accuracies.__getitem__), len(header)))
         header += [mode, "95 % interval", "loss"]
-        columns = zip(
-            curve.accuracy_per_step, curve.ci95_per_step, curve.loss_per_step, strict=True
-        )
+        columns = zip(accuracies, curve.ci95_per_step, curve.loss_per_step, strict=True)
         for row, (accuracy, ci95, loss) in zip(rows, columns, strict=True):
             row += [percent(accuracy), f"± {100 * ci95:.2f}", f"{loss:.4f}"]
     return table(header, rows, mark, best)
 
 
 def baselines_table(baselines: dict[str, Baseline]) -> str:
-    """Accuracies on the same tasks without an inner loop."""
+    """Lists accuracies on the same tasks without an inner loop."""
     rows = [(name, percent(found.accuracy, found.ci95)) for name, found in baselines.items()]
     return table(("without adapting", "accuracy"), rows)
 
 
 def one_shot_runs_table(result: Evaluation, names: Sequence[str]) -> str:
-    """The error of every run, and their mean with its interval; a column a mode."""
+    """Lists the error of every run, and their mean with its interval, one column per mode."""
     header = ["run", *(f"error, {mode}" for mode in result.curves)]
     rows = [
         [name, *(percent(1 - curve.accuracy_per_task[number]) for curve in result.curves.values())]
@@ -106,31 +95,23 @@ def one_shot_runs_table(result: Evaluation, names: Sequence[str]) -> str:
 
 
 def one_shot_runs_json(result: Evaluation, names: Sequence[str], **about: Any) -> str:
-    """One JSON object: for each mode the mean error, its interval, and the error of every run.
+    """Formats one JSON object: for each mode the mean error, its interval, the error of every run.
 
     Errors are fractions in [0, 1].
     """
-    modes = {
-        mode: {
-            "error": 1 - curve.accuracy,
-            "ci95": curve.ci95,
-            "error_per_run": {
-                name: 1 - accuracy
-                for name, accuracy in zip(names, curve.accuracy_per_task, strict=True)
-            },
-        }
-        for mode, curve in result.curves.items()
-    }
-    body = {"protocol": "one-shot-runs", **about, "steps": result.steps, **modes}
+    body = {"protocol": "one-shot-runs", **about, "steps": result.steps}
+    for mode, curve in result.curves.items():
+        errors = [1 - accuracy for accuracy in curve.accuracy_per_task]
+        per_run = dict(zip(names, errors, strict=True))
+        body[mode] = {"error": 1 - curve.accuracy, "ci95": curve.ci95, "error_per_run": per_run}
     return json.dumps(finite(body), allow_nan=False)
 
 
 def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about: Any) -> str:
-    """One JSON object: `about` (ways, shots, ..., checkpoint), then the figures.
+    """Formats one JSON object: `about` (ways, shots, ..., checkpoint), then the figures.
 
-    Those of the first mode of batch normalisation stand at the top level; under the name of
-    each mode stand its own. Accuracies are fractions in [0, 1]; the lists have steps + 1
-    entries.
+    Those of the first mode of batch normalisation are at the top level, and those of every mode
+    under its name. Accuracies are fractions in [0, 1]; the lists have steps + 1 entries.
     """
     body = {
         "tasks": result.tasks,
@@ -149,11 +130,5 @@ def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about:
 
 
 def _figures(curve: Curve) -> dict[str, Any]:
-    return {
-        "accuracy": curve.accuracy,
-        "ci95": curve.ci95,
-        "loss": curve.loss,
-        "accuracy_per_step": curve.accuracy_per_step,
-        "ci95_per_step": curve.ci95_per_step,
-        "loss_per_step": curve.loss_per_step,
-    }
+    names = "accuracy", "ci95", "loss", "accuracy_per_step", "ci95_per_step", "loss_per_step"
+    return {name: getattr(curve, name) for name in names}

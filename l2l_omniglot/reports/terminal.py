@@ -1,4 +1,4 @@
-"""Contact sheets on a terminal, drawn in half blocks."""
+"""Contact sheets for terminals, drawn in half blocks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.reports.contact_sheet import ContactSheet, Pixels
 
 SIDE = 28  # pixels of an image's longer side, at most
-DARK = 150  # grey values of up to 255 that count as ink
+DARK = 150  # grey values up to this, of 255, count as ink
 _HALVES = np.array([[" ", "▄"], ["▀", "█"]])  # by upper, lower
 APART = "  |  "  # between groups
 
 
 def check_encoding(encoding: str) -> None:
-    """Refuses an encoding that has no half blocks.
+    """Checks that an encoding has half blocks.
 
     Raises:
-        SettingsError: if it has none; names the way out.
+        SettingsError: if it has none; names the alternative.
     """
     try:
         "".join(_HALVES.flat).encode(encoding)
@@ -32,13 +32,13 @@ def check_encoding(encoding: str) -> None:
 
 
 def to_text(sheet: ContactSheet, width: int) -> str:
-    """Draws a sheet in lines of at most `width` characters, or of one image.
+    """Draws a sheet in lines of at most `width` characters, but at least one image wide.
 
-    Each class has a line with its label and one or more rows of images; a bar stands between
-    the groups.
+    Each class has a line with its label and one or more rows of images, with a bar between the
+    groups.
 
     Args:
-        sheet: what is shown.
+        sheet: the sheet to draw.
         width: of the terminal in characters.
     """
     lines = textwrap.wrap(sheet.title, width)
@@ -46,17 +46,17 @@ def to_text(sheet: ContactSheet, width: int) -> str:
         lines.append(" | ".join(sheet.groups))
     for row in sheet.rows:
         lines += ["", *textwrap.wrap(row.label, width)]
-        blocks: list[tuple[str, list[str]]] = []
-        for number, group in enumerate(row.groups):
-            for place, pixels in enumerate(group):
-                before = APART if number and not place else " "
-                blocks.append((before, _draw(pixels)))
+        blocks = [
+            (APART if number and not place else " ", _draw(pixels))
+            for number, group in enumerate(row.groups)
+            for place, pixels in enumerate(group)
+        ]
         lines += _wrap(blocks, width)
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _wrap(blocks: list[tuple[str, list[str]]], width: int) -> list[str]:
-    """Sets images side by side, with what stands before each, as many in a row as fit."""
+    """Sets images side by side, each after its separator, as many in a row as fit."""
     done: list[str] = []
     current: list[str] = []
     for before, block in blocks:
@@ -71,7 +71,7 @@ def _wrap(blocks: list[tuple[str, list[str]]], width: int) -> list[str]:
 
 
 def _draw(pixels: Pixels) -> list[str]:
-    """Draws one image, made smaller where it is large, in lines of equal length."""
+    """Draws one image, shrunk if it is large, in lines of equal length."""
     picture = Image.fromarray(pixels).convert("L")
     scale = min(1.0, SIDE / max(picture.size))
     if scale < 1:

@@ -92,10 +92,10 @@ def test_mode_makes_no_difference():
 
 def test_bad_arguments():
     for arguments, said in (
-        ({"ways": 1}, "1 ways"),
-        ({"channels": 0}, "0 channels"),
-        ({"image_size": 0}, "image size 0"),
-        ({"init": "ones"}, "init 'ones': expected one of zero, tutorial"),
+        ({"ways": 1}, "ways=1: expected at least 2"),
+        ({"channels": 0}, "channels=0: expected at least 1"),
+        ({"image_size": 0}, "image_size=0: expected at least 1"),
+        ({"init": "ones"}, "init='ones': expected one of zero, tutorial"),
     ):
         with pytest.raises(BackboneError, match=said):
             BaseNet(**arguments)

@@ -10,8 +10,8 @@ from l2l_omniglot.backbones.batch_norm import (
     BY_BATCH,
     BY_SUPPORT,
     BatchMoments,
+    Policy,
     average_moments,
-    by_population,
     forward_by,
     record_moments,
     with_support_statistics,
@@ -139,9 +139,9 @@ class Hidden(nn.Module):
     [
         (
             nn.Sequential(nn.Conv2d(1, 2, 3), WithActivation(2), nn.Flatten(), nn.Linear(1352, 5)),
-            "WithActivation '1' does something else",
+            "WithActivation '1' does more than",
         ),
-        (Hidden(), "see each other outside torch's batch normalisation"),
+        (Hidden(), "affect each other outside torch's batch normalisation"),
     ],
 )
 def test_what_cannot_be_inductive_is_refused(tasks: Tasks, network: nn.Module, said: str):
@@ -313,7 +313,7 @@ def test_population_statistics_are_those_of_torchs_running_averages(tasks: Tasks
     network.train()
     Learner(network, 0.1)
     stacked = choose(learner, drawn[0], "stacked").start(count, first_order=True)
-    result = score(stacked, batch, by_population(population))
+    result = score(stacked, batch, Policy("population", population))
     torch.testing.assert_close(result.losses.mean(), loss)
     stacked.add_loss(result.losses / count)
     for one, other in zip(stacked.meta_gradient(), slopes, strict=True):
@@ -335,7 +335,7 @@ def test_no_task_changes_another_under_any_policy(tasks: Tasks, name: str, engin
         steps = inner_loop(weights, batch.support, batch.support_labels, 2, policy.population)
         return torch.cat([score(adapted, batch, policy).losses.detach() for adapted in steps])
 
-    policies = BY_BATCH, BY_SUPPORT, by_population(population)
+    policies = BY_BATCH, BY_SUPPORT, Policy("population", population)
     alone = [losses(policy, 4) for policy in policies]
     assert (alone[0] - alone[1]).abs().max() > 1e-3 < (alone[1] - alone[2]).abs().max()
     for policy in policies:

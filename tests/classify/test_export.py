@@ -193,8 +193,8 @@ def test_what_cannot_be_folded_is_refused():
     own = nn.Sequential(OwnLayer(1, track_running_stats=False), nn.Flatten(), nn.Linear(784, 3))
     refused = {
         "'norm' is used 2 times in a forward pass": Twice(),
-        "OwnLayer '0' does something else than torch's": own,
-        "images see each other outside torch's": OwnNormalisation(),
+        "OwnLayer '0' does more than torch's": own,
+        "images affect each other outside torch's": OwnNormalisation(),
     }
     for reason, network in refused.items():
         with pytest.raises(BackboneError, match=reason):
@@ -226,7 +226,7 @@ def test_bad_settings_are_refused(
     with pytest.raises(SettingsError, match="class names alpha, beta: expected 3 different ones"):
         export_classifier(good, tmp_path / "a.pt2", NAMES[:2], ink="white")
     with pytest.raises(
-        SettingsError, match="output 'labels': expected one of probabilities, logits"
+        SettingsError, match="output='labels': expected one of probabilities, logits"
     ):
         export_classifier(good, tmp_path / "a.pt2", NAMES, ink="white", output="labels")
     with pytest.raises(SettingsError, match="there is no folder"):

@@ -63,7 +63,7 @@ def test_a_table_with_labels_and_the_accuracy(folders: tuple[Path, Path]):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["picture", "class", "probability", "truth"]
-    assert "6 of 6 right: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
+    assert "6 of 6 correct: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
     assert f"3 classes, but {weights_for(3)} was trained for 5" in done.stderr
     # 2 before 10, as people sort.
     assert [line.split()[0].split("/")[-1] for line in lines[2:6:2]] == ["class1", "class2"]
@@ -106,7 +106,7 @@ def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
     (query / "notes.txt").write_text("no picture")
     done = run_cli("predict", str(support), str(query))
     assert done.returncode == 9
-    assert "6 of 6 right" in done.stdout
+    assert "6 of 6 correct" in done.stdout
     assert "skipped 2 of 14 pictures" in done.stderr
     assert "torn.png" in done.stderr and "blank.jpg" in done.stderr
     assert "Note: ignored (unsupported extension)" in done.stderr and "notes.txt" in done.stderr
@@ -166,7 +166,7 @@ def test_uneven_light_is_evened_out(tmp_path: Path, kind: str, ink: str):
 def test_shade_alone_shows_nothing(tmp_path: Path):
     paper = np.tile(np.linspace(255, 128, 300), (300, 1)).astype(np.uint8)
     Image.fromarray(paper).save(tmp_path / "blank.png")
-    with pytest.raises(DataError, match="shows nothing but light and shade"):
+    with pytest.raises(DataError, match="blank picture, except for light and shade"):
         read_picture(tmp_path / "blank.png")
 
 
@@ -217,10 +217,10 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     )
     done = run_cli("predict", str(support), str(query), "--fit", "always")
     assert done.returncode == 9
-    assert "7 of 7 right" in done.stdout
+    assert "7 of 7 correct" in done.stdout
     assert "pipe.png: not a readable picture: not a plain file" in done.stderr
-    assert "narrow.png: 3000 x 10 pixels: expected a less narrow" in done.stderr
-    assert "paper.png: shows nothing" in done.stderr
+    assert "narrow.png: 3000 x 10 pixels: too narrow" in done.stderr
+    assert "paper.png: blank picture" in done.stderr
 
 
 def _empty(folder: Path) -> None:
@@ -235,13 +235,13 @@ def _empty(folder: Path) -> None:
         (lambda root: _empty(root / "support"), "has 0 sub-folders; expected at least 2"),
         (
             lambda root: _empty(root / "support" / "class1 bars"),
-            "class1 bars: has no picture that can be read; expected .png",
+            "class1 bars: has no readable picture; expected .png",
         ),
         (
             lambda root: (root / "query" / "class1 bars").rename(root / "query" / "other"),
             "no class is called 'other'",
         ),
-        (lambda root: _empty(root / "query"), "QUERY .*query: no picture that can be read"),
+        (lambda root: _empty(root / "query"), "QUERY .*query: no readable picture"),
     ],
 )
 def test_folders_that_will_not_do_are_one_sentence(folders, tmp_path: Path, change, sentence: str):
@@ -304,7 +304,7 @@ def test_ink_can_be_told(tmp_path: Path):
 
 def test_a_picture_of_nothing_is_refused(tmp_path: Path):
     Image.new("L", (50, 50), 200).save(tmp_path / "nothing.png")
-    with pytest.raises(DataError, match="shows nothing: grey values from 200 to 200"):
+    with pytest.raises(DataError, match="blank picture, with grey values from 200 to 200"):
         read_picture(tmp_path / "nothing.png")
     with pytest.raises(DataError, match=r"absent\.png: no such file"):
         read_picture(tmp_path / "absent.png")

@@ -29,7 +29,7 @@ TABLE = [
     ("train --data own.npy --recipe quick", 2, "'quick': expected one of default"),
     ("train --recipe tutorail", 2, "did you mean 'tutorial'?"),
     ("train --algorithm metasgd", 2, "did you mean 'meta-sgd'?"),
-    ("train --data own.npy --device mps", 2, "--device mps: not available here; there is cpu"),
+    ("train --data own.npy --device mps", 2, "--device 'mps': not available here; expected one of"),
     ("reproduce --settings 5w1", 2, "did you mean '5w1s'?"),
     ("reproduce --settings 5w2s", 2, "'5w2s': expected one of"),
     ("reproduce --settings ,", 2, "nothing to compare: expected at least one setting"),
@@ -81,7 +81,7 @@ TABLE = [
     ("predict support/dots support", 3, "has 0 sub-folders; expected at least 2"),
     ("L2L_OMNIGLOT_MIRROR=http://127.0.0.1:9 prepare", 4, "could not fetch"),
     # Backbones.
-    ("train --backbone cnn5", 5, "backbone 'cnn5'"),  # before any download
+    ("train --backbone cnn5", 5, "--backbone 'cnn5'"),  # before any download
     ("train --data own.npy --backbone resnet", 5, "expected one of basenet, cnn4, fc"),
     ("train --data own.npy --backbone basenett", 5, "did you mean 'basenet'?"),
     ("check-backbone resnet18", 5, "resnet18"),
@@ -93,7 +93,7 @@ TABLE = [
      "nothing: no such run folder or checkpoint, nor pretrained weights; "),
     ("train --resume nowhere", 6, "nowhere: holds no run"),
     ("train --data own.npy --start-from basenet-5w1", 6, "did you mean 'basenet-5w1s'?"),
-    ("train --data own.npy --run-dir own.npy/run", 6, "cannot be made a run folder"),
+    ("train --data own.npy --run-dir own.npy/run", 6, "cannot be created"),
     ("draw --weights nothing", 6, "nothing: no such run folder"),
     ("report nowhere", 6, "nowhere: no such run folder or checkpoint, nor pretrained"),
 ]  # fmt: skip

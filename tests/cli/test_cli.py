@@ -229,7 +229,7 @@ def test_resume_options(npy: Path):
     np.save(npy, 255 - np.load(npy))
     other = run_cli("train", "--resume", "--iterations", "15")
     assert other.returncode == 6
-    assert "cannot go on: the data" in other.stderr
+    assert "cannot be resumed: the data" in other.stderr
     note = run_cli("evaluate", "--tasks", "2")
     assert note.returncode == 0
     assert "Note: the data" in note.stderr
@@ -266,7 +266,7 @@ def test_changed_split_file_is_noticed(npy: Path):
     Path("s.json").write_text(json.dumps({**parts, "test": names[30:40], "train": names[:30]}))
     assert "other classes than at training" in run_cli("evaluate", "--tasks", "2").stderr
     resumed = run_cli("train", "--resume", "--iterations", "4")
-    assert (resumed.returncode, "cannot go on: split" in resumed.stderr) == (6, True)
+    assert (resumed.returncode, "cannot be resumed: split" in resumed.stderr) == (6, True)
 
 
 def test_time_limit(npy: Path):

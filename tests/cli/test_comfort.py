@@ -11,7 +11,7 @@ from conftest import put_into_cache, run_cli
 from terminal import Terminal
 
 from l2l_omniglot.cli.console import wants_colour
-from l2l_omniglot.errors import DataError, SettingsError, check_name, did_you_mean, expected_name
+from l2l_omniglot.errors import DataError, SettingsError, check_choice, did_you_mean, expected_name
 
 ESCAPE = "\x1b["
 SHORT = (
@@ -124,13 +124,13 @@ def test_close_matches():
     assert did_you_mean("resnet50x", known) == ""
     assert expected_name("x", known, "a path") == "expected one of basenet, cnn4, fc, or a path"
     assert expected_name("x", ()) == "there are none"
-    check_name("backbone", "fc", known)
+    check_choice("backbone", "fc", known)
     with pytest.raises(
-        SettingsError, match="^backbone 'cnn': expected one of .*; did you mean 'cnn4'"
+        SettingsError, match="^backbone='cnn': expected one of .*; did you mean 'cnn4'"
     ):
-        check_name("backbone", "cnn", known)
+        check_choice("backbone", "cnn", known)
     with pytest.raises(DataError, match="'x': expected one of basenet, cnn4, fc, or else"):
-        check_name("split", "x", known, also="else", kind=DataError)
+        check_choice("split", "x", known, also="else", kind=DataError)
 
 
 def test_info_is_what_a_bug_report_needs(npy: Path, monkeypatch: pytest.MonkeyPatch):

@@ -47,18 +47,18 @@ def test_what_is_broken_is_named(one_shot_runs: Path, tmp_path: Path):
         return folder
 
     for name, what, said in (
-        ("run02/training/class07.png", None, r"run02: training/class07\.png is not there"),
+        ("run02/training/class07.png", None, r"run02: training/class07\.png is missing"),
         ("run01/test/item03.png", b"no image", r"run01/test/item03\.png: cannot identify"),
-        ("run01/class_labels.txt", None, r"run01: class_labels\.txt is not there"),
-        ("run01/class_labels.txt", b"a b c\n", "expected two file names a line"),
+        ("run01/class_labels.txt", None, r"run01: class_labels\.txt is missing"),
+        ("run01/class_labels.txt", b"a b c\n", "expected two file names per line"),
         ("run01/class_labels.txt", b"", "0 test items; expected 20"),
-        ("run01/class_labels.txt", b"run01/test/item01.png run01/x.png\n", r"x\.png is not there"),
+        ("run01/class_labels.txt", b"run01/test/item01.png run01/x.png\n", r"x\.png is missing"),
     ):
         with pytest.raises(DataError, match=said):
             OneShotRuns(broken(name, what))
     twice = broken("run01/class_labels.txt", b"")
     shutil.copytree(one_shot_runs / "run02", twice / "elsewhere" / "run02")
-    with pytest.raises(DataError, match=r"run02/\S+ is there twice"):
+    with pytest.raises(DataError, match=r"contains run02/\S+ twice"):
         OneShotRuns(twice)
     with pytest.raises(DataError, match="no such file or folder"):
         OneShotRuns(tmp_path / "nowhere")

@@ -79,7 +79,10 @@ def test_split_from_a_file(stack: ImageStack, tmp_path: Path):
         ('{"train": [1], "validation": [], "test": []}', "expected a list of class names"),
         ('{"train": ["x"], "validation": [], "test": []}', "the first is 'x'; the stack's names"),
         ('{"train": ["0"], "validation": ["1"], "test": []}', "1 train, 1 validation, 0 test"),
-        ('{"train": ["0", "1"], "validation": ["1"], "test": ["2"]}', "class 1 stands twice"),
+        (
+            '{"train": ["0", "1"], "validation": ["1"], "test": ["2"]}',
+            "class 1 is twice",
+        ),
     ],
 )
 def test_bad_split_files(body: str, said: str, tmp_path: Path):
@@ -108,10 +111,10 @@ def test_fewer_classes_validate_and_more_train():
 
 @pytest.mark.parametrize("split, number", [("alphabets", 20), ("a.json", 20)])
 def test_splits_that_say_what_validates_take_no_number(split: str, number: int):
-    with pytest.raises(DataError, match="20 validation classes.*expected split tutorial or random"):
+    with pytest.raises(DataError, match="validation_classes=20: .*split tutorial or random"):
         make_splits(OMNIGLOT, split, validation_classes=number)
 
 
 def test_too_many_validation_classes_are_refused():
-    with pytest.raises(DataError, match="1200 validation classes: expected 1 to 1199"):
+    with pytest.raises(DataError, match="validation_classes=1200: expected 1 to 1199"):
         make_splits(OMNIGLOT, validation_classes=1200)

@@ -161,7 +161,7 @@ def test_somebody_elses_json_is_ignored(pixels, tmp_path: Path):
 
 def test_unknown_choices():
     for setting in ("background", "ink"):
-        with pytest.raises(DataError, match=f"{setting} 'green': expected one of"):
+        with pytest.raises(DataError, match=f"{setting}='green': expected one of"):
             ImageStack(np.zeros((3, 4, 8, 8)), **{setting: "green"})
 
 

@@ -47,5 +47,5 @@ def test_pixels_are_a_poor_guide(stack):
 
 def test_too_small():
     for argument, value in (("classes", 9), ("drawers", 1), ("image_size", 7)):
-        with pytest.raises(DataError, match=f"{argument} {value}: expected at least"):
+        with pytest.raises(DataError, match=f"{argument}={value}: expected at least"):
             synthetic_stack(**{argument: value})

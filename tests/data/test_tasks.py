@@ -235,7 +235,7 @@ def test_classes_of_unequal_size_make_tasks_and_sheets(alphabets: ImageStack, op
 def test_the_smallest_class_must_have_enough_images(alphabets: ImageStack):
     stack = Uneven(alphabets)
     Tasks(stack, range(12, 17), shots=1, queries=15)
-    with pytest.raises(DataError, match="uneven: 15 to 20 images a class; 1 shots and 15 queries"):
+    with pytest.raises(DataError, match="15 to 20 images per class; 1 shots and 15 queries"):
         Tasks(stack, range(11, 17), shots=1, queries=15)
 
 
@@ -246,7 +246,7 @@ def test_task_is_the_same_in_another_process(stack: ImageStack):
         "from l2l_omniglot import Tasks, synthetic_stack;"
         "print(repr(digest(Tasks(synthetic_stack(classes=60), range(60), seed=3), 40)))"
     )
-    folder = str(Path(__file__).parents[1])
+    folder = str(Path(__file__).parent)
     found = {
         subprocess.run(
             [sys.executable, "-c", code, folder],
@@ -272,10 +272,10 @@ def test_global_random_state_is_left_alone(stack: ImageStack):
 def test_too_little_data_for_the_task(numbered: ImageStack):
     for sizes, said in (
         ({"ways": 31}, "has 30 classes; 31-way tasks need at least 31"),
-        ({"shots": 6}, "20 images a class; 6 shots and 15 queries need at least 21"),
-        ({"ways": 1}, "1 ways: expected at least 2"),
-        ({"shots": 0}, "0 shots: expected at least 1"),
-        ({"queries": 0}, "0 queries: expected at least 1"),
+        ({"shots": 6}, "20 images per class; 6 shots and 15 queries need at least 21"),
+        ({"ways": 1}, "ways=1: expected at least 2"),
+        ({"shots": 0}, "shots=0: expected at least 1"),
+        ({"queries": 0}, "queries=0: expected at least 1"),
     ):
         with pytest.raises(DataError, match=said):
             Tasks(numbered, range(30), **sizes)

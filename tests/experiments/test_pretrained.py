@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_refused(folder: Path):
     path.write_bytes(good[: len(good) // 2])
     refused("has SHA-256")
     path.unlink()
-    refused("is not there, though its card is")
+    refused("missing, though its card is there")
     card.write_text("{")
     refused("not a readable card")
     body = json.loads(text)

@@ -66,7 +66,7 @@ def test_a_budget_stops_each_cell_and_the_same_command_goes_on():
 
 
 def start(*arguments: str) -> Started:
-    """The command, which shows a line of progress after a tenth of a second instead of ten."""
+    """Starts the command, with a line of progress after a tenth of a second instead of ten."""
     code = "from l2l_omniglot.cli import console, main; console.SECONDS_A_LINE = 0.1; main()"
     return Started(["-c", code, *arguments])
 

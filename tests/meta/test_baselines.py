@@ -96,7 +96,7 @@ def test_wrong_arguments(tasks: Tasks):
     learner = Learner(BaseNet(), 0.4)
     with pytest.raises(SettingsError, match="'inductiv': expected one of transductive"):
         prototype_baseline(learner, tasks, 2, "inductiv")
-    with pytest.raises(SettingsError, match="1 tasks: expected at least 2"):
+    with pytest.raises(SettingsError, match="count=1: expected at least 2"):
         nearest_pixels(tasks, 1)
 
 

@@ -1,11 +1,10 @@
-import itertools
-
 import pytest
 import torch
-from torch.nn.functional import conv2d, max_pool2d
+from torch.nn.functional import conv2d
 
-from l2l_omniglot.meta.engines.convolution import Geometry, convolution, convolve
-from l2l_omniglot.meta.engines.pooling import corners, pool, pool_products
+from l2l_omniglot.meta.engines.blocks import product_moments
+from l2l_omniglot.meta.engines.convolution import Geometry, convolution, convolve, products, windows
+from l2l_omniglot.meta.engines.layers import moments
 
 SIZES = [
     ((1, 1), (3, 3), (2, 2), (2, 2)),
@@ -45,37 +44,17 @@ def test_convolution_has_exact_first_and_second_derivatives(sizes):
     assert torch.autograd.gradgradcheck(lambda x, w: convolution(x, w, geometry), inputs)
 
 
-@pytest.mark.parametrize("size", [(4, 4), (5, 7)])
-def test_pooling_is_torchs_with_exact_derivatives(size):
-    maps = torch.randn(2, 3, *size, 4, dtype=torch.float64, requires_grad=True)
-    expected = max_pool2d(maps.flatten(0, 1).permute(0, 3, 1, 2), 2)
-    found = pool(maps)
-    assert torch.equal(found.flatten(0, 1).permute(0, 3, 1, 2), expected)
-    with torch.no_grad():
-        assert torch.equal(pool(maps), found)
-    assert torch.autograd.gradcheck(pool, (maps,))
-    assert torch.autograd.gradgradcheck(pool, (maps,))
+def test_moments_of_products_are_those_of_the_maps():
+    geometry = Geometry(*SIZES[2])
+    images = torch.randn(2, 3, *geometry.size, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 4, *geometry.kernel, 2, dtype=torch.float64, requires_grad=True)
+    rows = windows(images, geometry)
+    found = product_moments(rows, weight.flatten(2))
+    for one, other in zip(found, moments(products(rows, weight)), strict=True):
+        torch.testing.assert_close(one, other)
 
+    def by_windows(x: torch.Tensor, w: torch.Tensor):
+        return product_moments(windows(x, geometry), w.flatten(2))
 
-def test_among_equals_the_first_is_chosen_as_in_torch():
-    for values in itertools.product((0.0, 1.0), repeat=4):
-        maps = torch.tensor(values).view(1, 1, 2, 2, 1).requires_grad_()
-        (found,) = torch.autograd.grad(pool(maps).sum(), maps)
-        (expected,) = torch.autograd.grad(max_pool2d(maps.view(1, 1, 2, 2), 2).sum(), maps)
-        assert torch.equal(found, expected)
-
-
-def test_pooled_products_are_products_pooled():
-    rows = [torch.randn(2, 6, 3, dtype=torch.float64) for _ in range(4)]
-    weight = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
-    expected = torch.stack([part @ weight for part in rows]).amax(dim=0)
-    torch.testing.assert_close(pool_products(rows, weight), expected)
-    with torch.no_grad():
-        torch.testing.assert_close(pool_products(rows, weight), expected)
-    assert torch.autograd.gradcheck(lambda w: pool_products(rows, w), (weight,))
-    # Linear between the points where another corner becomes largest, so a square makes it curve.
-    assert torch.autograd.gradgradcheck(lambda w: pool_products(rows, w * w), (weight,))
-
-
-def test_a_last_odd_row_and_column_are_left_out():
-    assert [part.shape[2:4] for part in corners(torch.zeros(1, 1, 5, 7, 1))] == [(2, 3)] * 4
+    assert torch.autograd.gradcheck(by_windows, (images, weight), fast_mode=True)
+    assert torch.autograd.gradgradcheck(by_windows, (images, weight), fast_mode=True)

@@ -56,7 +56,7 @@ def test_both_modes_are_each_mode_by_itself(learner: Learner, stack: ImageStack)
         assert mean(alone.curve.accuracy_per_task) == alone.accuracy
     assert both.curves["transductive"].loss != both.curves["inductive"].loss
     assert "inductive" in str(both)
-    with pytest.raises(SettingsError, match="batch norm 'running': expected one of transductive"):
+    with pytest.raises(SettingsError, match="batch_norm='running': expected one of transductive"):
         evaluate(learner, tasks, 6, 2, batch_norm="running")
 
 
@@ -77,6 +77,6 @@ def test_interval_covers_the_true_mean_about_95_times_in_100():
 
 
 def test_too_few_tasks_or_steps(learner: Learner, stack: ImageStack):
-    for count, steps in ((1, 5), (2, -1)):
-        with pytest.raises(SettingsError, match=f"count={count}, steps={steps}: expected"):
+    for count, steps, wrong in ((1, 5, "count=1"), (2, -1, "steps=-1")):
+        with pytest.raises(SettingsError, match=f"{wrong}: expected at least"):
             evaluate(learner, Tasks(stack, range(60)), count, steps)

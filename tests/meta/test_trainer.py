@@ -176,7 +176,7 @@ def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageS
 
 def test_bad_settings(stack: ImageStack):
     for options, said in (
-        ({"schedule": "linear"}, "schedule 'linear': expected one of constant, cosine"),
+        ({"schedule": "linear"}, "schedule='linear': expected one of constant, cosine"),
         ({"meta_batch_size": 0}, "meta_batch_size=0"),
         ({"inner_steps": -1}, "inner_steps=-1"),
         ({"meta_lr": 0.0}, "meta_lr=0.0"),

@@ -15,12 +15,13 @@ import torch
 from flask.testing import FlaskClient
 from PIL import Image
 
+from l2l_omniglot import page
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.data import synthetic
 from l2l_omniglot.data.pictures import is_centred
 from l2l_omniglot.data.splits import make_splits
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.strokes import as_images, draw
+from l2l_omniglot.data.synthetic import synthetic_strokes
 from l2l_omniglot.errors import DataError, SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.settings import make_settings
@@ -181,7 +182,7 @@ def many(count: int) -> list:
         (question(query=example([[["0.5", 1]]])), "both numbers"),
         (question(query=example([[[True, 1]]])), "both numbers"),
         (question(query=example([[[0, 1, 1]]])), "both numbers"),
-        (question(query={"item": [0, 0]}), "no stack at hand; expected strokes"),
+        (question(query={"item": [0, 0]}), "no stack is loaded; expected strokes"),
         (question(query={"item": [0]}), "item: 1 numbers; expected 2 to 2"),
         (question(query={"item": [0, -1]}), "expected two numbers from 0"),
         (question(query={"item": [0, 1], "strokes": []}), "expected an object with item"),
@@ -231,7 +232,7 @@ def test_what_is_no_request_is_refused(client: FlaskClient, data, kind, status, 
         ("?ways=5&shots=1&seed=-1", "seed '-1'"),
         ("?ways=5&shots=1&seed=2147483648", "seed '2147483648'"),
         ("?ways=5&shots=1&seed=²", "seed"),
-        ("?ways=5&shots=1&seed=0&source=omniglot", "source 'omniglot': not at hand"),
+        ("?ways=5&shots=1&seed=0&source=omniglot", "source 'omniglot': not available"),
     ],
 )
 def test_example_sets_are_bounded(client: FlaskClient, query: str, said: str):
@@ -270,7 +271,7 @@ def test_an_example_set_of_invented_characters_is_a_question(client: FlaskClient
 
 
 def test_strokes_are_not_of_the_characters_in_a_stack():
-    drawings = synthetic.synthetic_strokes(3, 2, seed=5)
+    drawings = synthetic_strokes(3, 2, seed=5)
     assert [len(character) for character in drawings] == [2, 2, 2]
     for character in drawings:
         one, another = character
@@ -369,7 +370,7 @@ def test_without_flask_it_says_what_to_install():
 
 
 def test_all_of_the_page_is_packaged_and_names_no_other_host():
-    folder = Path(synthetic.__file__).parent / "page/static"
+    folder = Path(page.__file__).parent / "static"
     assert "page/static/*" in (folder.parents[2] / "setup.cfg").read_text()
     files = sorted(path.name for path in folder.iterdir())
     assert {"index.html", "main.js", "style.css"} < set(files)
@@ -380,7 +381,7 @@ def test_all_of_the_page_is_packaged_and_names_no_other_host():
 
 
 def test_texts_stand_out_from_their_ground_in_both_themes():
-    css = (Path(synthetic.__file__).parent / "page/static/style.css").read_text()
+    css = (Path(page.__file__).parent / "static/style.css").read_text()
     light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", part))
                    for part in css.split("@media (prefers-color-scheme: dark)", 1))  # fmt: skip
     for theme in (light, dark):

@@ -142,7 +142,7 @@ def stayed_at_home(person: Person, address: str) -> None:
 
 
 def test_from_the_first_stroke_to_the_prediction(person: Person):
-    assert person.text("hint") == "Draw two or more characters, an example each."
+    assert person.text("hint") == "Draw at least two characters, one example each."
     person.draw(person.pad(0), PIPE)
     person.until(lambda: person.text("hint") == "Draw one more character.")
     person.draw(person.pad(1), RING)
@@ -239,7 +239,7 @@ def test_an_example_set_is_put_in_and_taken_back(person: Person):
     person.draw(person.pad(), PIPE)
     person.until(lambda: person.text("note") == "")
     person.find("#toast button").click()
-    person.until(lambda: person.text("hint") == "Draw two or more characters, an example each.")
+    person.until(lambda: person.text("hint") == "Draw at least two characters, one example each.")
 
 
 def test_everything_by_keyboard(person: Person):

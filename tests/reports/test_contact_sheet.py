@@ -144,7 +144,7 @@ def test_show_task_takes_the_settings_of_a_run(npy: str):
     arguments = ["show", "task", "0", "--weights", "basenet-5w1s", "--data", npy]
     done = CliRunner().invoke(cli, [*arguments, "--part", "train"])
     assert done.exit_code == 0, done.output
-    assert "5-way 1-shot, 5 queries a class" in done.output  # train_queries of the run
+    assert "5-way 1-shot, 5 queries per class" in done.output  # train_queries of the run
     assert "mirrored" in done.output or "turned" in done.output
     clash = CliRunner().invoke(cli, [*arguments, "--recipe", "paper"])
     assert clash.exit_code == 2 and "expected only one" in clash.output

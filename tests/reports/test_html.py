@@ -176,7 +176,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
     )
     assert re.search(r"seed 0 1 differs recipe default default", page.text)
     assert load_checkpoint("run0/best.safetensors").facts["data_sha256"] in page.text
-    assert "Second lines: the difference to run0" in page.text
+    assert "Second lines: the paired difference to run0" in page.text
 
     assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe", "object"}]
     sources = [
@@ -201,9 +201,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
 
     page = report("run0/last.safetensors", "--tasks", "2", "--samples", "1")
     assert "run0/last.safetensors" in page.text and "differs" not in page.text
-    assert "train and validation" not in page.text and "There are no learning curves" not in (
-        page.text
-    )
+    assert "train and validation" not in page.text and "No learning curves" not in (page.text)
 
 
 def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: Path):
@@ -214,8 +212,8 @@ def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: 
         "basenet-5w1s", str(bare), "--data", "synthetic", "--tasks", "4", "--queries", "3",
         "--batch-norm", "inductive", "--samples", "1", "--output", "two.html",
     ).text  # fmt: skip
-    assert "pretrained weights come without the metrics.csv of its run" in text
-    assert "a checkpoint by itself comes without the metrics.csv of its run" in text
+    assert "pretrained weights come without the metrics.csv of a run" in text
+    assert "a single checkpoint comes without the metrics.csv of a run" in text
     assert "transductive, %" not in text and "inductive, %" in text
     assert history("basenet-5w1s", checkpoint).sha256 in text
     assert "data omniglot omniglot" in text  # as trained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import NamedTuple, Protocol
 
 import torch
@@ -71,7 +72,7 @@ def choose_engine(
         if name == "stacked":
             raise BackboneError(f"--engine stacked cannot take this backbone: {error}") from error
         return Choice(reference, f"the backbone cannot be stacked: {error}")
-    return Choice(engine, "every layer has a stacked twin" if name == "auto" else "")
+    return Choice(engine, "every layer has a stacked form" if name == "auto" else "")
 
 
 def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> None:
@@ -89,7 +90,8 @@ def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> No
         for name, p in network.named_parameters()
     }
     engine = StackedEngine(network, rates)
-    with torch.no_grad(), all_random("engine"):
+    with torch.no_grad(), all_random("engine"), warnings.catch_warnings():
+        warnings.filterwarnings("error", "There is a performance drop")  # vmap's loops
         found = engine.run(stacked, 2, torch.cat(batches)).unflatten(0, (2, half))
         for task, batch in enumerate(batches):
             for name, parameter in network.named_parameters():

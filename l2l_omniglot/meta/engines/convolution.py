@@ -86,9 +86,7 @@ def convolve(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> 
         (T, B, H', W', filters).
     """
     if images.is_cuda or weight[0, 0].numel() <= FEW_PRODUCTS:
-        columns = windows(images, geometry)
-        kernels = weight.flatten(2).transpose(1, 2)
-        return torch.bmm(columns.flatten(1, 3), kernels).view(*columns.shape[:4], -1)
+        return products(windows(images, geometry), weight)
     pixels = geometry.size[0] * geometry.size[1]
     if pixels <= FEW_PIXELS or pixels * images.shape[1] <= FEW_PIXELS_A_TASK:
         return convolution(images, weight, geometry)
@@ -99,17 +97,18 @@ def convolve(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> 
     return torch.stack(maps).permute(0, 1, 3, 4, 2)
 
 
+def products(seen: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The convolution of the images whose `windows` are given, and a weight as of `convolve`."""
+    kernels = weight.flatten(2).transpose(1, 2)
+    return torch.bmm(seen.flatten(1, 3), kernels).view(*seen.shape[:4], -1)
+
+
 def windows(images: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     """What every output pixel sees: (T, B, H', W', kernel height * kernel width * channels)."""
     (ph, pw), (kh, kw), (sh, sw) = geometry.padding, geometry.kernel, geometry.stride
     padded = pad(images, (0, 0, pw, pw, ph, ph))
     seen = padded.unfold(2, kh, sh).unfold(3, kw, sw)
     return seen.permute(0, 1, 2, 3, 5, 6, 4).flatten(4)
-
-
-def _pixels(images: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
-    """A phase's input pixels, one a row: (T, B * height * width, channels)."""
-    return images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]].flatten(1, 3)
 
 
 def _taps(weight: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
@@ -144,29 +143,23 @@ def _output(images: torch.Tensor, weight: torch.Tensor, g: Geometry) -> torch.Te
     return out
 
 
-def _gradients(
-    grad: torch.Tensor,
-    images: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    g: Geometry,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Gradients of the input (where `weight` is given) and of the weight (where `images` is)."""
-    tasks, batch, *_, filters = grad.shape
-    of_images = of_weight = None
-    if weight is not None:
-        of_images = grad.new_zeros(tasks, batch, *g.size, weight.shape[-1])
-    if images is not None:
-        of_weight = grad.new_zeros(tasks, filters, *g.kernel, images.shape[-1])
+def _images_gradient(weight: torch.Tensor, grad: torch.Tensor, g: Geometry) -> torch.Tensor:
+    of_images = grad.new_zeros(*grad.shape[:2], *g.size, weight.shape[-1])
     for h, w in _phases(g):
-        met = _outputs(grad, g, h, w)
-        if of_images is not None and weight is not None:
-            target = of_images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]]
-            target.copy_(torch.bmm(met, _taps(weight, g, h, w)).view(target.shape))
-        if of_weight is not None and images is not None:
-            target = _slice_taps(of_weight, g, h, w)
-            rows = torch.bmm(met.transpose(1, 2), _pixels(images, g, h, w))
-            target.copy_(rows.view(target.shape))
-    return of_images, of_weight
+        target = of_images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]]
+        met = torch.bmm(_outputs(grad, g, h, w), _taps(weight, g, h, w))
+        target.copy_(met.view(target.shape))
+    return of_images
+
+
+def _weight_gradient(images: torch.Tensor, grad: torch.Tensor, g: Geometry) -> torch.Tensor:
+    of_weight = grad.new_zeros(grad.shape[0], grad.shape[-1], *g.kernel, images.shape[-1])
+    for h, w in _phases(g):
+        target = _slice_taps(of_weight, g, h, w)
+        pixels = images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]].flatten(1, 3)
+        met = torch.bmm(_outputs(grad, g, h, w).transpose(1, 2), pixels)
+        target.copy_(met.view(target.shape))
+    return of_weight
 
 
 class _Contraction(torch.autograd.Function):
@@ -189,8 +182,6 @@ class _Contraction(torch.autograd.Function):
         images, weight, grad = (third if one is None else one for one in ctx.saved_tensors)
         of_images, of_weight, of_grad, _ = ctx.needs_input_grad
         g = ctx.geometry
-        if of_images and of_weight and not torch.is_grad_enabled():
-            return *_gradients(grad, images, weight, g), None, None  # together they share work
         return (
             contract(None, weight, grad, g) if of_images else None,
             contract(images, None, grad, g) if of_weight else None,
@@ -205,13 +196,13 @@ def _complete(
     grad: torch.Tensor | None,
     geometry: Geometry,
 ) -> torch.Tensor:
-    if grad is None:
-        assert images is not None and weight is not None
-        return _output(images, weight, geometry)
-    of_images, of_weight = _gradients(grad, images, weight, geometry)
-    result = of_images if images is None else of_weight
-    assert result is not None
-    return result
+    if images is None:
+        assert weight is not None and grad is not None
+        return _images_gradient(weight, grad, geometry)
+    if weight is None:
+        assert grad is not None
+        return _weight_gradient(images, grad, geometry)
+    return _output(images, weight, geometry)
 
 
 contract: Callable[..., torch.Tensor] = _Contraction.apply

@@ -6,7 +6,6 @@ import copy
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,8 +19,9 @@ from l2l_omniglot.backbones.heads import (
     head_parameters,
 )
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.meta.engines.blocks import StackedSequential
 from l2l_omniglot.meta.engines.fast_weights import FastWeights
-from l2l_omniglot.meta.engines.layers import Twin, TwinBatchNorm, make_twin
+from l2l_omniglot.meta.engines.layers import StackedBatchNorm, StackedLayer, make_stacked
 from l2l_omniglot.meta.engines.learn2learn_engine import differentiate, trained_parameters
 from l2l_omniglot.meta.inner_rates import InnerRates
 
@@ -31,10 +31,9 @@ PIXELS_ON_CPU, PIXELS_ON_GPU = 470_400, 7_526_400
 
 
 class StackedEngine:
-    """Backbones all of whose parameters are in layers that have a twin (see `layers`).
+    """Backbones all of whose parameters are in layers that can be stacked (see `layers`).
 
-    A skeleton of the backbone, with twins in place of those layers, computes T tasks at once.
-    First-order steps keep no graph and change the weights in place.
+    A skeleton of the backbone, with stacked layers in their place, computes T tasks at once.
 
     Args:
         backbone: see `Learner`.
@@ -42,7 +41,7 @@ class StackedEngine:
         head: how each task's head starts; as trained by default.
 
     Raises:
-        BackboneError: if a layer has no twin; says which.
+        BackboneError: if a layer has no stacked form; says which.
     """
 
     name = "stacked"
@@ -90,7 +89,7 @@ class StackedEngine:
             skeleton = copy.deepcopy(self._skeleton)
             named = skeleton.named_modules()
             self._own.skeleton = skeleton
-            self._own.twins = [(name, twin) for name, twin in named if isinstance(twin, Twin)]
+            self._own.layers = [entry for entry in named if isinstance(entry[1], StackedLayer)]
         network: nn.Module = self._own.skeleton
         if network.training != self.backbone.training:
             network.train(self.backbone.training)
@@ -104,13 +103,13 @@ class StackedEngine:
         self, weights: dict[str, torch.Tensor], tasks: int, source: Callable[[str], Source] | None
     ) -> None:
         """Puts weights, and the source of moments, into this thread's skeleton."""
-        for path, twin in self._own.twins:
-            twin.tasks = tasks
-            if isinstance(twin, TwinBatchNorm):
-                twin.source = source and source(path)
-            for name in twin.names:
+        for path, layer in self._own.layers:
+            layer.tasks = tasks
+            if isinstance(layer, StackedBatchNorm):
+                layer.source = source and source(path)
+            for name in layer.names:
                 full = self._names.get(f"{path}.{name}" if path else name, "")
-                setattr(twin, name, weights.get(full))
+                setattr(layer, name, weights.get(full))
 
 
 class StackedWeights(FastWeights):
@@ -120,17 +119,9 @@ class StackedWeights(FastWeights):
         self._engine, self._tasks, self._first_order = engine, tasks, first_order
         self._rates, self.head, self._step = engine.rates, engine.head, 0
         parameters = dict(engine.backbone.named_parameters())
-        self._trained = [name for name, p in parameters.items() if p.requires_grad]
         self._parameters = trained_parameters(engine.backbone, engine.rates, engine.head)
         self._weights = {name: _stack(p, tasks) for name, p in parameters.items()}
         self._losses: list[torch.Tensor] = []
-        # Learned rates, and heads that are computed, need the chain of steps, though not the
-        # inner gradients' graph.
-        self._in_place = first_order and not engine.rates.learned and engine.head.plain
-        self._sums: list[torch.Tensor | None] = [None] * len(self._trained)
-        if self._in_place:
-            for name in self._trained:
-                self._weights[name] = self._weights[name].detach().requires_grad_()
 
     def logits(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
         """See `FastWeights`."""
@@ -178,34 +169,15 @@ class StackedWeights(FastWeights):
             raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
         for name, weight, gradient in zip(names, old, gradients, strict=True):
             if gradient is not None:
-                self._weights[name] = self._moved(weight, gradient, name)
+                self._weights[name] = weight - self._rates.rate(name, self._step) * gradient
         self._step += 1
-
-    def _moved(self, weight: torch.Tensor, gradient: torch.Tensor, name: str) -> torch.Tensor:
-        rate = self._rates.rate(name, self._step)
-        if isinstance(rate, torch.Tensor):
-            return weight - rate * gradient
-        if self._in_place:
-            with torch.no_grad():
-                return weight.sub_(gradient, alpha=rate)
-        return torch.sub(weight, gradient, alpha=rate)
 
     def add_loss(self, losses: torch.Tensor) -> None:
         """See `FastWeights`."""
-        if not self._in_place:
-            self._losses.append(losses)
-            return
-        # Now, for the next step changes the weights.
-        copies = [self._weights[name] for name in self._trained]
-        for number, gradient in enumerate(differentiate([losses], copies)):
-            if gradient is not None:
-                before, own = self._sums[number], gradient.sum(dim=0)
-                self._sums[number] = own if before is None else before + own
+        self._losses.append(losses)
 
     def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
         """See `FastWeights`."""
-        if self._in_place:
-            return tuple(self._sums)
         return differentiate(self._losses, self._parameters)
 
 
@@ -219,28 +191,30 @@ def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
 
 
 def _make_skeleton(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
-    """The module with twins in place of its layers with parameters or batch statistics.
+    """The module, stacked where layers have parameters or batch statistics.
 
     Args:
         module: of the backbone.
         made: skeletons so far by the identity of their originals, since layers may be shared.
     """
     if id(module) not in made:
-        skeleton = make_twin(module)
-        if skeleton is None:
-            own = [name for name, _ in module.named_parameters(recurse=False)]
-            if own or isinstance(module, nn.modules.batchnorm._NormBase):
-                raise BackboneError(f"{type(module).__name__} has no stacked twin")
-            skeleton = _shallow_copy(module)
-            for name, child in module._modules.items():  # named_children leaves out repeats
-                skeleton._modules[name] = child and _make_skeleton(child, made)
-        made[id(module)] = skeleton
+        made[id(module)] = make_stacked(module) or _stack_children(module, made)
     return made[id(module)]
 
 
-def _shallow_copy(module: nn.Module) -> Any:
-    """The module with its own dictionaries of children and buffers, its attributes shared."""
-    other = copy.copy(module)
-    other._modules = dict(module._modules)
-    other._buffers = {k: None if b is None else b.clone() for k, b in module._buffers.items()}
-    return other
+def _stack_children(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
+    """A module that only holds others, with these stacked."""
+    own = [name for name, _ in module.named_parameters(recurse=False)]
+    if own or isinstance(module, nn.modules.batchnorm._NormBase):
+        raise BackboneError(f"{type(module).__name__} has no stacked form")
+    children = {  # named_children leaves out repeats
+        name: _make_skeleton(child, made)
+        for name, child in module._modules.items()
+        if child is not None
+    }
+    if type(module) is nn.Sequential:
+        return StackedSequential(children, module.training)
+    skeleton = copy.copy(module)
+    skeleton._modules = {**module._modules, **children}
+    skeleton._buffers = {k: None if b is None else b.clone() for k, b in module._buffers.items()}
+    return skeleton

@@ -1,4 +1,4 @@
-// The answer: the likeliest character, a bar each, and the way there step by step.
+// The answer: the most probable character, a bar for each, and their course over the inner steps.
 
 import { drawn } from "./card.js";
 import { paint } from "./pad.js";
@@ -21,7 +21,7 @@ export class Answer {
     return Number(this.slider.value);
   }
 
-  /** Says what is missing yet, instead of an answer. */
+  /** Shows what is still missing, instead of an answer. */
   hint(sentence, wrong = false) {
     this.stop();
     this.found = null;
@@ -30,10 +30,10 @@ export class Answer {
     byId("hint").hidden = false;
     byId("hint").classList.toggle("wrong", wrong);
     byId("found").hidden = true;
-    byId("seen").querySelector("canvas").width = 28; // empties it
+    byId("seen").querySelector("canvas").width = 28; // clears it
   }
 
-  /** Shows probabilities (steps + 1 rows) of characters; says them aloud when they are final. */
+  /** Shows probabilities (steps + 1 rows) of characters; announces them when they are final. */
   show(probabilities, characters, seen, note, final) {
     const same = this.characters && characters.length === this.characters.length
       && characters.every((character, i) => character === this.characters[i]) && this.found;
@@ -94,7 +94,7 @@ export class Answer {
       ...order.map((i) => line(i === best ? "curve best" : "curve", this.found.map((row, step) => [x(step), y(row[i])]))));
   }
 
-  /** The picture as the network gets it, ink in the page's ink colour. */
+  /** Draws the network's input, with ink in the page's ink colour. */
   drawSeen({ side, pixels, ink }) {
     const canvas = byId("seen").querySelector("canvas");
     canvas.width = canvas.height = side;

@@ -1,4 +1,4 @@
-// One character: its name, the example that is being drawn, the others as small pictures.
+// One character: its name, the example being drawn, and thumbnails of all examples.
 
 import { Pad, blank, isEmpty, paint } from "./pad.js";
 import { iconButton, make, speak } from "./parts.js";
@@ -8,7 +8,7 @@ export function newCharacter(name) {
   return { name, examples: [blank()], current: 0 };
 }
 
-/** Its pictures that show something. */
+/** Its pictures that are not empty. */
 export function drawn(character) {
   return character.examples.filter((picture) => !isEmpty(picture));
 }
@@ -47,7 +47,7 @@ export class Card {
     this.page.changed(final);
   }
 
-  /** Shows another example, or a new one. */
+  /** Switches to another example, or a new one. */
   choose(number) {
     const { examples } = this.character;
     if (number === examples.length) examples.push(blank());
@@ -68,7 +68,7 @@ export class Card {
     this.refresh();
   }
 
-  /** The small pictures and buttons, as the examples are now. */
+  /** Updates thumbnails and buttons. */
   refresh() {
     const { name, examples, current } = this.character;
     const picture = examples[current];

@@ -6,9 +6,9 @@ import { Pad, asExample, blank, isEmpty } from "./pad.js";
 import { byId, iconButton, make, speak, toast } from "./parts.js";
 
 const AT_FIRST = 5; // characters
-const PAUSE = 120; // milliseconds between two questions while a stroke is drawn
+const PAUSE = 120; // milliseconds between two questions during a stroke
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const GONE = "The page's server does not answer. Start it again with: l2l-omniglot draw";
+const GONE = "The server does not answer. Restart it with: l2l-omniglot draw";
 
 const settings = await get("/api/settings");
 const answer = new Answer(settings.steps);
@@ -27,7 +27,7 @@ async function get(address, options) {
   return body;
 }
 
-// Asking: one question at a time; what changes meanwhile is asked for afterwards.
+// One question at a time; changes made meanwhile are sent afterwards.
 let asking = false, again = null, timer = 0;
 
 function ask(final) {
@@ -41,14 +41,14 @@ async function send(final) {
   const shown = characters.filter((character) => drawn(character).length);
   const picture = query.present();
   if (shown.length < settings.ways[0]) {
-    answer.hint(shown.length ? "Draw one more character." : "Draw two or more characters, an example each.");
+    answer.hint(shown.length ? "Draw one more character." : "Draw at least two characters, one example each.");
     return;
   }
   const body = {
     support: shown.map((character) => drawn(character).map(asExample)),
     query: isEmpty(picture) ? null : asExample(picture),
   };
-  if (!body.query) answer.hint("Now draw the query: one of your characters once more.");
+  if (!body.query) answer.hint("Now draw the query: one of your characters again.");
   asking = true;
   try {
     const found = await get("/api/answer", {
@@ -73,7 +73,7 @@ async function send(final) {
 function build() {
   cards = characters.map((character) => new Card(character, settings, { changed: ask, remove }));
   byId("cards").replaceChildren(...cards.map((card) => card.element), addPlace);
-  for (const card of cards) card.refresh(); // small pictures have a size only now
+  for (const card of cards) card.refresh(); // thumbnails have a size only now
   countChanged();
 }
 
@@ -108,7 +108,7 @@ function refreshQuery() {
   queryBin.disabled = isEmpty(query.picture);
 }
 
-// Example sets, and beginning anew.
+// Example sets, and starting over.
 function pictureOf(example) {
   return { ...blank(), strokes: example.strokes ?? [], item: example.item ?? null };
 }
@@ -124,7 +124,7 @@ async function exampleSet(event) {
       { name: LETTERS[i], examples: examples.map(pictureOf), current: 0 }));
     const sentence = `The query is another drawing of ${LETTERS[found.answer]}.`;
     replace(others, pictureOf(found.query), sentence);
-    toast("Example set put in.", () => replace(...before));
+    toast("Example set loaded.", () => replace(...before));
   } catch (error) {
     answer.hint(error instanceof TypeError ? GONE : error.message, true);
   }

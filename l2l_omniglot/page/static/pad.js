@@ -1,10 +1,10 @@
-// A pad to draw one picture on: with a pointer, or with the keyboard.
+// A pad to draw one picture on, with a pointer or the keyboard.
 
-const FINE = 0.01, COARSE = 0.05; // how far an arrow key moves the pen, of the pad's side
-const NEAR = 0.004; // points nearer than this to the last one are left out
-const PEN = 0.03; // width, of the pad's side
+const FINE = 0.01, COARSE = 0.05; // distance an arrow key moves the pen, in widths of the pad
+const NEAR = 0.004; // points closer than this to the last one are dropped
+const PEN = 0.03; // width, in widths of the pad
 
-/** An empty picture: strokes of [x, y] in [0, 1], or an item of the stack; and what it was. */
+/** An empty picture: strokes of [x, y] in [0, 1], or an item of the stack; and its history. */
 export function blank() {
   return { strokes: [], item: null, past: [] };
 }
@@ -13,18 +13,18 @@ export function isEmpty(picture) {
   return picture.item === null && picture.strokes.length === 0;
 }
 
-/** The picture as the server takes it. */
+/** The picture in the server's format. */
 export function asExample(picture) {
   return picture.item ? { item: picture.item } : { strokes: picture.strokes };
 }
 
-/** Replaces what a picture shows; `undo` brings back what it showed. */
+/** Replaces a picture's content; `undo` restores it. */
 export function change(picture, strokes, item = null) {
   picture.past.push({ strokes: picture.strokes, item: picture.item });
   Object.assign(picture, { strokes, item });
 }
 
-/** Takes back the last change. */
+/** Reverts the last change. */
 export function undo(picture) {
   if (picture.past.length) Object.assign(picture, picture.past.pop());
 }
@@ -70,9 +70,9 @@ export function paint(canvas, picture, extra = null, pen = PEN) {
 
 export class Pad {
   /**
-   * @param {object} limits strokes and points a picture may have.
-   * @param {(final: boolean) => void} onChange called while a stroke is drawn, and when it ends.
-   * @param {(sentence: string) => void} speak says a sentence to screen readers.
+   * @param {object} limits maximal numbers of strokes and points.
+   * @param {(final: boolean) => void} onChange called during a stroke, and when it ends.
+   * @param {(sentence: string) => void} speak announces a sentence to screen readers.
    */
   constructor(limits, onChange, speak) {
     Object.assign(this, { limits, onChange, speak, picture: blank(), stroke: null, cursor: null });
@@ -93,7 +93,7 @@ export class Pad {
   show(picture, label) {
     this.end();
     this.picture = picture;
-    this.canvas.setAttribute("aria-label", `${label}. Arrow keys move the pen, space puts it down.`);
+    this.canvas.setAttribute("aria-label", `${label}. Arrow keys move the pen, space lowers it.`);
     this.paint();
   }
 
@@ -145,7 +145,7 @@ export class Pad {
     const points = this.picture.strokes.reduce((sum, stroke) => sum + stroke.length, 0);
     this.room = this.limits.points - points;
     if (this.room < 1 || this.picture.strokes.length >= this.limits.strokes) {
-      this.speak("This drawing is full.");
+      this.speak("This drawing has reached its limit.");
       return;
     }
     this.stroke = [];
@@ -170,7 +170,7 @@ export class Pad {
     this.onChange(true);
   }
 
-  /** The picture with the stroke that is being drawn. */
+  /** The picture, with the stroke in progress. */
   present() {
     return this.stroke ? { ...this.picture, strokes: [...this.picture.strokes, this.stroke] } : this.picture;
   }

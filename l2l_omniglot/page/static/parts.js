@@ -1,4 +1,4 @@
-// Small things of which the page is made.
+// Building blocks of the page.
 
 /** An element with attributes and children. */
 export function make(tag, attributes = {}, ...children) {
@@ -11,7 +11,7 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A button that shows a symbol. */
+/** A button with an icon. */
 export function iconButton(symbol, label, onclick, more = "") {
   const button = make("button", { type: "button", class: `icon ${more}`, "aria-label": label, title: label, onclick });
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -25,7 +25,7 @@ export function iconButton(symbol, label, onclick, more = "") {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Says a sentence to screen readers; the same one again counts as new. */
+/** Announces a sentence to screen readers, even if it is the same again. */
 export function speak(sentence) {
   const place = byId("spoken");
   place.textContent = place.textContent === sentence ? `${sentence}\u00a0` : sentence;
@@ -38,7 +38,7 @@ export function percent(share) {
 }
 
 let toastTimer = 0;
-/** Says what was done, with a button that takes it back. */
+/** Reports an action, with a button that undoes it. */
 export function toast(sentence, undo) {
   const box = byId("toast"), [text, button] = box.children;
   text.textContent = sentence;

@@ -1,0 +1,153 @@
+"""Convolution, batch normalisation, ReLU and 2x2 max-pool in a row, computed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import torch
+from torch import nn
+from torch.nn.functional import max_pool2d, relu
+
+from l2l_omniglot.backbones.batch_norm import Moments
+from l2l_omniglot.meta.engines.convolution import FEW_PRODUCTS, convolve, products, windows
+from l2l_omniglot.meta.engines.layers import (
+    StackedBatchNorm,
+    StackedConv2d,
+    channels_last,
+    moments,
+    spread,
+)
+
+Step: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
+
+class StackedSequential(nn.Sequential):
+    """Of `nn.Sequential`, with the blocks among its layers computed as such.
+
+    A block is a convolution, then batch normalisation, ReLU and a 2x2 max-pool, in any order
+    but for a ReLU between normalisation and what it normalises: the convolution's output, or
+    the ReLU of that.
+
+    Args:
+        layers: by name, already stacked.
+        training: the original's mode.
+    """
+
+    def __init__(self, layers: dict[str, nn.Module], training: bool) -> None:
+        super().__init__()
+        self.training = training
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self._steps = list(_steps(list(layers.values())))
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """As the original, for (T * B, ...)."""
+        for step in self._steps:
+            batch = step(batch)
+        return batch
+
+
+def _steps(layers: list[nn.Module]) -> Iterator[Step]:
+    """The layers, or four of them at a time where they make a block."""
+    while layers:
+        block = _find_block(layers[:4])
+        yield block or layers[0]
+        layers = layers[4 if block else 1 :]
+
+
+def _find_block(layers: list[nn.Module]) -> StackedBlock | None:
+    """The block that the layers make; None where they make none."""
+    kinds = [type(layer) for layer in layers]
+    pools = [layer for layer in layers if isinstance(layer, nn.MaxPool2d) and _halves(layer)]
+    if kinds not in _BLOCKS or not pools:
+        return None
+    conv, norm = layers[0], layers[kinds.index(StackedBatchNorm)]
+    assert isinstance(conv, StackedConv2d) and isinstance(norm, StackedBatchNorm)
+    return StackedBlock(conv, norm, kinds[1] is nn.ReLU) if norm.affine else None
+
+
+_BLOCKS: list[list[type[nn.Module]]] = [
+    [StackedConv2d, StackedBatchNorm, nn.ReLU, nn.MaxPool2d],
+    [StackedConv2d, StackedBatchNorm, nn.MaxPool2d, nn.ReLU],
+    [StackedConv2d, nn.ReLU, StackedBatchNorm, nn.MaxPool2d],
+]
+
+
+def _halves(layer: nn.MaxPool2d) -> bool:
+    """Whether it takes the maxima of 2x2 windows side by side."""
+    found = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    plain = [value if isinstance(value, int) else tuple(value) for value in found]
+    wanted = ((2, (2, 2)), (2, (2, 2)), (0, (0, 0)), (1, (1, 1)))
+    fits = all(value in values for value, values in zip(plain, wanted, strict=True))
+    return fits and not layer.ceil_mode and not layer.return_indices
+
+
+class StackedBlock:
+    """Normalises after the pooling instead of before.
+
+    Normalisation is monotone in each channel, so it commutes with the maximum (with the
+    minimum, where its scale is negative): a quarter of the pixels is left to normalise. A bias
+    before the normalisation cancels. Moments of a convolution with few inputs come from those
+    of its windows, without a pass over its output.
+
+    Args:
+        conv: the convolution.
+        norm: the normalisation, with scale and shift.
+        relu_first: ReLU before the normalisation instead of after it.
+    """
+
+    def __init__(self, conv: StackedConv2d, norm: StackedBatchNorm, relu_first: bool) -> None:
+        self.conv, self.norm, self.relu_first = conv, norm, relu_first
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """(T * B, channels, H, W) to (T * B, filters, H', W')."""
+        images = self.conv.by_task(batch.permute(0, 2, 3, 1))
+        scale, shift, bias = self.norm.weight, self.norm.bias, self.conv.bias
+        assert scale is not None and shift is not None
+        maps, of_products = self._convolve(images)
+        if self.relu_first:
+            maps = relu(maps if bias is None else maps + bias[:, None, None, None])
+        elif bias is not None:
+            shift = shift + 0 * bias  # its gradient is zero, but it has one
+        own = (lambda: moments(maps)) if self.relu_first else of_products
+        lacking = None if self.relu_first else bias
+        variance, mean = self.norm.moments(own, lacking)
+        out = self.norm.normalise(_pool(maps, scale.detach()), variance, mean, scale, shift)
+        out = out if self.relu_first else relu(out)
+        return out.flatten(0, 1).permute(0, 3, 1, 2)
+
+    def _convolve(self, images: torch.Tensor) -> tuple[torch.Tensor, Callable[[], Moments]]:
+        """(T, B, H, W, channels) to (T, B, H', W', filters), without the bias; their moments."""
+        weight, geometry = channels_last(self.conv.weight), self.conv.geometry(images)
+        if weight[0, 0].numel() > FEW_PRODUCTS:
+            maps = convolve(images, weight, geometry)
+            return maps, lambda: moments(maps)
+        seen = windows(images, geometry)
+        return products(seen, weight), lambda: product_moments(seen, weight.flatten(2))
+
+
+def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
+    """Variance and mean of the products of windows (T, B, ..., K) with weights (T, filters, K).
+
+    The covariance of the windows is summed in float64: the gradient of a normalised product is
+    a small difference of large numbers.
+    """
+    by_image = seen.flatten(2, -2)
+    mean = by_image.mean(dim=(1, 2))
+    centred = (by_image - spread(mean, by_image)).flatten(0, 1)
+    squares = torch.bmm(centred.transpose(1, 2), centred).unflatten(0, by_image.shape[:2])
+    covariance, wide = squares.double().mean(dim=1) / by_image.shape[2], weight.double()
+    variance = (torch.bmm(wide, covariance) * wide).sum(dim=2)
+    return variance.to(weight.dtype), torch.bmm(weight, mean[:, :, None])[:, :, 0]
+
+
+def _pool(maps: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Maxima of the 2x2 windows of (T, B, H, W, filters); minima where the scale is below 0."""
+    sign = None
+    if scale.is_cuda or bool((scale < 0).any()):  # on a GPU it would take longer to look
+        sign = spread(torch.where(scale < 0, -1.0, 1.0).to(scale), maps)
+        maps = maps * sign
+    batch: torch.Tensor = max_pool2d(maps.flatten(0, 1).permute(0, 3, 1, 2), 2)
+    pooled = batch.permute(0, 2, 3, 1).reshape(*maps.shape[:2], *batch.shape[2:], -1)
+    return pooled if sign is None else pooled * sign
