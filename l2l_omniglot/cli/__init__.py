@@ -3,6 +3,13 @@
 Exit codes: 0 done, 1 the system refused, or an unexpected failure, 2 wrong usage or setting,
 3 data, 4 download, 5 backbone, 6 run or checkpoint, 7 training failed, 8 a worker died, 9 done
 but for pictures that cannot be read, 130 stopped by Ctrl-C (143 by SIGTERM).
+
+- ``config``: what all commands have: ``--config``, ``--verbose``, ``--quiet``, variables
+- ``console``: messages and progress on stderr
+- ``options``: options that several commands have, and what is made of them
+- ``lists``: the commands ``backbones``, ``check-backbone`` and ``pretrained``
+- ``train``, ``evaluate``, ``predict``, ``draw``, ``report``, ``show``, ``prepare``, ``reproduce``,
+  ``export``, ``info``: the commands of these names
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ def test_the_command_writes_a_file_that_classifies(support_folder: Path, stack: 
     options = ["--weights", "basenet-5w1s", "--output", "a.onnx", "--fit", "never"]
     done = run_cli("export", str(support_folder), *options)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("Note: 3 classes; basenet-5w1s was trained for 5")
+    assert done.stderr.startswith("Note: 3 classes, but basenet-5w1s was trained for 5")
     assert done.stdout.startswith("a.onnx: probabilities of 3 classes (alpha, beta, gamma)\n")
     run, metadata = load_exported("a.onnx")
     assert metadata["classes"] == NAMES
