@@ -128,7 +128,7 @@ def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
     return features
 
 
-def checked_forward(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def checked_forward(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> torch.Tensor:
     """Computes logits (B, ways) of images (B, channels, H, W), and checks their shape.
 
     Raises:

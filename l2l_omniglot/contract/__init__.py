@@ -11,14 +11,10 @@ from dataclasses import dataclass
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.registry import package_of
-from l2l_omniglot.contract.candidate import Candidate, Check
-from l2l_omniglot.contract.gradients import GRADIENTS
-from l2l_omniglot.contract.output import OUTPUT
-from l2l_omniglot.contract.tasks import TASKS
-from l2l_omniglot.contract.weights import WEIGHTS
+from l2l_omniglot.contract import gradients, output, tasks, weights  # noqa: F401 (fill CHECKS)
+from l2l_omniglot.contract.candidate import CHECKS, Candidate, Check
 from l2l_omniglot.errors import L2LOmniglotError
 
-CHECKS: tuple[Check, ...] = (*OUTPUT, *GRADIENTS, *TASKS, *WEIGHTS)
 PASSED, FAILED, NOT_TRIED = "passed", "failed", "not tried"
 
 

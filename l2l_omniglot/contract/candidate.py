@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -19,25 +20,6 @@ INNER_LR = 0.01  # small: any sound network stays finite
 
 
 @dataclass(frozen=True)
-class Check:
-    """One clause of the contract.
-
-    Attributes:
-        name: a few words.
-        run: tests a backbone; may return a note, raises with the reason if it fails.
-        fix: how to repair a backbone that fails.
-        required: whether a backbone must pass; otherwise it is advice.
-        needs: names of the checks that must pass before this one makes sense.
-    """
-
-    name: str
-    run: Callable[[Candidate], str | None]
-    fix: str
-    required: bool = True
-    needs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Candidate:
     """A registered backbone.
 
@@ -47,23 +29,14 @@ class Candidate:
 
     name: str
 
-    def build(
-        self,
-        ways: int = WAYS,
-        channels: int = 1,
-        image_size: int | tuple[int, int] = 28,
-        seed: int = 0,
-        **options: object,
-    ) -> nn.Module:
+    def build(self, ways: int = WAYS, seed: int = 0, **options: Any) -> nn.Module:
         """Builds it as a training run does, from a seed."""
         with all_random("contract", seed):
-            return make_backbone(
-                self.name, ways=ways, channels=channels, image_size=image_size, **options
-            )
+            return make_backbone(self.name, ways=ways, **options)
 
     def network(self, ways: int = WAYS, seed: int = 0) -> nn.Module:
         """Builds it with perturbed initial weights, normalising by batch statistics."""
-        network = self.build(ways, seed=seed, init="zero")
+        network = self.build(ways, seed, init="zero")
         use_batch_statistics(network)
         with torch.no_grad(), all_random("contract", "off", seed):
             for parameter in network.parameters():
@@ -73,6 +46,43 @@ class Candidate:
     def learner(self, ways: int = WAYS) -> Learner:
         """Wraps such a network in a learner."""
         return Learner(self.network(ways), INNER_LR)
+
+
+Run: TypeAlias = Callable[[Candidate], str | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clause of the contract.
+
+    Attributes:
+        name: a few words.
+        fix: how to repair a backbone that fails.
+        needs: names of the checks that must pass before this one makes sense.
+        required: whether a backbone must pass; otherwise it is advice.
+        run: tests a backbone; may return a note, raises with the reason if it fails.
+    """
+
+    name: str
+    fix: str
+    needs: tuple[str, ...]
+    required: bool
+    run: Run
+
+
+CHECKS: list[Check] = []
+
+
+def check(name: str, *needs: Check, required: bool = True) -> Callable[[Run], Check]:
+    """Decorates a test of a backbone, the next of `CHECKS`; its docstring is the fix."""
+
+    def add(run: Run) -> Check:
+        fix = " ".join((run.__doc__ or "").split()).rstrip(".")
+        names = tuple(need.name for need in needs)
+        CHECKS.append(Check(name, fix[:1].lower() + fix[1:], names, required, run))
+        return CHECKS[-1]
+
+    return add
 
 
 def images(

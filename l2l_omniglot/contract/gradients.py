@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
-from torch import nn
 from torch.autograd import gradcheck
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.backbones.heads import checked_forward
-from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
-from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
+from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
+from l2l_omniglot.contract.output import logits, same_output
 from l2l_omniglot.errors import BackboneError
 
 Function: TypeAlias = Callable[[dict[str, torch.Tensor]], torch.Tensor]  # of changed parameters
-PARAMETERS, DOUBLE, FIRST = "parameters", "float64", "gradient"
 # Wide steps cross kinks of ReLU or maximum, narrow ones suffer from rounding: one must agree.
 STEPS = (1e-6, 1e-7, 1e-5, 1e-8)
 CLOSE, SMALL = 1e-3, 1e-8  # relative, and absolute (of each entry)
 
 
-def _parameters(candidate: Candidate) -> str:
+@check("parameters", logits)
+def parameters(candidate: Candidate) -> str:
+    """Register parameters as attributes of a module, with requires_grad."""
     network = candidate.build(init="zero")
     trained = [p.numel() for p in network.parameters() if p.requires_grad]
     if not trained:
@@ -33,40 +33,56 @@ def _parameters(candidate: Candidate) -> str:
     return f"{sum(trained):,}"
 
 
-def _every_gradient(candidate: Candidate) -> None:
-    loss, parameters = _problem(candidate, torch.float32)
+SOUND = logits, parameters, same_output
+
+
+@check("every gradient", *SOUND, required=False)
+def every_gradient(candidate: Candidate) -> None:
+    """Remove unused parameters, and detach() or no_grad() between the others and the loss.
+
+    Such parameters never change.
+    """
+    loss, trained = _problem(candidate, torch.float32)
     try:
-        found = torch.autograd.grad(loss({}), [*parameters.values()], allow_unused=True)
+        found = torch.autograd.grad(loss({}), [*trained.values()], allow_unused=True)
     except RuntimeError as error:
         raise BackboneError(f"cannot be differentiated: {error}") from error
-    without = [name for name, grad in zip(parameters, found, strict=True) if grad is None]
+    without = [name for name, grad in zip(trained, found, strict=True) if grad is None]
     if without:
         raise BackboneError(f"the loss does not depend on {', '.join(map(repr, without))}")
 
 
-def _double(candidate: Candidate) -> None:
-    logits = checked_forward(candidate.network().double().eval(), images(WAYS).double())
-    if logits.dtype != torch.float64:
-        raise BackboneError(f"returned {logits.dtype} for float64 images")
+@check("float64", *SOUND, required=False)
+def double(candidate: Candidate) -> None:
+    """Create tensors with the images' dtype (images.new_zeros): checks use float64, too."""
+    made = checked_forward(candidate.network().double().eval(), images(WAYS).double())
+    if made.dtype != torch.float64:
+        raise BackboneError(f"returned {made.dtype} for float64 images")
 
 
-def _first_order(candidate: Candidate) -> str:
-    loss, parameters = _problem(candidate)
-    return _compare(loss, parameters, "the gradient")
+@check("gradient", *SOUND, double)
+def first_order(candidate: Candidate) -> str:
+    """Avoid detach(), .data, numpy() and no_grad() between parameters and logits.
+
+    A custom backward() must return the true derivative.
+    """
+    return _compare(*_problem(candidate), "the gradient")
 
 
-def _second_order(candidate: Candidate) -> str:
-    """Checks the derivative, by each parameter, of the gradient along a random direction."""
-    loss, parameters = _problem(candidate)
-    directions = [_random_like(p, number) for number, p in enumerate(parameters.values())]
+@check("second order", *SOUND, double, first_order)
+def second_order(candidate: Candidate) -> str:
+    """Use differentiable operations in a custom backward(); else only --first-order works."""
+    # Checks the derivative, by each parameter, of the gradient along a random direction.
+    loss, trained = _problem(candidate)
+    directions = [_random_like(p, number) for number, p in enumerate(trained.values())]
 
     def along(changed: dict[str, torch.Tensor]) -> torch.Tensor:
-        weights = [*{**parameters, **changed}.values()]
+        weights = [*{**trained, **changed}.values()]
         found = torch.autograd.grad(loss(changed), weights, create_graph=True, allow_unused=True)
         pairs = zip(found, directions, strict=True)
         return torch.stack([(g * d).sum() for g, d in pairs if g is not None]).sum()
 
-    return _compare(along, parameters, "the second derivative")
+    return _compare(along, trained, "the second derivative")
 
 
 def _problem(
@@ -77,42 +93,16 @@ def _problem(
     batch, labels = images(WAYS).to(dtype), torch.arange(WAYS)
 
     def loss(changed: dict[str, torch.Tensor]) -> torch.Tensor:
-        whole = _Changed(network, changed)
+        whole = partial(functional_call, network, changed)
         return cross_entropy(checked_forward(whole, batch.clone()), labels)
 
     return loss, {name: p for name, p in network.named_parameters() if p.requires_grad}
 
 
-class _Changed(nn.Module):
-    """A network with other parameters."""
-
-    def __init__(self, network: nn.Module, changed: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        self.network, self.changed = network, changed
-
-    def forward(self, batch: torch.Tensor) -> Any:
-        return functional_call(self.network, self.changed, (batch,))
-
-
-def _compare(function: Function, parameters: dict[str, torch.Tensor], what: str) -> str:
-    """Compares derivatives by each parameter, along a random direction, with finite differences.
-
-    Of a number that moves the parameter that way: where a derivative is wrong, gradcheck goes on
-    to every single entry of what it is given.
-    """
-    for name, parameter in parameters.items():
-        direction = _random_like(parameter, name)
-        moved = partial(_moved, function, name, parameter, direction)
-        small = SMALL * float(direction.abs().sum())
+def _compare(function: Function, trained: dict[str, torch.Tensor], what: str) -> str:
+    for name, parameter in trained.items():
         try:
-            found = any(
-                gradcheck(
-                    moved, torch.zeros((), dtype=torch.float64, requires_grad=True), eps=step,
-                    rtol=CLOSE, atol=small, raise_exception=False, check_undefined_grad=False,
-                    fast_mode=True,
-                )
-                for step in STEPS
-            )  # fmt: skip
+            found = _agrees(function, name, parameter)
         except RuntimeError as error:
             raise BackboneError(f"{what} by {name!r} cannot be computed: {error}") from error
         if not found:
@@ -120,14 +110,21 @@ def _compare(function: Function, parameters: dict[str, torch.Tensor], what: str)
     return "as by finite differences"
 
 
-def _moved(
-    function: Function,
-    name: str,
-    parameter: torch.Tensor,
-    direction: torch.Tensor,
-    distance: torch.Tensor,
-) -> torch.Tensor:
-    return function({name: parameter + distance * direction})
+def _agrees(function: Function, name: str, parameter: torch.Tensor) -> bool:
+    """Compares a derivative, along a random direction, with finite differences.
+
+    Of a number that moves the parameter that way: where a derivative is wrong, gradcheck goes on
+    to every single entry of what it is given.
+    """
+    direction = _random_like(parameter, name)
+    agrees = partial(
+        gradcheck,
+        lambda distance: function({name: parameter + distance * direction}),
+        torch.zeros((), dtype=torch.float64, requires_grad=True),
+        rtol=CLOSE, atol=SMALL * float(direction.abs().sum()), raise_exception=False,
+        check_undefined_grad=False, fast_mode=True,
+    )  # fmt: skip
+    return any(agrees(eps=step) for step in STEPS)
 
 
 def _random_like(parameter: torch.Tensor, key: object) -> torch.Tensor:
@@ -136,22 +133,3 @@ def _random_like(parameter: torch.Tensor, key: object) -> torch.Tensor:
     drawn = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
     unit: torch.Tensor = drawn / drawn.norm()
     return unit
-
-
-_NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
-GRADIENTS = (
-    Check(PARAMETERS, _parameters,
-          "register parameters as attributes of a module, with requires_grad", needs=(LOGITS,)),
-    Check("every gradient", _every_gradient,
-          "remove unused parameters, and detach() or no_grad() between the others and the loss: "
-          "such parameters never change", required=False, needs=_NEEDS),
-    Check(DOUBLE, _double,
-          "create tensors with the images' dtype (images.new_zeros): gradients and engines are "
-          "checked in float64", required=False, needs=_NEEDS),
-    Check(FIRST, _first_order,
-          "avoid detach(), .data, numpy() and no_grad() between parameters and logits; a custom "
-          "backward() must return the true derivative", needs=(*_NEEDS, DOUBLE)),
-    Check("second order", _second_order,
-          "use differentiable operations in a custom backward(); otherwise only --first-order "
-          "works", needs=(*_NEEDS, DOUBLE, FIRST)),
-)  # fmt: skip

@@ -8,27 +8,31 @@ from torch import nn
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import use_batch_statistics, with_support_statistics
 from l2l_omniglot.backbones.heads import checked_forward
-from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
+from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.learners import read_weights
 
-BUILDS, KEYWORDS, STATISTICS = "builds", "tolerates keywords", "no running statistics"
-LOGITS, ONE_IMAGE, SAME_OUTPUT = "logits", "one image", "same output"
 _WAYS, _BATCHES = (2, 5, 20), (2, 5, 25)
 _OTHERS = ((3, 28), (1, 84), (3, 84), (1, (28, 40)))  # channels, image size
 
 
-def _builds(candidate: Candidate) -> str:
+@check("builds")
+def builds(candidate: Candidate) -> str:
+    """Take ways, channels and image_size by keyword; return a torch.nn.Module."""
     for ways in _WAYS:
         candidate.build(ways)
     return f"{', '.join(map(str, _WAYS))} ways"
 
 
-def _keywords(candidate: Candidate) -> None:
+@check("tolerates keywords", builds)
+def keywords(candidate: Candidate) -> None:
+    """Add **_ to the arguments: settings of other backbones, such as init, are passed as well."""
     candidate.build(init="zero", not_known_to_any_backbone=1)
 
 
-def _statistics(candidate: Candidate) -> None:
+@check("no running statistics", builds, keywords)
+def statistics(candidate: Candidate) -> None:
+    """Normalise by the batch at hand: running_mean and running_var are None."""
     network = candidate.build(init="zero").eval()
     try:
         checked_forward(network, images(WAYS))
@@ -41,7 +45,9 @@ def _statistics(candidate: Candidate) -> None:
         raise BackboneError(f"without running statistics {error}") from error
 
 
-def _logits(candidate: Candidate) -> str:
+@check("logits", builds, keywords, statistics)
+def logits(candidate: Candidate) -> str:
+    """Return one tensor of shape (B, ways), for any B of 2 or more, with the images' dtype."""
     for ways in _WAYS:
         network = candidate.network(ways)
         for batch in _BATCHES:
@@ -49,6 +55,9 @@ def _logits(candidate: Candidate) -> str:
                 with torch.no_grad(), all_random("contract", "forward"):
                     _check_logits(network.train(training), images(batch), ways)
     return "float32 (B, ways)"
+
+
+FORWARD = builds, keywords, statistics, logits
 
 
 def _check_logits(network: nn.Module, batch: torch.Tensor, ways: int) -> None:
@@ -61,7 +70,9 @@ def _check_logits(network: nn.Module, batch: torch.Tensor, ways: int) -> None:
         raise BackboneError(f"returned NaN or infinity for images of shape {tuple(batch.shape)}")
 
 
-def _one_image(candidate: Candidate) -> str:
+@check("one image", *FORWARD)
+def one_image(candidate: Candidate) -> str:
+    """Accept B = 1, at least when normalised by the support set's statistics."""
     network = candidate.network().eval()
     with torch.no_grad():
         try:
@@ -72,7 +83,9 @@ def _one_image(candidate: Candidate) -> str:
     return ""
 
 
-def _input_unchanged(candidate: Candidate) -> None:
+@check("input unchanged", *FORWARD)
+def input_unchanged(candidate: Candidate) -> None:
+    """Avoid in-place operations on the input: images - 0.5, not images.sub_(0.5)."""
     for training in (False, True):
         given = images(WAYS)
         with torch.no_grad():
@@ -82,14 +95,21 @@ def _input_unchanged(candidate: Candidate) -> None:
             raise BackboneError(f"changes the images it is given in place, by up to {change:.3g}")
 
 
-def _same_seed(candidate: Candidate) -> None:
+@check("same seed, same weights", builds, keywords)
+def same_seed(candidate: Candidate) -> None:
+    """Draw initial weights from torch's, NumPy's or Python's global generator only."""
     one, other = (read_weights(candidate.build(init="zero")) for _ in range(2))
     for name, weight in one.items():
         if name not in other or not torch.equal(weight, other[name]):
             raise BackboneError(f"{name!r} differs when built again from the same seed")
 
 
-def _same_output(candidate: Candidate) -> None:
+@check("same output", *FORWARD)
+def same_output(candidate: Candidate) -> None:
+    """Use no randomness in evaluation mode: F.dropout(x, training=self.training), or nn.Dropout.
+
+    Keep no state from one pass to the next.
+    """
     network, found = candidate.network().eval(), []
     for seed in range(2):
         with torch.no_grad(), all_random("contract", "pass", seed):
@@ -98,40 +118,12 @@ def _same_output(candidate: Candidate) -> None:
         raise BackboneError("two forward passes in evaluation mode differ on the same images")
 
 
-def _other_images(candidate: Candidate) -> str:
+@check("other images", *FORWARD, required=False)
+def other_images(candidate: Candidate) -> str:
+    """Use channels and image_size, which may be (height, width); else only 1 x 28 x 28 works."""
     for channels, size in _OTHERS:
         network = candidate.build(channels=channels, image_size=size, init="zero").eval()
         use_batch_statistics(network)
         with torch.no_grad():
             _check_logits(network, images(WAYS, channels, size), WAYS)
     return "1 and 3 channels; 28, 84 and (28, 40) pixels"
-
-
-_FORWARD = (BUILDS, KEYWORDS, STATISTICS, LOGITS)
-OUTPUT = (
-    Check(BUILDS, _builds,
-          "take ways, channels and image_size by keyword; return a torch.nn.Module"),
-    Check(KEYWORDS, _keywords,
-          "add **_ to the arguments: settings of other backbones, such as init, are passed as well",
-          needs=(BUILDS,)),
-    Check(STATISTICS, _statistics,
-          "normalise by the batch at hand: running_mean and running_var are None",
-          needs=(BUILDS, KEYWORDS)),
-    Check(LOGITS, _logits,
-          "return one tensor of shape (B, ways), for any B of 2 or more, with the images' dtype",
-          needs=(BUILDS, KEYWORDS, STATISTICS)),
-    Check(ONE_IMAGE, _one_image,
-          "accept B = 1, at least when normalised by the support set's statistics", needs=_FORWARD),
-    Check("input unchanged", _input_unchanged,
-          "avoid in-place operations on the input: images - 0.5, not images.sub_(0.5)",
-          needs=_FORWARD),
-    Check("same seed, same weights", _same_seed,
-          "draw initial weights from torch's, NumPy's or Python's global generator only",
-          needs=(BUILDS, KEYWORDS)),
-    Check(SAME_OUTPUT, _same_output,
-          "use no randomness in evaluation mode: F.dropout(x, training=self.training), or "
-          "nn.Dropout; keep no state from one pass to the next", needs=_FORWARD),
-    Check("other images", _other_images,
-          "use channels and image_size, a number or (height, width); otherwise only images of "
-          "1 x 28 x 28 work", required=False, needs=_FORWARD),
-)  # fmt: skip

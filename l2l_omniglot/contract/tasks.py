@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.heads import checked_forward
-from l2l_omniglot.contract.candidate import INNER_LR, Candidate, Check, images, some_task
-from l2l_omniglot.contract.gradients import PARAMETERS
-from l2l_omniglot.contract.output import LOGITS, ONE_IMAGE, SAME_OUTPUT
+from l2l_omniglot.contract.candidate import INNER_LR, Candidate, check, images, some_task
+from l2l_omniglot.contract.gradients import SOUND
+from l2l_omniglot.contract.output import one_image
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.learners import read_weights, write_weights
@@ -22,8 +22,13 @@ from l2l_omniglot.meta.learner import Learner
 STEPS = 2
 
 
-def _adapts(candidate: Candidate) -> None:
-    """Checks that a clone steps as the gradient says, and then uses the adapted weights alone."""
+@check("clone adapts", *SOUND)
+def adapts(candidate: Candidate) -> None:
+    """Access layers and parameters as self.name only.
+
+    A list, a closure or a second reference keeps the original's when learn2learn clones the module.
+    """
+    # Checks that a clone steps as the gradient says, and then uses the adapted weights alone.
     learner = candidate.learner()
     batch = learner.batch([some_task()])
     network = candidate.network().eval()  # not a copy: that, too, would miss what a clone misses
@@ -62,7 +67,9 @@ def _one_step(network: nn.Module, batch: TaskBatch) -> dict[str, torch.Tensor]:
     return named
 
 
-def _leaks(candidate: Candidate) -> None:
+@check("backbone untouched", *SOUND)
+def untouched(candidate: Candidate) -> None:
+    """Let forward write to no parameter or buffer of another module than self."""
     learner = candidate.learner()
     before = read_weights(learner.backbone)
     _use(learner, some_task())
@@ -72,7 +79,9 @@ def _leaks(candidate: Candidate) -> None:
             raise BackboneError(f"adapting to a task changes {name!r} of the backbone itself")
 
 
-def _independent(candidate: Candidate) -> None:
+@check("independent tasks", *SOUND)
+def independent(candidate: Candidate) -> None:
+    """Store nothing about a pass in attributes: no counts, averages or caches."""
     learner = candidate.learner()
     fresh = Learner(copy.deepcopy(learner.backbone), INNER_LR)
     _use(learner, some_task("before"))
@@ -84,7 +93,12 @@ def _independent(candidate: Candidate) -> None:
         )
 
 
-def _trains_alike(candidate: Candidate) -> None:
+@check("independent training", *SOUND)
+def trains_alike(candidate: Candidate) -> None:
+    """Store nothing in self, its class or its module in training mode, either.
+
+    Draw from torch's, NumPy's or Python's global generator only.
+    """
     learner = candidate.learner()
     # Comes first, to detect state that all networks of a class or module share, too.
     alone = _gradients(Learner(copy.deepcopy(learner.backbone), INNER_LR), some_task("after"))
@@ -117,7 +131,9 @@ def _scores(learner: Learner, task: Task) -> torch.Tensor:
     return torch.cat([score.losses for (score,) in scores])
 
 
-def _buffers(candidate: Candidate) -> None:
+@check("buffers unchanged", *SOUND, required=False)
+def buffers(candidate: Candidate) -> None:
+    """Normalise by the batch: custom running averages are discarded after each task."""
     network = candidate.network()
     before = dict(read_weights(network))
     for training in (True, False):
@@ -129,41 +145,22 @@ def _buffers(candidate: Candidate) -> None:
                 raise BackboneError(f"its buffer {name!r} changes from one pass to the next")
 
 
-def _inductive(candidate: Candidate) -> str:
+@check("inductive", *SOUND, one_image, required=False)
+def inductive(candidate: Candidate) -> str:
+    """Mix images by nn.BatchNorm1d, 2d or 3d only; else only --batch-norm transductive works."""
     learner = candidate.learner()
     learner.check_inductive(some_task())
     layers = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in learner.backbone.modules())
     return f"{layers} batch normalisation layers" if layers else "no image depends on another"
 
 
-def _stacks(candidate: Candidate) -> str:
+@check("stacked", *SOUND, required=False)
+def stacks(candidate: Candidate) -> str:
+    """Use nn.Linear, plain nn.Conv2d, nn.BatchNorm1d or 2d, and layers without batch effects.
+
+    Otherwise it works, too, but task by task and about half as fast.
+    """
     choice = candidate.learner().choose(some_task())
     if choice.engine.name != "stacked":
         raise BackboneError(choice.reason)
     return choice.reason
-
-
-_NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
-TASKS = (
-    Check("clone adapts", _adapts,
-          "access layers and parameters as self.name only: a list, a closure or a second reference "
-          "keeps the original's when learn2learn clones the module", needs=_NEEDS),
-    Check("backbone untouched", _leaks,
-          "let forward write to no parameter or buffer of another module than self", needs=_NEEDS),
-    Check("independent tasks", _independent,
-          "store nothing about a pass in attributes: no counts, averages or caches",
-          needs=_NEEDS),
-    Check("independent training", _trains_alike,
-          "in training mode, too, store nothing in self, its class or its module, and draw from "
-          "torch's, NumPy's or Python's global generator only", needs=_NEEDS),
-    Check("buffers unchanged", _buffers,
-          "custom running averages are discarded after each task; normalise by the batch",
-          required=False, needs=_NEEDS),
-    Check("inductive", _inductive,
-          "use nn.BatchNorm1d, 2d or 3d for whatever mixes images; otherwise only "
-          "--batch-norm transductive works", required=False, needs=(*_NEEDS, ONE_IMAGE)),
-    Check("stacked", _stacks,
-          "it works, but task by task and about half as fast; nn.Linear, plain nn.Conv2d, "
-          "nn.BatchNorm1d and 2d and layers that treat every image alone can be stacked",
-          required=False, needs=_NEEDS),
-)  # fmt: skip

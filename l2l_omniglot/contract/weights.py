@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 
 from l2l_omniglot.backbones.heads import checked_forward, head_name, watch_head
-from l2l_omniglot.contract.candidate import WAYS, Candidate, Check, images
-from l2l_omniglot.contract.gradients import PARAMETERS
-from l2l_omniglot.contract.output import LOGITS, SAME_OUTPUT
+from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
+from l2l_omniglot.contract.gradients import SOUND
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.learners import load_resized, read_weights, write_weights
@@ -20,7 +19,12 @@ from l2l_omniglot.meta.inner_rates import make_rates
 OTHER_WAYS = 7
 
 
-def _head(candidate: Candidate) -> str:
+@check("head", *SOUND)
+def head(candidate: Candidate) -> str:
+    """Set the attribute head_name to the layer that makes the logits, or register it last.
+
+    ANIL and the baselines need its name.
+    """
     network = candidate.network().eval()
     name = head_name(network)
     if name not in dict(network.named_modules(remove_duplicate=False)):
@@ -38,7 +42,9 @@ def _head(candidate: Candidate) -> str:
     return repr(name)
 
 
-def _saved(candidate: Candidate) -> None:
+@check("saved and loaded", *SOUND)
+def saved(candidate: Candidate) -> None:
+    """Make whatever the logits depend on a parameter or a persistent buffer (register_buffer)."""
     one, other = candidate.network(seed=0).eval(), candidate.network(seed=1).eval()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
@@ -53,23 +59,12 @@ def _saved(candidate: Candidate) -> None:
         )
 
 
-def _resized(candidate: Candidate) -> str:
+@check("resized", *SOUND)
+def resized(candidate: Candidate) -> str:
+    """Let only the first dimension of the head's parameters depend on ways."""
     weights, learner = read_weights(candidate.network()), candidate.learner(OTHER_WAYS)
     load_resized(learner, Checkpoint(Settings(), 0, weights, source="its weights"))
     logits = checked_forward(learner.backbone.eval(), images(WAYS))
     if logits.shape[1] != OTHER_WAYS:
         raise BackboneError(f"returned {tuple(logits.shape)}; expected ({WAYS}, {OTHER_WAYS})")
     return f"{WAYS} to {OTHER_WAYS} ways"
-
-
-_NEEDS = (LOGITS, PARAMETERS, SAME_OUTPUT)
-WEIGHTS = (
-    Check("head", _head,
-          "set the attribute head_name to the name of the layer that makes the logits, or register "
-          "it last: ANIL and the baselines need it", needs=_NEEDS),
-    Check("saved and loaded", _saved,
-          "whatever the logits depend on must be a parameter or a persistent buffer "
-          "(register_buffer)", needs=_NEEDS),
-    Check("resized", _resized,
-          "let only the first dimension of the head's parameters depend on ways", needs=_NEEDS),
-)  # fmt: skip
