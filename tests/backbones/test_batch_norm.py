@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_engines import some_backbone
+from strangers import some_backbone
 from tiny import TinyNet, tiny_task
 from torch import nn
 

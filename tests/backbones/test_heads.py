@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from test_engines import some_backbone
+from strangers import some_backbone
 from tiny import TinyNet, finite_differences, flat_gradient, tiny_task
 from torch import nn
 

@@ -77,7 +77,7 @@ TABLE = [
     ("train --data own.npy --split randm", 3, "did you mean 'random'?"),
     ("prepare --source nowhere", 3, "nowhere: no such file or folder"),
     ("export single --output a.pt2 --weights basenet-5w1s", 3,
-     "has 1 sub-folders; expected at least 2, one a class"),
+     "has 1 sub-folders; expected at least 2, one per class"),
     ("predict support/dots support", 3, "has 0 sub-folders; expected at least 2"),
     ("L2L_OMNIGLOT_MIRROR=http://127.0.0.1:9 prepare", 4, "could not fetch"),
     # Backbones.

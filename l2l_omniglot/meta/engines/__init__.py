@@ -1,4 +1,12 @@
-"""Engines: how the inner loop's arithmetic is carried out. All give the same meta-gradient."""
+"""Engines: how the inner loop is computed. All give the same meta-gradient.
+
+- ``fast_weights``: a backbone's weights while they adapt, and the one inner loop
+- ``learn2learn_engine``: learn2learn's clone and adapt, task by task
+- ``stacked``: several tasks as one batch of every layer
+- ``layers``: layers for several tasks side by side
+- ``blocks``: convolution, normalisation, ReLU and pooling computed together
+- ``convolution``: convolutions with a weight per task
+"""
 
 from __future__ import annotations
 
