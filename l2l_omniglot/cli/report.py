@@ -21,6 +21,7 @@ from l2l_omniglot.cli.options import (
     open_stack,
     options,
 )
+from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.run_folder import newest_run
 from l2l_omniglot.experiments.weights import find_weights, history
 
@@ -63,22 +64,19 @@ def report(
     WEIGHTS are names of pretrained weights, run folders or checkpoint files (the newest run).
     The page is one file that loads nothing else; it holds pictures of the data.
     """
-    from l2l_omniglot.reports.html import (
-        Amounts,
-        check_reporting,
-        renamed,
-        write_pictures,
-        write_report,
-    )
+    for package in ("matplotlib", "jinja2"):  # before any work
+        need(package, "the report", "report")
+    from l2l_omniglot.reports.html import unlike, write_pictures, write_report
 
-    check_reporting()
     chosen = EvaluationOptions(**given)
     sources = weights or (str(newest_run().path),)
     stacks: dict[tuple[Any, ...], ImageStack] = {}
-    subjects = renamed([_evaluate(source, chosen, device, engine, stacks) for source in sources])
+    found = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
+    names = unlike([subject.name for subject in found])
+    subjects = [dataclasses.replace(s, name=name) for s, name in zip(found, names, strict=True)]
     commands = [_evaluate_command(chosen, subject) for subject in subjects]
     commands.append(_report_command(sources))
-    write_report(subjects, output, commands, Amounts(samples, characters, pairs))
+    write_report(subjects, output, commands, samples=samples, characters=characters, pairs=pairs)
     log.info(f"Wrote {output}.")
     if pictures is not None:
         count = len(write_pictures(subjects, pictures, samples))
@@ -116,9 +114,8 @@ def _evaluate(
             batch_norm=chosen.batch_norm, on_task=predictions,
         )  # fmt: skip
     return Subject(
-        past.name, source, past, trained.settings, experiment, trained.facts, trained.iteration,
-        tasks, evaluation, predictions, tuple(notes),
-    )  # fmt: skip
+        past.name, source, past, trained, experiment, tasks, evaluation, predictions, tuple(notes)
+    )
 
 
 def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:
