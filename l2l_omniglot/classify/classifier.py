@@ -111,8 +111,6 @@ class Classifier:
 def _frozen(backbone: nn.Module, adapted: nn.Module) -> nn.Module:
     """Copies the backbone, with the weights of its adapted learn2learn clone."""
     network = copy.deepcopy(backbone)
-    own = dict(network.named_parameters())
-    with torch.no_grad():
-        for name, value in adapted.module.named_parameters():  # type: ignore[union-attr]
-            own[name].copy_(value)
+    values = dict(adapted.module.named_parameters())  # type: ignore[union-attr]
+    network.load_state_dict(values, strict=False)  # all but buffers
     return network.requires_grad_(False)

@@ -135,8 +135,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:  # noqa: N803
         """Predicts the most probable label of every image, (B,)."""
-        chosen = self.predict_proba(X).argmax(axis=1)
-        labels: Array = self.classes_[chosen]
+        labels: Array = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
 
     def _images(self, flat: Array) -> torch.Tensor:
@@ -166,7 +165,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
     """Returns images as (B, features), and the shape of one unless they were flat."""
-    if isinstance(images, (list, tuple)) and images and all(map(_is_image, images)):
+    kinds = isinstance(images, (list, tuple)) and [
+        hasattr(entry, "__array__") or isinstance(entry, Image.Image) for entry in images
+    ]
+    if kinds and all(kinds):
         # Pillow's bits become 0 and 255, its colours grey.
         grey = [i.convert("L") if isinstance(i, Image.Image) else i for i in images]
         arrays = [np.asarray(image) for image in grey]
@@ -182,10 +184,6 @@ def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
     if len(shape) != 3:
         return images, ()
     return np.asarray(images).reshape(shape[0], math.prod(shape[1:])), shape[1:]
-
-
-def _is_image(entry: Any) -> bool:
-    return hasattr(entry, "__array__") or isinstance(entry, Image.Image)
 
 
 def _value_range(flat: Array) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,17 +119,13 @@ def predictions_json(found: Predictions) -> str:
 def predictions_csv(found: Predictions) -> str:
     """Formats one line per picture, with one column per class: its probability in [0, 1]."""
     columns = {name: f"p({encodable(name)})" for name in found.names}
-    rows: list[dict[str, object]] = []
-    for entry in found.entries:
-        names: dict[str, str | Path] = {"picture": entry.file, "class": entry.label}
-        names["truth"] = entry.truth or ""
-        row = {name: encodable(value) for name, value in names.items()}
-        rows.append(row | {columns[name]: value for name, value in entry.probabilities.items()})
+    rows: list[dict[str, object]] = [
+        {"picture": encodable(entry.file), "class": encodable(entry.label)}
+        | {"truth": encodable(entry.truth or "")}
+        | {columns[name]: value for name, value in entry.probabilities.items()}
+        for entry in found.entries
+    ]
     return csv_text(list(rows[0]), rows).rstrip("\n")
 
 
-FORMS: dict[str, Callable[[Predictions], str]] = {
-    "table": predictions_table,
-    "json": predictions_json,
-    "csv": predictions_csv,
-}
+FORMS = {"table": predictions_table, "json": predictions_json, "csv": predictions_csv}

@@ -13,6 +13,7 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.cli.evaluate import EvaluationOptions, evaluation_options
+from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.run_folder import newest_run
 from l2l_omniglot.experiments.weights import find_weights, history
 
@@ -55,16 +56,21 @@ def report(
     WEIGHTS are names of pretrained weights, run folders or checkpoint files (the newest run).
     The page is one file that loads nothing else; it holds pictures of the data.
     """
+    for package in ("matplotlib", "jinja2"):  # before any work
+        need(package, "the report", "report")
     from l2l_omniglot.reports import html
 
-    html.check_reporting()
     chosen = EvaluationOptions(**given)
     sources = weights or (str(newest_run().path),)
     stacks: dict[tuple[Any, ...], ImageStack] = {}
-    subjects = html.renamed([_evaluate(each, chosen, device, engine, stacks) for each in sources])
+    found = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
+    names = html.unlike([subject.name for subject in found])
+    subjects = [dataclasses.replace(s, name=name) for s, name in zip(found, names, strict=True)]
     commands = [_evaluate_command(chosen, subject) for subject in subjects]
     commands.append(_report_command(sources))
-    html.write_report(subjects, output, commands, html.Amounts(samples, characters, pairs))
+    html.write_report(
+        subjects, output, commands, samples=samples, characters=characters, pairs=pairs
+    )
     log.info(f"Wrote {output}.")
     if pictures is not None:
         count = len(html.write_pictures(subjects, pictures, samples))
@@ -102,9 +108,8 @@ def _evaluate(
             batch_norm=chosen.batch_norm, on_task=predictions,
         )  # fmt: skip
     return Subject(
-        past.name, source, past, trained.settings, experiment, trained.facts, trained.iteration,
-        tasks, evaluation, predictions, tuple(notes),
-    )  # fmt: skip
+        past.name, source, past, trained, experiment, tasks, evaluation, predictions, tuple(notes)
+    )
 
 
 def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:

@@ -14,6 +14,7 @@ from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
+from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.settings import ALGORITHMS
 
 if TYPE_CHECKING:
@@ -73,10 +74,9 @@ def reproduce(
     """
     from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.reproduce import Comparison, Stopped, conditions
-    from l2l_omniglot.reports.plots import check_plotting
     from l2l_omniglot.reports.tables import write_results
 
-    check_plotting()
+    need("matplotlib", "the plot", "plot")  # before hours of training
     chosen = conditions(settings, backbones, algorithms)
     if not chosen:
         raise click.UsageError(

@@ -106,28 +106,19 @@ def hardest(predictions: Sequence[TaskPredictions], mode: str, count: int) -> li
 def confused(predictions: Sequence[TaskPredictions], mode: str, count: int) -> list[Pair]:
     """Finds the pairs of classes that were most often predicted as each other."""
     mistakes: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    total: Counter[tuple[int, int]] = Counter()
+    total: Counter[frozenset[int]] = Counter()
     for task in predictions:
         sizes, classes = Counter(task.labels), task.classes
         for one, other in combinations(range(len(classes)), 2):
-            low, high = sorted((classes[one], classes[other]))
-            total[low, high] += sizes[one] + sizes[other]
-        pairs = zip(task.labels, task.predictions[mode], strict=True)
-        for place, (label, predicted) in enumerate(pairs):
+            total[frozenset((classes[one], classes[other]))] += sizes[one] + sizes[other]
+        labels = zip(task.labels, task.predictions[mode], strict=True)
+        for place, (label, predicted) in enumerate(labels):
             if label != predicted:
                 mistakes[classes[label], classes[predicted]].append((task.number, place))
-    return _pairs(mistakes, total)[:count]
-
-
-def _pairs(
-    mistakes: dict[tuple[int, int], list[tuple[int, int]]], total: Counter[tuple[int, int]]
-) -> list[Pair]:
-    """Joins both directions of each pair, most mistakes first."""
     pairs = []
-    for one, other in {(min(key), max(key)) for key in mistakes}:
-        labels, counted = (one, other), total[one, other]
-        there, back = mistakes.get((one, other), []), mistakes.get((other, one), [])
-        if len(there) < len(back):
-            labels, there, back = (other, one), back, there
-        pairs.append(Pair(labels, (len(there), len(back)), counted, there + back))
-    return sorted(pairs, key=lambda pair: (-sum(pair.mistaken), pair.total, pair.labels))
+    for both in {frozenset(key) for key in mistakes}:
+        low, high = sorted(both)
+        ways = sorted([(low, high), (high, low)], key=lambda key: -len(mistakes[key]))
+        there, back = (mistakes[key] for key in ways)
+        pairs.append(Pair(ways[0], (len(there), len(back)), total[both], there + back))
+    return sorted(pairs, key=lambda pair: (-sum(pair.mistaken), pair.total, pair.labels))[:count]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from l2l_omniglot.data.stack import TURNS, ImageStack
-from l2l_omniglot.data.tasks import Task, Tasks
+from l2l_omniglot.data.tasks import Tasks
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -72,17 +72,13 @@ def task_sheet(tasks: Tasks, number: int) -> ContactSheet:
     """Shows a task of a stream, one row per label, with support and query set side by side."""
     task, stack = tasks[number], tasks.dataset.stack
     rows = []
-    for label in range(len(task.classes)):
-        support, query = (as_pixels(images, stack) for images in of_label(task, label))
-        rows.append(Row(f"{label}  {class_name(tasks, task.classes[label])}", (support, query)))
+    for label, entry in enumerate(task.classes):
+        support = as_pixels(task.support[task.support_labels == label], stack)
+        query = as_pixels(task.query[task.query_labels == label], stack)
+        rows.append(Row(f"{label}  {class_name(tasks, entry)}", (support, query)))
     sizes = f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class"
     title = f"task {number} of {tasks.name}: {sizes}, seed {tasks.seed}, {Path(stack.name).stem}"
     return ContactSheet(title, ("support", "query"), tuple(rows))
-
-
-def of_label(task: Task, label: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns support and query images of a label: (shots, ...) and (queries, ...)."""
-    return task.support[task.support_labels == label], task.query[task.query_labels == label]
 
 
 def class_name(tasks: Tasks, label: int) -> str:
@@ -114,9 +110,13 @@ def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
 def to_image(sheet: ContactSheet) -> Image.Image:
     """Draws a sheet as a picture for a PNG file."""
     font = ImageFont.load_default(TEXT_SIZE)
-    height, width = _size(sheet)
-    labels = MARGIN + round(max(font.getlength(row.label) for row in sheet.rows)) + 2 * GAP
-    starts = _starts(sheet, labels, width + GAP)
+    sides = sheet.rows[0].groups[0][0].shape[:2]
+    height, width = (side * max(1, SIDE // max(sides)) for side in sides)
+    # The left edge of each group, and the right edge of the last.
+    starts = [MARGIN + round(max(font.getlength(row.label) for row in sheet.rows)) + 2 * GAP]
+    for groups in zip(*(row.groups for row in sheet.rows), strict=True):
+        starts.append(starts[-1] + max(map(len, groups)) * (width + GAP) + PARTING)
+    starts[-1] -= PARTING
     right = max(starts[-1], MARGIN + round(font.getlength(sheet.title))) + MARGIN
     top = MARGIN + 3 * TEXT_SIZE + GAP
     picture = Image.new("RGB", (right, top + len(sheet.rows) * (height + GAP) + MARGIN), PAPER)
@@ -135,18 +135,3 @@ def to_image(sheet: ContactSheet) -> Image.Image:
                 tile = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
                 picture.paste(tile, (start + place * (width + GAP), y))
     return picture
-
-
-def _size(sheet: ContactSheet) -> tuple[int, int]:
-    """Returns the height and width of an image on the sheet, in pixels."""
-    height, width = sheet.rows[0].groups[0][0].shape[:2]
-    zoom = max(1, SIDE // max(height, width))
-    return zoom * height, zoom * width
-
-
-def _starts(sheet: ContactSheet, first: int, step: int) -> list[int]:
-    """Returns the left edge of each group, and the right edge of the last."""
-    starts = [first]
-    for groups in zip(*(row.groups for row in sheet.rows), strict=True):
-        starts.append(starts[-1] + max(map(len, groups)) * step + PARTING)
-    return [*starts[:-1], starts[-1] - PARTING]

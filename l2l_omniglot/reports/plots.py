@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from l2l_omniglot._util.files import atomic_write
-from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.run_folder import MetricsRow
 from l2l_omniglot.meta.evaluation import Evaluation
 
@@ -39,15 +38,6 @@ DARK = Look(
 )
 
 
-def check_plotting() -> None:
-    """Checks that matplotlib is installed, before hours of training.
-
-    Raises:
-        SettingsError: if it is not; says what to install.
-    """
-    need("matplotlib", "the plot", "plot")
-
-
 def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
     """Plots accuracy after each inner step with its 95 % interval, one panel per mode, as PNG.
 
@@ -56,9 +46,8 @@ def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
         path: of the file.
     """
     modes = list(next(iter(results.values())).curves)
-    figure, panels = _figure(len(modes), sharey=True)
-    for panel, mode in zip(panels, modes, strict=True):
-        _steps(panel, results, mode, LIGHT)
+    figure = _drawn(_steps, results, modes, LIGHT, sharey=True)
+    for panel, mode in zip(figure.axes, modes, strict=True):
         panel.set_title(f"{mode} batch norm")
         panel.label_outer()
     _save(figure, path)
@@ -71,24 +60,17 @@ def plot_learning(runs: Mapping[str, Sequence[MetricsRow]], path: Path) -> None:
         runs: the metrics of each run, by its name.
         path: of the file.
     """
-    figure, panels = _figure(len(MEASURES))
-    for panel, measure in zip(panels, MEASURES, strict=True):
-        _learning(panel, runs, measure, LIGHT)
-    _save(figure, path)
+    _save(_drawn(_learning, runs, MEASURES, LIGHT), path)
 
 
 def steps_svg(results: dict[str, Evaluation], mode: str, look: Look) -> bytes:
     """Draws one panel of `plot_steps`, on a transparent background, as SVG."""
-    figure, panels = _figure(1)
-    _steps(panels[0], results, mode, look)
-    return _svg(figure)
+    return _svg(_drawn(_steps, results, [mode], look))
 
 
 def learning_svg(runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look) -> bytes:
     """Draws the panel of `plot_learning` for one of `MEASURES`, likewise, as SVG."""
-    figure, panels = _figure(1)
-    _learning(panels[0], runs, measure, look)
-    return _svg(figure)
+    return _svg(_drawn(_learning, runs, [measure], look))
 
 
 def _steps(panel: Axes, results: dict[str, Evaluation], mode: str, look: Look) -> None:
@@ -149,13 +131,17 @@ def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
             text.set_parse_math(False)  # a name with dollar signs is not a formula
 
 
-def _figure(panels: int, **shared: Any) -> tuple[Figure, list[Axes]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _drawn(
+    draw: Callable[..., None], runs: Any, parts: Sequence[str], look: Look, **shared: Any
+) -> Figure:
+    """Draws one panel for each part."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PANEL[0] * panels, PANEL[1]), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, panels, squeeze=False, **shared)[0])
+    figure = Figure(figsize=(PANEL[0] * len(parts), PANEL[1]), layout="constrained")
+    panels = figure.subplots(1, len(parts), squeeze=False, **shared)[0]
+    for panel, part in zip(panels, parts, strict=True):
+        draw(panel, runs, part, look)
+    return figure
 
 
 def _save(figure: Figure, path: Path) -> None:

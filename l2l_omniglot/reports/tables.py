@@ -13,7 +13,7 @@ from l2l_omniglot._util.text import Mark, counted, csv_text, finite, markdown, p
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.reproduce import ConditionResult
     from l2l_omniglot.meta.baselines import Baseline
-    from l2l_omniglot.meta.evaluation import Curve, Evaluation
+    from l2l_omniglot.meta.evaluation import Evaluation
 
 
 def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
@@ -52,8 +52,8 @@ def write_results(results: Sequence[ConditionResult], folder: Path) -> None:
     """Writes ``results.json``, ``results.csv``, ``results.md`` and the plot ``steps.png``."""
     from l2l_omniglot.reports.plots import plot_steps
 
-    bodies = [result.to_dict() for result in results]
-    write_text(folder / "results.json", json.dumps(bodies, indent=1) + "\n")
+    body = json.dumps([result.to_dict() for result in results], indent=1)
+    write_text(folder / "results.json", body + "\n")
     write_text(folder / "results.csv", reproduction_csv(results))
     write_text(folder / "results.md", reproduction_markdown(results))
     evaluations = {result.condition.name: result.evaluation for result in results}
@@ -113,22 +113,13 @@ def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about:
     Those of the first mode of batch normalisation are at the top level, and those of every mode
     under its name. Accuracies are fractions in [0, 1]; the lists have steps + 1 entries.
     """
-    body = {
-        "tasks": result.tasks,
-        **about,
-        "steps": result.steps,
-        "batch_norm": result.batch_norm,
-        **_figures(result.curve),
-        **{mode: _figures(curve) for mode, curve in result.curves.items()},
-    }
-    if baselines:
-        body["baselines"] = {
-            name: {"accuracy": found.accuracy, "ci95": found.ci95}
-            for name, found in baselines.items()
-        }
-    return json.dumps(finite(body), allow_nan=False)
-
-
-def _figures(curve: Curve) -> dict[str, Any]:
     names = "accuracy", "ci95", "loss", "accuracy_per_step", "ci95_per_step", "loss_per_step"
-    return {name: getattr(curve, name) for name in names}
+    figures: dict[str, dict[str, Any]] = {
+        mode: {name: getattr(curve, name) for name in names}
+        for mode, curve in result.curves.items()
+    }
+    body = {"tasks": result.tasks, **about, "steps": result.steps, "batch_norm": result.batch_norm}
+    body |= figures[result.batch_norm] | figures
+    if baselines:
+        body["baselines"] = {name: vars(found) for name, found in baselines.items()}
+    return json.dumps(finite(body), allow_nan=False)
