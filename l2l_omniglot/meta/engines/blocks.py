@@ -143,11 +143,17 @@ def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
 
 
 def _pool(maps: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Maxima of the 2x2 windows of (T, B, H, W, filters); minima where the scale is below 0."""
+    """Maxima of the 2x2 windows of (T, B, H, W, filters); minima where the scale is below 0.
+
+    torch's max-pool only finds them: differentiated twice, it adds zeros to all maps.
+    """
     sign = None
     if scale.is_cuda or bool((scale < 0).any()):  # on a GPU it would take longer to look
         sign = spread(torch.where(scale < 0, -1.0, 1.0).to(scale), maps)
         maps = maps * sign
-    batch: torch.Tensor = max_pool2d(maps.flatten(0, 1).permute(0, 3, 1, 2), 2)
-    pooled = batch.permute(0, 2, 3, 1).reshape(*maps.shape[:2], *batch.shape[2:], -1)
+    with torch.no_grad():
+        batch = maps.flatten(0, 1).permute(0, 3, 1, 2)
+        chosen = max_pool2d(batch, 2, return_indices=True)[1].permute(0, 2, 3, 1)
+    indices = chosen.reshape(*maps.shape[:2], -1, maps.shape[-1])
+    pooled = maps.flatten(2, 3).gather(2, indices).view(*maps.shape[:2], *chosen.shape[1:])
     return pooled if sign is None else pooled * sign
