@@ -18,6 +18,7 @@ PAGES = {
     "README.md": "index.md",  # the site begins with the quick start
     "README.zh.md": "zh.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "LICENSE": "LICENSE",
     "examples/l2l-omniglot-resnet/README.md": "resnet.md",
 }

@@ -135,7 +135,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:  # noqa: N803
         """Predicts the most probable label of every image, (B,)."""
-        labels: Array = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        chosen = self.predict_proba(X).argmax(axis=1)  # first: it says where nothing was fitted
+        labels: Array = self.classes_[chosen]
         return labels
 
     def _images(self, flat: Array) -> torch.Tensor:
