@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import os
 import re
 import zipfile
@@ -32,8 +31,6 @@ Announce: TypeAlias = Callable[[str], None]
 Progress: TypeAlias = Callable[[int, int], None]
 
 MAX_PROBLEMS_SHOWN = 10
-log = logging.getLogger(__name__)
-
 SOURCE_VARIABLE = "L2L_OMNIGLOT_SOURCE"
 MIRROR_VARIABLE = "L2L_OMNIGLOT_MIRROR"
 OFFICIAL_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
@@ -275,7 +272,7 @@ def download_archives(
     folder = folder or cache_folder()
     url = url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL
     pooch.get_logger().setLevel("WARNING")
-    fetch = pooch.HTTPDownloader(progressbar=log.isEnabledFor(logging.INFO), timeout=30)
+    fetch = pooch.HTTPDownloader(timeout=30)
     paths = []
     for name, md5 in (checksums or OFFICIAL_MD5).items():
         address = f"{url.rstrip('/')}/{name}"
