@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from l2l_omniglot.backbones.heads import checked_forward
 from l2l_omniglot.errors import BackboneError
 
 Moments: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # biased variance, and mean
@@ -127,6 +126,27 @@ def scale_and_shift(
         scale = weight * scale
     shift = torch.zeros_like(scale) if bias is None else bias
     return scale, shift if mean is None else shift - mean * scale
+
+
+def checked_forward(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> torch.Tensor:
+    """Computes logits (B, ways) of images (B, channels, H, W), and checks their shape.
+
+    Raises:
+        BackboneError: if the network fails, or returns another shape.
+    """
+    try:
+        logits = network(images)
+    except Exception as error:  # a plugin may raise anything
+        raise BackboneError(
+            f"the backbone fails on images of shape {tuple(images.shape)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(logits, torch.Tensor):
+        raise BackboneError(f"the backbone returned {type(logits).__name__}; expected a tensor")
+    shape = tuple(logits.shape)
+    if len(shape) != 2 or shape[0] != len(images):
+        raise BackboneError(f"the backbone returned {shape}; expected logits ({len(images)}, ways)")
+    return logits
 
 
 def forward_by(

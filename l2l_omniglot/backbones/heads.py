@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.errors import BackboneError
 
 
@@ -126,24 +127,3 @@ def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
         raise BackboneError(f"the backbone uses its last layer {len(uses)} times; expected once")
     features: torch.Tensor = uses[0].given.flatten(1)
     return features
-
-
-def checked_forward(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> torch.Tensor:
-    """Computes logits (B, ways) of images (B, channels, H, W), and checks their shape.
-
-    Raises:
-        BackboneError: if the network fails, or returns another shape.
-    """
-    try:
-        logits = network(images)
-    except Exception as error:  # a plugin may raise anything
-        raise BackboneError(
-            f"the backbone fails on images of shape {tuple(images.shape)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(logits, torch.Tensor):
-        raise BackboneError(f"the backbone returned {type(logits).__name__}; expected a tensor")
-    shape = tuple(logits.shape)
-    if len(shape) != 2 or shape[0] != len(images):
-        raise BackboneError(f"the backbone returned {shape}; expected logits ({len(images)}, ways)")
-    return logits

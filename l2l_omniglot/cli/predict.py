@@ -74,13 +74,12 @@ def predict(
     examples = read_support(support, picture_ink)
     collection = read_queries(queries, examples.names, picture_ink)
     from l2l_omniglot.classify import predictor
-    from l2l_omniglot.classify.predictions import FORMS
 
     checkpoint = options.load_weights(weights, len(examples.names))
     found = predictor.predict(
         checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, fit=fit, device=device
     )
-    text = FORMS["json" if json else "csv" if csv else "table"](found)
+    text = predictor.FORMS["json" if json else "csv" if csv else "table"](found)
     if output is None:
         click.echo(text)
     else:

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.rng import derive_seed
-from l2l_omniglot.backbones.heads import checked_forward
+from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
 from l2l_omniglot.contract.output import logits, same_output
 from l2l_omniglot.errors import BackboneError

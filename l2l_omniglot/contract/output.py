@@ -6,8 +6,11 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.batch_norm import use_batch_statistics, with_support_statistics
-from l2l_omniglot.backbones.heads import checked_forward
+from l2l_omniglot.backbones.batch_norm import (
+    checked_forward,
+    use_batch_statistics,
+    with_support_statistics,
+)
 from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.learners import read_weights

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.heads import checked_forward
+from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.contract.candidate import INNER_LR, Candidate, check, images, some_task
 from l2l_omniglot.contract.gradients import SOUND
 from l2l_omniglot.contract.output import one_image

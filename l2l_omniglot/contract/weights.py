@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from l2l_omniglot.backbones.heads import checked_forward, head_name, watch_head
+from l2l_omniglot.backbones.batch_norm import checked_forward
+from l2l_omniglot.backbones.heads import head_name, watch_head
 from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
 from l2l_omniglot.contract.gradients import SOUND
 from l2l_omniglot.errors import BackboneError

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.heads import checked_forward
+from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.engines.fast_weights import FastWeights
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine

@@ -10,14 +10,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from l2l_omniglot.backbones.batch_norm import BatchMoments, Forward, Source
-from l2l_omniglot.backbones.heads import (
-    TrainedHead,
-    checked_forward,
-    embed,
-    head_name,
-    head_parameters,
-)
+from l2l_omniglot.backbones.batch_norm import BatchMoments, Forward, Source, checked_forward
+from l2l_omniglot.backbones.heads import TrainedHead, embed, head_name, head_parameters
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.engines.blocks import StackedSequential
 from l2l_omniglot.meta.engines.fast_weights import FastWeights
