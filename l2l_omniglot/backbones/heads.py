@@ -89,15 +89,9 @@ class HeadUse(NamedTuple):
 def watch_head(
     network: nn.Module, images: torch.Tensor, head: str
 ) -> tuple[torch.Tensor, list[HeadUse]]:
-    """Passes images through a network and records every use of its head.
+    """Passes images (B, channels, H, W) through a network; returns logits and uses of its head.
 
-    Args:
-        network: no other thread may use it meanwhile.
-        images: (B, channels, H, W).
-        head: the layer's name.
-
-    Returns:
-        The logits (B, ways), and the uses, in order.
+    No other thread may use the network meanwhile.
     """
     uses: list[HeadUse] = []
     layer = network.get_submodule(head)
@@ -116,11 +110,7 @@ def watch_head(
 
 
 def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
-    """Computes the head's input for images, (B, features); see `watch_head`.
-
-    Raises:
-        BackboneError: if the head is not used exactly once in a forward pass.
-    """
+    """Computes the head's input for images, (B, features); see `watch_head`."""
     _, uses = watch_head(network, images, head)
     if len(uses) != 1:
         raise BackboneError(f"the backbone uses its last layer {len(uses)} times; expected once")
@@ -129,11 +119,7 @@ def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
 
 
 def checked_forward(network: Callable[[torch.Tensor], Any], images: torch.Tensor) -> torch.Tensor:
-    """Computes logits (B, ways) of images (B, channels, H, W), and checks their shape.
-
-    Raises:
-        BackboneError: if the network fails, or returns another shape.
-    """
+    """Computes logits (B, ways) of images (B, channels, H, W), and checks their shape."""
     try:
         logits = network(images)
     except Exception as error:  # a plugin may raise anything
