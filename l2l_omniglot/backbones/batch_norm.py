@@ -61,10 +61,8 @@ class BatchMoments:
 class Policy:
     """Says by which statistics the images of a task are normalised.
 
-    Attributes:
-        by: ``batch`` (support and query set each by its own), ``support`` (both by the support
-            set's) or ``population`` (both by statistics that no task changes).
-        population: those statistics, see `average_moments`.
+    ``batch``: support and query set each by its own; ``support``: both by the support set's;
+    ``population``: both by those of `average_moments`, which no task changes.
     """
 
     by: str

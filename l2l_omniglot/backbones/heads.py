@@ -15,12 +15,9 @@ class TrainedHead(nn.Module):
     """Starts every task with the backbone's own head, as trained.
 
     Subclasses start it otherwise; what they train for that is among their parameters.
-
-    Attributes:
-        plain: whether the backbone's own head is used, so that `start` is not called.
     """
 
-    plain = True
+    plain = True  # the backbone's own head is used, and `start` not called
 
     def start(
         self,
@@ -28,17 +25,10 @@ class TrainedHead(nn.Module):
         _embeddings: Callable[[], torch.Tensor],
         _labels: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Computes the head of each of T tasks before the first inner step.
+        """Computes the head of each of T tasks before the first inner step, for any number of ways.
 
-        Gradients flow through whatever it is computed from.
-
-        Args:
-            _parameters: the backbone's, by name, each with a leading T.
-            _embeddings: computes the support sets' embeddings (T, B, features).
-            _labels: of the support sets, int64 (T, B) in [0, ways).
-
-        Returns:
-            The parameters that replace the backbone's, by name; for any number of ways.
+        From the backbone's parameters, each with a leading T, and the support sets' embeddings
+        (T, B, features) and labels (T, B). Returns the parameters to replace, by name.
         """
         return {}
 

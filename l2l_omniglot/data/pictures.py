@@ -43,16 +43,13 @@ Levels: TypeAlias = npt.NDArray[np.float32]
 def read_picture(path: Path, ink: str = "auto") -> Image.Image:
     """Reads a picture as 8-bit grey: dark ink on white paper.
 
-    Takes the first frame, turned as its EXIF data says. Transparent parts become white, or black
-    where all opaque parts are light.
+    Takes the first frame, turned as its EXIF data says and shrunk to `MOST_SIDE` pixels a side.
+    Transparent parts become white, or black where all opaque parts are light.
 
     Args:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
         ink: ``dark``, ``light``, or ``auto``: the minority shade, or where that is not clear,
             the shade that differs from the border.
-
-    Returns:
-        The picture, shrunk to at most `MOST_SIDE` pixels a side.
 
     Raises:
         DataError: if the file is missing, broken, of more than 178 million pixels, too narrow

@@ -46,12 +46,7 @@ class Task(NamedTuple):
 
 
 class TaskBatch(NamedTuple):
-    """T tasks of the same sizes, stacked.
-
-    Attributes:
-        support, support_labels, query, query_labels: as in `Task`, each with a leading T.
-        ways: classes per task.
-    """
+    """T tasks of the same sizes, stacked: each tensor as in `Task`, with a leading T."""
 
     support: torch.Tensor
     support_labels: torch.Tensor
