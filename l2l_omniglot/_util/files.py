@@ -29,10 +29,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
     A reader sees the old file or the new one, never a part. When the block fails, the temporary
     file is removed. Links are followed, an existing file keeps its mode, and anything but a plain
-    file, such as ``/dev/stdout``, is written to directly.
-
-    Raises:
-        OSError: with `path` for its file name, if it cannot be written.
+    file, such as ``/dev/stdout``, is written to directly. An OSError names `path`.
     """
     try:
         special = path.exists() and not path.is_file() and not path.is_dir()

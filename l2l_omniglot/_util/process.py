@@ -57,11 +57,7 @@ def keep_freed_memory() -> bool:
 
 
 def choose_device(name: str) -> torch.device:
-    """Chooses a device by name: ``cpu``, ``cuda``, ``mps``, or ``auto`` (CUDA, else MPS, else CPU).
-
-    Raises:
-        SettingsError: if this machine or this build of torch has no such device.
-    """
+    """Chooses a device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (CUDA, else MPS, else CPU)."""
     import torch
 
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

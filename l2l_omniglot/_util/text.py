@@ -48,11 +48,7 @@ def table(
 ) -> str:
     """Formats columns as wide as their widest entry, two spaces apart.
 
-    Args:
-        header: names of the columns.
-        rows: their entries.
-        mark: highlights the text of an entry, e.g. in bold.
-        marked: the (row, column) of each entry to highlight.
+    `mark` highlights, e.g. in bold, the text of the entries whose (row, column) are `marked`.
     """
     widths = [max(len(entry) for entry in column) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]

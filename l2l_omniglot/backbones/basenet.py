@@ -17,16 +17,8 @@ def conv_block(channels: int, filters: int, relu_first: bool = False) -> nn.Sequ
     """Convolution 3x3 (stride 2, padding 2), batch normalisation, ReLU and 2x2 max-pool.
 
     Batch normalisation always uses the statistics of the batch at hand and keeps none, so
-    nothing leaks from task to task.
-
-    Args:
-        channels: input channels.
-        filters: output channels.
-        relu_first: ReLU before the normalisation (the tutorial's fourth block) instead of
-            after it.
-
-    Shape:
-        (B, channels, H, W) to (B, filters, H', W').
+    nothing leaks from task to task. With `relu_first` (the tutorial's fourth block) ReLU comes
+    before it. From (B, channels, H, W) to (B, filters, H', W').
     """
     layers = {
         "conv": nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=2),

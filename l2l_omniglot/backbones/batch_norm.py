@@ -25,11 +25,8 @@ Source: TypeAlias = Callable[[Callable[[], Moments]], Moments]
 class BatchMoments:
     """The moments of every normalisation layer in one forward pass.
 
-    Gradients flow through moments that were recorded with gradients enabled.
-
-    Attributes:
-        layers: by the layer's name, variance and mean for each of its uses, each (T, channels)
-            for T tasks side by side, or (1, channels).
+    Of every layer, by name, variance and mean for each of its uses, (T, channels) for T tasks side
+    by side or (1, channels). Gradients flow through those recorded with gradients enabled.
     """
 
     layers: dict[str, list[Moments]] = field(default_factory=dict)
@@ -63,10 +60,8 @@ class BatchMoments:
 class Policy:
     """Says by which statistics the images of a task are normalised.
 
-    Attributes:
-        by: ``batch`` (support and query set each by its own), ``support`` (both by the support
-            set's) or ``population`` (both by statistics that no task changes).
-        population: those statistics, see `average_moments`.
+    ``batch``: support and query set each by its own; ``support``: both by the support set's;
+    ``population``: both by those of `average_moments`, which no task changes.
     """
 
     by: str
@@ -82,11 +77,7 @@ MODES = {"transductive": BY_BATCH, "inductive": BY_SUPPORT}
 
 
 def average_moments(recorded: Sequence[BatchMoments]) -> BatchMoments:
-    """Computes population statistics: mean variance and mean over batches and their tasks.
-
-    Args:
-        recorded: one or more, of the same network.
-    """
+    """Computes population statistics: mean variance and mean over batches and their tasks."""
 
     def average(uses: Sequence[Moments]) -> Moments:
         variances, means = (torch.cat(part).detach() for part in zip(*uses, strict=True))
@@ -158,16 +149,8 @@ def forward_by(
     """Passes images (B, channels, H, W) through a network by given moments of one task.
 
     No image then affects another; only torch's own batch normalisation layers are recognised
-    (`check_inductive` finds others). Without moments, the batch's are used.
-
-    Args:
-        network: left unchanged; no other thread may use it meanwhile.
-        moments: of this network.
-        images: one or more.
-        forward: ``network(images)`` with checks, or another result of that pass.
-
-    Raises:
-        BackboneError: if a layer does more than normalise, or is used more often than recorded.
+    (`check_inductive` finds others). Without moments, the batch's are used. No other thread may use
+    the network meanwhile.
     """
     if moments is None:
         return forward(network, images)
@@ -196,16 +179,7 @@ def with_support_statistics(
 
 
 def fold_support_statistics(network: nn.Module, support: torch.Tensor) -> nn.Module:
-    """Copies a network in evaluation mode, with the support set's running statistics.
-
-    Args:
-        network: normalises by the batch.
-        support: images (B, channels, H, W) in [0, 1].
-
-    Raises:
-        BackboneError: if a layer is not torch's own or used more than once in a forward pass,
-            or if images affect each other otherwise.
-    """
+    """Copies a network in evaluation mode, with the support set's running statistics."""
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
         moments = record_moments(folded, support)
@@ -224,15 +198,7 @@ def fold_support_statistics(network: nn.Module, support: torch.Tensor) -> nn.Mod
 
 
 def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
-    """Checks that an image has the same logits alone and in a batch.
-
-    Args:
-        logits: computes inductive logits (B, ways) of images (B, channels, H, W).
-        images: two or more.
-
-    Raises:
-        BackboneError: if they differ: images affect each other outside torch's layers.
-    """
+    """Checks that an image has the same inductive logits alone and in a batch of two or more."""
     # Copies, because a network may change its input.
     alone, together = logits(images[:1].clone())[0], logits(images.clone())[0]
     if not torch.allclose(alone, together, rtol=1e-3, atol=1e-3):

@@ -16,12 +16,9 @@ class TrainedHead(nn.Module):
     """Starts every task with the backbone's own head, as trained.
 
     Subclasses start it otherwise; what they train for that is among their parameters.
-
-    Attributes:
-        plain: whether the backbone's own head is used, so that `start` is not called.
     """
 
-    plain = True
+    plain = True  # the backbone's own head is used, and `start` not called
 
     def start(
         self,
@@ -29,17 +26,10 @@ class TrainedHead(nn.Module):
         _embeddings: Callable[[], torch.Tensor],
         _labels: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Computes the head of each of T tasks before the first inner step.
+        """Computes the head of each of T tasks before the first inner step, for any number of ways.
 
-        Gradients flow through whatever it is computed from.
-
-        Args:
-            _parameters: the backbone's, by name, each with a leading T.
-            _embeddings: computes the support sets' embeddings (T, B, features).
-            _labels: of the support sets, int64 (T, B) in [0, ways).
-
-        Returns:
-            The parameters that replace the backbone's, by name; for any number of ways.
+        From the backbone's parameters, each with a leading T, and the support sets' embeddings
+        (T, B, features) and labels (T, B). Returns the parameters to replace, by name.
         """
         return {}
 
@@ -90,15 +80,9 @@ class HeadUse(NamedTuple):
 def watch_head(
     network: nn.Module, images: torch.Tensor, head: str
 ) -> tuple[torch.Tensor, list[HeadUse]]:
-    """Passes images through a network and records every use of its head.
+    """Passes images (B, channels, H, W) through a network; returns logits and uses of its head.
 
-    Args:
-        network: no other thread may use it meanwhile.
-        images: (B, channels, H, W).
-        head: the layer's name.
-
-    Returns:
-        The logits (B, ways), and the uses, in order.
+    No other thread may use the network meanwhile.
     """
     uses: list[HeadUse] = []
     layer = network.get_submodule(head)
@@ -117,11 +101,7 @@ def watch_head(
 
 
 def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
-    """Computes the head's input for images, (B, features); see `watch_head`.
-
-    Raises:
-        BackboneError: if the head is not used exactly once in a forward pass.
-    """
+    """Computes the head's input for images, (B, features); see `watch_head`."""
     _, uses = watch_head(network, images, head)
     if len(uses) != 1:
         raise BackboneError(f"the backbone uses its last layer {len(uses)} times; expected once")

@@ -100,11 +100,7 @@ def check_registered(name: str) -> None:
 
 
 def package_of(name: str) -> str:
-    """Returns name and version of the distribution that registers a backbone; imports nothing.
-
-    Raises:
-        BackboneError: if the name is unknown; lists the known ones.
-    """
+    """Returns name and version of the distribution that registers a backbone; imports nothing."""
     return _package(_find(name))
 
 

@@ -96,7 +96,8 @@ def prepare_stack(
     and folders of the same images give the same bytes.
 
     Args:
-        sources: see `open_characters`.
+        sources: each a zip archive, an extracted ``images_background`` or
+            ``images_evaluation`` folder, or a folder that holds any of these.
         out: path of the ``.npy`` file, uint8 of shape (1623, 20, 1, image_size, image_size),
             ink 0 on paper 255 as in the archives.
         image_size: pixels, 8 to 105 (the raw size).
@@ -104,7 +105,7 @@ def prepare_stack(
         origin: the sidecar's description of the source; by default the sources' names.
 
     Raises:
-        DataError: if images are missing or broken; names them.
+        DataError: if images or sources are missing or broken; names them.
     """
     paths, out = [Path(source) for source in sources], Path(out)
     check_target(out, image_size)
@@ -125,12 +126,7 @@ def prepare_stack(
 
 
 def check_target(out: Path, image_size: int) -> None:
-    """Refuses a size or path that could not be written, such as before a download.
-
-    Raises:
-        DataError: if the size or the name is wrong, or the sidecar would replace an unrelated
-            JSON file.
-    """
+    """Refuses a size, a name, or a sidecar that would replace an unrelated JSON file."""
     check_number("image_size", image_size, least=8, most=RAW_SIZE, kind=DataError)
     if out.suffix != ".npy":
         raise DataError(f"{out}: expected a name that ends in .npy")
@@ -175,15 +171,7 @@ def decode(png: bytes, image_size: int) -> Pixels:
 
 @contextmanager
 def open_characters(sources: list[Path]) -> Iterator[list[RawCharacter]]:
-    """Opens archives or extracted folders and yields their characters, in the stack's order.
-
-    Args:
-        sources: each a zip archive, an extracted ``images_background`` or
-            ``images_evaluation`` folder, or a folder that holds any of these.
-
-    Raises:
-        DataError: if a source is missing, is no archive, or holds no Omniglot image.
-    """
+    """Opens archives or extracted folders and yields their characters, in the stack's order."""
     with ExitStack() as stack:
         found: dict[str, RawCharacter] = {}
         for source in sources:
@@ -212,15 +200,7 @@ def _list_images(source: Path, stack: ExitStack) -> Iterator[tuple[re.Match[str]
 
 
 def list_files(path: Path, stack: ExitStack) -> Iterator[tuple[str, Read]]:
-    """Yields the name of every file of a folder or zip archive, and a function that reads it.
-
-    Args:
-        path: of the folder or archive.
-        stack: keeps an archive open.
-
-    Raises:
-        DataError: if it is neither.
-    """
+    """Yields the name of every file of a folder or zip archive, and a function that reads it."""
     if path.is_dir():
         files = (file for file in sorted(path.resolve().rglob("*")) if file.is_file())
         yield from ((file.as_posix(), file.read_bytes) for file in files)
@@ -252,20 +232,9 @@ def _check_characters(characters: list[RawCharacter]) -> list[str]:
 def download_archives(
     folder: Path | None = None, url: str | None = None, checksums: dict[str, str] | None = None
 ) -> list[Path]:
-    """Downloads the two official archives (14 MB), or finds them in the cache.
+    """Downloads archives, by default the official ones, or finds them in `folder` (the cache).
 
-    Downloads get their final name only after their MD5 was verified.
-
-    Args:
-        folder: destination; by default the user's cache folder.
-        url: folder they are under; by default ``L2L_OMNIGLOT_MIRROR``, else the official one.
-        checksums: file name to MD5; by default the official ones.
-
-    Returns:
-        The paths of the archives.
-
-    Raises:
-        DownloadError: if one cannot be downloaded, or its checksum is wrong.
+    Downloads get their final name only after their MD5, as in `checksums`, was verified.
     """
     import pooch
 

@@ -28,17 +28,7 @@ _FILE = re.compile(
 class OneShotRuns:
     """The runs as tasks: their training drawings are the support set, their test drawings queries.
 
-    Args:
-        path: a folder with ``runNN`` folders, or an archive of them.
-        image_size: pixels, as in training of the network.
-        ink: see `ImageStack`.
-
-    Attributes:
-        names: of the runs found, sorted.
-        ways, shots, queries: 20, 1, and 1 query per class.
-
-    Raises:
-        DataError: if there are fewer than two runs, or one is broken.
+    Read from a folder with ``runNN`` folders or an archive of them, two or more.
     """
 
     seed = 0

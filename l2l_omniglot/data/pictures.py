@@ -43,16 +43,13 @@ Levels: TypeAlias = npt.NDArray[np.float32]
 def read_picture(path: Path, ink: str = "auto") -> Image.Image:
     """Reads a picture as 8-bit grey: dark ink on white paper.
 
-    Takes the first frame, turned as its EXIF data says. Transparent parts become white, or black
-    where all opaque parts are light.
+    Takes the first frame, turned as its EXIF data says and shrunk to `MOST_SIDE` pixels a side.
+    Transparent parts become white, or black where all opaque parts are light.
 
     Args:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
         ink: ``dark``, ``light``, or ``auto``: the minority shade, or where that is not clear,
             the shade that differs from the border.
-
-    Returns:
-        The picture, shrunk to at most `MOST_SIDE` pixels a side.
 
     Raises:
         DataError: if the file is missing, broken, of more than 178 million pixels, too narrow
@@ -133,10 +130,7 @@ def flatten_illumination(picture: Image.Image) -> Image.Image:
     """Removes uneven light, such as a shadow on the paper of a photograph.
 
     Divides by the paper's illumination: coarse cells whose strokes are removed by a morphological
-    closing, smoothed. A picture whose border is evenly lit is returned unchanged.
-
-    Args:
-        picture: 8-bit grey, dark ink on light paper.
+    closing, smoothed. A picture (dark ink) whose border is evenly lit is returned unchanged.
     """
     cells = np.asarray(picture.resize((CELLS, CELLS), Image.Resampling.BOX))
     border = _border(cells)
@@ -180,16 +174,14 @@ def is_centred(pictures: Sequence[Image.Image]) -> bool:
     """
     if any(picture.width != picture.height for picture in pictures):
         return False
-    size, offset = np.median([_measure(picture) for picture in pictures], axis=0)
+    measured = []  # the ink's longer side and its centre's offset, in widths of the picture
+    for picture in pictures:
+        left, upper, right, lower = _ink_box(stretch(picture))
+        width = picture.width
+        offset = max(abs(left + right - width), abs(upper + lower - width)) / 2
+        measured.append((max(right - left, lower - upper) / width, offset / width))
+    size, offset = np.median(measured, axis=0)
     return bool(SHORTEST <= size <= LONGEST and offset <= OFF_CENTRE)
-
-
-def _measure(picture: Image.Image) -> tuple[float, float]:
-    """Returns the ink's longer side and its centre's offset, in widths of the picture."""
-    left, upper, right, lower = _ink_box(stretch(picture))
-    width, height = picture.size
-    offset = max(abs(left + right - width), abs(upper + lower - height)) / 2
-    return max(right - left, lower - upper) / width, offset / width
 
 
 def stretch(picture: Image.Image) -> Image.Image:
@@ -220,15 +212,9 @@ def shrink(grey: Image.Image, image_size: int) -> Pixels:
 
 
 def to_images(pictures: Sequence[Image.Image], image_size: int, ink: str) -> torch.Tensor:
-    """Converts pictures to the network's input.
+    """Converts B pictures, 8-bit grey and dark on white, to the network's input.
 
-    Args:
-        pictures: B, 8-bit grey, dark on white.
-        image_size: pixels a side that they are shrunk to.
-        ink: ``white`` (1) or ``black`` (0), as in training of the network.
-
-    Returns:
-        float32 (B, 1, image_size, image_size) in [0, 1].
+    That is float32 (B, 1, image_size, image_size) in [0, 1]; `ink` is ``white`` (1) or ``black``.
     """
     import torch  # late, so that errors in a folder are reported at once
 

@@ -65,11 +65,7 @@ def is_sidecar(path: Path) -> bool:
 
 
 def read_sidecar(npy: Path) -> Sidecar | None:
-    """Reads the sidecar of `npy`; returns None if there is none or the JSON file is unrelated.
-
-    Raises:
-        DataError: if it is broken.
-    """
+    """Reads the sidecar of `npy`; returns None if there is none or the JSON file is unrelated."""
     path = sidecar_path(npy)
     if not path.is_file():
         return None

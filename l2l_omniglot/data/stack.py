@@ -110,7 +110,18 @@ class ImageStack:
         Returns:
             float32 of shape (B, channels, H, W) in [0, 1], on the CPU or the device of `on`.
         """
-        pixels = self._read(np.asarray(classes), np.asarray(items), transforms)
+        if self._on_device is None:
+            raw = self._array[np.asarray(classes), np.asarray(items)]
+            pixels = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
+        else:
+            where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
+            pixels = self._on_device[where[0], where[1]].to(torch.float32)
+        found = np.asarray(0 if transforms is None else transforms)
+        for transform in range(1, TRANSFORMS):
+            if len(chosen := np.flatnonzero(found == transform)):
+                images = pixels[chosen]
+                mirrored = images.flip(-1) if transform >= TURNS else images
+                pixels[chosen] = mirrored.rot90(transform % TURNS, (-2, -1))
         pixels = pixels.mul_(self._scale).clamp_(0, 1)
         return 1 - pixels if self.background == self.ink else pixels
 
@@ -121,28 +132,6 @@ class ImageStack:
         array = array if array.dtype == np.uint8 else array.astype(np.float32)
         other._on_device = torch.tensor(array, device=device)
         return other
-
-    def _read(
-        self,
-        classes: npt.NDArray[np.int64],
-        items: npt.NDArray[np.int64],
-        transforms: Sequence[int] | npt.NDArray[np.int64] | None,
-    ) -> torch.Tensor:
-        """Reads images as stored, but transformed, and in float32."""
-        if self._on_device is None:
-            raw: Any = self._array[classes, items]
-        else:
-            where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
-            raw = self._on_device[where[0], where[1]]
-        found = np.asarray(0 if transforms is None else transforms)
-        for transform in range(1, TRANSFORMS):
-            chosen = np.flatnonzero(found == transform)
-            if len(chosen):
-                raw[chosen] = _transformed(raw[chosen], transform)
-        if self._on_device is None:
-            raw = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
-        pixels: torch.Tensor = raw.to(torch.float32)
-        return pixels
 
     def _guess_background(self, sidecar: Sidecar | None) -> Literal["white", "black"]:
         """Returns the sidecar's background, else white where borders are brighter than half."""
@@ -185,15 +174,8 @@ def span(counts: Sequence[int]) -> str:
     return str(fewest) if fewest == most else f"{fewest} to {most}"
 
 
-def _transformed(images: Any, transform: int) -> Any:
-    """Mirrors NumPy or torch images (..., H, W) for transforms from 4, then turns them."""
-    library: Any = torch if isinstance(images, torch.Tensor) else np
-    mirrored = library.flip(images, (-1,)) if transform >= TURNS else images
-    return library.rot90(mirrored, transform % TURNS, (-2, -1))
-
-
 def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    """Views the array as (C, M, channels, H, W)."""
+    """Views an array of any accepted layout as (C, M, channels, H, W)."""
     if array.dtype.kind not in "buif":
         raise DataError(f"{name}: holds {array.dtype}; expected booleans, integers or floats")
     shape = array.shape

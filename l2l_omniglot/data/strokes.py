@@ -23,15 +23,8 @@ SMALLEST = 0.05  # of the paper's side: smaller drawings are dots, and stay smal
 def draw(strokes: Strokes) -> Image.Image:
     """Draws strokes, centred and scaled to the average size of Omniglot's drawings.
 
-    Args:
-        strokes: one or more of one or more points (x, y), y downwards, in any one unit whose
-            range is about 1. A stroke of one point is a dot.
-
-    Returns:
-        8-bit grey, 105 pixels a side: ink 0 on paper 255, without shades, as in the archives.
-
-    Raises:
-        DataError: if there is no point to draw.
+    Strokes are of points (x, y), y downwards, in any one unit whose range is about 1; one point is
+    a dot. The picture is 105 pixels a side: ink 0 on paper 255, without shades, as in the archives.
     """
     points = [point for stroke in strokes for point in stroke]
     if not points:

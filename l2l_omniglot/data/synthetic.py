@@ -79,14 +79,8 @@ def _draw_all(classes: int, drawers: int, image_size: int, seed: int) -> Pixels:
 def synthetic_strokes(classes: int, drawers: int, seed: int = 0) -> list[list[list[Points]]]:
     """Invents characters as pen paths, different from those of a stack.
 
-    Args:
-        classes: number of characters, 1 or more.
-        drawers: drawings per character, 1 or more.
-        seed: of the characters and the hands.
-
-    Returns:
-        For each character its drawings, each a list of strokes: smooth paths (P, 2) of (x, y),
-        y downwards, mostly in the unit square.
+    Returns for each character its drawings, each a list of strokes: smooth paths (P, 2) of (x, y),
+    y downwards, mostly in the unit square.
     """
     characters = []
     for number in range(classes):

@@ -46,12 +46,7 @@ class Task(NamedTuple):
 
 
 class TaskBatch(NamedTuple):
-    """T tasks of the same sizes, stacked.
-
-    Attributes:
-        support, support_labels, query, query_labels: as in `Task`, each with a leading T.
-        ways: classes per task.
-    """
+    """T tasks of the same sizes, stacked: each tensor as in `Task`, with a leading T."""
 
     support: torch.Tensor
     support_labels: torch.Tensor
@@ -82,18 +77,6 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
     transform * len(classes) + position``, so every class has one transform. (learn2learn's
     RandomClassRotation, which turns all classes of a task alike, is not used.) Classes may differ
     in size.
-
-    Args:
-        stack: the images.
-        classes: class numbers of the stack that belong to this part.
-        rotations: whether to add the rotated classes.
-        mirrors: whether to add the mirrored classes.
-
-    Attributes:
-        labels: all labels.
-
-    Raises:
-        DataError: if images to be rotated are not square.
     """
 
     def __init__(
