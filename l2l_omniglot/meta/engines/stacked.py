@@ -1,4 +1,4 @@
-"""The stacked engine: the tasks of a chunk side by side, as one batch of every layer."""
+"""The stacked engine: computes the tasks of a chunk as one batch of every layer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StackedEngine(Engine):
 
     def tasks_at_once(self, pixels: int) -> int:
         """See `Engine`."""
-        on_cpu = next(self.backbone.parameters()).device.type == "cpu"
+        on_cpu = next(self.backbone.parameters()).is_cpu
         return max(1, (PIXELS_ON_CPU if on_cpu else PIXELS_ON_GPU) // pixels)
 
     def start(self, tasks: int, first_order: bool) -> StackedWeights:
@@ -68,10 +68,9 @@ class StackedEngine(Engine):
             source: of the moments by which each layer normalises; the batch's own by default.
             forward: see `l2l_omniglot.backbones.batch_norm.forward_by`.
         """
-        if not hasattr(self._own, "skeleton"):  # one a thread: weights are put into it
-            skeleton = copy.deepcopy(self._skeleton)
-            named = skeleton.named_modules()
-            self._own.skeleton = skeleton
+        if not hasattr(self._own, "skeleton"):  # one per thread: weights are put into it
+            self._own.skeleton = copy.deepcopy(self._skeleton)
+            named = self._own.skeleton.named_modules()
             self._own.layers = [entry for entry in named if isinstance(entry[1], StackedLayer)]
         network: nn.Module = self._own.skeleton
         if network.training != self.backbone.training:
@@ -85,7 +84,6 @@ class StackedEngine(Engine):
     def _put(
         self, weights: dict[str, torch.Tensor], tasks: int, source: Callable[[str], Source] | None
     ) -> None:
-        """Puts weights, and the source of moments, into this thread's skeleton."""
         for path, layer in self._own.layers:
             layer.tasks = tasks
             if isinstance(layer, StackedBatchNorm):
@@ -149,12 +147,7 @@ def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
 
 
 def _make_skeleton(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
-    """Stacks the layers of a module that have parameters or batch statistics.
-
-    Args:
-        module: of the backbone.
-        made: skeletons so far by the identity of their originals, since layers may be shared.
-    """
+    # `made` has the skeletons so far by the identity of their originals: layers may be shared.
     if id(module) not in made:
         made[id(module)] = make_stacked(module) or _stack_children(module, made)
     return made[id(module)]
@@ -165,11 +158,8 @@ def _stack_children(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
     own = [name for name, _ in module.named_parameters(recurse=False)]
     if own or isinstance(module, nn.modules.batchnorm._NormBase):
         raise BackboneError(f"{type(module).__name__} has no stacked form")
-    children = {  # named_children leaves out repeats
-        name: _make_skeleton(child, made)
-        for name, child in module._modules.items()
-        if child is not None
-    }
+    named = module._modules.items()  # named_children leaves out repeats
+    children = {name: _make_skeleton(child, made) for name, child in named if child is not None}
     if type(module) is nn.Sequential:
         return StackedSequential(children, module.training)
     skeleton = copy.copy(module)
