@@ -241,7 +241,8 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str, streams: _Streams)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    path = [entry or cwd for entry in env.get("PYTHONPATH", "").split(os.pathsep)]
+    given = env.get("PYTHONPATH")  # empty is as good as unset; an empty entry is the folder
+    path = [entry or cwd for entry in given.split(os.pathsep)] if given else []
     new = [entry for entry in path if entry not in _OWN_PATH]
     if any(name in sys.modules for name in _modules_in([cwd, *new])):
         os.execv(sys.executable, [sys.executable, *arguments])

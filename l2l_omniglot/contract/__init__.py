@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.registry import package_of
+from l2l_omniglot.contract import gradients, output, tasks, weights  # noqa: F401 (fill CHECKS)
 from l2l_omniglot.contract.candidate import CHECKS, Candidate, Check
 from l2l_omniglot.errors import L2LOmniglotError
 

@@ -22,8 +22,13 @@ from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
 from l2l_omniglot.meta import ENGINES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
-from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
-from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine, trained_parameters
+from l2l_omniglot.meta.engines.fast_weights import (
+    FastWeights,
+    inner_loop,
+    task_losses,
+    trained_parameters,
+)
+from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
 from l2l_omniglot.meta.inner_rates import make_rates
 
 TRIED = 40  # images to try an engine on

@@ -21,22 +21,14 @@ from typing import Any
 
 import torch
 from flask import Flask, Response, jsonify, request
-from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, NotFound, UnsupportedMediaType
 
 from l2l_omniglot.errors import L2LOmniglotError, SettingsError
+from l2l_omniglot.page import question as bounds
 from l2l_omniglot.page.answers import Answers
 from l2l_omniglot.page.examples import STACK, SYNTHETIC, StackExamples, synthetic_set
 from l2l_omniglot.page.guard import guard
-from l2l_omniglot.page.question import (
-    MAX_BODY,
-    MAX_POINTS,
-    MAX_STROKES,
-    SHOTS,
-    WAYS,
-    Item,
-    read_question,
-)
+from l2l_omniglot.page.question import SHOTS, WAYS, Item, read_question
 
 MAX_SEED = 2**31 - 1
 
@@ -53,11 +45,15 @@ def create_app(
         loopback: whether only this machine can reach it, see `guard`.
     """
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = bounds.MAX_BODY
     guard(app, loopback)
-    app.register_error_handler(HTTPException, _refused)
-    app.register_error_handler(L2LOmniglotError, _wrong)
-
+    app.register_error_handler(
+        HTTPException, lambda error: (jsonify(error=error.description), error.code or 500)
+    )
+    app.register_error_handler(
+        L2LOmniglotError,
+        lambda error: (jsonify(error=str(error)), 400 if isinstance(error, SettingsError) else 500),
+    )
     _add_answers(app, answers, name, [SYNTHETIC, *([STACK] if stack else [])])
     _add_examples(app, stack)
     return app
@@ -72,7 +68,7 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
     def settings() -> dict[str, Any]:
         return {
             "name": name, "steps": answers.steps, "sources": sources, "ways": WAYS, "shots": SHOTS,
-            "strokes": MAX_STROKES, "points": MAX_POINTS,
+            "strokes": bounds.MAX_STROKES, "points": bounds.MAX_POINTS,
         }  # fmt: skip
 
     @app.post("/api/answer")
@@ -116,11 +112,3 @@ def _number(name: str, bounds: tuple[int, int]) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
         raise SettingsError(f"{name} {text[:40]!r}: expected a whole number from {least} to {most}")
     return int(text)
-
-
-def _wrong(error: L2LOmniglotError) -> ResponseReturnValue:
-    return jsonify(error=str(error)), 400 if isinstance(error, SettingsError) else 500
-
-
-def _refused(error: HTTPException) -> ResponseReturnValue:
-    return jsonify(error=error.description), error.code or 500

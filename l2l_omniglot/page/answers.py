@@ -48,10 +48,8 @@ class Answers:
     ) -> None:
         size, channels = checkpoint.image_size, checkpoint.channels
         if channels != 1 or not isinstance(size, int):
-            raise SettingsError(
-                f"{checkpoint.source}: trained on {channels} channels and size {size}; expected "
-                "square images of 1 channel, as drawings are"
-            )
+            found = f"{checkpoint.source}: trained on {channels} channels and size {size}"
+            raise SettingsError(f"{found}; expected square images of 1 channel, as drawings are")
         self.image_size: int = size
         self.ink = checkpoint.settings.ink
         self.steps = checkpoint.settings.eval_steps if steps is None else steps

@@ -65,12 +65,10 @@ class StackExamples:
         counts, generator = self._stack.images_per_class, np.random.default_rng(seed)
         classes = generator.choice(self._test, ways, replace=False)
         answer = int(generator.integers(ways))
+        items = [generator.choice(counts[c], shots + 1, replace=False).tolist() for c in classes]
         drawings = [
-            [
-                {"item": [int(character), int(item)]}
-                for item in generator.choice(counts[character], shots + 1, replace=False)
-            ]
-            for character in classes
+            [{"item": [int(character), number]} for number in numbers]
+            for character, numbers in zip(classes, items, strict=True)
         ]
         return _example_set(drawings, answer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Flask, Response, abort, request
 
@@ -45,11 +45,10 @@ def guard(app: Flask, loopback: bool) -> None:
     @app.before_request
     def refuse() -> None:
         host = request.headers.get("Host", "")
-        name, _ = _split(f"//{host}")
-        if loopback and not is_loopback(name):
+        if loopback and not is_loopback(_split(f"//{host}").hostname or ""):
             abort(403, f"Host {host!r}: expected {LOCAL_NAME} or a loopback address")
         origin = request.headers.get("Origin")
-        if origin is not None and (_split(origin)[1] or None) != host.lower():
+        if origin is not None and (_split(origin).netloc.lower() or None) != host.lower():
             abort(403, f"Origin {origin!r}: expected this page's own, {host!r}")
 
     @app.after_request
@@ -58,10 +57,8 @@ def guard(app: Flask, loopback: bool) -> None:
         return response
 
 
-def _split(address: str) -> tuple[str, str]:
-    """Returns the host, and host with port, of an address; empty if there are none."""
+def _split(address: str) -> SplitResult:
     try:
-        found = urlsplit(address)
-        return found.hostname or "", found.netloc.lower()
+        return urlsplit(address)
     except ValueError:
-        return "", ""
+        return urlsplit("")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from l2l_omniglot.data.strokes import Point, Strokes
 from l2l_omniglot.errors import SettingsError
@@ -15,14 +14,8 @@ MAX_STROKES, MAX_POINTS = 60, 2000  # per drawing
 MAX_BODY = 4 * 2**20  # bytes; the largest question, with three decimals, has three million
 
 
-@dataclass(frozen=True)
-class Item:
-    """An image of the stack.
-
-    Attributes:
-        character: its class, from 0.
-        number: its place within the class, from 0.
-    """
+class Item(NamedTuple):
+    """An image of the stack: its class, and its place within the class, from 0."""
 
     character: int
     number: int
@@ -32,14 +25,8 @@ Example: TypeAlias = Strokes | Item
 Support: TypeAlias = tuple[tuple[Example, ...], ...]
 
 
-@dataclass(frozen=True)
-class Question:
-    """A request of the page.
-
-    Attributes:
-        support: the examples of each class.
-        query: the example to classify; None: only adapt.
-    """
+class Question(NamedTuple):
+    """A request: the examples of each class, and the one to classify (None: only adapt)."""
 
     support: Support
     query: Example | None
@@ -59,13 +46,12 @@ def read_question(body: bytes) -> Question:
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"the request is not readable JSON: {type(error).__name__}") from error
     fields = _fields(found, "the request", {"support", "query"})
-    classes = _list(fields["support"], "support", WAYS, "classes")
     support = tuple(
         tuple(
             _example(example, f"class {number}, example {shot}")
             for shot, example in enumerate(_list(examples, f"class {number}", SHOTS, "examples"), 1)
         )
-        for number, examples in enumerate(classes, 1)
+        for number, examples in enumerate(_list(fields["support"], "support", WAYS, "classes"), 1)
     )
     query = fields["query"]
     return Question(support, None if query is None else _example(query, "the query"))
@@ -79,30 +65,24 @@ def _example(found: Any, what: str) -> Example:
             raise SettingsError(f"{what}: item {_short(item)}: expected two numbers from 0")
         return Item(*numbers)
     strokes = _list(_fields(found, what, {"strokes"})["strokes"], what, (1, MAX_STROKES), "strokes")
-    drawing = tuple(
-        tuple(
-            _point(point, what)
-            for point in _list(stroke, f"{what}: a stroke", (1, MAX_POINTS), "points")
-        )
-        for stroke in strokes
-    )
-    points = sum(len(stroke) for stroke in drawing)
-    if points > MAX_POINTS:
-        raise SettingsError(f"{what}: {points} points; expected at most {MAX_POINTS}")
+    lists = [_list(stroke, f"{what}: a stroke", (1, MAX_POINTS), "points") for stroke in strokes]
+    drawing = tuple(tuple(_point(point, what) for point in points) for points in lists)
+    count = sum(map(len, drawing))
+    if count > MAX_POINTS:
+        raise SettingsError(f"{what}: {count} points; expected at most {MAX_POINTS}")
     return drawing
 
 
 def _point(found: Any, what: str) -> Point:
-    if isinstance(found, list) and len(found) == 2:
-        x, y = found
-        if type(x) in {int, float} and type(y) in {int, float} and 0 <= x <= 1 and 0 <= y <= 1:
-            return float(x), float(y)
+    pair: list[Any] = found if isinstance(found, list) and len(found) == 2 else [None]
+    if all(type(value) in {int, float} and 0 <= value <= 1 for value in pair):
+        return float(pair[0]), float(pair[1])
     raise SettingsError(f"{what}: point {_short(found)}: expected [x, y], both numbers in [0, 1]")
 
 
 def _fields(found: Any, what: str, names: set[str]) -> dict[str, Any]:
-    if not isinstance(found, dict) or set(found) != names:
-        keys = sorted(found) if isinstance(found, dict) else found
+    keys = sorted(found) if isinstance(found, dict) else found
+    if not isinstance(found, dict) or keys != sorted(names):
         expected = ", ".join(sorted(names))
         raise SettingsError(f"{what}: {_short(keys)}; expected an object with {expected}")
     return found
@@ -111,9 +91,8 @@ def _fields(found: Any, what: str, names: set[str]) -> dict[str, Any]:
 def _list(found: Any, what: str, bounds: tuple[int, int], unit: str) -> list[Any]:
     if not isinstance(found, list):
         raise SettingsError(f"{what}: {_short(found)}; expected a list of {unit}")
-    least, most = bounds
-    if not least <= len(found) <= most:
-        raise SettingsError(f"{what}: {len(found)} {unit}; expected {least} to {most}")
+    if not bounds[0] <= len(found) <= bounds[1]:
+        raise SettingsError(f"{what}: {len(found)} {unit}; expected {bounds[0]} to {bounds[1]}")
     return found
 
 

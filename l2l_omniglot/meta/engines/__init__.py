@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,33 +20,14 @@ from torch import nn
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.meta.engines.fast_weights import FastWeights
+from l2l_omniglot.meta.engines.fast_weights import Engine as Engine
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
 from l2l_omniglot.meta.engines.stacked import StackedEngine
 from l2l_omniglot.meta.inner_rates import InnerRates
 
 
-class Engine(Protocol):
-    """Computes tasks under fast weights.
-
-    Attributes:
-        name: as `--engine` takes it.
-        threads_share: what a CPU's threads share: ``operations`` (all of them compute each), or
-            ``chunks`` (each thread computes a chunk of tasks of its own).
-    """
-
-    name: str
-    threads_share: str
-
-    def tasks_at_once(self, pixels: int) -> int:
-        """How many tasks are best computed together, whose larger set has so many pixels."""
-
-    def start(self, tasks: int, first_order: bool) -> FastWeights:
-        """The backbone's weights, once for each of `tasks` tasks."""
-
-
 class Choice(NamedTuple):
-    """An engine, and why `auto` took it (empty where it was asked for)."""
+    """An engine, and why `auto` chose it (empty if it was asked for)."""
 
     engine: Engine
     reason: str
@@ -55,10 +36,10 @@ class Choice(NamedTuple):
 def choose_engine(
     name: str, reference: Learn2learnEngine, backbone: nn.Module, images: torch.Tensor
 ) -> Choice:
-    """The engine meant by a name.
+    """Returns the engine of a name.
 
-    ``auto`` is ``stacked`` for a backbone that it computes rightly, tried once on `images`
-    against the backbone itself in float64; else ``learn2learn``.
+    ``auto`` is ``stacked`` if that agrees with the backbone itself on `images`, tried once in
+    float64; else ``learn2learn``.
 
     Args:
         name: one of ``learn2learn``, ``stacked`` or ``auto``.
@@ -67,7 +48,7 @@ def choose_engine(
         images: some (B, channels, H, W), at least 2.
 
     Raises:
-        BackboneError: if ``stacked`` is asked for and cannot be had; says why.
+        BackboneError: if ``stacked`` is asked for and does not support the backbone; says why.
     """
     if name == "learn2learn":
         return Choice(reference, "")
@@ -84,7 +65,7 @@ def choose_engine(
 
 
 def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> None:
-    """Compares two stacked copies with other weights, on other images, with the backbone.
+    """Compares two stacked copies, of different weights and images, with the backbone.
 
     Raises:
         BackboneError: if the logits differ, or the forward pass changed a buffer.

@@ -1,9 +1,9 @@
-"""Convolution, batch normalisation, ReLU and 2x2 max-pool in a row, computed together."""
+"""Computes convolution, batch normalisation, ReLU and 2x2 max-pooling together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -23,11 +23,10 @@ Step: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 class StackedSequential(nn.Sequential):
-    """Of `nn.Sequential`, with the blocks among its layers computed as such.
+    """An `nn.Sequential` that finds the blocks among its layers and computes them as such.
 
-    A block is a convolution, then batch normalisation, ReLU and a 2x2 max-pool, in any order
-    but for a ReLU between normalisation and what it normalises: the convolution's output, or
-    the ReLU of that.
+    A block is a convolution, then batch normalisation, ReLU and a 2x2 max-pool, in one of the
+    orders of `_BLOCKS`.
 
     Args:
         layers: by name, already stacked.
@@ -42,14 +41,14 @@ class StackedSequential(nn.Sequential):
         self._steps = list(_steps(list(layers.values())))
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """As the original, for (T * B, ...)."""
+        """Passes (T * B, ...) through the layers."""
         for step in self._steps:
             batch = step(batch)
         return batch
 
 
 def _steps(layers: list[nn.Module]) -> Iterator[Step]:
-    """The layers, or four of them at a time where they make a block."""
+    """Yields the layers, or one block for four of them."""
     while layers:
         block = _find_block(layers[:4])
         yield block or layers[0]
@@ -57,10 +56,8 @@ def _steps(layers: list[nn.Module]) -> Iterator[Step]:
 
 
 def _find_block(layers: list[nn.Module]) -> StackedBlock | None:
-    """The block that the layers make; None where they make none."""
     kinds = [type(layer) for layer in layers]
-    pools = [layer for layer in layers if isinstance(layer, nn.MaxPool2d) and _halves(layer)]
-    if kinds not in _BLOCKS or not pools:
+    if kinds not in _BLOCKS or not _halves(layers[kinds.index(nn.MaxPool2d)]):
         return None
     conv, norm = layers[0], layers[kinds.index(StackedBatchNorm)]
     assert isinstance(conv, StackedConv2d) and isinstance(norm, StackedBatchNorm)
@@ -74,20 +71,19 @@ _BLOCKS: list[list[type[nn.Module]]] = [
 ]
 
 
-def _halves(layer: nn.MaxPool2d) -> bool:
-    """Whether it takes the maxima of 2x2 windows side by side."""
-    found = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-    plain = [value if isinstance(value, int) else tuple(value) for value in found]
-    wanted = ((2, (2, 2)), (2, (2, 2)), (0, (0, 0)), (1, (1, 1)))
-    fits = all(value in values for value, values in zip(plain, wanted, strict=True))
-    return fits and not layer.ceil_mode and not layer.return_indices
+def _halves(pool: Any) -> bool:
+    """Returns whether a max-pool takes the maxima of 2x2 windows side by side."""
+    found = pool.kernel_size, pool.stride, pool.padding, pool.dilation
+    pairs = [(value, value) if isinstance(value, int) else tuple(value) for value in found]
+    plain = pairs == [(2, 2), (2, 2), (0, 0), (1, 1)]
+    return plain and not pool.ceil_mode and not pool.return_indices
 
 
 class StackedBlock:
-    """Normalises after the pooling instead of before.
+    """Computes a block, with the normalisation after the pooling instead of before.
 
     Normalisation is monotone in each channel, so it commutes with the maximum (with the
-    minimum, where its scale is negative): a quarter of the pixels is left to normalise. A bias
+    minimum, if its scale is negative): a quarter of the pixels is left to normalise. A bias
     before the normalisation cancels. Moments of a convolution with few inputs come from those
     of its windows, without a pass over its output.
 
@@ -101,7 +97,7 @@ class StackedBlock:
         self.conv, self.norm, self.relu_first = conv, norm, relu_first
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """(T * B, channels, H, W) to (T * B, filters, H', W')."""
+        """Computes (T * B, filters, H', W') of (T * B, channels, H, W)."""
         images = self.conv.by_task(batch.permute(0, 2, 3, 1))
         scale, shift, bias = self.norm.weight, self.norm.bias, self.conv.bias
         assert scale is not None and shift is not None
@@ -118,7 +114,7 @@ class StackedBlock:
         return out.flatten(0, 1).permute(0, 3, 1, 2)
 
     def _convolve(self, images: torch.Tensor) -> tuple[torch.Tensor, Callable[[], Moments]]:
-        """(T, B, H, W, channels) to (T, B, H', W', filters), without the bias; their moments."""
+        """Computes maps (T, B, H', W', filters) without the bias, and how to get their moments."""
         weight, geometry = channels_last(self.conv.weight), self.conv.geometry(images)
         if weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
@@ -128,7 +124,7 @@ class StackedBlock:
 
 
 def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
-    """Variance and mean of the products of windows (T, B, ..., K) with weights (T, filters, K).
+    """Computes variance and mean of products of windows (T, B, ..., K) and weights (T, filters, K).
 
     The covariance of the windows is summed in float64: the gradient of a normalised product is
     a small difference of large numbers.

@@ -1,4 +1,4 @@
-"""Convolutions of T tasks side by side, each with a weight of its own, as matrix products.
+"""Convolves the images of T tasks side by side, each with its own weight, as matrix products.
 
 A strided convolution is cut into its phases: input pixels of one remainder modulo the stride
 meet the same kernel taps, so a phase is one matrix product of its pixels with those taps, and
@@ -9,10 +9,10 @@ weight are bilinear maps that differentiate into each other: derivatives of any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch.nn.functional import conv2d, pad
@@ -38,40 +38,59 @@ class Geometry(NamedTuple):
         return height, width
 
 
-class Phase(NamedTuple):
-    """Along one axis: the input pixels ``[first::stride]`` and the taps ``[tap::stride]``.
+Slices: TypeAlias = tuple[slice | int, ...]
 
-    Pixel j meets output pixel ``j + shift`` through the tap; `spans` lists, for every tap,
-    (pixels, outputs) as slices, cut to outputs that exist.
+
+class Phase(NamedTuple):
+    """Input pixels of one remainder modulo the stride, and the taps that they meet.
+
+    Attributes:
+        pixels: of images (T, B, H, W, channels).
+        taps: of a weight (T, filters, kernel height, kernel width, channels).
+        sizes: height and width of the pixels, then of the taps.
+        meetings: for every tap, its pixels among (T, B, *sizes) and the output pixels that these
+            meet through it, cut to those that exist.
     """
 
-    first: int
-    tap: int
-    spans: tuple[tuple[slice, slice], ...]
+    pixels: Slices
+    taps: Slices
+    sizes: tuple[int, ...]
+    meetings: tuple[tuple[Slices, Slices], ...]
+
+
+def _axis_phases(n: int, k: int, s: int, p: int) -> Iterator[tuple[int, int, int, list[Any]]]:
+    """Yields, along one axis, first pixel, first tap, number of pixels, and spans of every tap."""
+    outputs = (n + 2 * p - k) // s + 1
+    for first in range(min(s, n)):
+        tap, count, spans = (first + p) % s, len(range(first, n, s)), []
+        for t in range(tap, k, s):
+            shift = (first + p - t) // s  # pixel j meets output pixel j + shift
+            start = max(0, -shift)
+            stop = max(start, min(count, outputs - shift))
+            spans.append((slice(start, stop), slice(start + shift, stop + shift)))
+        if spans:  # a stride beyond the kernel leaves pixels out
+            yield first, tap, count, spans
 
 
 @lru_cache(maxsize=256)
-def _axis_phases(n: int, k: int, s: int, p: int) -> tuple[Phase, ...]:
-    outputs = (n + 2 * p - k) // s + 1
-    phases = []
-    for first in range(min(s, n)):
-        tap = (first + p) % s
-        if tap >= k:  # a stride beyond the kernel leaves these pixels out
-            continue
-        count = len(range(first, n, s))
-        spans = []
-        for t in range(tap, k, s):
-            shift = (first + p - t) // s
-            start, stop = max(0, -shift), min(count, outputs - shift)
-            stop = max(start, stop)
-            spans.append((slice(start, stop), slice(start + shift, stop + shift)))
-        phases.append(Phase(first, tap, tuple(spans)))
-    return tuple(phases)
-
-
-def _phases(g: Geometry) -> Iterable[tuple[Phase, ...]]:
+def _phases(g: Geometry) -> tuple[Phase, ...]:
     axes = zip(g.size, g.kernel, g.stride, g.padding, strict=True)
-    return product(*(_axis_phases(*axis) for axis in axes))
+    every, (sh, sw) = (slice(None), slice(None)), g.stride
+    return tuple(
+        Phase(
+            (*every, slice(h, None, sh), slice(w, None, sw)),
+            (*every, slice(tap_h, None, sh), slice(tap_w, None, sw)),
+            (count_h, count_w, len(spans_h), len(spans_w)),
+            tuple(
+                ((*every, pixels_h, pixels_w, a, b), (*every, outputs_h, outputs_w))
+                for a, (pixels_h, outputs_h) in enumerate(spans_h)
+                for b, (pixels_w, outputs_w) in enumerate(spans_w)
+            ),
+        )
+        for (h, tap_h, count_h, spans_h), (w, tap_w, count_w, spans_w) in product(
+            *(_axis_phases(*axis) for axis in axes)
+        )
+    )
 
 
 def convolve(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
@@ -98,116 +117,88 @@ def convolve(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> 
 
 
 def products(seen: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The convolution of the images whose `windows` are given, and a weight as of `convolve`."""
+    """Convolves images given as their `windows` with a weight, as `convolve` does."""
     kernels = weight.flatten(2).transpose(1, 2)
     return torch.bmm(seen.flatten(1, 3), kernels).view(*seen.shape[:4], -1)
 
 
 def windows(images: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-    """What every output pixel sees: (T, B, H', W', kernel height * kernel width * channels)."""
+    """Copies the window of every output pixel: (T, B, H', W', height * width * channels)."""
     (ph, pw), (kh, kw), (sh, sw) = geometry.padding, geometry.kernel, geometry.stride
     padded = pad(images, (0, 0, pw, pw, ph, ph))
     seen = padded.unfold(2, kh, sh).unfold(3, kw, sw)
     return seen.permute(0, 1, 2, 3, 5, 6, 4).flatten(4)
 
 
-def _taps(weight: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
-    """A phase's taps: (T, taps * filters, channels)."""
-    return _slice_taps(weight, g, h, w).flatten(1, 3)
+def _taps(weight: torch.Tensor, phase: Phase) -> torch.Tensor:
+    """Returns a view (T, height taps, width taps, filters, channels)."""
+    return weight[phase.taps].permute(0, 2, 3, 1, 4)
 
 
-def _slice_taps(weight: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
-    """A view of a phase's taps: (T, height taps, width taps, filters, channels)."""
-    return weight[:, :, h.tap :: g.stride[0], w.tap :: g.stride[1]].permute(0, 2, 3, 1, 4)
-
-
-def _outputs(grad: torch.Tensor, g: Geometry, h: Phase, w: Phase) -> torch.Tensor:
-    """What a phase's pixels meet through each tap: (T, B * height * width, taps * filters)."""
-    tasks, batch, *_, filters = grad.shape
-    counts = [len(range(p.first, n, s)) for p, n, s in zip((h, w), g.size, g.stride, strict=True)]
-    met = grad.new_zeros(tasks, batch, *counts, len(h.spans), len(w.spans), filters)
-    for (a, (hp, ho)), (b, (wp, wo)) in product(enumerate(h.spans), enumerate(w.spans)):
-        met[:, :, hp, wp, a, b] = grad[:, :, ho, wo]
+def _met(grad: torch.Tensor, phase: Phase) -> torch.Tensor:
+    """Gathers what pixels meet through each tap: (T, B * height * width, taps * filters)."""
+    met = grad.new_zeros(*grad.shape[:2], *phase.sizes, grad.shape[-1])
+    for pixels, outputs in phase.meetings:
+        met[pixels] = grad[outputs]
     return met.flatten(4).flatten(1, 3)
 
 
 def _output(images: torch.Tensor, weight: torch.Tensor, g: Geometry) -> torch.Tensor:
-    tasks, batch, filters = images.shape[0], images.shape[1], weight.shape[1]
-    out = images.new_zeros(tasks, batch, *g.out, filters)
-    for h, w in _phases(g):
-        pixels = images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]]
-        met = torch.bmm(pixels.flatten(1, 3), _taps(weight, g, h, w).transpose(1, 2))
-        met = met.view(*pixels.shape[:4], len(h.spans), len(w.spans), filters)
-        for (a, (hp, ho)), (b, (wp, wo)) in product(enumerate(h.spans), enumerate(w.spans)):
-            out[:, :, ho, wo] += met[:, :, hp, wp, a, b]
+    out = images.new_zeros(*images.shape[:2], *g.out, weight.shape[1])
+    for phase in _phases(g):
+        kernels = _taps(weight, phase).flatten(1, 3).transpose(1, 2)
+        met = torch.bmm(images[phase.pixels].flatten(1, 3), kernels)
+        met = met.view(*images.shape[:2], *phase.sizes, -1)
+        for pixels, outputs in phase.meetings:
+            out[outputs] += met[pixels]
     return out
 
 
 def _images_gradient(weight: torch.Tensor, grad: torch.Tensor, g: Geometry) -> torch.Tensor:
     of_images = grad.new_zeros(*grad.shape[:2], *g.size, weight.shape[-1])
-    for h, w in _phases(g):
-        target = of_images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]]
-        met = torch.bmm(_outputs(grad, g, h, w), _taps(weight, g, h, w))
+    for phase in _phases(g):
+        target = of_images[phase.pixels]
+        met = torch.bmm(_met(grad, phase), _taps(weight, phase).flatten(1, 3))
         target.copy_(met.view(target.shape))
     return of_images
 
 
 def _weight_gradient(images: torch.Tensor, grad: torch.Tensor, g: Geometry) -> torch.Tensor:
     of_weight = grad.new_zeros(grad.shape[0], grad.shape[-1], *g.kernel, images.shape[-1])
-    for h, w in _phases(g):
-        target = _slice_taps(of_weight, g, h, w)
-        pixels = images[:, :, h.first :: g.stride[0], w.first :: g.stride[1]].flatten(1, 3)
-        met = torch.bmm(_outputs(grad, g, h, w).transpose(1, 2), pixels)
+    for phase in _phases(g):
+        target = _taps(of_weight, phase)
+        pixels = images[phase.pixels].flatten(1, 3)
+        met = torch.bmm(_met(grad, phase).transpose(1, 2), pixels)
         target.copy_(met.view(target.shape))
     return of_weight
 
 
 class _Contraction(torch.autograd.Function):
-    """Of images, weight and gradient of the output, the one that the two others make."""
+    """Computes the missing one of images, weight and gradient of the output."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        images: torch.Tensor | None,
-        weight: torch.Tensor | None,
-        grad: torch.Tensor | None,
-        geometry: Geometry,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, images: Any, weight: Any, grad: Any, geometry: Geometry) -> torch.Tensor:
         ctx.save_for_backward(images, weight, grad)
         ctx.geometry = geometry
-        return _complete(images, weight, grad, geometry)
+        if images is None:
+            return _images_gradient(weight, grad, geometry)
+        if weight is None:
+            return _weight_gradient(images, grad, geometry)
+        return _output(images, weight, geometry)
 
     @staticmethod
     def backward(ctx: Any, third: torch.Tensor) -> Any:
-        images, weight, grad = (third if one is None else one for one in ctx.saved_tensors)
-        of_images, of_weight, of_grad, _ = ctx.needs_input_grad
-        g = ctx.geometry
-        return (
-            contract(None, weight, grad, g) if of_images else None,
-            contract(images, None, grad, g) if of_weight else None,
-            contract(images, weight, None, g) if of_grad else None,
-            None,
-        )
-
-
-def _complete(
-    images: torch.Tensor | None,
-    weight: torch.Tensor | None,
-    grad: torch.Tensor | None,
-    geometry: Geometry,
-) -> torch.Tensor:
-    if images is None:
-        assert weight is not None and grad is not None
-        return _images_gradient(weight, grad, geometry)
-    if weight is None:
-        assert grad is not None
-        return _weight_gradient(images, grad, geometry)
-    return _output(images, weight, geometry)
+        given = [third if one is None else one for one in ctx.saved_tensors]
+        gradients = [
+            contract(*given[:i], None, *given[i + 1 :], ctx.geometry) if needed else None
+            for i, needed in enumerate(ctx.needs_input_grad[:3])
+        ]
+        return (*gradients, None)
 
 
 contract: Callable[..., torch.Tensor] = _Contraction.apply
 
 
 def convolution(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-    """As `convolve`, always by phases."""
+    """Convolves by phases, whatever the sizes; see `convolve`."""
     return contract(images, weight, None, geometry)

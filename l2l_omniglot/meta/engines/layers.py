@@ -1,15 +1,15 @@
-"""Layers for T tasks side by side: task t's images meet task t's weights.
+"""Layers for T tasks side by side, each with its own weights.
 
-The images of all tasks come as one batch, (T * B, ...), task by task. Layers without
-parameters, and code that treats every image alone, work on that batch as they are; only the
-layers with parameters, and batch normalisation, must know where one task ends. A stacked layer
-has the parameters of its original by the same names, each with a leading T, set before every
-use.
+The images of all tasks are one batch, (T * B, ...), task by task. Only layers with parameters and
+batch normalisation must know where one task ends; what treats every image alone works as it is.
+A stacked layer has its original's parameters by the same names, each with a leading T, set before
+every use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -24,21 +24,20 @@ class StackedLayer(nn.Module):
 
     Attributes:
         tasks: T, set before each use.
-        names: of the original's parameters, set before each use, with a leading T (None where
-            the original has none).
+        names: of the original's parameters, set before each use (None if it has none).
     """
 
     names: tuple[str, ...] = ("weight", "bias")
     tasks: int
 
     def by_task(self, batch: torch.Tensor) -> torch.Tensor:
-        """(T * B, ...) as (T, B, ...)."""
+        """Views (T * B, ...) as (T, B, ...)."""
         tasks: torch.Tensor = batch.unflatten(0, (self.tasks, -1))
         return tasks
 
 
 class StackedConv2d(StackedLayer):
-    """Of `nn.Conv2d` without dilation, groups or other padding than zeros."""
+    """An `nn.Conv2d` without dilation, groups or other padding than zeros."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
@@ -48,11 +47,11 @@ class StackedConv2d(StackedLayer):
         self.kernel, self.stride, self.padding = layer.kernel_size, layer.stride, layer.padding
 
     def geometry(self, images: torch.Tensor) -> Geometry:
-        """For images (T, B, H, W, channels)."""
+        """Returns the sizes for images (T, B, H, W, channels)."""
         return Geometry(tuple(images.shape[2:4]), self.kernel, self.stride, self.padding)  # type: ignore[arg-type]
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """(T * B, channels, H, W) to (T * B, filters, H', W')."""
+        """Computes (T * B, filters, H', W') of (T * B, channels, H, W)."""
         images = self.by_task(batch.permute(0, 2, 3, 1))
         maps = convolve(images, channels_last(self.weight), self.geometry(images))
         if self.bias is not None:
@@ -61,13 +60,13 @@ class StackedConv2d(StackedLayer):
 
 
 class StackedLinear(StackedLayer):
-    """Of `nn.Linear`."""
+    """An `nn.Linear`."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """(T * B, ..., features) to (T * B, ..., out)."""
+        """Computes (T * B, ..., out) of (T * B, ..., features)."""
         rows = self.by_task(batch).flatten(1, -2)
         products = torch.bmm(rows, self.weight.transpose(1, 2))
         if self.bias is not None:
@@ -76,25 +75,23 @@ class StackedLinear(StackedLayer):
 
 
 class VmappedLayer(StackedLayer):
-    """Of a layer with a formula of its own: that formula, mapped over the tasks by torch."""
+    """Any other layer with parameters, mapped over the tasks by torch."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.names, self.layer = tuple(dict(layer.named_parameters())), layer
 
-    def _compute(self, weights: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = functional_call(self.layer, weights, (images,))
-        return result
-
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """(T * B, ...) to (T * B, ...)."""
+        """Computes (T * B, ...) of (T * B, ...)."""
         weights = {name: getattr(self, name) for name in self.names}
-        found: torch.Tensor = vmap(self._compute)(weights, self.by_task(batch))
+        found: torch.Tensor = vmap(partial(functional_call, self.layer))(
+            weights, self.by_task(batch)
+        )
         return found.flatten(0, 1)
 
 
 class StackedBatchNorm(StackedLayer):
-    """Of batch normalisation by the statistics of each task's own batch."""
+    """Batch normalisation by the statistics of each task's own batch."""
 
     weight: torch.Tensor | None
     bias: torch.Tensor | None
@@ -105,16 +102,14 @@ class StackedBatchNorm(StackedLayer):
         self.source: Source | None = None
 
     def moments(self, own: Callable[[], Moments], bias: torch.Tensor | None = None) -> Moments:
-        """The variance and mean to normalise by: the source's, else the batch's own.
+        """Returns the variance and mean to normalise by: the source's, else the batch's own.
 
         Args:
-            own: those of values that lack the bias; (T, channels) each.
+            own: computes those of the values without the bias; (T, channels) each.
             bias: (T, channels).
         """
-        if self.source is None:
-            return own()
-        if bias is None:
-            return self.source(own)
+        if self.source is None or bias is None:
+            return own() if self.source is None else self.source(own)
 
         def whole() -> Moments:
             variance, mean = own()
@@ -124,7 +119,7 @@ class StackedBatchNorm(StackedLayer):
         return variance, mean - bias
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """(T * B, channels, ...) to the same shape."""
+        """Normalises (T * B, channels, ...)."""
         values = self.by_task(batch.movedim(1, -1))
         found = self.moments(lambda: moments(values))
         normed = self.normalise(values, *found, self.weight, self.bias)
@@ -138,30 +133,30 @@ class StackedBatchNorm(StackedLayer):
         weight: torch.Tensor | None,
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
-        """(T, B, ..., channels) by moments (T, channels)."""
+        """Normalises (T, B, ..., channels) by moments (T, channels)."""
         scale, shift = scale_and_shift(variance, mean, weight, bias, self.eps)
         return torch.addcmul(spread(shift, values), values, spread(scale, values))
 
 
 def moments(values: torch.Tensor) -> Moments:
-    """Variance (not corrected) and mean of (T, ..., channels): each (T, channels)."""
+    """Computes biased variance and mean of (T, ..., channels): each (T, channels)."""
     rows = values.flatten(1, -2)
     mean = rows.mean(dim=1)  # in two passes: torch.var_mean takes three times as long
     return (rows - mean[:, None]).square().mean(dim=1), mean
 
 
 def spread(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """(T, channels), to be broadcast over (T, ..., channels)."""
+    """Views (T, channels) so that it broadcasts over (T, ..., channels)."""
     return value.view(value.shape[0], *(1,) * (like.ndim - 2), value.shape[1])
 
 
 def channels_last(weight: torch.Tensor) -> torch.Tensor:
-    """(T, filters, channels, height, width) as (T, filters, height, width, channels)."""
+    """Views (T, filters, channels, height, width) as (T, filters, height, width, channels)."""
     return weight.permute(0, 1, 3, 4, 2)
 
 
 def make_stacked(layer: nn.Module) -> StackedLayer | None:
-    """The stacked form of a layer; None where there is none."""
+    """Returns the stacked form of a layer, or None if there is none."""
     if isinstance(layer, nn.modules.conv._ConvNd):
         return StackedConv2d(layer) if type(layer) is nn.Conv2d and _plain(layer) else None
     if isinstance(layer, nn.modules.batchnorm._NormBase):
@@ -174,6 +169,5 @@ def make_stacked(layer: nn.Module) -> StackedLayer | None:
 
 
 def _plain(layer: nn.Conv2d) -> bool:
-    """Without dilation, groups or other padding than so many zeros."""
     simple = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
     return simple and not isinstance(layer.padding, str)

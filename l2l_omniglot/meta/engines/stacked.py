@@ -1,38 +1,28 @@
-"""The stacked engine: the tasks of a chunk side by side, as one batch of every layer."""
+"""The stacked engine: computes the tasks of a chunk as one batch of every layer."""
 
 from __future__ import annotations
 
 import copy
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import torch
 from torch import nn
 
 from l2l_omniglot.backbones.batch_norm import BatchMoments, Forward, Source, checked_forward
-from l2l_omniglot.backbones.heads import TrainedHead, embed, head_name, head_parameters
+from l2l_omniglot.backbones.heads import TrainedHead, head_parameters
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.engines.blocks import StackedSequential
-from l2l_omniglot.meta.engines.fast_weights import FastWeights
+from l2l_omniglot.meta.engines.fast_weights import Engine, FastWeights
 from l2l_omniglot.meta.engines.layers import StackedBatchNorm, StackedLayer, make_stacked
-from l2l_omniglot.meta.engines.learn2learn_engine import differentiate, trained_parameters
 from l2l_omniglot.meta.inner_rates import InnerRates
 
-# Of a chunk's larger set: 600 images of 28 x 28, measured, see docs/performance.md. On a GPU a
-# guess.
+# Of a chunk's larger set: 600 images of 28 x 28 (docs/performance.md); on a GPU a guess.
 PIXELS_ON_CPU, PIXELS_ON_GPU = 470_400, 7_526_400
 
 
-class StackedEngine:
-    """Backbones all of whose parameters are in layers that can be stacked (see `layers`).
-
-    A skeleton of the backbone, with stacked layers in their place, computes T tasks at once.
-
-    Args:
-        backbone: see `Learner`.
-        rates: of the inner loop.
-        head: how each task's head starts; as trained by default.
+class StackedEngine(Engine):
+    """Computes T tasks at once with a skeleton of the backbone, whose layers are stacked.
 
     Raises:
         BackboneError: if a layer has no stacked form; says which.
@@ -44,7 +34,7 @@ class StackedEngine:
     def __init__(
         self, backbone: nn.Module, rates: InnerRates, head: TrainedHead | None = None
     ) -> None:
-        self.backbone, self.rates, self.head = backbone, rates, head or TrainedHead()
+        super().__init__(backbone, rates, head)
         self._skeleton = _make_skeleton(backbone, {})
         self._own = threading.local()
         # A parameter shared by two layers has two names, of which named_parameters gives one.
@@ -53,13 +43,12 @@ class StackedEngine:
         self._names = {name: first[id(p)] for name, p in every}
 
     def tasks_at_once(self, pixels: int) -> int:
-        """How many tasks are best computed together, whose larger set has so many pixels."""
-        on_cpu = next(self.backbone.parameters()).device.type == "cpu"
+        """See `Engine`."""
+        on_cpu = next(self.backbone.parameters()).is_cpu
         return max(1, (PIXELS_ON_CPU if on_cpu else PIXELS_ON_GPU) // pixels)
 
     def start(self, tasks: int, first_order: bool) -> StackedWeights:
-        """The backbone's weights, `tasks` times."""
-        self.rates.check(self.backbone)
+        """See `Engine`."""
         return StackedWeights(self, tasks, first_order)
 
     def run(
@@ -70,7 +59,7 @@ class StackedEngine:
         source: Callable[[str], Source] | None = None,
         forward: Forward = checked_forward,
     ) -> torch.Tensor:
-        """Logits (T * B, ways) of a batch (T * B, channels, H, W), task by task.
+        """Computes logits (T * B, ways) of a batch (T * B, channels, H, W), task by task.
 
         Args:
             weights: by the backbone's names, each with a leading T.
@@ -79,10 +68,9 @@ class StackedEngine:
             source: of the moments by which each layer normalises; the batch's own by default.
             forward: see `l2l_omniglot.backbones.batch_norm.forward_by`.
         """
-        if not hasattr(self._own, "skeleton"):  # one a thread: weights are put into it
-            skeleton = copy.deepcopy(self._skeleton)
-            named = skeleton.named_modules()
-            self._own.skeleton = skeleton
+        if not hasattr(self._own, "skeleton"):  # one per thread: weights are put into it
+            self._own.skeleton = copy.deepcopy(self._skeleton)
+            named = self._own.skeleton.named_modules()
             self._own.layers = [entry for entry in named if isinstance(entry[1], StackedLayer)]
         network: nn.Module = self._own.skeleton
         if network.training != self.backbone.training:
@@ -96,7 +84,6 @@ class StackedEngine:
     def _put(
         self, weights: dict[str, torch.Tensor], tasks: int, source: Callable[[str], Source] | None
     ) -> None:
-        """Puts weights, and the source of moments, into this thread's skeleton."""
         for path, layer in self._own.layers:
             layer.tasks = tasks
             if isinstance(layer, StackedBatchNorm):
@@ -110,27 +97,21 @@ class StackedWeights(FastWeights):
     """T copies of the backbone's weights, each parameter one tensor with a leading T."""
 
     def __init__(self, engine: StackedEngine, tasks: int, first_order: bool) -> None:
-        self._engine, self._tasks, self._first_order = engine, tasks, first_order
-        self._rates, self.head, self._step = engine.rates, engine.head, 0
-        parameters = dict(engine.backbone.named_parameters())
-        self._parameters = trained_parameters(engine.backbone, engine.rates, engine.head)
-        self._weights = {name: _stack(p, tasks) for name, p in parameters.items()}
-        self._losses: list[torch.Tensor] = []
+        super().__init__(engine, first_order)
+        self._engine, self._tasks = engine, tasks
+        named = engine.backbone.named_parameters()
+        self._weights = {name: _stack(p, tasks) for name, p in named}
 
-    def logits(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
-        """See `FastWeights`."""
-        return self._run(images, moments.replay if moments else None)
+    def _forward(
+        self, images: torch.Tensor, moments: BatchMoments | None, forward: Forward
+    ) -> torch.Tensor:
+        return self._run(images, moments.replay if moments else None, forward)
 
     def record(self, images: torch.Tensor) -> BatchMoments:
         """See `FastWeights`."""
         moments = BatchMoments()
         self._run(images, moments.record)
         return moments
-
-    def embeddings(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
-        """See `FastWeights`."""
-        features = partial(embed, head=head_name(self._engine.backbone))
-        return self._run(images, moments.replay if moments else None, features)
 
     def _run(
         self,
@@ -144,39 +125,20 @@ class StackedWeights(FastWeights):
 
     def head_parameters(self) -> dict[str, torch.Tensor]:
         """See `FastWeights`."""
-        return {name: self._weights[name] for name in head_parameters(self._engine.backbone)}
+        return {name: self._weights[name] for name in head_parameters(self._backbone)}
 
     def restart(self, head: Mapping[str, torch.Tensor]) -> None:
         """See `FastWeights`."""
         renewed = {name: weight.clone() for name, weight in self._weights.items()}
         self._weights = {**renewed, **head}
 
-    def step(self, losses: torch.Tensor) -> None:
-        """See `FastWeights`."""
-        names = self._rates.names
-        old = [self._weights[name] for name in names]
-        try:
-            gradients = torch.autograd.grad(
-                losses.sum(), old, create_graph=not self._first_order, allow_unused=True
-            )
-        except RuntimeError as error:
-            raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
-        for name, weight, gradient in zip(names, old, gradients, strict=True):
-            if gradient is not None:
-                self._weights[name] = weight - self._rates.rate(name, self._step) * gradient
-        self._step += 1
-
-    def add_loss(self, losses: torch.Tensor) -> None:
-        """See `FastWeights`."""
-        self._losses.append(losses)
-
-    def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
-        """See `FastWeights`."""
-        return differentiate(self._losses, self._parameters)
+    def _adapt(self, loss: torch.Tensor) -> None:
+        for name, gradient, rate in self._gradients(loss, self._weights):
+            self._weights[name] = self._weights[name] - rate * gradient
 
 
 def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
-    """T copies, those of convolutions with their channels last."""
+    """Makes T copies, those of convolutions with their channels last."""
     copies = parameter.expand(tasks, *parameter.shape)
     if parameter.ndim != 4:
         return copies.clone(memory_format=torch.contiguous_format)
@@ -185,27 +147,19 @@ def _stack(parameter: torch.Tensor, tasks: int) -> torch.Tensor:
 
 
 def _make_skeleton(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
-    """The module, stacked where layers have parameters or batch statistics.
-
-    Args:
-        module: of the backbone.
-        made: skeletons so far by the identity of their originals, since layers may be shared.
-    """
+    # `made` has the skeletons so far by the identity of their originals: layers may be shared.
     if id(module) not in made:
         made[id(module)] = make_stacked(module) or _stack_children(module, made)
     return made[id(module)]
 
 
 def _stack_children(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
-    """A module that only holds others, with these stacked."""
+    """Stacks the layers within a module that only holds others."""
     own = [name for name, _ in module.named_parameters(recurse=False)]
     if own or isinstance(module, nn.modules.batchnorm._NormBase):
         raise BackboneError(f"{type(module).__name__} has no stacked form")
-    children = {  # named_children leaves out repeats
-        name: _make_skeleton(child, made)
-        for name, child in module._modules.items()
-        if child is not None
-    }
+    named = module._modules.items()  # named_children leaves out repeats
+    children = {name: _make_skeleton(child, made) for name, child in named if child is not None}
     if type(module) is nn.Sequential:
         return StackedSequential(children, module.training)
     skeleton = copy.copy(module)
