@@ -98,8 +98,8 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         raise RunError(f"{source}: not a readable checkpoint: {error}") from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header.get("__metadata__", {})
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format")
+    found = metadata.get("format", "no format")
+    if found != FORMAT:
         raise RunError(f"{source}: has {found!r}; expected {FORMAT!r}")
     try:
         body = json.loads(metadata["checkpoint"])
@@ -107,9 +107,8 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         iteration, facts = int(body["iteration"]), dict(body["facts"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise RunError(f"{source}: its settings cannot be read: {error}") from error
-    weights, rates, optimizer = (_under(tensors, part) for part in (_MODEL, _RATES, _OPTIMIZER))
+    weights, rates, optimizer = (
+        {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+        for part in (_MODEL, _RATES, _OPTIMIZER)
+    )
     return Checkpoint(settings, iteration, weights, optimizer, facts, source, rates)
-
-
-def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -63,16 +63,10 @@ def open_data(
 def baselines(
     experiment: Experiment, tasks: TaskStream, count: int, batch_norms: Sequence[str]
 ) -> dict[str, Baseline]:
-    """Evaluates the baselines on the same tasks: pixels, untrained features, trained features.
+    """Returns the baselines by name, all evaluated on the same two or more tasks.
 
-    Args:
-        experiment: has the trained learner.
-        tasks: stream of tasks.
-        count: number of tasks, at least 2.
-        batch_norms: of the features, see `Learner.score_steps`.
-
-    Returns:
-        The baselines by name.
+    They are pixels, untrained features and trained features, these in each of the modes of batch
+    normalisation, see `Learner.score_steps`.
     """
     stack = experiment.stack
     untrained = build_learner(experiment.settings, stack.channels, stack.image_size)
@@ -97,12 +91,7 @@ def digest(splits: Splits) -> str:
 
 @dataclass
 class TaskStreams:
-    """The task streams of a run.
-
-    Attributes:
-        settings: of the run.
-        stack: the images.
-        splits: the classes of each part.
+    """The task streams of a run; its `splits` are the classes of each part.
 
     Raises:
         SettingsError: if ink or paper of the stack differ from the settings.
@@ -157,7 +146,7 @@ class Experiment(TaskStreams):
     """The parts of a run, built from its settings.
 
     Attributes:
-        settings, stack, splits: see `TaskStreams`.
+        settings, stack, splits: of the run, the images, the classes of each part.
         learner: the backbone under MAML.
         workers: the processes that share its tasks.
     """

@@ -139,18 +139,15 @@ def write_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: s
         RunError: if names or shapes do not fit; quotes them.
     """
     own = dict([*module.named_parameters(), *module.named_buffers()])
-    wrong = sorted(set(own) ^ set(weights))
-    if wrong:
+    for name in sorted(set(own) ^ set(weights)):
+        where = "the backbone" if name in own else "the checkpoint"
         raise RunError(
-            f"{source}: its weights do not fit the backbone; {wrong[0]!r} is only in "
-            f"{'the backbone' if wrong[0] in own else 'the checkpoint'}"
+            f"{source}: its weights do not fit the backbone; {name!r} is only in {where}"
         )
     for name, tensor in own.items():
-        if tensor.shape != weights[name].shape:
-            raise RunError(
-                f"{source}: {name!r} has shape {tuple(weights[name].shape)}; expected "
-                f"{tuple(tensor.shape)}"
-            )
+        found, expected = tuple(weights[name].shape), tuple(tensor.shape)
+        if found != expected:
+            raise RunError(f"{source}: {name!r} has shape {found}; expected {expected}")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(weights[name])

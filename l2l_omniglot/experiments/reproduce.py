@@ -62,8 +62,6 @@ class ConditionResult:
     """The result of a condition.
 
     Attributes:
-        condition: setting, backbone and algorithm.
-        settings: of its run.
         iteration: meta-updates made.
         best: meta-updates made at the weights that were evaluated.
         minutes: of training and validation in all sessions.
@@ -86,32 +84,18 @@ class ConditionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON; accuracies in [0, 1]."""
-        published = self.published
-        return {
-            **asdict(self.condition),
+        published, evaluation = self.published, self.evaluation
+        return asdict(self.condition) | {
             "iteration": self.iteration,
             "best": self.best,
             "iterations": self.settings.iterations,
             "minutes": round(self.minutes, 2),
-            "tasks": self.evaluation.tasks,
-            "steps": self.evaluation.steps,
-            **{mode: asdict(curve) for mode, curve in self.evaluation.curves.items()},
+            "tasks": evaluation.tasks,
+            "steps": evaluation.steps,
+            **{mode: asdict(curve) for mode, curve in evaluation.curves.items()},
             "published": published and {"by": published[0], "accuracy": published[1] / 100},
             "settings": self.settings.to_dict(),
         }
-
-    @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> ConditionResult:
-        """Inverts `to_dict`."""
-        curves = {mode: Curve(**body[mode]) for mode in BATCH_NORMS if mode in body}
-        return cls(
-            Condition(body["setting"], body["backbone"], body["algorithm"]),
-            Settings(**body["settings"]),
-            body["iteration"],
-            body["best"],
-            body["minutes"],
-            Evaluation(body["tasks"], body["steps"], curves),
-        )
 
 
 def conditions(
@@ -136,7 +120,18 @@ def read_result(path: Path) -> ConditionResult:
         RunError: if it is broken.
     """
     try:
-        return ConditionResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        body = json.loads(path.read_text(encoding="utf-8"))
+        condition = Condition(body["setting"], body["backbone"], body["algorithm"])
+        curves = {mode: Curve(**body[mode]) for mode in BATCH_NORMS if mode in body}
+        evaluation = Evaluation(body["tasks"], body["steps"], curves)
+        return ConditionResult(
+            condition,
+            Settings(**body["settings"]),
+            body["iteration"],
+            body["best"],
+            body["minutes"],
+            evaluation,
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: cannot be read, delete it: {error}") from error
 
@@ -165,12 +160,9 @@ class Comparison:
     """Trains and evaluates conditions, each in a run folder.
 
     Args:
-        chosen: see `conditions`.
-        build: builds the experiment of a condition's settings.
-        folder: for the run folders and the results.
+        chosen, build: see `conditions`; builds the experiment of a condition's settings.
+        folder, write: for the run folders; writes all results there, after each condition.
         tasks: test tasks per condition, always the same ones.
-        watcher: follows the comparison.
-        write: writes all results into the folder, after each condition.
         values: of `Settings` that all conditions share, e.g. ``iterations``.
 
     Raises:
@@ -229,11 +221,10 @@ class Comparison:
         Raises:
             RunError: if a result is broken.
         """
-        settings, algorithms = list(SETTINGS), list(ALGORITHMS)
 
         def place(result: ConditionResult) -> tuple[int, str, int]:
             setting, backbone, algorithm = astuple(result.condition)
-            return settings.index(setting), backbone, algorithms.index(algorithm)
+            return [*SETTINGS].index(setting), backbone, [*ALGORITHMS].index(algorithm)
 
         return sorted(map(read_result, sorted(self.folder.glob(f"*/{RESULT}"))), key=place)
 
@@ -245,37 +236,31 @@ class Comparison:
     def _run(self, condition: Condition, settings: Settings, minutes: float | None) -> float:
         """Trains and evaluates a condition; returns the minutes of training this time."""
         run_folder = RunFolder(self.folder / condition.name)
-        there = run_folder.config.exists()
+        there, path = run_folder.config.exists(), run_folder.path
         if there and run_folder.read_settings() != settings:
-            where = run_folder.path
-            raise RunError(f"{where}: holds a run with other settings; expected another folder")
+            raise RunError(f"{path}: holds a run with other settings; expected another folder")
         experiment = self._build(settings)
         run = TrainingRun(experiment, run_folder, self._watcher.observer(settings))
         run.begin(resume=there)
-        before, result_path = run.minutes, run_folder.path / RESULT
+        before, result_path = run.minutes, path / RESULT
         if run.trainer.iteration < settings.iterations:
             if self._watcher.train(run, minutes).reason == "stopped":
                 raise Stopped
-        elif self._is_evaluated(result_path):
-            return 0.0
+        elif result_path.is_file():
+            result = read_result(result_path)
+            finished = result.iteration == result.settings.iterations
+            if finished and result.evaluation.tasks == self._tasks:
+                return 0.0
         spent = run.minutes - before
-        best = load_checkpoint(resolve_checkpoint(run_folder.path))
+        best = load_checkpoint(resolve_checkpoint(path))
         write_learner(experiment.learner, best)
-        evaluation = self._evaluate(experiment)
-        made = run.trainer.iteration, best.iteration
-        result = ConditionResult(condition, settings, *made, run.minutes, evaluation)
+        learner, tasks = experiment.learner, experiment.tasks("test", seed=0)
+        with self._watcher.evaluating(self._tasks) as progress:
+            evaluation = evaluate(
+                learner, tasks, self._tasks, settings.eval_steps, progress, batch_norm="both"
+            )
+        result = ConditionResult(
+            condition, settings, run.trainer.iteration, best.iteration, run.minutes, evaluation
+        )
         write_text(result_path, json.dumps(result.to_dict(), indent=1) + "\n")
         return spent
-
-    def _is_evaluated(self, path: Path) -> bool:
-        if not path.is_file():
-            return False
-        result = read_result(path)
-        done = result.iteration == result.settings.iterations
-        return done and result.evaluation.tasks == self._tasks
-
-    def _evaluate(self, experiment: Experiment) -> Evaluation:
-        learner, tasks = experiment.learner, experiment.tasks("test", seed=0)
-        steps = experiment.settings.eval_steps
-        with self._watcher.evaluating(self._tasks) as progress:
-            return evaluate(learner, tasks, self._tasks, steps, progress, batch_norm="both")

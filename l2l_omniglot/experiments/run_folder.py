@@ -101,16 +101,13 @@ class RunFolder:
         sessions: list[dict[str, Any]] = self._read_config()["sessions"]
         return sessions
 
-    def _write_config(
-        self, settings: Settings, facts: dict[str, Any], sessions: list[dict[str, Any]]
-    ) -> None:
+    def _write_config(self, settings: Settings, facts: dict[str, Any], earlier: list[Any]) -> None:
         session = {
             "command": shlex.join(sys.argv),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
         }
-        started = [*sessions, session]
-        body = {"settings": settings.to_dict(), "facts": facts, "sessions": started}
+        body = {"settings": settings.to_dict(), "facts": facts, "sessions": [*earlier, session]}
         write_text(self.config, json.dumps(body, indent=1) + "\n")
 
     def _read_config(self) -> dict[str, Any]:
@@ -127,17 +124,16 @@ class RunFolder:
         if not self.metrics.is_file():
             return []
         rows = []
-        with self.metrics.open(newline="", encoding="utf-8") as file:
-            for entry in csv.DictReader(file):
-                with contextlib.suppress(KeyError, TypeError, ValueError):
-                    iteration = int(entry.pop("iteration"))
-                    values = {name: float(value) for name, value in entry.items()}
-                    rows.append(MetricsRow(iteration=iteration, **values))
+        for entry in csv.DictReader(self.metrics.read_text(encoding="utf-8").splitlines()):
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                iteration = int(entry.pop("iteration"))
+                values = {name: float(value) for name, value in entry.items()}
+                rows.append(MetricsRow(iteration=iteration, **values))
         return rows
 
     def write_metrics(self, rows: list[MetricsRow]) -> None:
         """Writes ``metrics.csv`` whole, atomically."""
-        names = [entry.name for entry in dataclasses.fields(MetricsRow)]
+        names = [field.name for field in dataclasses.fields(MetricsRow)]
         write_text(self.metrics, csv_text(names, map(dataclasses.asdict, rows)))
 
 
@@ -171,9 +167,8 @@ def newest_run() -> RunFolder:
     Raises:
         RunError: if there is none.
     """
-    found = [path for path in runs_folder().glob(f"*/{LAST}") if path.is_file()]
+    runs = runs_folder()
+    found = [path for path in runs.glob(f"*/{LAST}") if path.is_file()]
     if not found:
-        raise RunError(
-            f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name one"
-        )
+        raise RunError(f"{runs}: no run found; train one with `l2l-omniglot train`, or name one")
     return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent)

@@ -32,31 +32,19 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Declaration:
-    """Declares a setting: checks, options, docs and the command of a run are made from it.
+    """Declares a setting: checks, options, docs and the command of a run are made from it."""
 
-    Attributes:
-        name: of the field of `Settings`.
-        kind: of its values: ``int``, ``float``, ``bool`` or ``str``.
-        default: the value unless recipe, algorithm or user set another.
-        help: for ``--help`` and the table in docs/commands.md; gives the unit of a number.
-        group: of options: ``task``, ``learning``, ``data`` or ``run``.
-        least, most, above: bounds of a number; the last is excluded.
-        choices: the possible values, if they can be listed.
-        otherwise: the option for false, e.g. ``second-order``; ``no-NAME`` if empty.
-        default_words: describes the default if its value does not.
-    """
-
-    name: str
-    kind: str
-    default: Any
-    help: str
-    group: str
+    name: str  # of the field of `Settings`
+    kind: str  # of its values: int, float, bool or str
+    default: Any  # unless recipe, algorithm or user set another
+    help: str  # for --help and the table in docs/commands.md; gives the unit of a number
+    group: str  # of options: task, learning, data or run
     least: float | None = None
     most: float | None = None
-    above: float | None = None
-    choices: tuple[str, ...] = ()
-    otherwise: str = ""
-    default_words: str = ""
+    above: float | None = None  # excluded itself
+    choices: tuple[str, ...] = ()  # the possible values, if they can be listed
+    otherwise: str = ""  # the option for false, e.g. second-order; no-NAME if empty
+    default_words: str = ""  # describes the default if its value does not
 
     @property
     def option(self) -> str:

@@ -27,10 +27,8 @@ class EventWriter:
     last of `rows` on are replaced, since they may be missing, or come from updates that are made
     again.
 
-    Args:
-        folder: of the run.
-        settings: of the run; written once, as text and as hyperparameters.
-        rows: of ``metrics.csv`` so far.
+    The settings are written once, as text and as hyperparameters; `rows` are those of
+    ``metrics.csv`` so far.
     """
 
     def __init__(self, folder: Path, settings: Settings, rows: Sequence[MetricsRow]) -> None:

@@ -17,7 +17,7 @@ from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import load_resized, write_learner
 from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder
 from l2l_omniglot.experiments.weights import find_weights
-from l2l_omniglot.meta.evaluation import Evaluation, evaluate, mean
+from l2l_omniglot.meta.evaluation import evaluate, mean
 from l2l_omniglot.meta.trainer import StepResult, Trainer
 
 
@@ -33,17 +33,11 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training run ended.
+    """How a training run ended."""
 
-    Attributes:
-        reason: ``finished`` (all iterations), ``time`` (the limit) or ``stopped`` (on request).
-        iteration: meta-updates made, including earlier sessions.
-        best: best validation accuracy so far, in [0, 1]; None before the first validation.
-    """
-
-    reason: str
-    iteration: int
-    best: float | None
+    reason: str  # finished (all iterations), time (the limit) or stopped (on request)
+    iteration: int  # meta-updates made, including earlier sessions
+    best: float | None  # best validation accuracy so far, in [0, 1]; None before the first
 
 
 class TrainingRun:
@@ -155,23 +149,34 @@ class TrainingRun:
             elif stopped:
                 self._save(self.folder.last)
             if not at_end and (timed_out or stopped):
-                return self._outcome("time" if timed_out else "stopped")
-        return self._outcome("finished")
+                reason = "time" if timed_out else "stopped"
+                return Outcome(reason, self.trainer.iteration, self.best)
+        return Outcome("finished", self.trainer.iteration, self.best)
 
     def _validate(self) -> None:
         experiment, trained = self.experiment, time.monotonic()
         count, steps = experiment.settings.validation_tasks, experiment.settings.eval_steps
         learner, workers = experiment.learner, experiment.workers
         result = evaluate(learner, self.validation, count, steps, workers=workers)
-        row = self._row(result, trained - self._window_start)
-        finite = math.isfinite(result.loss)
-        best = finite and (self.best is None or result.accuracy > self.best)
-        if best:
-            self.best = result.accuracy
+        window, seconds = self._window, trained - self._window_start
+        made = len(window) * self.trainer.meta_batch_size
+        row = MetricsRow(
+            iteration=self.trainer.iteration,
+            minutes=round(self.minutes, 3),
+            train_loss=mean([step.loss for step in window]),
+            train_accuracy=mean([step.accuracy for step in window]),
+            validation_loss=result.loss,
+            validation_accuracy=result.accuracy,
+            validation_ci95=result.ci95,
+            tasks_per_second=round(made / seconds, 2) if seconds else 0.0,
+            meta_lr=self.trainer.optimizer.param_groups[0]["lr"],
+        )
         self.rows.append(row)
         if workers.first:
             self.folder.write_metrics(self.rows)
+        best = math.isfinite(result.loss) and (self.best is None or result.accuracy > self.best)
         if best:
+            self.best = result.accuracy
             self._save(self.folder.best, resumable=False)
         self._save(self.folder.last)
         for observer in self.observers:
@@ -179,25 +184,11 @@ class TrainingRun:
         self._window.clear()
         self._window_start = time.monotonic()
 
-    def _row(self, result: Evaluation, seconds: float) -> MetricsRow:
-        tasks = len(self._window) * self.trainer.meta_batch_size
-        return MetricsRow(
-            iteration=self.trainer.iteration,
-            minutes=round(self.minutes, 3),
-            train_loss=mean([step.loss for step in self._window]),
-            train_accuracy=mean([step.accuracy for step in self._window]),
-            validation_loss=result.loss,
-            validation_accuracy=result.accuracy,
-            validation_ci95=result.ci95,
-            tasks_per_second=round(tasks / seconds, 2) if seconds else 0.0,
-            meta_lr=self.trainer.optimizer.param_groups[0]["lr"],
-        )
-
     def _save(self, path: Path, resumable: bool = True) -> None:
         if not self.experiment.workers.first:
             return
-        progress = {"best_validation_accuracy": self.best, "minutes": self.minutes}
-        facts = self.experiment.facts() | progress
+        facts = self.experiment.facts()
+        facts |= {"best_validation_accuracy": self.best, "minutes": self.minutes}
         self.experiment.checkpoint(self.trainer, facts, resumable).save(path)
 
     @property
@@ -207,6 +198,3 @@ class TrainingRun:
 
     def _minutes(self) -> float:
         return (time.monotonic() - self._started) / 60
-
-    def _outcome(self, reason: str) -> Outcome:
-        return Outcome(reason, self.trainer.iteration, self.best)

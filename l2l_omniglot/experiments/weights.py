@@ -89,33 +89,20 @@ def resolve_checkpoint(run: Path | None) -> Path:
 
 @dataclass(frozen=True)
 class Card:
-    """Documents a file of pretrained weights: its training and its accuracy.
+    """Documents a file of pretrained weights: its training and its accuracy."""
 
-    Attributes:
-        name: e.g. ``basenet-5w1s``.
-        settings: of the training run.
-        iteration: meta-updates made.
-        minutes: of training and validation.
-        accuracy: by mode of batch normalisation: ``accuracy`` and ``ci95`` in [0, 1].
-        tasks: number of test tasks of that evaluation.
-        split: whose test classes the tasks were drawn from.
-        date: of the evaluation.
-        commands: that train and evaluate.
-        machine: that trained the weights.
-        sha256: digest of the file of weights.
-    """
-
-    name: str
-    settings: dict[str, Any]
-    iteration: int
-    minutes: float
+    name: str  # e.g. basenet-5w1s
+    settings: dict[str, Any]  # of the training run
+    iteration: int  # meta-updates made
+    minutes: float  # of training and validation
+    # By mode of batch normalisation: ``accuracy`` and ``ci95`` in [0, 1].
     accuracy: dict[str, dict[str, float]]
-    tasks: int
-    split: str
-    date: str
-    commands: list[str]
-    machine: str
-    sha256: str
+    tasks: int  # test tasks of that evaluation
+    split: str  # whose test classes they were drawn from
+    date: str  # of the evaluation
+    commands: list[str]  # that train and evaluate
+    machine: str  # that trained the weights
+    sha256: str  # digest of the file of weights
 
     @property
     def trained(self) -> Settings:
@@ -176,50 +163,38 @@ def _read_card(path: Path) -> Card:
 
 @dataclass(frozen=True)
 class History:
-    """How a checkpoint was trained.
+    """How a checkpoint was trained, from its run folder or its card."""
 
-    Attributes:
-        name: of the run folder, or of pretrained weights.
-        kind: ``run``, ``checkpoint`` (a file outside its run folder) or ``pretrained``.
-        path: of the file of weights.
-        sha256: its digest.
-        rows: of the run's ``metrics.csv``.
-        sessions: of the run's ``config.json``: ``command``, ``started``, ``versions``.
-        machine: that trained it, if known.
-        commands: that trained it, in order: those of a card, or of a run that was resumed.
-    """
-
-    name: str
-    kind: str
-    path: Path
+    name: str  # of the run folder, or of pretrained weights
+    kind: str  # run, checkpoint (a file outside its run folder) or pretrained
+    path: Path  # of the file of weights
     sha256: str
     rows: list[MetricsRow]
-    sessions: list[dict[str, Any]]
-    machine: str
-    commands: tuple[str, ...] = ()
+    sessions: list[dict[str, Any]]  # see `RunFolder.read_sessions`
+    machine: str  # that trained it, if known
+    commands: tuple[str, ...] = ()  # of a card, or of a run that was resumed, in order
 
 
 def history(source: str, checkpoint: Checkpoint) -> History:
     """Tells how a checkpoint was trained that `find_weights` found by `source`."""
     path = Path(checkpoint.source)
     digest = sha256(path)
-    folder = RunFolder(path.parent)
     if not Path(source).exists():
         card = _read_card(path.with_suffix(".json"))
-        trained_by = tuple(card.commands[:-1])
-        return History(source, "pretrained", path, digest, [], [], card.machine, trained_by)
+        commands = tuple(card.commands[:-1])
+        return History(source, "pretrained", path, digest, [], [], card.machine, commands)
+    folder = RunFolder(path.parent)
     own = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
     trained = checkpoint.settings  # the run may have got more iterations since
     if not own or replace(folder.read_settings(), iterations=trained.iterations) != trained:
         return History(path.name, "checkpoint", path, digest, [], [], "")
-    name = path.parent.resolve().name
+    name = folder.path.resolve().name
     if path.samefile(source):
         name = f"{name}/{path.name}"
     sessions = folder.read_sessions()
     machine = sessions[-1]["versions"].get("machine", "") if sessions else ""
-    typed = tuple(as_typed(session["command"]) for session in sessions)
-    rows, commands = folder.read_metrics(), typed if len(typed) > 1 else ()
-    return History(name, "run", path, digest, rows, sessions, machine, commands)
+    typed = tuple(as_typed(session["command"]) for session in sessions) if sessions[1:] else ()
+    return History(name, "run", path, digest, folder.read_metrics(), sessions, machine, typed)
 
 
 def train_command(settings: Settings) -> str:
@@ -229,11 +204,8 @@ def train_command(settings: Settings) -> str:
     for name in ("algorithm", "queries"):  # they set others, too
         if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
             given[name] = getattr(settings, name)
-    base = make_settings(recipe, **given)
-    for name in DECLARED:
-        value = getattr(settings, name)
-        if name != "recipe" and value != getattr(base, name):
-            given[name] = value
+    base, own = make_settings(recipe, **given).to_dict(), settings.to_dict()
+    given |= {k: v for k, v in own.items() if k != "recipe" and v != base[k]}
     words = [PROGRAM, "train", *([] if recipe == "default" else ["--recipe", recipe])]
     for name, value in given.items():
         words += DECLARED[name].words(value)

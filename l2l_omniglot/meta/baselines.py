@@ -13,12 +13,7 @@ from l2l_omniglot.meta.learner import Learner
 
 
 class Baseline:
-    """The accuracy of a baseline over many tasks.
-
-    Attributes:
-        accuracy: mean over tasks, a fraction in [0, 1].
-        ci95: half width of its 95 % confidence interval.
-    """
+    """The mean `accuracy` over two or more tasks, in [0, 1], with the half width of its `ci95`."""
 
     def __init__(self, accuracies: list[float]) -> None:
         check_number("count", len(accuracies), least=2)
@@ -28,9 +23,7 @@ class Baseline:
 def nearest_pixels(tasks: TaskStream, count: int) -> Baseline:
     """Predicts for every query the class of the support image with the nearest pixels (Euclidean).
 
-    Args:
-        tasks: stream of tasks.
-        count: number of tasks, at least 2.
+    `count` is the number of tasks, at least 2.
     """
 
     def accuracy(task: Task) -> float:

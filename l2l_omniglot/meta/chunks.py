@@ -35,21 +35,15 @@ def map_chunks(
     tasks go one by one through the learn2learn engine, each with a random state that depends on
     its number, so that it does not matter which process computes it.
 
-    Call it inside `all_random` only.
-
-    Args:
-        learner: what computes.
-        function: called with every chunk and the engine to use; must not change the learner.
-        tasks: of the same sizes, e.g. a meta-batch; all are drawn before any is computed.
-        key: of the random state of tasks that draw from it.
-        first: number of the first task under that key.
+    Call it inside `all_random` only. The tasks have the same sizes; all are drawn before any is
+    computed. `function` must not change the learner. `key` is that of the random states, and
+    `first` the number of the first task under it.
     """
     drawn = list(tasks)
     if not drawn:
         return []
-    engine, draws = learner.choose(drawn[0]).engine, draws_random_numbers(learner, drawn[0])
-    if draws:
-        engine = learner.reference
+    draws = draws_random_numbers(learner, drawn[0])
+    engine = learner.reference if draws else learner.choose(drawn[0]).engine
     size = engine.tasks_at_once(max(drawn[0].support.numel(), drawn[0].query.numel()))
 
     def compute(start: int) -> R:
@@ -85,8 +79,8 @@ def draws_random_numbers(learner: Learner, task: Task) -> bool:
 
 
 def _random_states() -> bytes:
-    torch_state = torch.get_rng_state().numpy()
-    return pickle.dumps((random.getstate(), np.random.get_state(), torch_state))
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()
+    return pickle.dumps(states)
 
 
 @lru_cache(maxsize=1)

@@ -71,11 +71,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results over many tasks.
+    """Results over many tasks, after K gradient steps.
 
     Attributes:
-        tasks: number of tasks.
-        steps: gradient steps K.
+        tasks, steps: their numbers.
         curves: by mode of batch normalisation: first ``transductive``, where each task's
             queries are normalised together, then ``inductive``, where no query sees another.
     """
@@ -110,11 +109,11 @@ class Evaluation:
         return self.curve.loss
 
     def __str__(self) -> str:
-        figures = ", ".join(
+        figures = [
             f"{curve.accuracy:.2%} ± {curve.ci95:.2%} ({mode} batch norm)"
             for mode, curve in self.curves.items()
-        )
-        return f"{figures} after {counted(self.steps, 'step')}, {self.tasks} tasks"
+        ]
+        return f"{', '.join(figures)} after {counted(self.steps, 'step')}, {self.tasks} tasks"
 
 
 def evaluate(
@@ -166,15 +165,11 @@ def evaluate(
                 progress(block.stop * count // own.stop)
     rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")
     workers.sum(rows)
-    columns = rows.permute(1, 2, 3, 0).tolist()
-    curves = {mode: _curve(*columns[number]) for number, mode in enumerate(modes)}
+    curves = {}
+    for mode, (hits, losses) in zip(modes, rows.permute(1, 2, 3, 0).tolist(), strict=True):
+        means, half_widths = list(map(mean, hits)), list(map(half_width, hits))
+        curves[mode] = Curve(means, half_widths, list(map(mean, losses)), hits[-1])
     return Evaluation(count, steps, curves)
-
-
-def _curve(accuracies: list[list[float]], losses: list[list[float]]) -> Curve:
-    """Averages lists with an entry per step, each with an entry per task."""
-    half_widths = [half_width(column) for column in accuracies]
-    return Curve(list(map(mean, accuracies)), half_widths, list(map(mean, losses)), accuracies[-1])
 
 
 def _score(
@@ -189,10 +184,10 @@ def _score(
 
     def score_chunk(chunk: TaskBatch, engine: Engine) -> tuple[torch.Tensor, torch.Tensor]:
         scores = learner.score_steps(chunk, steps, engine, modes)
-        accuracies = torch.stack([mode.accuracies for step in scores for mode in step])
-        losses = torch.stack([mode.losses for step in scores for mode in step])
-        both = torch.stack([accuracies, losses.to(accuracies)])  # (2, (K + 1) * modes, tasks)
-        by_step = both.view(2, steps + 1, len(modes), -1)
+        flat = [mode for step in scores for mode in step]
+        accuracies = torch.stack([mode.accuracies for mode in flat])
+        losses = torch.stack([mode.losses for mode in flat]).to(accuracies)
+        by_step = torch.stack([accuracies, losses]).view(2, steps + 1, len(modes), -1)
         predictions = torch.stack([mode.predictions for mode in scores[-1]], dim=1)
         return by_step.permute(3, 2, 0, 1), predictions.cpu()
 

@@ -18,14 +18,13 @@ class InnerRates(nn.Module):
     """One rate for everything (Finn et al. 2017); subclasses learn theirs with the backbone.
 
     Args:
-        backbone: see `l2l_omniglot.meta.learner.Learner`.
+        backbone: module to adapt.
         initial: the initial rate (alpha), above 0.
         adapt: ``all`` trained parameters, or only those of the ``head``: ANIL (Raghu et al.
             2020, "Rapid learning or feature reuse?").
         steps: gradient steps K in training.
 
     Attributes:
-        initial: the initial rate.
         names: of the adapted parameters.
         plain: whether learn2learn's `MAML.adapt` does the same.
         learned: whether the rates are trained, as the module's parameters.
@@ -79,9 +78,7 @@ class InnerRates(nn.Module):
     def rate(self, _name: str, _step: int) -> Rate:
         """Returns a parameter's rate in a step: a number, or a tensor that fits the parameter.
 
-        Args:
-            _name: of an adapted parameter.
-            _step: from 0; steps beyond training's K have the rates of the last one.
+        Steps count from 0; those beyond training's K have the rates of the last one.
         """
         return self.initial
 
@@ -93,14 +90,13 @@ class ParameterRates(InnerRates):
 
     def _make(self, backbone: nn.Module, _steps: int) -> None:
         weights = dict(backbone.named_parameters())
-        self._number = {name: number for number, name in enumerate(self.names)}
         self.rates = nn.ParameterList(
             torch.full_like(weights[name], self.initial) for name in self.names
         )
 
     def rate(self, name: str, _step: int) -> Rate:
         """See `InnerRates`."""
-        rate: torch.Tensor = self.rates[self._number[name]]
+        rate: torch.Tensor = self.rates[self.names.index(name)]
         return rate
 
 

@@ -79,12 +79,9 @@ class Schedule:
 
 
 class StepResult(NamedTuple):
-    """Loss and accuracy of one meta-update.
+    """Loss and accuracy of one meta-update: `iteration` counts the updates, including this one.
 
-    Attributes:
-        iteration: number of updates so far, including this one.
-        loss: mean query loss after the inner loop, over the meta-batch, in nats.
-        accuracy: mean query accuracy after the inner loop, in [0, 1].
+    Both are means over the queries of the meta-batch after the inner loop: nats, and [0, 1].
     """
 
     iteration: int
@@ -100,10 +97,8 @@ class Trainer:
     one that was saved, and no global random state changes.
 
     Args:
-        learner: what is trained.
-        tasks: stream of training tasks.
-        meta_batch_size: tasks per update.
-        inner_steps: gradient steps K.
+        learner, tasks: what is trained, and the stream of training tasks.
+        meta_batch_size, inner_steps: tasks per update, and gradient steps K.
         meta_lr, iterations: of a schedule given by name.
         schedule: ``constant``, ``cosine``, or a `l2l_omniglot.meta.trainer.Schedule`.
         workers: the processes that share an update's tasks; each makes the same update. All
@@ -130,9 +125,8 @@ class Trainer:
         if isinstance(schedule, str):
             schedule = Schedule(iterations, meta_lr, schedule)
         self.schedule = schedule
-        self.learner, self.tasks = learner, tasks
+        self.learner, self.tasks, self.workers = learner, tasks, workers
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
-        self.workers = workers
         self.iteration = 0
         self.optimizer = torch.optim.Adam(learner.parameters(), lr=schedule.meta_lr)
 
@@ -148,7 +142,8 @@ class Trainer:
         with all_random(*key):
             losses, accuracies = self._compute_gradient(key)
         loss = mean(losses)
-        if not (math.isfinite(loss) and self._gradient_is_finite()):
+        gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
+        if not (math.isfinite(loss) and all(bool(g.isfinite().all()) for g in gradients)):
             raise TrainingError(
                 f"the loss became {loss:g}, or its gradient infinite, at iteration "
                 f"{self.iteration + 1}; a smaller inner_lr (now {self.learner.inner_lr:g}) or "
@@ -171,27 +166,22 @@ class Trainer:
         results = torch.zeros(2, self.meta_batch_size, dtype=torch.float64)
         done = share.start
         for part in map_chunks(self.learner, self._meta_gradient, batch, key, share.start):
-            end = done + len(part.scores.losses)
-            results[0, done:end] = part.scores.losses
-            results[1, done:end] = part.scores.accuracies
-            done = end
+            start, done = done, done + len(part.scores.losses)
+            results[0, start:done] = part.scores.losses
+            results[1, start:done] = part.scores.accuracies
             for parameter, gradient in zip(self.learner.parameters(), part.gradients, strict=True):
                 if gradient is not None:
                     own = gradient / self.meta_batch_size
                     parameter.grad = own if parameter.grad is None else parameter.grad + own
         if self.workers.count > 1:
             self._exchange(results)
-        losses, accuracies = results.tolist()
-        return losses, accuracies
+        return results[0].tolist(), results[1].tolist()
 
     def _meta_gradient(self, chunk: TaskBatch, engine: Engine) -> MetaGradient:
-        return self.learner.meta_gradient(
-            chunk,
-            self.inner_steps,
-            engine,
-            self.learner.first_order or self.schedule.is_first_order(self.iteration),
-            self.schedule.step_weights(self.iteration, self.inner_steps),
-        )
+        steps, schedule = self.inner_steps, self.schedule
+        first_order = self.learner.first_order or schedule.is_first_order(self.iteration)
+        weights = schedule.step_weights(self.iteration, steps)
+        return self.learner.meta_gradient(chunk, steps, engine, first_order, weights)
 
     def _exchange(self, results: torch.Tensor) -> None:
         """Sums gradients and results over the workers: two all-reduces an update."""
@@ -205,10 +195,6 @@ class Trainer:
         on_device = results.to(self.learner.device)
         self.workers.sum(on_device)
         results.copy_(on_device)
-
-    def _gradient_is_finite(self) -> bool:
-        gradients = (p.grad for p in self.learner.parameters() if p.grad is not None)
-        return all(bool(gradient.isfinite().all()) for gradient in gradients)
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
         """Returns Adam's state, by ``<parameter number>.<key>``, for a checkpoint."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import distributed
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from l2l_omniglot._util.process import launched, local_place
@@ -24,11 +24,9 @@ PATIENCE = timedelta(minutes=30)  # e.g. for the first worker to prepare the dat
 
 @dataclass(frozen=True)
 class Workers:
-    """The worker processes of a job, as seen by one of them.
+    """The `count` worker processes of a job, as seen by number `rank`, from 0.
 
-    Attributes:
-        rank: this process's number, from 0; only number 0 writes files and messages.
-        count: number of workers.
+    Only number 0 writes files and messages.
     """
 
     rank: int = 0
@@ -60,7 +58,7 @@ class Workers:
         device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
         counts = torch.tensor(flags, dtype=torch.float32, device=device)
         self.sum(counts)
-        return tuple(bool(count) for count in counts.tolist())
+        return tuple(map(bool, counts.tolist()))
 
     def from_first(self, value: T) -> T:
         """Returns worker 0's value; the others' are ignored.
@@ -88,18 +86,6 @@ def _together() -> Iterator[None]:
         raise WorkerError("another worker is gone") from error
 
 
-def _fresh(store: Store) -> Store:
-    """Returns the store without the entries of an earlier start.
-
-    On one machine torchrun keeps its store over a restart, with the addresses of dead workers.
-    On several it opens a new one, and their restart counts need not agree.
-    """
-    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
-        return store
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return PrefixStore(f"start {attempt}", store)
-
-
 @contextmanager
 def joined(device: torch.device) -> Iterator[Workers]:
     """Joins the job's other workers for the block; outside torchrun there are none.
@@ -120,8 +106,12 @@ def joined(device: torch.device) -> Iterator[Workers]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+        # On one machine torchrun keeps its store over a restart, with the addresses of dead
+        # workers. On several it opens a new one, and their restart counts need not agree.
+        if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+            store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         distributed.init_process_group(
-            backend, timeout=PATIENCE, store=_fresh(store), rank=rank, world_size=count
+            backend, timeout=PATIENCE, store=store, rank=rank, world_size=count
         )
     except ValueError as error:
         raise SettingsError(f"the environment that torchrun should have set: {error}") from error
