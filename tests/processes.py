@@ -35,8 +35,15 @@ from typing import IO, Any, NoReturn
 TESTS = Path(__file__).parent
 STREAMS = ("stdin", "stdout", "stderr")
 PRELOADED = "preloaded"
-# What the tests have on the path of modules, and the programs that they run have not.
-_OWN_PATH = {"", str(TESTS), str(TESTS.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+# What the tests have on the path of modules, and the programs that they run have not; beside the
+# folders of tests, which pytest puts there.
+_OWN_PATH = {"", str(TESTS.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+
+
+def _is_own(entry: str) -> bool:
+    return entry in _OWN_PATH or Path(entry).is_relative_to(TESTS)
+
+
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([PRELOADED])
 _starting = threading.Lock()
@@ -243,10 +250,10 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str, streams: _Streams)
         signal.signal(number, signal.SIG_DFL)
     given = env.get("PYTHONPATH")  # empty is as good as unset; an empty entry is the folder
     path = [entry or cwd for entry in given.split(os.pathsep)] if given else []
-    new = [entry for entry in path if entry not in _OWN_PATH]
+    new = [entry for entry in path if not _is_own(entry)]
     if any(name in sys.modules for name in _modules_in([cwd, *new])):
         os.execv(sys.executable, [sys.executable, *arguments])
-    sys.path[:] = [cwd, *path, *(entry for entry in sys.path if entry not in _OWN_PATH)]
+    sys.path[:] = [cwd, *path, *(entry for entry in sys.path if not _is_own(entry))]
     _start_anew()
     _end(_exit_code(arguments))
 

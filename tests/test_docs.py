@@ -157,6 +157,7 @@ def test_no_placeholder_was_forgotten():
         assert not found, f"{page.name}: {found}"
 
 
+@pytest.mark.slow
 def test_imports_warn_of_nothing():
     """By a new process, for the blocks are run by those that have everything loaded."""
     code = "import l2l_omniglot as lo; print([getattr(lo, name) for name in lo.__all__])"

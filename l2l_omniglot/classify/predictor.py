@@ -188,13 +188,7 @@ def adapt_to_pictures(
 ) -> tuple[Classifier, Preparation]:
     """Adapts a classifier to support pictures; returns it with the preparation for its queries.
 
-    Args:
-        checkpoint: trained weights.
-        support: pictures of known classes.
-        steps: gradient steps on the support set, see `Classifier`.
-        batch_norm: see `Classifier`.
-        fit: see `Preparation`.
-        device: see `Classifier`.
+    `steps`, `batch_norm` and `device` are those of `Classifier`, `fit` that of `Preparation`.
     """
     preparation = Preparation(checkpoint, support.pictures, fit)
     names = support.names

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # new processes, for what they import
+
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -24,6 +24,7 @@ def fresh(code: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_importing_the_package_changes_neither_environment_nor_allocator():
     code = (
         "import os, sys; before = dict(os.environ)\n"

@@ -131,6 +131,7 @@ def named_in(content: bytes) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_cross_validation_in_several_processes_gives_the_same(task: lo.Task):
     images, labels = task.query.numpy().reshape(20, -1), task.query_labels.numpy()
     found = [

@@ -26,6 +26,8 @@ from l2l_omniglot.experiments.learners import read_weights
 from l2l_omniglot.experiments.settings import make_settings
 from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
 
+pytestmark = pytest.mark.slow  # torch takes seconds to trace and to write a network
+
 NAMES = ["alpha", "beta", "gamma"]
 FORMATS = [".onnx", ".pt2"]
 

@@ -69,6 +69,7 @@ def test_a_table_with_labels_and_the_accuracy(folders: tuple[Path, Path]):
     assert [line.split()[0].split("/")[-1] for line in lines[2:6:2]] == ["class1", "class2"]
 
 
+@pytest.mark.slow
 def test_json_csv_and_output(folders: tuple[Path, Path], tmp_path: Path):
     support, query = folders
     picture = str(query / "class1 bars" / "0.png")

@@ -78,6 +78,7 @@ def test_the_best_values_stand_out_and_nothing_else_changes(npy: Path):
     assert ESCAPE not in body.stdout and json.loads(body.stdout)["tasks"] == 3
 
 
+@pytest.mark.slow
 def test_quiet_leaves_results_and_errors(npy: Path):
     done = run_cli("train", "--data", str(npy), *SHORT, "--quiet", "--run-dir", "run")
     assert (done.returncode, done.stderr) == (0, "")
@@ -174,6 +175,7 @@ def test_info_finds_the_prepared_data(raw_npy: Path):
     assert "not a readable .npy array" in json.loads(broken.stdout)["data"]["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "parts"), [("learn2learn", {"learn2learn"}), ("torch", {"learn2learn", "torch"})]
 )

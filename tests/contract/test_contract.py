@@ -391,7 +391,9 @@ def failed(report: BackboneReport) -> dict[str, str]:
     return {f.check: f.reason for f in report.findings if f.outcome == "failed"}
 
 
-@pytest.mark.parametrize("name", ["basenet", "cnn4", "fc", "Net"])
+@pytest.mark.parametrize(
+    "name", ["basenet", "cnn4", "Net", pytest.param("fc", marks=pytest.mark.slow)]
+)
 def test_good_backbones_pass_every_check(broken: Path, name: str):
     report = check_backbone(name)
     assert [f.check for f in report.findings] == [check.name for check in CHECKS]

@@ -239,6 +239,7 @@ def test_the_smallest_class_must_have_enough_images(alphabets: ImageStack):
         Tasks(stack, range(11, 17), shots=1, queries=15)
 
 
+@pytest.mark.slow
 def test_task_is_the_same_in_another_process(stack: ImageStack):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"

@@ -44,6 +44,7 @@ def test_it_evaluates_as_it_did(run: RunFolder):
         assert found.curves[mode].loss_per_step == pytest.approx(losses, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_it_resumes_as_it_did(run: RunFolder):
     settings = dataclasses.replace(run.read_settings(), iterations=6)
     training = TrainingRun(Experiment.build(settings, open_data(settings)), run, Silent())
@@ -57,6 +58,7 @@ def test_it_resumes_as_it_did(run: RunFolder):
         assert getattr(row, name) == pytest.approx(value, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_reported_on(run: RunFolder):
     arguments = ["report", str(run.path), "--tasks", "4"]
     done = CliRunner().invoke(cli, arguments, catch_exceptions=False)

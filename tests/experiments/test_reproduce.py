@@ -19,6 +19,7 @@ SMALL = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_grid_is_trained_evaluated_and_written_down():
     done = run_cli(*SMALL)
     assert done.returncode == 0, done.stderr
@@ -53,6 +54,7 @@ def test_a_grid_is_trained_evaluated_and_written_down():
     assert "holds a run with other settings" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_budget_stops_each_cell_and_the_same_command_goes_on():
     arguments = [word.replace("2", "1000000") if word == "2" else word for word in SMALL]
     first = run_cli(*arguments, "--budget", "0.015")
@@ -79,6 +81,7 @@ def wait_for(process: Started, text: str) -> None:
     raise AssertionError(f"ended without {text!r}")
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
     long = [word.replace("2", "1000000") if word == "2" else word for word in SMALL]
     process = start(*long)
@@ -101,6 +104,7 @@ def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.slow
 def test_results_of_several_grids_in_a_folder_stay_together():
     def algorithms() -> list[str]:
         return [r["algorithm"] for r in json.loads(Path("grid/results.json").read_text())]

@@ -20,7 +20,7 @@ from l2l_omniglot.experiments.checkpoint import load_checkpoint
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.meta.workers import ALONE, Workers, joined
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
 TRAIN = [
     "train", "--data", "synthetic", "--iterations", "6", "--queries", "3", "--schedule", "constant",
     "--validation-every", "3", "--validation-tasks", "4", "--meta-batch-size", "4",

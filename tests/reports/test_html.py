@@ -152,6 +152,7 @@ def test_hardest_characters_and_confused_pairs_are_counted():
     assert len(confused(answers, "inductive", 1)) == 1
 
 
+@pytest.mark.slow
 def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: Path):
     for seed in ("0", "1"):
         done = run_cli(
@@ -204,6 +205,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
     assert "train and validation" not in page.text and "No learning curves" not in (page.text)
 
 
+@pytest.mark.slow
 def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: Path):
     checkpoint = find_weights("basenet-5w1s")
     bare = tmp_path / "copy.safetensors"
