@@ -79,8 +79,7 @@ def draws_random_numbers(learner: Learner, task: Task) -> bool:
 
 
 def _random_states() -> bytes:
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()
-    return pickle.dumps(states)
+    return pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()))
 
 
 @lru_cache(maxsize=1)

@@ -185,14 +185,8 @@ def straight(npy: Path, once: Once) -> Path:
     return once("straight-of-100", train) / "run"
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGINT,
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_run_resumes_bit_for_bit(npy: Path, straight: Path, number: signal.Signals):
     process = train_process(npy, "stopped", "--iterations", "100")
     wait_for_line(process, "iteration 10/100")

@@ -49,6 +49,7 @@ SHELLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "install"), SHELLS)
 def test_the_tab_key_completes_commands_options_and_names(
     command: list[str], install: str, env: dict[str, str], tmp_path: Path

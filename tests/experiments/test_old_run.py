@@ -32,6 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     return RunFolder(tmp_path / "run-0.1")
 
 
+@pytest.mark.slow
 def test_it_evaluates_as_it_did(run: RunFolder):
     experiment = Experiment.load(run.path, open_data(run.read_settings()))
     validated = evaluate(experiment.learner, experiment.tasks("validation"), 4, 5)

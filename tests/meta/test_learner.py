@@ -153,6 +153,7 @@ def test_inner_learning_rate_must_be_above_zero():
             Learner(TinyNet(), rate)
 
 
+@pytest.mark.slow
 def test_learning_lifts_accuracy_well_above_pixels():
     """A short real training: the learner must actually learn to learn."""
     from l2l_omniglot.meta.evaluation import evaluate
