@@ -74,6 +74,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", rank)
 
 
+def has_bfloat16(device: str) -> bool:
+    """Tells whether the processor, or the GPU of that name, multiplies in bfloat16 by itself."""
+    import torch
+
+    if choose_device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return choose_device(device).type == "cpu" and bool(found)
+
+
 def launched() -> bool:
     """Tells whether torchrun, or something like it, started this process as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ

@@ -3,9 +3,13 @@
 - ``registry``: backbones by entry point
 - ``basenet``: the tutorial's network
 - ``learn2learn_nets``: learn2learn's own networks
+- ``conv4``: the network of prototypical networks
+- ``resnet8``: a small residual network
 - ``batch_norm``: by the batch at hand, the support set's statistics or the population's
 - ``heads``: the layer that makes the logits, and how each task starts it
 """
 
 BATCH_NORMS = ("transductive", "inductive")
+STATISTICS = ("batch", "support", "population")
+HEADS = ("trained", "shared", "zero", "prototypes")
 EVALUATED = {name: (name,) for name in BATCH_NORMS} | {"both": BATCH_NORMS}

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import nn
 
+from l2l_omniglot.backbones.heads import EqualLinear
 from l2l_omniglot.errors import BackboneError, check_choice, check_number, refused
 
 Initialisation: TypeAlias = Literal["zero", "tutorial"]
@@ -30,18 +31,6 @@ def conv_block(channels: int, filters: int, relu_first: bool = False) -> nn.Sequ
     # the work.
     order = ("conv", "relu", "norm", "pool") if relu_first else ("conv", "norm", "pool", "relu")
     return nn.Sequential(OrderedDict((name, layers[name]) for name in order))
-
-
-class EqualLinear(nn.Linear):
-    """A linear layer that is summed class by class, so that equal rows give equal logits.
-
-    A matrix product may round equal rows differently, and then the accuracy before adaptation
-    would not be exactly 1 / ways.
-    """
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Computes logits: (B, features) to (B, ways)."""
-        return (features.unsqueeze(1) * self.weight).sum(dim=2) + self.bias
 
 
 class BaseNet(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,30 @@ class BatchMoments:
     """
 
     layers: dict[str, list[Moments]] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> BatchMoments:
+        """Moves them to a device."""
+        return BatchMoments.of(self.tensors(), device)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Returns them by ``<layer>/<use>``, each variance over mean (2, T, channels)."""
+        return {
+            f"{layer}/{use}": torch.stack(found)
+            for layer, uses in self.layers.items()
+            for use, found in enumerate(uses)
+        }
+
+    @classmethod
+    def of(
+        cls, tensors: Mapping[str, torch.Tensor], device: torch.device | None = None
+    ) -> BatchMoments:
+        """Inverts `tensors`."""
+        layers: dict[str, dict[int, Moments]] = {}
+        for name, tensor in tensors.items():
+            layer, _, use = name.rpartition("/")
+            variance, mean = tensor.to(device)
+            layers.setdefault(layer, {})[int(use)] = variance, mean
+        return cls({layer: [uses[i] for i in sorted(uses)] for layer, uses in layers.items()})
 
     def record(self, layer: str) -> Source:
         """Makes a layer normalise by the batch's moments, which are kept."""
@@ -73,7 +97,6 @@ class Policy:
 
 
 BY_BATCH, BY_SUPPORT = Policy("batch"), Policy("support")
-MODES = {"transductive": BY_BATCH, "inductive": BY_SUPPORT}
 
 
 def average_moments(recorded: Sequence[BatchMoments]) -> BatchMoments:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.batch_norm import MODES, BatchMoments, forward_by, record_moments
-from l2l_omniglot.errors import check_choice, refused
+from l2l_omniglot.backbones.batch_norm import BatchMoments, forward_by, record_moments
+from l2l_omniglot.errors import refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import load_learner
 from l2l_omniglot.meta.engines.fast_weights import inner_loop
@@ -53,7 +53,6 @@ class Classifier:
         batch_norm: str = "inductive",
         device: str = "cpu",
     ) -> None:
-        check_choice("batch_norm", batch_norm, MODES)
         settings = checkpoint.settings
         self.steps = settings.eval_steps if steps is None else steps
         if not isinstance(self.steps, SupportsIndex) or self.steps < 0:
@@ -64,11 +63,13 @@ class Classifier:
         learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
         self.support, labels = support.to(learner.device), labels.to(learner.device)
         self._moments: dict[int, BatchMoments] = {}
+        self._policy = learner.policy(batch_norm)
+        moments = self._policy.population
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
             weights = learner.reference.start(1, first_order=True)
             self._networks = [
                 _frozen(learner.backbone, weights.network)
-                for _ in inner_loop(weights, self.support[None], labels[None], self.steps)
+                for _ in inner_loop(weights, self.support[None], labels[None], self.steps, moments)
             ]
 
     @torch.no_grad()
@@ -83,7 +84,7 @@ class Classifier:
             (B, ways) on the CPU, rows summing to 1; float32, or float64 after `double`.
         """
         network, images = self._networks[step], images.to(self.support)
-        moments = MODES[self.batch_norm].for_query(lambda: self._support_moments(step))
+        moments = self._policy.for_query(lambda: self._support_moments(step))
         return forward_by(network, moments, images).softmax(dim=1).cpu()
 
     def double(self) -> Classifier:

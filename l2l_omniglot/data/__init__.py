@@ -5,6 +5,7 @@
 - ``stack``: a class stack, checked when opened, read image by image
 - ``synthetic``: invented characters as a stack
 - ``splits``: train, validation and test classes
+- ``augment``: a small random affine map of every image
 - ``tasks``: numbered tasks from learn2learn's `TaskDataset`
 - ``one_shot_runs``: the official one-shot test as tasks
 - ``pictures``: a person's own pictures, made to look as Omniglot's

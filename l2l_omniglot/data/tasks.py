@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot._util.rng import python_random
+from l2l_omniglot.data.augment import map_images
 from l2l_omniglot.data.stack import TRANSFORMS, TURNS, ImageStack, span
 from l2l_omniglot.errors import DataError, check_number
 
@@ -162,6 +163,7 @@ class Tasks:
         mirrors: see `StackDataset`.
         within_alphabet: whether all classes of a task are of one alphabet; each alphabet with
             enough classes is equally likely.
+        augment: whether every image is changed by a small random affine map.
 
     Raises:
         DataError: if a size is too small, the part has too few classes, a class too few images,
@@ -181,10 +183,11 @@ class Tasks:
         rotations: bool = False,
         mirrors: bool = False,
         within_alphabet: bool = False,
+        augment: bool = False,
     ) -> None:
         _check_sizes(stack, classes, ways, shots, queries, name)
         self.ways, self.shots, self.queries = ways, shots, queries
-        self.seed, self.name = seed, name
+        self.seed, self.name, self.augment = seed, name, augment
         self.dataset = StackDataset(stack, classes, rotations, mirrors)
         groups = self._alphabets() if within_alphabet else [self.dataset.labels]
         self._tasksets = [self._build_taskset(group) for group in groups]
@@ -238,11 +241,37 @@ class Tasks:
         random.shuffle(support)
         random.shuffle(query)
         images = self.dataset.gather([number for number, _ in support + query])
+        if self.augment:
+            generator = torch.Generator().manual_seed(random.getrandbits(63))
+            images = map_images(images, generator, paper=float(self.dataset.stack.ink == "black"))
         labels = torch.tensor([label for _, label in support + query])
         cut = len(support)
         by_label = {label: self.dataset.label_of(number) for number, label in support}
         classes = tuple(by_label[label] for label in range(self.ways))
         return Task(images[:cut], labels[:cut], images[cut:], labels[cut:], classes)
+
+    def batch(self, start: int, count: int) -> Iterator[Task]:
+        """Draws tasks `start` to `start + count - 1`, one by one."""
+        return (self[number] for number in range(start, start + count))
+
+
+class MixedTasks:
+    """A stream of tasks whose number of shots changes from one meta-batch to the next.
+
+    Args:
+        streams: of the same seed and name, one for each number of shots, all equally likely.
+        meta_batch_size: tasks in a row that have the same number.
+    """
+
+    def __init__(self, streams: Sequence[Tasks], meta_batch_size: int) -> None:
+        self._streams, self._meta_batch_size = streams, meta_batch_size
+        self.seed, self.name = streams[0].seed, streams[0].name
+
+    def __getitem__(self, number: int) -> Task:
+        """Draws task `number`, at least 0."""
+        with python_random("shots", self.seed, self.name, number // self._meta_batch_size):
+            stream = random.choice(self._streams)
+        return stream[number]
 
     def batch(self, start: int, count: int) -> Iterator[Task]:
         """Draws tasks `start` to `start + count - 1`, one by one."""

@@ -12,11 +12,13 @@ import safetensors.torch
 import torch
 
 from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot.backbones.batch_norm import BatchMoments
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.settings import Settings
 
 FORMAT = "l2l-omniglot checkpoint 1"
 _MODEL, _RATES, _OPTIMIZER = "model/", "rates/", "optimizer/"
+_HEAD, _POPULATION = "head/", "population/"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Checkpoint:
             validation accuracy so far.
         source: the file it was read from, for error messages.
         rates: the inner loop's learned rates by name; empty if they are fixed.
+        head: what starts the head of a task, by name; empty if the backbone's own head does.
+        population: population statistics, if they were measured.
     """
 
     settings: Settings
@@ -41,6 +45,8 @@ class Checkpoint:
     facts: dict[str, Any] = field(default_factory=dict)
     source: str = "checkpoint"
     rates: dict[str, torch.Tensor] = field(default_factory=dict)
+    head: dict[str, torch.Tensor] = field(default_factory=dict)
+    population: BatchMoments | None = None
 
     @property
     def channels(self) -> int:
@@ -55,7 +61,13 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """Returns the content of its file."""
-        parts = {_MODEL: self.weights, _RATES: self.rates, _OPTIMIZER: self.optimizer}
+        parts = {
+            _MODEL: self.weights,
+            _RATES: self.rates,
+            _HEAD: self.head,
+            _POPULATION: self.population.tensors() if self.population else {},
+            _OPTIMIZER: self.optimizer,
+        }
         tensors = {
             part + name: tensor.detach().cpu().contiguous()
             for part, named in parts.items()
@@ -107,8 +119,11 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         iteration, facts = int(body["iteration"]), dict(body["facts"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise RunError(f"{source}: its settings cannot be read: {error}") from error
-    weights, rates, optimizer = (
+    weights, rates, head, moments, optimizer = (
         {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
-        for part in (_MODEL, _RATES, _OPTIMIZER)
+        for part in (_MODEL, _RATES, _HEAD, _POPULATION, _OPTIMIZER)
     )
-    return Checkpoint(settings, iteration, weights, optimizer, facts, source, rates)
+    population = BatchMoments.of(moments) if moments else None
+    return Checkpoint(
+        settings, iteration, weights, optimizer, facts, source, rates, head, population
+    )

@@ -14,10 +14,15 @@ from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, p
 from l2l_omniglot.data.splits import ORDERS, Splits, make_splits
 from l2l_omniglot.data.stack import ImageStack, load_stack
 from l2l_omniglot.data.synthetic import synthetic_stack
-from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.data.tasks import MixedTasks, Tasks
 from l2l_omniglot.errors import DataError, SettingsError, check_choice, expected_name, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
-from l2l_omniglot.experiments.learners import build_learner, load_learner, read_weights
+from l2l_omniglot.experiments.learners import (
+    build_learner,
+    load_learner,
+    read_backbone,
+    read_weights,
+)
 from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.baselines import Baseline, nearest_pixels, prototype_baseline
@@ -28,6 +33,7 @@ from l2l_omniglot.meta.trainer import Schedule, Trainer
 from l2l_omniglot.meta.workers import ALONE, Workers
 
 OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
+POPULATION_TASKS = 30  # training tasks that population statistics are measured on
 
 
 def open_data(
@@ -118,27 +124,40 @@ class TaskStreams:
         queries: int | None = None,
         seed: int | None = None,
         within_alphabet: bool = False,
+        augment: bool = False,
     ) -> Tasks:
         """Returns the task stream of a part (``train``, ``validation``, ``test``).
 
-        Sizes are as trained by default.
+        Sizes are those of the settings by default.
         """
         check_choice("part", part, Splits._fields)
         settings, training = self.settings, part == "train"
-        if queries is None:
-            queries = settings.train_queries if training else settings.queries
+        sizes = {"ways": settings.ways, "shots": settings.shots, "queries": settings.queries}
+        if training:
+            own = settings.train_ways, settings.train_shots, settings.train_queries
+            sizes |= {name: size for name, size in zip(sizes, own, strict=True) if size}
+        given = {"ways": ways, "shots": shots, "queries": queries}
         return Tasks(
             self.stack,
             getattr(self.splits, part),
-            ways=settings.ways if ways is None else ways,
-            shots=settings.shots if shots is None else shots,
-            queries=queries,
+            **sizes | {name: size for name, size in given.items() if size is not None},
             seed=settings.seed if seed is None else seed,
             name=part,
             rotations=training and settings.rotations,
             mirrors=training and settings.mirrors,
             within_alphabet=within_alphabet,
+            augment=augment,
         )
+
+    def training_tasks(self) -> Tasks | MixedTasks:
+        """Returns the stream that training draws from: augmented, and of mixed shots, if set."""
+        settings = self.settings
+        least = settings.train_shots or settings.shots
+        streams = [
+            self.tasks("train", shots=shots, augment=settings.augment)
+            for shots in range(least, max(least, settings.train_shots_most) + 1)
+        ]
+        return MixedTasks(streams, settings.meta_batch_size) if streams[1:] else streams[0]
 
 
 @dataclass
@@ -217,15 +236,23 @@ class Experiment(TaskStreams):
             settings.schedule,
             settings.first_order_until,
             settings.multi_step_until,
+            settings.warmup,
         )
         return Trainer(
             self.learner,
-            self.tasks("train"),
+            self.training_tasks(),
             meta_batch_size=settings.meta_batch_size,
             inner_steps=settings.inner_steps,
             schedule=schedule,
             workers=self.workers,
+            weight_decay=settings.weight_decay,
+            average_weights=settings.average_weights,
         )
+
+    def measure_population(self) -> None:
+        """Measures the population statistics, if inductive scores need them."""
+        if self.settings.statistics == "population":
+            self.learner.measure_population(self.tasks("train").batch(0, POPULATION_TASKS))
 
     def choose_engine(self) -> Choice:
         """Chooses the engine for the experiment's tasks; says why it was chosen."""
@@ -288,8 +315,10 @@ class Experiment(TaskStreams):
         return Checkpoint(
             self.settings,
             trainer.iteration,
-            read_weights(self.learner.backbone),
+            read_backbone(self.learner),
             trainer.optimizer_tensors() if resumable else {},
             facts,
             rates=read_weights(self.learner.rates),
+            head=read_weights(self.learner.head),
+            population=self.learner.population,
         )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from l2l_omniglot._util.process import choose_device
+from l2l_omniglot._util.process import choose_device, has_bfloat16
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.heads import resize_rows
+from l2l_omniglot.backbones.heads import head_parameters, resize_rows
 from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
@@ -40,14 +41,23 @@ def build_learner(
         network = make_backbone(
             name, ways=ways, channels=channels, image_size=image_size, init=init
         )
+    network = network.to(choose_device(device))
+    adapts = settings.inner_steps > 0
+    if not adapts:  # torch's own layers compute it, and those are faster with channels last
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Learner(
-        network.to(choose_device(device)),
+        network,
         settings.inner_lr,
         settings.first_order,
         engine,
         settings.inner_rates,
         settings.adapt,
         settings.inner_steps,
+        settings.head,
+        settings.train_statistics,
+        settings.statistics,
+        settings.precision == "bfloat16"
+        or (settings.precision == "auto" and not adapts and has_bfloat16(device)),
     )
 
 
@@ -107,8 +117,11 @@ def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: if they do not fit.
     """
-    write_weights(learner.backbone, checkpoint.weights, checkpoint.source)
+    write_weights(learner.backbone, checkpoint.weights, checkpoint.source, _unused(learner))
     write_weights(learner.rates, checkpoint.rates, checkpoint.source)
+    write_weights(learner.head, checkpoint.head, checkpoint.source)
+    if checkpoint.population:
+        learner.population = checkpoint.population.to(learner.device)
 
 
 def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
@@ -119,11 +132,32 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: if the weights do not fit, other than in the number of ways.
     """
-    weights = resize_rows(checkpoint.weights, learner.backbone)
-    write_weights(learner.backbone, weights, checkpoint.source)
+    weights, head = dict(checkpoint.weights), head_parameters(learner.backbone)
+    if not learner.head.plain:
+        weights = {name: tensor for name, tensor in weights.items() if name not in head}
+    elif not weights.keys() & set(head):  # its head was computed: ours stays as it starts
+        weights |= {k: v for k, v in read_weights(learner.backbone).items() if k in head}
+    weights = resize_rows(weights, learner.backbone)
+    write_weights(learner.backbone, weights, checkpoint.source, _unused(learner))
+    if checkpoint.head.keys() == dict(learner.head.named_parameters()).keys():
+        write_weights(learner.head, checkpoint.head, checkpoint.source)
+    if checkpoint.population:
+        learner.population = checkpoint.population.to(learner.device)
     rates = resize_rows(checkpoint.rates, learner.rates)
     if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
         write_weights(learner.rates, rates, checkpoint.source)
+
+
+def read_backbone(learner: Learner) -> dict[str, torch.Tensor]:
+    """Returns the weights of a learner's backbone, without those of a head that is not used."""
+    unused = _unused(learner)
+    named = read_weights(learner.backbone)
+    return {name: tensor for name, tensor in named.items() if name not in unused}
+
+
+def _unused(learner: Learner) -> tuple[str, ...]:
+    """Returns the parameters of the backbone's own head, if tasks start with another."""
+    return () if learner.head.plain else head_parameters(learner.backbone)
 
 
 def read_weights(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -132,13 +166,19 @@ def read_weights(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named}
 
 
-def write_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Copies weights from `read_weights` into a module.
+def write_weights(
+    module: nn.Module,
+    weights: dict[str, torch.Tensor],
+    source: str,
+    unused: Collection[str] = (),
+) -> None:
+    """Copies weights from `read_weights` into a module, except for those of `unused` names.
 
     Raises:
         RunError: if names or shapes do not fit; quotes them.
     """
-    own = dict([*module.named_parameters(), *module.named_buffers()])
+    named = [*module.named_parameters(), *module.named_buffers()]
+    own = {name: tensor for name, tensor in named if name not in unused}
     for name in sorted(set(own) ^ set(weights)):
         where = "the backbone" if name in own else "the checkpoint"
         raise RunError(

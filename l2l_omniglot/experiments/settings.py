@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from l2l_omniglot.backbones import HEADS, STATISTICS
 from l2l_omniglot.errors import check_choice, check_number, refused
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, SCHEDULES
 
@@ -27,7 +28,10 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
         "inner_lr": 0.1,
         "schedule": "cosine",
     },
+    # Snell et al. 2017: prototypes, and nothing adapts.
+    "protonet": {"head": "prototypes", "inner_steps": 0, "eval_steps": 0},
 }
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,16 @@ class Settings:
         5, "Query images per class in training", least=1,
         default_words="as --queries if set, else recipe",
     )  # fmt: skip
+    train_ways: int = _task(
+        0, "Classes per task in training", least=0, most=100_000, default_words="as --ways"
+    )
+    train_shots: int = _task(
+        0, "Support images per class in training", least=0, default_words="as --shots"
+    )
+    train_shots_most: int = _task(
+        0, "Most support images per class in training; each iteration draws a number", least=0,
+        default_words="as --train-shots",
+    )  # fmt: skip
     meta_batch_size: int = _learning(8, "Tasks per iteration", least=1)
     inner_steps: int = _learning(1, "Gradient steps on the support set in training", least=0)
     eval_steps: int = _learning(5, "Gradient steps in validation and evaluation", least=0)
@@ -150,6 +164,18 @@ class Settings:
     adapt: str = _learning(
         "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
     )
+    head: str = _learning(
+        "trained",
+        "Head at the start of a task: trained, for --ways only; or for any number of ways one "
+        "shared row, zero, or the prototypes",
+        choices=HEADS,
+    )
+    train_statistics: str = _learning(
+        "batch", "Statistics for batch normalisation in training", choices=STATISTICS
+    )
+    statistics: str = _learning(
+        "support", "Statistics for inductive batch normalisation", choices=STATISTICS[1:]
+    )
     inner_rates: str = _learning(
         "fixed", "Inner learning rates: fixed, or learned per weight (Meta-SGD) or layer and step",
         choices=INNER_RATES,
@@ -163,9 +189,24 @@ class Settings:
     )  # fmt: skip
     meta_lr: float = _learning(2e-3, "Adam's learning rate", above=0)
     schedule: str = _learning("cosine", "Schedule of Adam's learning rate", choices=SCHEDULES)
+    warmup: int = _learning(
+        0, "Iterations over which Adam's learning rate rises from 0 to its start", least=0
+    )
+    weight_decay: float = _learning(0.0, "Decoupled weight decay (AdamW)", least=0)
+    average_weights: float = _learning(
+        0.0, "Decay of an average of the weights, which validation and evaluation use; 0: none",
+        least=0, most=0.99999,
+    )  # fmt: skip
+    precision: str = _learning(
+        "auto",
+        "Precision of training; auto is bfloat16 where the hardware has it and no step is taken "
+        "in the inner loop",
+        choices=PRECISIONS,
+    )
     iterations: int = _learning(24_000, "Meta-updates in total", least=1)
     rotations: bool = _learning(True, "Add rotated characters as training classes")
     mirrors: bool = _learning(False, "Add mirrored characters as training classes")
+    augment: bool = _learning(False, "Change every training image by a small affine map")
     ink: str = _learning(
         "white",
         "Value of ink in the network's input: white is 1, black is 0",
@@ -262,7 +303,28 @@ def _paper(ways: int, _shots: int) -> dict[str, Any]:
     }
 
 
-RECIPES = {"default": _default, "tutorial": _tutorial, "paper": _paper}
+def _best(_ways: int, _shots: int) -> dict[str, Any]:
+    """Prototypical networks for any ways and shots: docs/experiments.md, "The best recipe"."""
+    return ALGORITHMS["protonet"] | {
+        "algorithm": "protonet",
+        "backbone": "resnet8",
+        "train_ways": 60,
+        "train_shots": 1,
+        "train_queries": 5,
+        "meta_batch_size": 1,
+        "meta_lr": 1e-3,
+        "schedule": "cosine",
+        "warmup": 200,
+        "weight_decay": 1e-2,
+        "average_weights": 0.998,
+        "statistics": "population",
+        "augment": True,
+        "mirrors": True,
+        "iterations": 10_000,
+    }
+
+
+RECIPES = {"default": _default, "tutorial": _tutorial, "paper": _paper, "best": _best}
 _FROM_RECIPES = frozenset[str]().union(*(recipe(5, 1) for recipe in RECIPES.values()))
 
 
@@ -270,8 +332,8 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     """Returns the settings of a recipe, with single values overridden.
 
     Args:
-        recipe: ``default`` (best accuracy in 20 CPU minutes), ``tutorial`` or ``paper``
-            (Finn et al. 2017).
+        recipe: ``default`` (MAML of BaseNet: best accuracy in 20 CPU minutes), ``tutorial``,
+            ``paper`` (Finn et al. 2017) or ``best`` (prototypical networks).
         overrides: any field of `Settings`; None counts as not given. `queries` also sets
             `train_queries`, unless that is given.
 

@@ -145,7 +145,13 @@ class TrainingRun:
             )
             at_end = result.iteration == settings.iterations
             if timed_out or at_end or result.iteration % settings.validation_every == 0:
-                self._validate()
+                with self.trainer.averaged():
+                    row, best = self._validate()
+                self._save(self.folder.last)
+                for observer in self.observers:
+                    observer.validated(row, best)
+                self._window.clear()
+                self._window_start = time.monotonic()
             elif stopped:
                 self._save(self.folder.last)
             if not at_end and (timed_out or stopped):
@@ -153,11 +159,14 @@ class TrainingRun:
                 return Outcome(reason, self.trainer.iteration, self.best)
         return Outcome("finished", self.trainer.iteration, self.best)
 
-    def _validate(self) -> None:
+    def _validate(self) -> tuple[MetricsRow, bool]:
+        """Validates the present weights; returns the new row, and whether it is the best so far."""
         experiment, trained = self.experiment, time.monotonic()
         count, steps = experiment.settings.validation_tasks, experiment.settings.eval_steps
         learner, workers = experiment.learner, experiment.workers
-        result = evaluate(learner, self.validation, count, steps, workers=workers)
+        experiment.measure_population()
+        mode = "inductive" if experiment.settings.statistics == "population" else "transductive"
+        result = evaluate(learner, self.validation, count, steps, workers=workers, batch_norm=mode)
         window, seconds = self._window, trained - self._window_start
         made = len(window) * self.trainer.meta_batch_size
         row = MetricsRow(
@@ -178,11 +187,7 @@ class TrainingRun:
         if best:
             self.best = result.accuracy
             self._save(self.folder.best, resumable=False)
-        self._save(self.folder.last)
-        for observer in self.observers:
-            observer.validated(row, best)
-        self._window.clear()
-        self._window_start = time.monotonic()
+        return row, best
 
     def _save(self, path: Path, resumable: bool = True) -> None:
         if not self.experiment.workers.first:

@@ -5,6 +5,7 @@
 - ``engines``: how that is computed: the one inner loop, learn2learn's clones, stacked tasks
 - ``chunks``: the tasks of a meta-batch in chunks, on all cores
 - ``workers``: processes that share tasks out, under torchrun
+- ``average``: the average of the weights over the updates
 - ``trainer``: schedules, and one meta-update after the other
 - ``evaluation``: many tasks, means and intervals
 - ``baselines``: nearest neighbour on pixels, prototypes of embeddings

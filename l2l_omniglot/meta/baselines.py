@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.batch_norm import MODES
+from l2l_omniglot.backbones.heads import class_means
 from l2l_omniglot.data.tasks import Task
-from l2l_omniglot.errors import check_choice, check_number
+from l2l_omniglot.errors import check_number
 from l2l_omniglot.meta.evaluation import TaskStream, half_width, mean
 from l2l_omniglot.meta.learner import Learner
 
@@ -51,17 +51,16 @@ def prototype_baseline(
         BackboneError: if the backbone's head is not used exactly once a pass.
         SettingsError: if `count` is too small or `batch_norm` unknown.
     """
-    check_choice("batch_norm", batch_norm, MODES)
+    policy = learner.policy(batch_norm)
 
     def accuracy(task: Task) -> float:
         weights = learner.reference.start(1, first_order=True)
         support_images = task.support[None]
-        moments = MODES[batch_norm].for_query(lambda: weights.record(support_images))
-        support = weights.embeddings(support_images)[0]
-        query = weights.embeddings(task.query[None], moments)[0]
-        ways = len(task.classes)
-        means = torch.stack([support[task.support_labels == way].mean(0) for way in range(ways)])
-        return _accuracy(torch.cdist(query, means).argmin(dim=1), task)
+        moments = policy.for_query(lambda: weights.record(support_images))
+        support = weights.embeddings(support_images, policy.population)
+        query = weights.embeddings(task.query[None], moments)
+        means = class_means(support, task.support_labels[None])
+        return _accuracy(torch.cdist(query, means)[0].argmin(dim=1), task)
 
     with learner.evaluating(), all_random("nearest", tasks.seed, tasks.name), torch.no_grad():
         drawn = (task.to(learner.device, learner.dtype) for task in tasks.batch(0, count))

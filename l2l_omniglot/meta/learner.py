@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from l2l_omniglot.backbones import BATCH_NORMS
+from l2l_omniglot.backbones import BATCH_NORMS, STATISTICS
 from l2l_omniglot.backbones.batch_norm import (
     BY_BATCH,
-    MODES,
+    BY_SUPPORT,
+    BatchMoments,
     Policy,
+    average_moments,
     check_inductive,
     use_batch_statistics,
 )
-from l2l_omniglot.backbones.heads import TrainedHead
+from l2l_omniglot.backbones.heads import make_head
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
 from l2l_omniglot.meta import ENGINES
@@ -81,12 +83,20 @@ class Learner:
         rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one per weight)
             or ``layer-step`` (one per layer and step).
         adapt: what the inner loop changes: ``all`` or the ``head``.
-        inner_steps: gradient steps K in training, for ``layer-step``.
+        inner_steps: gradient steps K in training, for ``layer-step``. With 0 nothing adapts, and
+            ``auto`` is ``learn2learn``.
+        head: how each task's head starts: ``trained``, ``shared``, ``zero`` or ``prototypes``, see
+            `l2l_omniglot.backbones.heads`. All but the first fit any number of ways.
+        train_statistics: by which statistics images are normalised in training: ``batch``,
+            ``support`` or ``population``, see `l2l_omniglot.backbones.batch_norm.Policy`.
+        statistics: ``support`` or ``population``: those of inductive scores.
+        bfloat16: compute layers in bfloat16 in training (autocast); weights stay as they are.
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
         rates: of the inner loop, see `l2l_omniglot.meta.inner_rates`.
         head: how each task's head starts, see `l2l_omniglot.backbones.heads`.
+        population: the population statistics, None before `measure_population`.
         reference: the learn2learn engine.
 
     Raises:
@@ -103,17 +113,26 @@ class Learner:
         rates: str = "fixed",
         adapt: str = "all",
         inner_steps: int = 1,
+        head: str = "trained",
+        train_statistics: str = "batch",
+        statistics: str = "support",
+        bfloat16: bool = False,
     ) -> None:
         check_choice("engine", engine, ENGINES)
+        check_choice("train_statistics", train_statistics, STATISTICS)
+        check_choice("statistics", statistics, STATISTICS[1:])
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         use_batch_statistics(backbone)
         self.backbone, self.inner_lr, self.first_order = backbone, inner_lr, first_order
         self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
-        self.head = TrainedHead()
+        self.head = make_head(head, backbone)
+        self.train_statistics, self.statistics = train_statistics, statistics
+        self.population: BatchMoments | None = None
+        self.bfloat16 = bfloat16
         self.reference = Learn2learnEngine(backbone, self.rates, self.head)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
-        self._engine = engine
+        self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
         self._choice: Choice | None = None
 
     def parameters(self) -> list[nn.Parameter]:
@@ -178,22 +197,29 @@ class Learner:
             engine: the learn2learn engine by default, for which T is 1.
             batch_norms: how query images are normalised. ``transductive``: a task's images are
                 one batch; ``inductive``: each by the statistics of the task's support set
-                under the adapted weights, so that no query image sees another.
+                under the adapted weights, or by those of the population, so that no query image
+                sees another.
 
         Returns:
             K + 1 entries, before adaptation and after each step, each with one `Scores` per
             entry of `batch_norms`, without graphs.
         """
-        for how in batch_norms:
-            check_choice("batch_norm", how, MODES)
-        scores = []
+        policies = {how: self.policy(how) for how in batch_norms}
+        scores: dict[str, list[Scores]] = {how: [] for how in batch_norms}
+        # Policies that normalise the support set alike share an inner loop.
+        loops = {id(policy.population): policy.population for policy in policies.values()}
         with self.evaluating(), torch.enable_grad():
-            # Nothing differentiates through these steps: first order keeps no graph of them.
-            weights = (engine or self.reference).start(len(tasks.support), first_order=True)
-            for adapted in inner_loop(weights, tasks.support, tasks.support_labels, steps):
-                with torch.no_grad():
-                    scores.append(tuple(score(adapted, tasks, MODES[how]) for how in batch_norms))
-        return scores
+            for moments in loops.values():
+                # Nothing differentiates through these steps: first order keeps no graph of them.
+                weights = (engine or self.reference).start(len(tasks.support), first_order=True)
+                alike = [how for how, policy in policies.items() if policy.population is moments]
+                for adapted in inner_loop(
+                    weights, tasks.support, tasks.support_labels, steps, moments
+                ):
+                    with torch.no_grad():
+                        for how in alike:
+                            scores[how].append(score(adapted, tasks, policies[how]))
+        return list(zip(*scores.values(), strict=True))
 
     def meta_gradient(
         self,
@@ -221,12 +247,16 @@ class Learner:
         shares = (*(0.0,) * steps, 1.0) if step_weights is None else tuple(step_weights)
         if len(shares) != steps + 1 or not shares[-1] > 0:
             raise SettingsError(f"step weights {shares}: expected {steps + 1}, the last above 0")
+        policy = self._policy(self.train_statistics)
         weights = (engine or self.reference).start(len(tasks.support), order)
-        adapting = inner_loop(weights, tasks.support, tasks.support_labels, steps)
-        for share, adapted in zip(shares, adapting, strict=True):
-            if share:
-                result = score(adapted, tasks)
-                adapted.add_loss(share * result.losses)
+        adapting = inner_loop(
+            weights, tasks.support, tasks.support_labels, steps, policy.population
+        )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            for share, adapted in zip(shares, adapting, strict=True):
+                if share:
+                    result = score(adapted, tasks, policy)
+                    adapted.add_loss(share * result.losses)
         gradients = weights.meta_gradient()
         return MetaGradient(result._replace(losses=result.losses.detach()), gradients)
 
@@ -236,11 +266,43 @@ class Learner:
         Raises:
             BackboneError: if query images influence each other.
         """
-        batch = self.batch([task])
+        batch, policy = self.batch([task]), self.policy("inductive")
+        with self.evaluating(), torch.no_grad():
+            start = self.reference.start(1, first_order=True)
+            weights = next(
+                inner_loop(start, batch.support, batch.support_labels, 0, policy.population)
+            )
+            moments = policy.for_query(lambda: weights.record(batch.support))
+            check_inductive(lambda images: weights.logits(images[None], moments)[0], batch.query[0])
+
+    def measure_population(self, tasks: Iterable[Task]) -> None:
+        """Measures the population statistics of the present weights on some (training) tasks."""
         with self.evaluating(), torch.no_grad():
             weights = self.reference.start(1, first_order=True)
-            moments = weights.record(batch.support)
-            check_inductive(lambda images: weights.logits(images[None], moments)[0], batch.query[0])
+            self.population = average_moments([
+                weights.record(torch.cat([task.support, task.query])[None])
+                for task in (task.to(self.device, self.dtype) for task in tasks)
+            ])  # fmt: skip
+
+    def policy(self, batch_norm: str) -> Policy:
+        """Returns the policy of ``transductive`` or ``inductive`` scores.
+
+        Raises:
+            SettingsError: if it is unknown.
+            BackboneError: if it needs population statistics and there are none.
+        """
+        check_choice("batch_norm", batch_norm, BATCH_NORMS)
+        return BY_BATCH if batch_norm == "transductive" else self._policy(self.statistics)
+
+    def _policy(self, statistics: str) -> Policy:
+        if statistics != "population":
+            return BY_SUPPORT if statistics == "support" else BY_BATCH
+        if self.population is None:
+            raise BackboneError(
+                "the weights have no population statistics; expected those of a run that has "
+                "validated at least once"
+            )
+        return Policy(statistics, self.population)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,14 +11,18 @@ import torch
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.data.tasks import TaskBatch, Tasks
+from l2l_omniglot.data.tasks import MixedTasks, TaskBatch, Tasks
 from l2l_omniglot.errors import TrainingError, check_choice, check_number
 from l2l_omniglot.meta import SCHEDULES
+from l2l_omniglot.meta.average import WeightAverage
 from l2l_omniglot.meta.chunks import map_chunks
 from l2l_omniglot.meta.engines import Engine
+from l2l_omniglot.meta.engines.fast_weights import trained_parameters
 from l2l_omniglot.meta.evaluation import mean
 from l2l_omniglot.meta.learner import Learner, MetaGradient
 from l2l_omniglot.meta.workers import ALONE, Workers
+
+_AVERAGE = "average"
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Schedule:
             second order begins (Antoniou et al. 2019, "DA").
         multi_step_until: the fraction of the iterations, in [0, 1], over which the loss moves
             from the mean over all steps to the last step's (Antoniou et al. 2019, "MSL").
+        warmup: number of updates over which the learning rate rises to its start, 0 or more.
 
     Raises:
         SettingsError: if a value is out of range.
@@ -43,6 +49,7 @@ class Schedule:
     kind: str = "constant"
     first_order_until: float = 0.0
     multi_step_until: float = 0.0
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.kind, SCHEDULES)
@@ -53,9 +60,10 @@ class Schedule:
 
     def lr(self, iteration: int) -> float:
         """Returns Adam's learning rate."""
+        rate = self.meta_lr * min(1.0, (iteration + 1) / max(1, self.warmup))
         if self.kind == "constant":
-            return self.meta_lr
-        return self.meta_lr * 0.5 * (1 + math.cos(math.pi * self._done(iteration, 1.0)))
+            return rate
+        return rate * 0.5 * (1 + math.cos(math.pi * self._done(iteration, 1.0)))
 
     def is_first_order(self, iteration: int) -> bool:
         """Tells whether inner gradients are treated as constants."""
@@ -103,6 +111,8 @@ class Trainer:
         schedule: ``constant``, ``cosine``, or a `l2l_omniglot.meta.trainer.Schedule`.
         workers: the processes that share an update's tasks; each makes the same update. All
             must start from the same weights.
+        weight_decay: of the backbone, decoupled (Loshchilov & Hutter 2019, "AdamW").
+        average_weights: decay of an average of the weights, in (0, 1); 0: none is kept.
 
     Raises:
         SettingsError: if the schedule is unknown or a number is out of range.
@@ -111,7 +121,7 @@ class Trainer:
     def __init__(
         self,
         learner: Learner,
-        tasks: Tasks,
+        tasks: Tasks | MixedTasks,
         *,
         meta_batch_size: int = 8,
         inner_steps: int = 1,
@@ -119,6 +129,8 @@ class Trainer:
         schedule: str | Schedule = "constant",
         iterations: int = 24_000,
         workers: Workers = ALONE,
+        weight_decay: float = 0.0,
+        average_weights: float = 0.0,
     ) -> None:
         check_number("meta_batch_size", meta_batch_size, least=1)
         check_number("inner_steps", inner_steps, least=0)
@@ -128,7 +140,14 @@ class Trainer:
         self.learner, self.tasks, self.workers = learner, tasks, workers
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
         self.iteration = 0
-        self.optimizer = torch.optim.Adam(learner.parameters(), lr=schedule.meta_lr)
+        groups = [
+            {"params": trained_parameters(learner.backbone), "weight_decay": weight_decay},
+            {"params": trained_parameters(learner.rates, learner.head), "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=schedule.meta_lr)
+        self.average = (
+            WeightAverage(learner.parameters(), average_weights) if average_weights else None
+        )
 
     def step(self) -> StepResult:
         """Makes one meta-update.
@@ -153,6 +172,8 @@ class Trainer:
             group["lr"] = self.schedule.lr(self.iteration)
         self.optimizer.step()
         self.iteration += 1
+        if self.average:
+            self.average.update(self.iteration)
         return StepResult(self.iteration, loss, mean(accuracies))
 
     def _compute_gradient(self, key: tuple[object, ...]) -> tuple[list[float], list[float]]:
@@ -196,17 +217,29 @@ class Trainer:
         self.workers.sum(on_device)
         results.copy_(on_device)
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """Gives the learner its averaged weights for a block, if an average is kept."""
+        return self.average.in_place() if self.average else nullcontext()
+
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
-        """Returns Adam's state, by ``<parameter number>.<key>``, for a checkpoint."""
+        """Returns Adam's state, by ``<parameter number>.<key>``, for a checkpoint.
+
+        An average of the weights has the key ``average``.
+        """
         state: dict[int, dict[str, torch.Tensor]] = self.optimizer.state_dict()["state"]
-        return {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+        found = {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+        averages = self.average.tensors if self.average else []
+        return found | {f"{i}.{_AVERAGE}": value for i, value in enumerate(averages)}
 
     def restore(self, iteration: int, tensors: dict[str, torch.Tensor]) -> None:
         """Goes back to `iteration`, with the `optimizer_tensors` saved there."""
         state: dict[int, dict[str, Any]] = {}
         for name, value in tensors.items():
             number, key = name.split(".", 1)
-            state.setdefault(int(number), {})[key] = value
+            if key != _AVERAGE:
+                state.setdefault(int(number), {})[key] = value
+            elif self.average:
+                self.average.tensors[int(number)].copy_(value)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.iteration = iteration

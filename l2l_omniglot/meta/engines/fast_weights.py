@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot.backbones.batch_norm import BatchMoments, Forward, checked_forward
-from l2l_omniglot.backbones.heads import TrainedHead, embed, head_name
+from l2l_omniglot.backbones.heads import TrainedHead, embed, float_head, head_name
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.inner_rates import InnerRates
 
@@ -57,6 +57,7 @@ class FastWeights(ABC):
     def __init__(self, engine: Engine, first_order: bool) -> None:
         engine.rates.check(engine.backbone)
         self.head, self._backbone, self._rates = engine.head, engine.backbone, engine.rates
+        self._head_name = head_name(engine.backbone)
         self._parameters = trained_parameters(engine.backbone, engine.rates, engine.head)
         self._first_order, self._step = first_order, 0
         self._losses: list[torch.Tensor] = []
@@ -70,6 +71,8 @@ class FastWeights(ABC):
         Raises:
             BackboneError: if the backbone fails, or returns another shape.
         """
+        if torch.is_autocast_enabled(images.device.type):
+            return self._forward(images, moments, partial(float_head, head=self._head_name))
         return self._forward(images, moments, checked_forward)
 
     def embeddings(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
@@ -78,7 +81,7 @@ class FastWeights(ABC):
         Raises:
             BackboneError: as `logits`, or if the head is not used exactly once per forward pass.
         """
-        return self._forward(images, moments, partial(embed, head=head_name(self._backbone)))
+        return self._forward(images, moments, partial(embed, head=self._head_name))
 
     @abstractmethod
     def _forward(
