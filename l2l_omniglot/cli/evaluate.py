@@ -14,7 +14,8 @@ from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, timed
-from l2l_omniglot.experiments.weights import find_weights, pretrained_names
+from l2l_omniglot.experiments.protocols import PROTOCOLS, ROTATED, Protocol
+from l2l_omniglot.experiments.weights import any_ways_names, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.settings import Settings
     from l2l_omniglot.meta.evaluation import Evaluation
 
-TASKS, ONE_SHOT_RUNS = "tasks", "one-shot-runs"
-# Options for random tasks; the tasks of the one-shot runs are fixed.
-_NOT_OF_RUNS = ("tasks", "part", "shots", "queries", "within_alphabet", "seed", "baselines")
+OURS, LAKE = "ours", "lake"
+# Options that a protocol leaves open; the tasks of the one-shot runs are fixed.
+_SET_BY_PAPERS = ("part", "queries", "within_alphabet", "rotated_tests", "data")
+_NOT_OF_RUNS = (*_SET_BY_PAPERS[:-1], "tasks", "shots", "seed", "baselines")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,22 +65,26 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
 @options.weights_option("the newest run's best")
 @evaluation_options(tasks=500)
 @click.option("--ways", type=click.IntRange(min=2), default=None,
-              help="Classes per task; any other number than in training is refused "
-              "(as trained).")  # fmt: skip
+              help="Classes per task; weights with a trained head refuse any other number than "
+              "in training (as trained).")  # fmt: skip
 @options.alphabet_option
+@click.option("--rotated-tests", type=options.Name(ROTATED), default="none", show_default=True,
+              help="Turn test characters: turned ones are classes (Snell et al. 2017), or each "
+              "class of a task is turned at random (Finn et al. 2017).")  # fmt: skip
 @click.option("--baselines", is_flag=True,
               help="Also evaluate nearest neighbour and class means on these tasks.")  # fmt: skip
-@click.option("--protocol", type=options.Name([TASKS, ONE_SHOT_RUNS]), default=TASKS,
-              show_default=True,
-              help="Random tasks, or the one-shot test of Lake et al. (20-way).")  # fmt: skip
+@click.option("--protocol", type=options.Name(list(PROTOCOLS)), default=OURS, show_default=True,
+              help="Test as a paper does: split, rotations, queries, tasks and normalisation; "
+              "lake is the one-shot test of Lake et al. (20-way).")  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=None,
-              help="Folder or archive of the one-shot runs (none).")  # fmt: skip
+              help="Folder or archive of the one-shot runs of --protocol lake (none).")  # fmt: skip
 @options.computing_options
 @options.json_option
 def evaluate(
     weights: str | None,
     ways: int | None,
     within_alphabet: bool,
+    rotated_tests: str,
     baselines: bool,
     protocol: str,
     runs: Path | None,
@@ -97,15 +103,25 @@ def evaluate(
     name = weights if weights in pretrained_names() else checkpoint.source
     trained = checkpoint.settings
     _check(trained, name, protocol, runs, ways)
+    paper = PROTOCOLS[protocol]
+    chosen = _as_in(paper, chosen)
     from l2l_omniglot.experiments.experiment import Experiment
 
-    settings = dataclasses.replace(trained, data=chosen.data or trained.data)
+    asked = {"ways": 20 if runs else ways, "data": chosen.data, "split": paper.split}
+    others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
+    settings = dataclasses.replace(trained, **others)
     with options.worker(settings, device) as (workers, stack):
-        experiment = Experiment.load(checkpoint, stack, device, engine, workers, data=settings.data)
-        for difference in experiment.differences(checkpoint.facts):
-            log.info(f"Note: {difference}; test classes may have been trained on.")
+        experiment = Experiment.load(checkpoint, stack, device, engine, workers, **others)
+        if paper.split:
+            experiment.check_unseen(checkpoint)
+        else:
+            for difference in experiment.differences(checkpoint.facts):
+                log.info(f"Note: {difference}; test classes may have been trained on.")
         if runs is None:
-            text = _evaluate_tasks(experiment, chosen, name, within_alphabet, baselines, json)
+            rotated = rotated_tests if protocol == OURS else paper.rotated
+            text = _evaluate_tasks(
+                experiment, chosen, name, within_alphabet, rotated, protocol, baselines, json
+            )
         else:
             text = _evaluate_runs(experiment, chosen, name, runs, json)
         if workers.first:
@@ -117,41 +133,64 @@ def _check(
 ) -> None:
     """Refuses options that do not go together, or with the weights."""
     context = click.get_current_context()
-    if ways not in {None, trained.ways}:
+    fits_any = trained.head != "trained"
+    if not fits_any and ways not in {None, trained.ways}:
         where = from_where(context, "ways")
-        raise click.UsageError(f"--ways {ways}{where}: {name} was trained for {trained.ways} ways")
-    if (runs is None) == (protocol == ONE_SHOT_RUNS):
         raise click.UsageError(
-            f"--protocol {protocol} with --runs {runs}: --protocol {ONE_SHOT_RUNS} and "
+            f"--ways {ways}{where}: {name} has a head trained for {trained.ways} ways; expected "
+            f"{trained.ways}, or weights for any number: {', '.join(any_ways_names()) or 'a run'}"
+        )
+    if (runs is None) == (protocol == LAKE):
+        raise click.UsageError(
+            f"--protocol {protocol} with --runs {runs}: --protocol {LAKE} and "
             "--runs PATH go together; expected both or neither"
         )
-    if protocol != ONE_SHOT_RUNS:
+    if protocol == OURS:
         return
+    fixed = _NOT_OF_RUNS if protocol == LAKE else _SET_BY_PAPERS
     for option in context.command.params:
         source = context.get_parameter_source(str(option.name))
-        if option.name in _NOT_OF_RUNS and source is not ParameterSource.DEFAULT:
+        if option.name in fixed and source is not ParameterSource.DEFAULT:
             where = from_where(context, option.name)
             raise click.UsageError(
-                f"--protocol {ONE_SHOT_RUNS} with {option.opts[0]}{where}: the runs are fixed "
-                "tasks; expected no option for random ones"
+                f"--protocol {protocol} with {option.opts[0]}{where}: the protocol sets it; "
+                "expected one of both"
             )
-    if (trained.ways, trained.split) != (20, "alphabets"):
+    if protocol == LAKE and (trained.split != "alphabets" or not (fits_any or trained.ways == 20)):
         raise click.UsageError(
-            f"--protocol {ONE_SHOT_RUNS}: {name} was trained for {trained.ways} ways on split "
-            f"{trained.split}; expected 20 ways on split alphabets, which trains on none of the "
-            "test's characters"
+            f"--protocol {LAKE}: {name} was trained for {trained.ways} ways on split "
+            f"{trained.split}; expected any or 20 ways on split alphabets, which trains on none of "
+            "the test's characters"
         )
+
+
+def _as_in(paper: Protocol, chosen: EvaluationOptions) -> EvaluationOptions:
+    """Takes from a protocol what it sets and the user does not."""
+    context = click.get_current_context()
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+    changes: dict[str, Any] = {}
+    if paper.tasks and not given("tasks"):
+        changes["tasks"] = paper.tasks
+    if paper.batch_norm and not given("batch_norm"):
+        changes["batch_norm"] = paper.batch_norm
+    if paper.queries is not None:
+        changes["queries"] = paper.queries
+    return dataclasses.replace(chosen, **changes)
 
 
 def _evaluate_tasks(
     experiment: Experiment, chosen: EvaluationOptions, name: str, within_alphabet: bool,
-    baselines: bool, json: bool,
+    rotated: str, protocol: str, baselines: bool, json: bool,
 ) -> str:  # fmt: skip
     """Evaluates on random tasks; returns what is to be printed."""
     settings = experiment.settings
+    shots = settings.shots if chosen.shots is None else chosen.shots
     tasks = experiment.tasks(
-        chosen.part, shots=chosen.shots, queries=chosen.queries, seed=chosen.seed,
-        within_alphabet=within_alphabet,
+        chosen.part, shots=shots, queries=shots if chosen.queries == 0 else chosen.queries,
+        seed=chosen.seed, within_alphabet=within_alphabet, rotated=rotated,
     )  # fmt: skip
     result = _evaluate(experiment, tasks, chosen.tasks, chosen)
     found = {}
@@ -163,16 +202,20 @@ def _evaluate_tasks(
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
         "part": chosen.part, "split": settings.split, "data": settings.data,
-        "within_alphabet": within_alphabet, "checkpoint": name,
+        "within_alphabet": within_alphabet, "rotated_tests": rotated, "protocol": protocol,
+        "checkpoint": name,
     }  # fmt: skip
     if json:
         return tables.evaluation_json(result, found, **about)
     within = " within one alphabet each" if within_alphabet else ""
+    within += f", rotated ({rotated})," if rotated != "none" else ""
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class, "
         f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
         f"{settings.split}, seed {tasks.seed})\n{name}\n\n"
     )
+    if protocol != OURS:
+        head = f"Protocol {protocol}: {PROTOCOLS[protocol].about}\n{head}"
     foot = f"\n\n{tables.baselines_table(found)}" if found else ""
     return head + tables.evaluation_table(result, bold) + foot
 
@@ -186,7 +229,7 @@ def _evaluate_runs(
 
     if experiment.settings.data == SYNTHETIC:
         raise click.UsageError(
-            f"--protocol {ONE_SHOT_RUNS}: {name} was trained on {SYNTHETIC} data; expected Omniglot"
+            f"--protocol {LAKE}: {name} was trained on {SYNTHETIC} data; expected Omniglot"
         )
     tasks = OneShotRuns(runs, experiment.stack.height, experiment.stack.ink)
     result = _evaluate(experiment, tasks, len(tasks), chosen)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.data.sidecar import ClassInfo
 from l2l_omniglot.errors import DataError, check_choice, refused
@@ -17,8 +19,18 @@ OMNIGLOT_VALIDATION = 100
 OMNIGLOT_TEST = 423
 VALIDATION_ALPHABET_STEP = 6
 ORDERS = ("tutorial", "random")  # splits that cut an order of all classes
-ALPHABETS = "alphabets"
-NAMED_SPLITS = (*ORDERS, ALPHABETS)
+ALPHABETS, VINYALS, MAML_PLUS_PLUS = "alphabets", "vinyals", "maml++"
+NAMED_SPLITS = (*ORDERS, ALPHABETS, VINYALS, MAML_PLUS_PLUS)
+# Background alphabets that validate in the split of Vinyals et al. 2016.
+_VINYALS_VALIDATION = {
+    "Armenian",
+    "Bengali",
+    "Early_Aramaic",
+    "Hebrew",
+    "Mkhedruli_(Georgian)",
+}
+# Of numpy's RandomState, from val_seed 0 in the code of Antoniou et al. 2019 (docs/protocols.md).
+_MAML_PLUS_PLUS_SEED, _MAML_PLUS_PLUS_CUTS = 985_773, (1150, 1200)
 
 
 class Splits(NamedTuple):
@@ -46,6 +58,9 @@ def make_splits(
             - ``random``: the same sizes, drawn by `seed`.
             - ``alphabets``: the background alphabets, of which every sixth validates, against
               the evaluation alphabets.
+            - ``vinyals``: that of Vinyals et al. 2016, 1,028 / 172 / 423 classes of Omniglot; its
+              test classes are those of ``tutorial``.
+            - ``maml++``: that of Antoniou et al. 2019, 1,150 / 50 / 423 classes of Omniglot.
             - the path of a JSON file with lists ``train``, ``validation`` and ``test`` of class
               names.
         seed: only for ``random``.
@@ -65,6 +80,8 @@ def make_splits(
     check_choice("split", split, NAMED_SPLITS, "a path ending in .json", DataError)
     if split == ALPHABETS:
         return _alphabets(info)
+    if split in {VINYALS, MAML_PLUS_PLUS}:
+        return _published(info, split)
     order = list(range(len(info)))
     if split == "random":
         random.Random(derive_seed("split", seed)).shuffle(order)
@@ -99,6 +116,28 @@ def _alphabets(info: Sequence[ClassInfo]) -> Splits:
     train = [number for number in others if info[number].alphabet not in chosen]
     validation = [number for number in others if info[number].alphabet in chosen]
     return _checked(Splits(tuple(train), tuple(validation), tuple(test)), ALPHABETS)
+
+
+def _published(info: Sequence[ClassInfo], split: str) -> Splits:
+    """Cuts the classes of Omniglot as published code does."""
+    if len(info) != OMNIGLOT_CLASSES or not all(entry.alphabet for entry in info):
+        expected = f"{len(info)} classes; expected Omniglot's {OMNIGLOT_CLASSES}, with their names"
+        raise refused("split", split, expected, DataError)
+    numbers = range(len(info))
+    if split == MAML_PLUS_PLUS:
+        order = sorted(numbers, key=lambda number: info[number].name.partition("/")[2])
+        np.random.RandomState(_MAML_PLUS_PLUS_SEED).shuffle(order)
+        parts = np.split(np.array(order), _MAML_PLUS_PLUS_CUTS)
+        return Splits(*(tuple(sorted(part.tolist())) for part in parts))
+    order = sorted(numbers, key=lambda number: info[number].name)
+    first, test = order[:-OMNIGLOT_TEST], order[-OMNIGLOT_TEST:]
+    validation = {
+        number
+        for number in first
+        if info[number].subset == "background" and info[number].alphabet in _VINYALS_VALIDATION
+    }
+    train = set(first) - validation
+    return Splits(*(tuple(sorted(part)) for part in (train, validation, test)))
 
 
 def _from_file(info: Sequence[ClassInfo], path: Path) -> Splits:

@@ -164,6 +164,9 @@ class Tasks:
         within_alphabet: whether all classes of a task are of one alphabet; each alphabet with
             enough classes is equally likely.
         augment: whether every image is changed by a small random affine map.
+        turned: whether each class of a task is turned by a random number of quarters (the tests of
+            Finn et al. 2017; with `rotations`, those of Snell et al. 2017, two turns of a
+            character can be two classes of a task).
 
     Raises:
         DataError: if a size is too small, the part has too few classes, a class too few images,
@@ -184,25 +187,27 @@ class Tasks:
         mirrors: bool = False,
         within_alphabet: bool = False,
         augment: bool = False,
+        turned: bool = False,
     ) -> None:
         _check_sizes(stack, classes, ways, shots, queries, name)
         self.ways, self.shots, self.queries = ways, shots, queries
-        self.seed, self.name, self.augment = seed, name, augment
-        self.dataset = StackDataset(stack, classes, rotations, mirrors)
-        groups = self._alphabets() if within_alphabet else [self.dataset.labels]
+        self.seed, self.name, self.augment, self.turned = seed, name, augment, turned
+        self.dataset = StackDataset(stack, classes, rotations or turned, mirrors)
+        labels = self.dataset.labels[: len(classes)] if turned else self.dataset.labels
+        groups = self._alphabets(labels) if within_alphabet else [labels]
         self._tasksets = [self._build_taskset(group) for group in groups]
 
-    def _alphabets(self) -> list[list[int]]:
+    def _alphabets(self, labels: Sequence[int]) -> list[list[int]]:
         """Lists the labels of each alphabet with enough characters."""
         stack = self.dataset.stack
         found: dict[tuple[str, str], list[int]] = {}
-        for label in self.dataset.labels:
+        for label in labels:
             info = stack.info[self.dataset.describe(label)[0]]
             if info.alphabet:
                 found.setdefault((info.subset, info.alphabet), []).append(label)
-        repeats = len(self.dataset.labels) // len(self.dataset.classes)  # transforms
-        sizes = [len(labels) // repeats for labels in found.values()]
-        large = [labels for labels in found.values() if len(labels) // repeats >= self.ways]
+        repeats = len(labels) // len(self.dataset.classes)  # transforms
+        sizes = [len(own) // repeats for own in found.values()]
+        large = [own for own in found.values() if len(own) // repeats >= self.ways]
         if not large:
             raise DataError(
                 f"{stack.name}: the {self.name} part has {len(found)} known alphabets, of at most "
@@ -235,6 +240,10 @@ class Tasks:
 
     def _split(self, samples: list[tuple[int, int]]) -> Task:
         """Splits (image number, label) pairs, sorted by class, into support and query set."""
+        if self.turned:
+            turns = [random.randrange(TURNS) for _ in range(self.ways)]
+            apart = len(self.dataset) // TURNS  # images of each turn, one turn after the other
+            samples = [(number + turns[label] * apart, label) for number, label in samples]
         size = self.shots + self.queries
         support = [pair for i, pair in enumerate(samples) if i % size < self.shots]
         query = [pair for i, pair in enumerate(samples) if i % size >= self.shots]

@@ -2,6 +2,7 @@
 
 - ``settings``: every setting, declared once; recipes and algorithms
 - ``experiment``: data, splits, task streams, learner and trainer of a run
+- ``protocols``: on which tasks the papers test
 - ``learners``: a learner from settings, or from trained weights
 - ``checkpoint``: weights and training state in a file
 - ``weights``: finds weights, pretrained or of a run

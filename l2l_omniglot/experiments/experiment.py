@@ -125,10 +125,13 @@ class TaskStreams:
         seed: int | None = None,
         within_alphabet: bool = False,
         augment: bool = False,
+        rotated: str = "none",
     ) -> Tasks:
         """Returns the task stream of a part (``train``, ``validation``, ``test``).
 
-        Sizes are those of the settings by default.
+        Sizes are those of the settings by default. `rotated` is of classes that do not train:
+        ``none``, ``classes`` (turned characters are classes) or ``each`` (each class of a task is
+        turned at random).
         """
         check_choice("part", part, Splits._fields)
         settings, training = self.settings, part == "train"
@@ -143,7 +146,8 @@ class TaskStreams:
             **sizes | {name: size for name, size in given.items() if size is not None},
             seed=settings.seed if seed is None else seed,
             name=part,
-            rotations=training and settings.rotations,
+            rotations=settings.rotations if training else rotated == "classes",
+            turned=not training and rotated == "each",
             mirrors=training and settings.mirrors,
             within_alphabet=within_alphabet,
             augment=augment,
@@ -210,21 +214,22 @@ class Experiment(TaskStreams):
         device: str = "cpu",
         engine: str = "auto",
         workers: Workers = ALONE,
-        *,
-        data: str | None = None,
+        **others: Any,
     ) -> Experiment:
         """Builds the experiment that weights come from, with those weights.
 
-        See `load_learner` for the weights, `build` for the rest; `data` names the stack's data
-        if the weights were trained on others.
+        See `load_learner` for the weights, `build` for the rest; `others` are settings that differ
+        from those of the training: `data`, `split` or `ways`.
 
         Raises:
             RunError: if there are no such weights, or they do not fit.
             SettingsError: as `TaskStreams`.
         """
         checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
-        settings = replace(checkpoint.settings, data=data or checkpoint.settings.data)
-        learner = load_learner(checkpoint, None, stack.image_size, device, engine, stack.channels)
+        settings = replace(checkpoint.settings, **others)
+        learner = load_learner(
+            checkpoint, settings.ways, stack.image_size, device, engine, stack.channels
+        )
         return cls(settings, stack, learner, workers)
 
     def trainer(self) -> Trainer:
@@ -282,6 +287,25 @@ class Experiment(TaskStreams):
         if facts.get("split_sha256") != own["split_sha256"]:
             return [f"split {self.settings.split} has other classes than at training"]
         return []
+
+    def check_unseen(self, checkpoint: Checkpoint) -> None:
+        """Refuses weights that were trained or chosen on test classes of this experiment.
+
+        Raises:
+            SettingsError: if so, or if their classes are not known any more.
+        """
+        if checkpoint.facts.get("data_sha256") != self.stack.sha256:
+            return
+        theirs, own = settings_splits(checkpoint.settings, self.stack), self.settings.split
+        if digest(theirs) != checkpoint.facts.get("split_sha256"):
+            raise SettingsError(f"{checkpoint.source}: its training classes are not known any more")
+        seen = set(self.splits.test) & {*theirs.train, *theirs.validation}
+        if seen:
+            raise SettingsError(
+                f"{checkpoint.source}: trained or chosen on {len(seen)} test classes of split "
+                f"{own}; expected weights that have seen none, such as those of a run with --split "
+                f"{own}"
+            )
 
     def check_start(self, checkpoint: Checkpoint) -> None:
         """Refuses weights to start from that were trained on validation or test classes.

@@ -227,7 +227,8 @@ class Settings:
     )
     split: str = _data(
         "tutorial",
-        "Split of the classes: tutorial, random, alphabets, or a JSON file of class names",
+        "Split of the classes: tutorial, random, alphabets, vinyals, maml++, or a JSON file of "
+        "class names",
     )
     split_seed: int = _data(0, "Seed for --split random and --data synthetic")
     validation_classes: int = _data(

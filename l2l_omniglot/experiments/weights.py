@@ -52,6 +52,11 @@ def find_weights(source: str | Path | None = None) -> Checkpoint:
     return load_checkpoint(path)
 
 
+def any_ways_names() -> list[str]:
+    """Returns the names of the pretrained weights whose head fits any number of ways."""
+    return [card.name for card in list_pretrained() if card.trained.head != "trained"]
+
+
 def weights_for(ways: int) -> str:
     """Returns the name of the one-shot pretrained weights that suit so many classes best.
 

@@ -99,7 +99,7 @@ def one_shot_runs_json(result: Evaluation, names: Sequence[str], **about: Any) -
 
     Errors are fractions in [0, 1].
     """
-    body = {"protocol": "one-shot-runs", **about, "steps": result.steps}
+    body = {"protocol": "lake", **about, "steps": result.steps}
     for mode, curve in result.curves.items():
         errors = [1 - accuracy for accuracy in curve.accuracy_per_task]
         per_run = dict(zip(names, errors, strict=True))

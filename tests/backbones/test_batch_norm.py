@@ -351,3 +351,29 @@ def test_moments_of_layers_that_were_not_recorded_are_refused():
     network = TinyNet()
     with pytest.raises(BackboneError, match="'norm' is used more often"):
         forward_by(network, BatchMoments(), torch.rand(3, 1, 4, 4))
+
+
+def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
+    learner = Learner(some_backbone("basenet"), 0.1, statistics="population")
+    batch = learner.batch([tasks[0]])
+    with pytest.raises(BackboneError, match="no population statistics; expected those of a run"):
+        learner.score_steps(batch, 1, batch_norms=["inductive"])
+    learner.measure_population(tasks.batch(1, 3))
+    assert learner.population
+    kept = {name: tensor.clone() for name, tensor in learner.population.tensors().items()}
+    found = learner.score_steps(batch, 2, batch_norms=["transductive", "inductive"])
+    modes = "transductive", "inductive"
+    apart = [learner.score_steps(batch, 2, batch_norms=[how]) for how in modes]
+    for step, scores in enumerate(found):
+        for mode, score_of_mode in enumerate(scores):
+            assert torch.equal(score_of_mode.losses, apart[mode][step][0].losses)
+    learner.check_inductive(tasks[0])
+    copied = BatchMoments.of(learner.population.tensors())
+    for name, tensor in copied.tensors().items():
+        assert torch.equal(tensor, kept[name])  # no task has changed it
+    losses = {}
+    for statistics in ("batch", "support", "population"):
+        learner.train_statistics = statistics
+        losses[statistics] = float(learner.meta_gradient(batch, 1).scores.losses)
+    assert losses["population"] == pytest.approx(float(found[1][1].losses), rel=1e-5)
+    assert len(set(losses.values())) == 3

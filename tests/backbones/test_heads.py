@@ -1,7 +1,5 @@
 """The head: which layer it is, what it is given, and tasks that start it in a way of their own."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from strangers import some_backbone
@@ -9,19 +7,21 @@ from tiny import TinyNet, finite_differences, flat_gradient, tiny_task
 from torch import nn
 
 from l2l_omniglot.backbones.heads import (
-    TrainedHead,
+    class_means,
     embed,
+    float_head,
     head_name,
     head_parameters,
+    make_head,
     resize_rows,
     watch_head,
 )
 from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task, Tasks
+from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.meta.engines import Engine
 from l2l_omniglot.meta.engines.fast_weights import inner_loop
-from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
 from l2l_omniglot.meta.engines.stacked import StackedEngine
 from l2l_omniglot.meta.learner import Learner
 
@@ -94,35 +94,13 @@ def test_embeddings_are_the_same_in_both_engines_under_any_policy(stack: ImageSt
             assert torch.equal(weight[number], alone.head_parameters()[parameter][0])
 
 
-class Prototypes(TrainedHead):
-    """Proto-MAML's (Triantafillou et al. 2020, section 3.2), with a scale to be trained."""
-
-    plain = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(0.8, dtype=torch.float64))
-
-    def start(
-        self,
-        parameters: dict[str, torch.Tensor],
-        embeddings: Callable[[], torch.Tensor],
-        labels: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        members = nn.functional.one_hot(labels).double().transpose(1, 2)
-        means = torch.bmm(members / members.sum(dim=2, keepdim=True), embeddings())
-        assert [*parameters] == ["linear.weight", "linear.bias"]
-        bias = -self.scale * means.square().sum(dim=2)
-        return {"linear.weight": 2 * self.scale * means, "linear.bias": bias}
-
-
-def with_prototypes(rates: str, adapt: str) -> tuple[Learner, dict[str, Engine]]:
+def with_head(kind: str, rates: str, adapt: str) -> tuple[Learner, dict[str, Engine]]:
     torch.manual_seed(0)
-    learner = Learner(TinyNet().double(), 0.3, False, "auto", rates, adapt, 2)
-    learner.head = Prototypes()
-    given = learner.backbone, learner.rates, learner.head
-    learner.reference = Learn2learnEngine(*given)
-    return learner, {"learn2learn": learner.reference, "stacked": StackedEngine(*given)}
+    learner = Learner(TinyNet().double(), 0.3, False, "auto", rates, adapt, 2, head=kind)
+    for parameter in learner.head.parameters():
+        parameter.data.mul_(0.8)
+    engine = StackedEngine(learner.backbone, learner.rates, learner.head)
+    return learner, {"learn2learn": learner.reference, "stacked": engine}
 
 
 def two_ways() -> Task:
@@ -135,6 +113,7 @@ def two_ways() -> Task:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["shared", "zero", "prototypes"])
 @pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
 @pytest.mark.parametrize(
     ("rates", "adapt", "task"),
@@ -146,29 +125,35 @@ def two_ways() -> Task:
     ],
     ids=["maml", "maml, 2 ways", "anil, 2 ways", "meta-sgd"],
 )
-def test_gradients_pass_through_a_computed_head(rates: str, adapt: str, task: Task, engine: str):
-    learner, engines = with_prototypes(rates, adapt)
+def test_gradients_pass_through_a_computed_head(
+    rates: str, adapt: str, task: Task, engine: str, kind: str
+):
+    learner, engines = with_head(kind, rates, adapt)
     step_weights = (0.3, 0.0, 0.7)
     found = flat_gradient(learner, task, step_weights, engines[engine])
     expected = finite_differences(learner, task, step_weights)
     torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
-    assert found[-1] != 0  # the scale's
+    if kind != "zero":
+        assert found[-1] != 0  # of the scale, or the shared bias
     first = [flat_gradient(learner, task, step_weights, e, True) for e in engines.values()]
     torch.testing.assert_close(*first)
     assert (first[0] - found).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("kind", ["shared", "zero", "prototypes"])
 @pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
-def test_an_inner_step_takes_a_computed_head_as_given(engine: str):
+def test_an_inner_step_takes_a_computed_head_as_given(engine: str, kind: str):
     """Its gradient in the other layers does not pass through what the head was computed from."""
-    learner, engines = with_prototypes("fixed", "all")
+    learner, engines = with_head(kind, "fixed", "all")
     task = learner.batch([tiny_task()])
     network = TinyNet().double()
     network.load_state_dict(learner.backbone.state_dict())
     support, labels = task.support[0], task.support_labels[0]
     embeddings = embed(network, support, "linear")[None]
     start = learner.head.start(
-        dict.fromkeys(head_parameters(network)), lambda: embeddings, labels[None]
+        {name: network.get_parameter(name)[None] for name in head_parameters(network)},
+        lambda: embeddings,
+        labels[None],
     )
     with torch.no_grad():
         for name, value in start.items():
@@ -181,3 +166,50 @@ def test_an_inner_step_takes_a_computed_head_as_given(engine: str):
     for adapted in inner_loop(weights, task.support, task.support_labels, 1):
         logits = adapted.logits(task.query)
     torch.testing.assert_close(logits[0], network(task.query[0]))
+
+
+def test_prototype_logits_are_distances_to_the_class_means():
+    """By hand: |f - c|^2 = |f|^2 - 2 f c + |c|^2, and |f|^2 is the same for every class."""
+    learner, engines = with_head("prototypes", "fixed", "all")
+    task = learner.batch([tiny_task()])
+    support = embed(learner.backbone, task.support[0], "linear")
+    query = embed(learner.backbone, task.query[0], "linear")
+    means = torch.stack([support[task.support_labels[0] == way].mean(dim=0) for way in range(3)])
+    expected = (-learner.head.scale * torch.cdist(query, means).square()).log_softmax(dim=1)
+    for engine in engines.values():
+        (weights,) = inner_loop(engine.start(1, True), task.support, task.support_labels, 0)
+        found = weights.logits(task.query)[0].log_softmax(dim=1)
+        torch.testing.assert_close(found, expected)
+
+
+def test_class_means_of_unequal_classes():
+    labels = torch.tensor([[0, 1, 1, 2, 1]])
+    rows = torch.tensor([[[1.0], [2.0], [3.0], [7.0], [7.0]]])
+    assert class_means(rows, labels).tolist() == [[[1.0], [4.0], [7.0]]]
+
+
+@pytest.mark.parametrize("kind", ["shared", "zero", "prototypes"])
+def test_a_computed_head_fits_any_number_of_ways(stack: ImageStack, kind: str):
+    learner = Learner(make_backbone("conv4", ways=5), 0.1, head=kind)
+    for ways in (2, 7):
+        batch = learner.batch([Tasks(stack, range(60), ways=ways, queries=3)[0]])
+        ((before,), (after,)) = learner.score_steps(batch, 1)
+        assert before.predictions.shape == after.predictions.shape == (1, 3 * ways)
+        assert int(after.predictions.max()) < ways
+
+
+def test_a_head_that_cannot_be_replaced_is_refused():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3, bias=False))
+    with pytest.raises(BackboneError, match=r"parameters of shapes \[\(3, 16\)\]; expected"):
+        make_head("zero", network)
+    with pytest.raises(SettingsError, match="head='none'"):
+        make_head("none", network)
+
+
+def test_under_autocast_the_head_computes_in_its_own_precision():
+    network, images = HeadFirst(), torch.rand(5, 1, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        given = embed(network, images, "top").float()
+        found, rounded = float_head(network, images, "top"), network(images)
+    assert found.dtype == torch.float32 and rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(found, network.top(given))

@@ -58,8 +58,8 @@ def test_alphabets_need_a_sidecar():
 
 
 def test_unknown_split():
-    with pytest.raises(DataError, match=r"'vinyals': expected one of tutorial, random, alphabets"):
-        make_splits(OMNIGLOT, "vinyals")
+    with pytest.raises(DataError, match=r"'own': expected one of tutorial, random, alphabets"):
+        make_splits(OMNIGLOT, "own")
 
 
 def test_split_from_a_file(stack: ImageStack, tmp_path: Path):
@@ -118,3 +118,26 @@ def test_splits_that_say_what_validates_take_no_number(split: str, number: int):
 def test_too_many_validation_classes_are_refused():
     with pytest.raises(DataError, match="validation_classes=1200: expected 1 to 1199"):
         make_splits(OMNIGLOT, validation_classes=1200)
+
+
+@pytest.mark.real
+def test_the_split_of_vinyals_is_the_published_list(real_npy: Path, real_source: Path):
+    info = load_stack(real_npy).info
+    assert make_splits(info, "vinyals") == make_splits(info, real_source / "vinyals_split.json")
+    assert make_splits(info, "vinyals").test == make_splits(info, "tutorial").test
+
+
+@pytest.mark.real
+def test_the_split_of_maml_plus_plus_is_made_as_its_code_does(real_npy: Path):
+    info = load_stack(real_npy).info
+    splits = make_splits(info, "maml++")
+    assert disjoint(splits) and [len(part) for part in splits] == [1150, 50, 423]
+    evaluation = sum(info[number].subset == "evaluation" for number in splits.test)
+    common = len({*splits.test} & {*make_splits(info, "vinyals").test})
+    assert (evaluation, common) == (176, 106)  # counted by hand from its seed
+
+
+@pytest.mark.parametrize("split", ["vinyals", "maml++"])
+def test_published_splits_are_of_omniglot_only(split: str):
+    with pytest.raises(DataError, match="40 classes; expected Omniglot's 1623, with their names"):
+        make_splits([ClassInfo(str(n)) for n in range(40)], split)

@@ -292,3 +292,19 @@ def test_no_deprecation_warning_from_learn2learn(numbered: ImageStack):
         warnings.simplefilter("always")
         Tasks(numbered, range(30))[0]
     assert [str(w.message) for w in caught] == []
+
+
+def test_each_class_of_a_task_is_turned_on_its_own(numbered: ImageStack):
+    """The tests of Finn et al. 2017: different characters, each with one random turn."""
+    plain, turned = (Tasks(numbered, range(30), queries=3, turned=on) for on in (False, True))
+    seen = set()
+    for one, other in zip(plain.batch(0, 40), turned.batch(0, 40), strict=True):
+        described = [turned.dataset.describe(label) for label in other.classes]
+        assert sorted(number for number, _ in described) == sorted(one.classes)
+        for images, labels in (
+            (other.support, other.support_labels), (other.query, other.query_labels),
+        ):  # fmt: skip
+            for (number, _, turn), label in zip(read_back(images), labels.tolist(), strict=True):
+                assert (number, turn) == described[label]
+        seen |= {turn for _, turn in described}
+    assert seen == {0, 1, 2, 3}

@@ -169,3 +169,27 @@ def test_learning_lifts_accuracy_well_above_pixels():
         trainer.step()
     after = evaluate(learner, held_out, 20, 1).accuracy
     assert after > before + 0.08
+
+
+def test_training_in_bfloat16_is_close_and_evaluation_does_not_change(stack: ImageStack):
+    found = {}
+    for bfloat16 in (False, True):
+        torch.manual_seed(0)
+        network = make_backbone("conv4", ways=5)
+        learner = Learner(network, 0.1, inner_steps=0, head="prototypes", bfloat16=bfloat16)
+        batch = learner.batch([Tasks(stack, range(60), queries=3)[0]])
+        gradient = learner.meta_gradient(batch, 0)
+        flat = torch.cat([g.flatten() for g in gradient.gradients if g is not None])
+        assert flat.dtype == torch.float32
+        found[bfloat16] = learner.score_steps(batch, 0)[0][0].losses, flat, gradient.scores.losses
+    assert torch.equal(found[False][0], found[True][0])
+    assert not torch.equal(found[False][2], found[True][2])
+    cosine = torch.cosine_similarity(found[False][1], found[True][1], dim=0)
+    assert float(cosine) > 0.98
+
+
+def test_without_inner_steps_auto_takes_torchs_own_layers(stack: ImageStack):
+    task = Tasks(stack, range(60), queries=3)[0]
+    for steps, engine in ((0, "learn2learn"), (1, "stacked")):
+        learner = Learner(make_backbone("basenet", ways=5), 0.1, inner_steps=steps)
+        assert learner.choose(task).engine.name == engine
