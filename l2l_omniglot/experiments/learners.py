@@ -65,10 +65,8 @@ def load_learner(
         weights: a run folder, a checkpoint file, the name of pretrained weights, or a checkpoint.
         ways: number of classes; as trained by default, otherwise the head is resized, see
             `load_resized`.
-        image_size: pixels; one number, or (height, width); as trained by default.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: see `Learner`.
-        channels: of the images; as trained by default.
+        image_size, channels: of the images; as trained by default.
+        device, engine: see `build_learner`.
 
     Raises:
         RunError: if there are no such weights, or they do not fit the backbone.
@@ -92,8 +90,7 @@ def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Lea
 
     Args:
         name: e.g. ``basenet-5w1s``; see `l2l_omniglot.experiments.weights.list_pretrained`.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: see `Learner`.
+        device, engine: see `build_learner`.
 
     Raises:
         RunError: if there are no such weights, or they do not match their card.
