@@ -65,8 +65,10 @@ def load_learner(
         weights: a run folder, a checkpoint file, the name of pretrained weights, or a checkpoint.
         ways: number of classes; as trained by default, otherwise the head is resized, see
             `load_resized`.
-        image_size, channels: of the images; as trained by default.
-        device, engine: see `build_learner`.
+        image_size: pixels; one number, or (height, width); as trained by default.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: see `Learner`.
+        channels: of the images; as trained by default.
 
     Raises:
         RunError: if there are no such weights, or they do not fit the backbone.
@@ -88,9 +90,7 @@ def load_learner(
 def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Learner:
     """Builds a learner with weights included in the package, ready to adapt.
 
-    Args:
-        name: e.g. ``basenet-5w1s``; see `l2l_omniglot.experiments.weights.list_pretrained`.
-        device, engine: see `build_learner`.
+    For names see `l2l_omniglot.experiments.weights.list_pretrained`, for the rest `load_learner`.
 
     Raises:
         RunError: if there are no such weights, or they do not match their card.
