@@ -55,8 +55,7 @@ def draw(
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
 
-    name = weights or PRETRAINED
-    checkpoint = find_weights(name)
+    checkpoint, name = find_weights(weights, PRETRAINED), weights or PRETRAINED
     stack = _stack(checkpoint)
     answers = Answers(checkpoint, steps, device, stack)
     app = create_app(answers, name, stack, is_loopback(host))

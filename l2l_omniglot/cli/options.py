@@ -204,10 +204,10 @@ def steps_option(most: int | None = None) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def weights_option(by_default: str) -> Callable[[F], F]:
+def weights_option(by_default: str, multiple: bool = False) -> Callable[[F], F]:
     """``--weights``, which names them in every command the same way."""
     return click.option(
-        "--weights", default=None, metavar="NAME|RUN|FILE",
+        "--weights", default=None, metavar="NAME|RUN|FILE", multiple=multiple,
         shell_complete=completing(known_weights),
         help=f"Pretrained weights, run folder or checkpoint file ({by_default}).",
     )  # fmt: skip
@@ -218,8 +218,8 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
 
     Notes where they were trained for another number of classes.
     """
-    name = weights or weights_for(ways)
-    checkpoint = find_weights(name)
+    default = weights_for(ways)
+    checkpoint, name = find_weights(weights, default), weights or default
     trained = checkpoint.settings.ways
     if trained != ways:
         log.info(

@@ -36,7 +36,7 @@ page_options = options.combined(
 
 
 @click.command(cls=Command, short_help="Write an HTML page about trained networks.")
-@click.argument("weights", nargs=-1, shell_complete=options.completing(options.known_weights))
+@options.weights_option("the newest run's best; several for a comparison", multiple=True)
 @page_options
 @evaluation_options(tasks=200)
 @options.computing_options
@@ -51,9 +51,8 @@ def report(
     engine: str,
     **given: Any,
 ) -> None:
-    """Evaluate WEIGHTS, and write an HTML page about them.
+    """Evaluate trained networks, and write an HTML page about them.
 
-    WEIGHTS are names of pretrained weights, run folders or checkpoint files (the newest run).
     The page is one file that loads nothing else; it holds pictures of the data.
     """
     for package in ("matplotlib", "jinja2"):  # before any work
@@ -123,8 +122,10 @@ def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:
 def _report_command(sources: tuple[str, ...]) -> str:
     """This command, with every option that was typed."""
     context = click.get_current_context()
-    words = ["l2l-omniglot", "report", *sources]
-    for option in context.command.params[1:]:  # the first is WEIGHTS
+    words = ["l2l-omniglot", "report"]
+    for weights in sources:
+        words += ["--weights", weights]
+    for option in context.command.params[1:]:  # the first is --weights
         source = context.get_parameter_source(str(option.name))
         if option.name in context.params and source is click.core.ParameterSource.COMMANDLINE:
             words += [option.opts[0], str(context.params[option.name])]

@@ -18,6 +18,7 @@ from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log
 from l2l_omniglot.errors import RunError, SettingsError, need
 from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
+from l2l_omniglot.experiments.weights import pretrained_names
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.training import Outcome, TrainingRun
@@ -168,9 +169,10 @@ def _announce(run: TrainingRun, what: str) -> None:
 def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     ended = "Finished" if outcome.reason == "finished" else "Time is up"
     best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
+    path = f"./{folder.path}" if str(folder.path) in pretrained_names() else str(folder.path)
     click.echo(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
         f"accuracy {bold(best)} (transductive batch norm).\n"
         "Evaluate it:\n"
-        f"  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(str(folder.path))}"
+        f"  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(path)}"
     )

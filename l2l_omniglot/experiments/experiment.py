@@ -193,12 +193,7 @@ class Experiment(TaskStreams):
     ) -> Experiment:
         """Builds all parts; the initial weights depend on the seed only.
 
-        Args:
-            settings: of the run.
-            stack: as `open_data` gives it.
-            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-            engine: see `Learner`.
-            workers: the processes that share the tasks.
+        See `build_learner` for device and engine; the stack is as `open_data` gives it.
 
         Raises:
             SettingsError: as `TaskStreams`.

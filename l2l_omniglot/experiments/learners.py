@@ -100,10 +100,7 @@ def load_learner(
 def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Learner:
     """Builds a learner with weights included in the package, ready to adapt.
 
-    Args:
-        name: e.g. ``basenet-5w1s``; see `l2l_omniglot.experiments.weights.list_pretrained`.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: see `Learner`.
+    For names see `l2l_omniglot.experiments.weights.list_pretrained`, for the rest `load_learner`.
 
     Raises:
         RunError: if there are no such weights, or they do not match their card.

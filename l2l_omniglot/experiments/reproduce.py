@@ -19,7 +19,7 @@ from l2l_omniglot.experiments.learners import write_learner
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import ALGORITHMS, Settings, make_settings
 from l2l_omniglot.experiments.training import Observer, Outcome, TrainingRun
-from l2l_omniglot.experiments.weights import resolve_checkpoint
+from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.evaluation import Curve, Evaluation, evaluate
 
 RESULT = "result.json"
@@ -252,7 +252,7 @@ class Comparison:
             if finished and result.evaluation.tasks == self._tasks:
                 return 0.0
         spent = run.minutes - before
-        best = load_checkpoint(resolve_checkpoint(path))
+        best = find_weights(path)
         write_learner(experiment.learner, best)
         learner, tasks = experiment.learner, experiment.tasks("test", seed=0)
         with self._watcher.evaluating(self._tasks) as progress:

@@ -25,16 +25,21 @@ log = logging.getLogger(__name__)
 FOLDER = Path(str(resources.files("l2l_omniglot") / "weights"))
 
 
-def find_weights(source: str | Path | None = None) -> Checkpoint:
+def find_weights(source: str | Path | None = None, default: str = "") -> Checkpoint:
     """Finds and loads weights.
 
     Args:
         source: a name of pretrained weights, a run folder (its best weights), a checkpoint file,
-            or None: the newest run. A `Path`, or text such as ``./NAME``, is never a name.
+            or None: the default. A `Path`, or text such as ``./NAME``, is never a name.
+        default: a name of pretrained weights; if empty, the newest run.
 
     Raises:
         RunError: if there are none, they are broken, or the name is also a path here.
     """
+    if source is None and default:
+        return load_pretrained_checkpoint(default)
+    if source == "":
+        raise RunError("'': expected the name of weights, a run folder or a checkpoint file")
     names = pretrained_names()
     if isinstance(source, str) and source in names:
         if Path(source).exists():

@@ -56,7 +56,7 @@ TABLE = [
     ("report --pictures file/in/it", 2, "file is a file; expected a folder"),
     ("report --output ''", 2, "'': expected a path"),
     (f"report --output {'x' * 300}.html", 2, "name too long"),
-    ("report a --output a.pdf", 2, "'a.pdf': expected a file name that ends in .html"),
+    ("report --weights a --output a.pdf", 2, "'a.pdf': expected a file name that ends in .html"),
     ("report --output loop/it.html", 2, "loop"),
     ("prepare --out file/omniglot.npy", 2, "is a file; expected a folder"),
     ("export support --output /tmp", 2, "'/tmp' is a directory"),
@@ -95,7 +95,9 @@ TABLE = [
     ("train --data own.npy --start-from basenet-5w1", 6, "did you mean 'basenet-5w1s'?"),
     ("train --data own.npy --run-dir own.npy/run", 6, "cannot be created"),
     ("draw --weights nothing", 6, "nothing: no such run folder"),
-    ("report nowhere", 6, "nowhere: no such run folder or checkpoint, nor pretrained"),
+    ("report --weights ''", 6, "'': expected the name of weights, a run folder"),
+    ("evaluate --weights ''", 6, "'': expected the name of weights, a run folder"),
+    ("report --weights nowhere", 6, "nowhere: no such run folder or checkpoint, nor pretrained"),
 ]  # fmt: skip
 
 

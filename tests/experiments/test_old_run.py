@@ -61,7 +61,7 @@ def test_it_resumes_as_it_did(run: RunFolder):
 
 @pytest.mark.slow
 def test_it_is_reported_on(run: RunFolder):
-    arguments = ["report", str(run.path), "--tasks", "4"]
+    arguments = ["report", "--weights", str(run.path), "--tasks", "4"]
     done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     page = Path("report.html").read_text(encoding="utf-8")

@@ -138,3 +138,10 @@ def test_a_name_that_is_a_path_here_too_is_refused(trained: Path):
         find_weights(name)
     for path in (f"./{name}", Path(name)):
         assert find_weights(path).settings.ways == 3
+
+
+def test_a_default_is_a_name_even_where_a_path_has_it_too(tmp_path: Path):
+    (tmp_path / "basenet-5w1s").mkdir()
+    assert find_weights(None, "basenet-5w1s").settings.backbone == "basenet"
+    with pytest.raises(RunError, match=r"expected \./basenet-5w1s for the path"):
+        find_weights("basenet-5w1s")

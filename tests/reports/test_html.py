@@ -159,7 +159,8 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
             "train", "--data", str(npy), *SMALL, "--seed", seed, "--run-dir", f"run{seed}"
         )
         assert done.returncode == 0, done.stderr
-    arguments = ("run0", "run1", "--tasks", "6", "--output", "all.html", "--pictures", "pictures")
+    both = ("--weights", "run0", "--weights", "run1")
+    arguments = (*both, "--tasks", "6", "--output", "all.html", "--pictures", "pictures")
     done = run_cli("report", *arguments)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     page = Page(Path("all.html"))
@@ -172,9 +173,8 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
         for mode in ("transductive", "inductive"):
             figures = f"{100 * body[mode]['accuracy']:.2f} ± {100 * body[mode]['ci95']:.2f}"
             assert figures in page.text
-    assert "l2l-omniglot report run0 run1 --output all.html --pictures pictures --tasks 6" in (
-        page.text
-    )
+    again = f"l2l-omniglot report {' '.join(both)} --output all.html --pictures pictures --tasks 6"
+    assert again in page.text
     assert re.search(r"seed 0 1 differs recipe default default", page.text)
     assert load_checkpoint("run0/best.safetensors").facts["data_sha256"] in page.text
     assert "Second lines: the paired difference to run0" in page.text
@@ -200,7 +200,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
         with Image.open(path) as image:
             assert image.size[0] > 300
 
-    page = report("run0/last.safetensors", "--tasks", "2", "--samples", "1")
+    page = report("--weights", "run0/last.safetensors", "--tasks", "2", "--samples", "1")
     assert "run0/last.safetensors" in page.text and "differs" not in page.text
     assert "train and validation" not in page.text and "No learning curves" not in (page.text)
 
@@ -211,7 +211,8 @@ def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: 
     bare = tmp_path / "copy.safetensors"
     checkpoint.save(bare)
     text = report(
-        "basenet-5w1s", str(bare), "--data", "synthetic", "--tasks", "4", "--queries", "3",
+        "--weights", "basenet-5w1s", "--weights", str(bare), "--data", "synthetic",
+        "--tasks", "4", "--queries", "3",
         "--batch-norm", "inductive", "--samples", "1", "--output", "two.html",
     ).text  # fmt: skip
     assert "pretrained weights come without the metrics.csv of a run" in text
@@ -225,7 +226,7 @@ def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: 
 def test_a_picture_in_the_report_is_the_query_that_was_mistaken(npy: Path):
     trained = run_cli("train", "--data", str(npy), *SMALL, "--run-dir", "run")
     assert trained.returncode == 0, trained.stderr
-    page = report("run", "--tasks", "2", "--samples", "1", "--pairs", "0")
+    page = report("--weights", "run", "--tasks", "2", "--samples", "1", "--pairs", "0")
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     queries = [image for image in images if image["alt"].startswith("query of class")]
     assert len(queries) == 3 * 4
@@ -241,7 +242,7 @@ def test_what_cannot_be_reported_is_refused_in_a_sentence(tmp_path: Path):
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('not here')\n")
     path = os.pathsep.join([str(broken.parent), os.environ.get("PYTHONPATH", "")])
-    done = run_cli("report", "basenet-5w1s", env={"PYTHONPATH": path})
+    done = run_cli("report", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
     assert (done.returncode, done.stdout) == (2, "")
     assert "the report needs matplotlib: pip install" in done.stderr
     assert "Traceback" not in done.stderr
@@ -296,6 +297,6 @@ def test_weights_that_come_along_are_repeated_by_their_cards_commands():
 def test_a_report_may_be_quiet(npy: Path, tmp_path: Path):
     path = tmp_path / "quiet.html"
     options = ("--data", str(npy), "--tasks", "2", "--shots", "1", "--output", str(path), "-q")
-    done = run_cli("report", "basenet-5w1s", *options)
+    done = run_cli("report", "--weights", "basenet-5w1s", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "<title>" in path.read_text(encoding="utf-8")

@@ -19,7 +19,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     path = folder / "report.html"
     done = run_cli(
-        "report", "basenet-5w1s", "cnn4-5w5s", "--data", "synthetic", "--tasks", "3",
+        "report", "--weights", "basenet-5w1s", "--weights", "cnn4-5w5s",
+        "--data", "synthetic", "--tasks", "3",
         "--output", str(path), cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
