@@ -41,7 +41,7 @@ case "$*" in
     kill $page; exit 0 ;;
   "train --resume"*) extra="{resume}" ;;
   "train "*) extra="{train}" ;;
-  "evaluate "*one-shot-runs*) extra="" ;;
+  "evaluate "*"protocol lake"*) extra="" ;;
   "evaluate "*) extra="{evaluate}" ;;
   "reproduce "*) extra="{reproduce}" ;;
   "report"*) extra="{report}" ;;

@@ -36,10 +36,14 @@ def main() -> None:
     parser.add_argument(
         "--machine", required=True, help="description of the machine it was trained on"
     )
+    parser.add_argument("--half", action="store_true", help="ship the weights in float16")
     arguments = parser.parse_args()
     keep_freed_memory()
     run = RunFolder(arguments.run)
-    ship(run, arguments.name, arguments.machine, arguments.replace, last=arguments.last)
+    ship(
+        run, arguments.name, arguments.machine, arguments.replace, last=arguments.last,
+        half=arguments.half,
+    )  # fmt: skip
 
 
 def ship(
@@ -49,6 +53,7 @@ def ship(
     replace: bool = False,
     folder: Path = FOLDER,
     last: bool = False,
+    half: bool = False,
 ) -> Card:
     """Writes the weights and their card, and prints their accuracy.
 
@@ -59,15 +64,20 @@ def ship(
         replace: whether weights of that name may be overwritten.
         folder: where to.
         last: its last weights instead of those of the best validation.
+        half: in float16; they are computed with in float32.
     """
     checkpoint = load_checkpoint(run.last if last else run.best)
+    if half:
+        halves = {name: weight.half() for name, weight in checkpoint.weights.items()}
+        checkpoint = dataclasses.replace(checkpoint, weights=halves)
     trained = checkpoint.settings
     # What says where files lay here stays here.
     settings = dataclasses.replace(trained, start_from=_short(trained.start_from))
     if settings.data != OMNIGLOT:
         raise SystemExit(f"{run.path}: was trained on {settings.data!r}; expected {OMNIGLOT!r}")
-    other = "" if settings.algorithm == "maml" else f"-{settings.algorithm}"
-    name = name or f"{settings.backbone}-{settings.ways}w{settings.shots}s{other}"
+    own = "" if settings.head != "trained" else f"-{settings.ways}w{settings.shots}s"
+    other = "" if settings.algorithm in {"maml", "protonet"} else f"-{settings.algorithm}"
+    name = name or f"{settings.backbone}{own}{other}"
     path = folder / f"{name}.safetensors"
     if path.exists() and not replace:
         raise SystemExit(f"{path}: exists already; expected another name, or --replace")

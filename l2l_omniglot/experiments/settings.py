@@ -192,11 +192,15 @@ class Settings:
     warmup: int = _learning(
         0, "Iterations over which Adam's learning rate rises from 0 to its start", least=0
     )
-    weight_decay: float = _learning(0.0, "Decoupled weight decay (AdamW)", least=0)
+    weight_decay: float = _learning(
+        0.0, "Decoupled weight decay (AdamW), times the learning rate", least=0, most=1
+    )
     average_weights: float = _learning(
-        0.0, "Decay of an average of the weights, which validation and evaluation use; 0: none",
-        least=0, most=0.99999,
-    )  # fmt: skip
+        0.0,
+        "Decay of an average of the weights over the iterations, which is evaluated; 0: none",
+        least=0,
+        most=0.99999,
+    )
     precision: str = _learning(
         "auto",
         "Precision of training; auto is bfloat16 where the hardware has it and no step is taken "

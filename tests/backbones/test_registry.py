@@ -63,7 +63,7 @@ def test_cnn4_is_learn2learns_network():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(BackboneError, match=r"'resnet': expected one of basenet, cnn4, fc"):
+    with pytest.raises(BackboneError, match=r"'resnet': expected one of basenet, cnn4, conv4, fc"):
         make_backbone("resnet", ways=5)
 
 

@@ -38,12 +38,15 @@ TABLE = [
     ("reproduce --backbones fc,resnet1000 --data synthetic", 5, "'resnet1000': expected one of"),
     ("reproduce --budget nan --data synthetic", 2, "nan: expected"),
     ("train --resume a --run-dir b", 2, "expected only one"),
-    ("evaluate --protocol one-shot-runs --weights basenet-5w1s", 2, "expected both or neither"),
+    ("evaluate --protocol lake --weights basenet-5w1s", 2, "expected both or neither"),
     ("evaluate --runs x --weights basenet-5w1s", 2, "expected both or neither"),
-    ("evaluate --protocol one-shot-runs --runs x --tasks 9 --weights basenet-5w1s", 2,
-     "with --tasks: the runs"),
-    ("evaluate --protocol one-shot-runs --runs x --weights basenet-5w1s", 2,
-     "expected 20 ways on split alphabets"),
+    ("evaluate --protocol lake --runs x --tasks 9 --weights basenet-5w1s", 2,
+     "with --tasks: the protocol sets it"),
+    ("evaluate --protocol lake --runs x --weights basenet-5w1s", 2,
+     "expected any or 20 ways on split alphabets"),
+    ("evaluate --protocol snell --queries 3 --weights basenet-5w1s", 2,
+     "with --queries: the protocol sets it"),
+    ("evaluate --ways 7 --weights basenet-5w1s", 2, "a head trained for 5 ways; expected 5, or"),
     # Files of settings, and variables.
     ("--config nowhere.toml train", 2, "--config nowhere.toml: not a readable TOML file: "),
     ("--config latin.toml train", 2, "--config latin.toml: not a readable TOML file: "),
@@ -82,7 +85,7 @@ TABLE = [
     ("L2L_OMNIGLOT_MIRROR=http://127.0.0.1:9 prepare", 4, "could not fetch"),
     # Backbones.
     ("train --backbone cnn5", 5, "--backbone 'cnn5'"),  # before any download
-    ("train --data own.npy --backbone resnet", 5, "expected one of basenet, cnn4, fc"),
+    ("train --data own.npy --backbone resnet", 5, "expected one of basenet, cnn4, conv4, fc"),
     ("train --data own.npy --backbone basenett", 5, "did you mean 'basenet'?"),
     ("check-backbone resnet18", 5, "resnet18"),
     # Runs and weights.

@@ -149,7 +149,7 @@ def test_the_one_shot_runs_and_tasks_within_an_alphabet(real_source: Path, real_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     runs = real_source / "one_shot_runs_01_10.zip"
-    arguments = ("evaluate", "--protocol", "one-shot-runs", "--runs", str(runs))
+    arguments = ("evaluate", "--protocol", "lake", "--runs", str(runs))
     printed = run_cli(*arguments)
     assert printed.returncode == 0, printed.stderr
     assert "run10" in printed.stdout and "mean" in printed.stdout

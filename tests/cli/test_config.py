@@ -231,11 +231,11 @@ def test_two_options_that_exclude_each_other_are_an_error_wherever_they_come_fro
 @pytest.mark.parametrize(
     ("text", "typed", "said"),
     [
-        ("", ["--protocol", "one-shot-runs"], "expected 20 ways"),
-        ('[evaluate]\nprotocol = "one-shot-runs"', [], "expected 20 ways"),
-        ("seed = 1", ["--protocol", "one-shot-runs"], r"with --seed \(from own.toml\): the runs"),
-        ('[evaluate]\nprotocol = "one-shot-runs"', ["--shots", "2"], "with --shots: the runs"),
-        ("", ["--protocol", "one-shot-runs", "--tasks", "500"], "with --tasks: the runs are fixed"),
+        ("", ["--protocol", "lake"], "expected any or 20 ways"),
+        ('[evaluate]\nprotocol = "lake"', [], "expected any or 20 ways"),
+        ("seed = 1", ["--protocol", "lake"], r"with --seed \(from own.toml\): the protocol"),
+        ('[evaluate]\nprotocol = "lake"', ["--shots", "2"], "with --shots: the protocol"),
+        ("", ["--protocol", "lake", "--tasks", "500"], "with --tasks: the protocol"),
         ("", [], "expected both or neither"),
     ],
 )

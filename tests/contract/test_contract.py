@@ -469,7 +469,7 @@ def test_the_command_prints_json(broken: Path):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(BackboneError, match="'resnet18': expected one of basenet, cnn4, fc"):
+    with pytest.raises(BackboneError, match="'resnet18': expected one of basenet, cnn4, conv4, fc"):
         check_backbone("resnet18")
     assert run_cli("check-backbone", "resnet18").returncode == 5
 
