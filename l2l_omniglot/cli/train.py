@@ -172,7 +172,7 @@ def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     path = f"./{folder.path}" if str(folder.path) in pretrained_names() else str(folder.path)
     click.echo(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
-        f"accuracy {bold(best)} (transductive batch norm).\n"
+        f"accuracy {bold(best)} ({settings.validation_batch_norm} batch norm).\n"
         "Evaluate it:\n"
         f"  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(path)}"
     )

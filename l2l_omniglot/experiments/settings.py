@@ -249,6 +249,11 @@ class Settings:
             object.__setattr__(self, declared.name, value)
             declared.check(value)
 
+    @property
+    def validation_batch_norm(self) -> str:
+        """The mode of batch normalisation in validation."""
+        return "inductive" if self.statistics == "population" else "transductive"
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain values, for JSON."""
         return dataclasses.asdict(self)

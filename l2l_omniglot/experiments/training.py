@@ -165,7 +165,7 @@ class TrainingRun:
         count, steps = experiment.settings.validation_tasks, experiment.settings.eval_steps
         learner, workers = experiment.learner, experiment.workers
         experiment.measure_population()
-        mode = "inductive" if experiment.settings.statistics == "population" else "transductive"
+        mode = experiment.settings.validation_batch_norm
         result = evaluate(learner, self.validation, count, steps, workers=workers, batch_norm=mode)
         window, seconds = self._window, trained - self._window_start
         made = len(window) * self.trainer.meta_batch_size
