@@ -1,5 +1,6 @@
 """Runs: from settings to results that can be reproduced.
 
+- ``declaration``: what is declared of a setting
 - ``settings``: every setting, declared once; recipes and algorithms
 - ``experiment``: data, splits, task streams, learner and trainer of a run
 - ``protocols``: on which tasks the papers test

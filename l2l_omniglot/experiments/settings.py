@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from l2l_omniglot.backbones import HEADS, STATISTICS
-from l2l_omniglot.errors import check_choice, check_number, refused
+from l2l_omniglot.errors import check_choice
+from l2l_omniglot.experiments.declaration import Declaration, setting
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, SCHEDULES
 
 # How the algorithms differ; each value is an option of its own, too. The last has the parts of
@@ -34,87 +34,8 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-@dataclass(frozen=True)
-class Declaration:
-    """Declares a setting: checks, options, docs and the command of a run are made from it."""
-
-    name: str  # of the field of `Settings`
-    kind: str  # of its values: int, float, bool or str
-    default: Any  # unless recipe, algorithm or user set another
-    help: str  # for --help and the table in docs/commands.md; gives the unit of a number
-    group: str  # of options: task, learning, data or run
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None  # excluded itself
-    choices: tuple[str, ...] = ()  # the possible values, if they can be listed
-    otherwise: str = ""  # the option for false, e.g. second-order; no-NAME if empty
-    default_words: str = ""  # describes the default if its value does not
-
-    @property
-    def option(self) -> str:
-        """The option; of a pair, the one for true."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def opposite(self) -> str:
-        """The option for false."""
-        return f"--{self.otherwise or 'no-' + self.option[2:]}"
-
-    @property
-    def by_default(self) -> str:
-        """The default in words."""
-        if self.default_words or self.name in _FROM_RECIPES:
-            return self.default_words or "recipe"
-        if isinstance(self.default, bool):
-            return "yes" if self.default else "no"
-        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
-
-    def typed(self, value: Any) -> Any:
-        """Converts a value to plain Python, for JSON; accepts NumPy's numbers and paths.
-
-        Raises:
-            SettingsError: if it is of another type.
-        """
-        taken, plain, expected = _KINDS[self.kind]
-        value = value.item() if hasattr(value, "item") else value
-        if not isinstance(value, taken) or (isinstance(value, bool) and self.kind != "bool"):
-            raise refused(self.name, value, f"expected {expected}")
-        return plain(value)
-
-    def check(self, value: Any) -> None:
-        """Refuses a value that is out of range.
-
-        Raises:
-            SettingsError: quotes the value and what was expected.
-        """
-        if self.choices:
-            check_choice(self.name, value, self.choices)
-        if self.kind in {"int", "float"}:
-            check_number(self.name, value, least=self.least, most=self.most, above=self.above)
-
-    def words(self, value: Any) -> list[str]:
-        """Returns the option and its value, as typed on the command line."""
-        if self.kind == "bool":
-            return [self.option if value else self.opposite]
-        return [self.option, str(value)]
-
-
-# By the name of a field's type: accepted types, the plain type, and its name in messages.
-_KINDS: dict[str, tuple[tuple[type, ...], type, str]] = {
-    "int": ((int,), int, "a whole number"),
-    "float": ((int, float), float, "a number"),
-    "bool": ((bool,), bool, "true or false"),
-    "str": ((str, Path), str, "text"),
-}
-
-
-def _setting(group: str, default: Any, text: str, **rules: Any) -> Any:
-    """Declares a field of `Settings` with its help; `rules` are those of `Declaration`."""
-    return field(default=default, metadata={"help": text, "group": group, **rules})
-
-
 _task, _learning, _data, _run = (
-    partial(_setting, group) for group in ("task", "learning", "data", "run")
+    partial(setting, group) for group in ("task", "learning", "data", "run")
 )
 
 
@@ -259,12 +180,6 @@ class Settings:
         return dataclasses.asdict(self)
 
 
-DECLARED: dict[str, Declaration] = {
-    entry.name: Declaration(entry.name, str(entry.type), entry.default, **entry.metadata)
-    for entry in dataclasses.fields(Settings)
-}
-
-
 def _default(ways: int, shots: int) -> dict[str, Any]:
     """The fields' defaults, found by measuring: docs/experiments.md, "The default recipe".
 
@@ -336,6 +251,17 @@ def _best(_ways: int, _shots: int) -> dict[str, Any]:
 
 RECIPES = {"default": _default, "tutorial": _tutorial, "paper": _paper, "best": _best}
 _FROM_RECIPES = frozenset[str]().union(*(recipe(5, 1) for recipe in RECIPES.values()))
+
+DECLARED: dict[str, Declaration] = {
+    entry.name: Declaration(
+        entry.name,
+        str(entry.type),
+        entry.default,
+        from_recipe=entry.name in _FROM_RECIPES,
+        **entry.metadata,
+    )
+    for entry in dataclasses.fields(Settings)
+}
 
 
 def make_settings(recipe: str = "default", **overrides: Any) -> Settings:

@@ -8,10 +8,10 @@ from torch import nn
 
 from l2l_omniglot._util.text import markdown
 from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.experiments.declaration import Declaration
 from l2l_omniglot.experiments.settings import (
     DECLARED,
     RECIPES,
-    Declaration,
     Settings,
     make_settings,
 )
