@@ -201,11 +201,13 @@ def with_support_statistics(
     return forward_by(network, record_moments(network, support, forward), images, forward)
 
 
-def fold_support_statistics(network: nn.Module, support: torch.Tensor) -> nn.Module:
-    """Copies a network in evaluation mode, with the support set's running statistics."""
+def fold_statistics(network: nn.Module, moments: BatchMoments, images: torch.Tensor) -> nn.Module:
+    """Copies a network in evaluation mode, with moments as its running statistics.
+
+    `images`, two or more, are for checking that it is then inductive.
+    """
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
-        moments = record_moments(folded, support)
         for name, layer in _layers(folded).items():
             uses = moments.layers[name]
             if len(uses) > 1:
@@ -216,7 +218,7 @@ def fold_support_statistics(network: nn.Module, support: torch.Tensor) -> nn.Mod
             for variance, mean in uses:
                 layer.track_running_stats = True
                 layer.running_mean, layer.running_var = mean[0], variance[0]
-        check_inductive(lambda images: checked_forward(folded, images), support)
+        check_inductive(lambda batch: checked_forward(folded, batch), images)
     return folded
 
 

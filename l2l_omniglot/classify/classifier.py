@@ -63,7 +63,7 @@ class Classifier:
         learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
         self.support, labels = support.to(learner.device), labels.to(learner.device)
         self._moments: dict[int, BatchMoments] = {}
-        self._policy = learner.policy(batch_norm)
+        self._policy, self._inductive = learner.policy(batch_norm), learner.policy("inductive")
         moments = self._policy.population
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
             weights = learner.reference.start(1, first_order=True)
@@ -84,7 +84,7 @@ class Classifier:
             (B, ways) on the CPU, rows summing to 1; float32, or float64 after `double`.
         """
         network, images = self._networks[step], images.to(self.support)
-        moments = self._policy.for_query(lambda: self._support_moments(step))
+        moments = self.moments(step) if self.batch_norm == "inductive" else None
         return forward_by(network, moments, images).softmax(dim=1).cpu()
 
     def double(self) -> Classifier:
@@ -97,8 +97,13 @@ class Classifier:
         self._moments = {}
         return self
 
-    def _support_moments(self, step: int) -> BatchMoments:
-        """Computes the support set's moments after a number of steps, once."""
+    def moments(self, step: int = -1) -> BatchMoments:
+        """Returns the statistics of inductive predictions after a number of steps.
+
+        They are the population's, or the support set's, which are computed once.
+        """
+        if self._inductive.population is not None:
+            return self._inductive.population
         step %= len(self._networks)
         if step not in self._moments:
             self._moments[step] = record_moments(self._networks[step], self.support)

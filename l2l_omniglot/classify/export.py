@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import derive_seed
-from l2l_omniglot.backbones.batch_norm import fold_support_statistics, with_support_statistics
+from l2l_omniglot.backbones.batch_norm import fold_statistics, forward_by
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, expected_name, need
 
@@ -88,7 +88,8 @@ def export_classifier(
     _check(classifier, class_names, output)
     network = copy.deepcopy(classifier.network(step)).cpu().eval()
     support = classifier.support.cpu()
-    folded = fold_support_statistics(network, support)
+    moments = classifier.moments(step).to(support.device)
+    folded = fold_statistics(network, moments, support)
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
@@ -103,10 +104,7 @@ def export_classifier(
         _write(nn.Sequential(folded, last), support, metadata, file)
         run, _ = load_exported(file)
         with torch.no_grad():
-            pairs = [
-                (run(batch), last(with_support_statistics(network, support, batch)))
-                for batch in batches
-            ]
+            pairs = [(run(batch), last(forward_by(network, moments, batch))) for batch in batches]
         difference = _difference(pairs)
         file.replace(path)
     return Exported(path, metadata, difference, sum(len(batch) for batch in batches))

@@ -133,8 +133,7 @@ def _check(
 ) -> None:
     """Refuses options that do not go together, or with the weights."""
     context = click.get_current_context()
-    fits_any = trained.head != "trained"
-    if not fits_any and ways not in {None, trained.ways}:
+    if not trained.any_ways and ways not in {None, trained.ways}:
         where = from_where(context, "ways")
         raise click.UsageError(
             f"--ways {ways}{where}: {name} has a head trained for {trained.ways} ways; expected "
@@ -156,7 +155,9 @@ def _check(
                 f"--protocol {protocol} with {option.opts[0]}{where}: the protocol sets it; "
                 "expected one of both"
             )
-    if protocol == LAKE and (trained.split != "alphabets" or not (fits_any or trained.ways == 20)):
+    if protocol == LAKE and (
+        trained.split != "alphabets" or not (trained.any_ways or trained.ways == 20)
+    ):
         raise click.UsageError(
             f"--protocol {LAKE}: {name} was trained for {trained.ways} ways on split "
             f"{trained.split}; expected any or 20 ways on split alphabets, which trains on none of "

@@ -221,7 +221,7 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
     default = weights_for(ways)
     checkpoint, name = find_weights(weights, default), weights or default
     trained = checkpoint.settings.ways
-    if trained != ways:
+    if trained != ways and not checkpoint.settings.any_ways:
         log.info(
             f"Note: {ways} classes, but {name} was trained for {trained}; each row of the head "
             "starts as the mean of the trained rows."

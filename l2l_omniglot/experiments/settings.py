@@ -171,6 +171,11 @@ class Settings:
             declared.check(value)
 
     @property
+    def any_ways(self) -> bool:
+        """Whether the weights fit tasks of any number of ways."""
+        return self.head != "trained"
+
+    @property
     def validation_batch_norm(self) -> str:
         """The mode of batch normalisation in validation."""
         return "inductive" if self.statistics == "population" else "transductive"

@@ -59,22 +59,26 @@ def find_weights(source: str | Path | None = None, default: str = "") -> Checkpo
 
 def any_ways_names() -> list[str]:
     """Returns the names of the pretrained weights whose head fits any number of ways."""
-    return [card.name for card in list_pretrained() if card.trained.head != "trained"]
+    return [card.name for card in list_pretrained() if card.trained.any_ways]
 
 
 def weights_for(ways: int) -> str:
-    """Returns the name of the one-shot pretrained weights that suit so many classes best.
+    """Returns the name of the pretrained weights that suit so many classes best.
 
-    The number of classes they were trained for decides, then their accuracy.
+    They are the most accurate of those for any number; if there are none, one-shot weights for the
+    nearest number.
 
     Raises:
         RunError: if the package includes no weights.
     """
 
     def distance(card: Card) -> tuple[float, float]:
-        return abs(math.log(card.trained.ways / ways)), -card.accuracy["inductive"]["accuracy"]
+        apart = 0.0 if card.trained.any_ways else abs(math.log(card.trained.ways / ways))
+        return apart, -card.accuracy["inductive"]["accuracy"]
 
-    cards = [card for card in list_pretrained() if card.trained.shots == 1]
+    every = list_pretrained()
+    free = [card for card in every if card.trained.any_ways]
+    cards = free or [card for card in every if card.trained.shots == 1]
     if not cards:
         raise RunError("the package includes no pretrained weights; expected a run")
     return min(cards, key=distance).name

@@ -15,7 +15,12 @@ from PIL import Image
 from torch import nn
 
 import l2l_omniglot.classify.export as module
-from l2l_omniglot.backbones.batch_norm import fold_support_statistics, use_batch_statistics
+from l2l_omniglot.backbones.batch_norm import (
+    BatchMoments,
+    fold_statistics,
+    record_moments,
+    use_batch_statistics,
+)
 from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.export import LARGEST, METADATA, export_classifier, load_exported
@@ -147,12 +152,12 @@ def test_a_file_that_does_something_else_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
     ending: str,
 ):
-    def wrong(network: nn.Module, support: torch.Tensor) -> nn.Module:
-        folded = fold_support_statistics(network, support)
+    def wrong(network: nn.Module, moments: BatchMoments, support: torch.Tensor) -> nn.Module:
+        folded = fold_statistics(network, moments, support)
         folded.linear.bias += torch.tensor([0.01, 0, 0])
         return folded
 
-    monkeypatch.setattr(module, "fold_support_statistics", wrong)
+    monkeypatch.setattr(module, "fold_statistics", wrong)
     path = tmp_path / f"a{ending}"
     path.write_text("an older file")
     with pytest.raises(
@@ -200,7 +205,8 @@ def test_what_cannot_be_folded_is_refused():
     }
     for reason, network in refused.items():
         with pytest.raises(BackboneError, match=reason):
-            fold_support_statistics(network, torch.rand(6, 1, 28, 28))
+            images = torch.rand(6, 1, 28, 28)
+            fold_statistics(network, record_moments(network, images), images)
 
 
 def test_a_network_that_cannot_be_traced_is_refused(
