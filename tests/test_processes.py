@@ -47,6 +47,8 @@ def test_it_is_as_a_new_process(code: str, unbuffered: str, tmp_path: Path):
         [sys.executable, *arguments],
         env=env, cwd=tmp_path, capture_output=True, text=True, check=False,
         stdin=subprocess.DEVNULL,
+        # A job in the background would leave SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     forked = run(arguments, env, tmp_path)
     assert forked.returncode == new.returncode
