@@ -138,7 +138,7 @@ COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
     "backbone": backbone_names,
     "start_from": known_weights,
     "data": lambda: ("omniglot", "synthetic"),
-    "split": lambda: ("tutorial", "random", "alphabets"),
+    "split": lambda: ("tutorial", "random", "alphabets", "vinyals", "maml++"),
 }
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 
