@@ -40,7 +40,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         checkpoint: run folder, checkpoint file or name of pretrained weights; by default the
-            pretrained weights for about as many classes.
+            most accurate pretrained weights for any number of classes.
         steps: gradient steps on the support set; see `Classifier`.
         batch_norm: ``inductive`` (every image by itself) or ``transductive`` (all images of a
             call together).

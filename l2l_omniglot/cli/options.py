@@ -214,7 +214,7 @@ def weights_option(by_default: str, multiple: bool = False) -> Callable[[F], F]:
 
 
 def load_weights(weights: str | None, ways: int) -> Checkpoint:
-    """Loads the weights asked for, else pretrained ones for about as many classes.
+    """Loads the weights asked for, else the best pretrained ones for any number of classes.
 
     Notes where they were trained for another number of classes.
     """
