@@ -94,7 +94,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise InputError(f"1 class ({self.classes_[0]!r}) in y: expected at least 2")
         self._range = _value_range(flat)
-        found = find_weights(self.checkpoint, weights_for(len(self.classes_)))
+        own = "" if self.checkpoint else weights_for(len(self.classes_))
+        found = find_weights(self.checkpoint, default=own)
         self._source = dataclasses.replace(found, optimizer={})
         support = self._images(flat).contiguous().numpy(), labels.astype(np.int64)
         how = len(self.classes_), self.steps, self.batch_norm, self.device

@@ -95,9 +95,7 @@ def export_classifier(
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
         "ink": ink, "fitted": fitted, "stretched": stretched,
     }  # fmt: skip
-    generator = torch.Generator().manual_seed(derive_seed("export"))
-    sizes = [(count, *support.shape[1:]) for count in BATCHES]
-    batches = [support, *(torch.rand(size, generator=generator) for size in sizes)]
+    batches = _batches(support)
     last = nn.Softmax(dim=1) if output == "probabilities" else nn.Identity()
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         file = Path(folder) / path.name
@@ -108,6 +106,13 @@ def export_classifier(
         difference = _difference(pairs)
         file.replace(path)
     return Exported(path, metadata, difference, sum(len(batch) for batch in batches))
+
+
+def _batches(support: torch.Tensor) -> list[torch.Tensor]:
+    """Returns images to compare on: the support set, and random ones."""
+    generator = torch.Generator().manual_seed(derive_seed("export"))
+    sizes = [(count, *support.shape[1:]) for count in BATCHES]
+    return [support, *(torch.rand(size, generator=generator) for size in sizes)]
 
 
 def check_export(path: Path) -> None:

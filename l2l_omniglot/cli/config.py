@@ -95,7 +95,7 @@ def commands(program: click.Group) -> dict[str, click.Command]:
 
 
 def from_where(context: click.Context, name: str) -> str:
-    """Where the value of a parameter was set, to end a message; empty for the command line."""
+    """Says where a parameter was set, to end a message; empty for the command line."""
     found = context.get_parameter_source(name)
     if found is ParameterSource.ENVIRONMENT:
         return f" (from the variable {context.auto_envvar_prefix}_{name.upper()})"
@@ -105,7 +105,7 @@ def from_where(context: click.Context, name: str) -> str:
 
 
 def _typed(context: click.Context) -> str:
-    """What was typed to call the context's command; empty for the program itself."""
+    """Returns what was typed to call the context's command; empty for the program itself."""
     return context.command_path.removeprefix(context.find_root().command_path).strip()
 
 

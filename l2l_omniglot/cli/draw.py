@@ -55,10 +55,10 @@ def draw(
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
 
-    checkpoint, name = find_weights(weights, PRETRAINED), weights or PRETRAINED
+    checkpoint = find_weights(weights, default=PRETRAINED)
     stack = _stack(checkpoint)
     answers = Answers(checkpoint, steps, device, stack)
-    app = create_app(answers, name, stack, is_loopback(host))
+    app = create_app(answers, weights or PRETRAINED, stack, is_loopback(host))
     if not is_loopback(host):
         log.info(f"Note: --host {host}: whoever reaches this machine can use the page.")
     _serve(app, host, port, _has_desktop() if open is None else open)

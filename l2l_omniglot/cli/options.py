@@ -218,8 +218,8 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
 
     Notes where they were trained for another number of classes.
     """
-    default = weights_for(ways)
-    checkpoint, name = find_weights(weights, default), weights or default
+    name = weights_for(ways) if weights is None else weights
+    checkpoint = find_weights(weights, default=name)
     trained = checkpoint.settings.ways
     if trained != ways and not checkpoint.settings.any_ways:
         log.info(

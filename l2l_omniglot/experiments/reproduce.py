@@ -160,9 +160,12 @@ class Comparison:
     """Trains and evaluates conditions, each in a run folder.
 
     Args:
-        chosen, build: see `conditions`; builds the experiment of a condition's settings.
-        folder, write: for the run folders; writes all results there, after each condition.
+        chosen: see `conditions`.
+        build: builds the experiment of a condition's settings.
+        folder: for the run folders and the results.
         tasks: test tasks per condition, always the same ones.
+        watcher: follows the comparison.
+        write: writes all results into the folder, after each condition.
         values: of `Settings` that all conditions share, e.g. ``iterations``.
 
     Raises:
@@ -221,10 +224,11 @@ class Comparison:
         Raises:
             RunError: if a result is broken.
         """
+        settings, algorithms = list(SETTINGS), list(ALGORITHMS)
 
         def place(result: ConditionResult) -> tuple[int, str, int]:
             setting, backbone, algorithm = astuple(result.condition)
-            return [*SETTINGS].index(setting), backbone, [*ALGORITHMS].index(algorithm)
+            return settings.index(setting), backbone, algorithms.index(algorithm)
 
         return sorted(map(read_result, sorted(self.folder.glob(f"*/{RESULT}"))), key=place)
 

@@ -90,13 +90,14 @@ class ParameterRates(InnerRates):
 
     def _make(self, backbone: nn.Module, _steps: int) -> None:
         weights = dict(backbone.named_parameters())
+        self._number = {name: number for number, name in enumerate(self.names)}
         self.rates = nn.ParameterList(
             torch.full_like(weights[name], self.initial) for name in self.names
         )
 
     def rate(self, name: str, _step: int) -> Rate:
         """See `InnerRates`."""
-        rate: torch.Tensor = self.rates[self.names.index(name)]
+        rate: torch.Tensor = self.rates[self._number[name]]
         return rate
 
 

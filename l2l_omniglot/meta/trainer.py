@@ -81,7 +81,7 @@ class Schedule:
         return (0.0, *(early,) * (steps - 1), 1 - early * (steps - 1))
 
     def _done(self, iteration: int, fraction: float) -> float:
-        """How much of that fraction of the iterations is done, in [0, 1]."""
+        """Returns how much of that fraction of the iterations is done, in [0, 1]."""
         length = fraction * self.iterations
         return min(1.0, iteration / length) if length > 0 else 1.0
 

@@ -74,9 +74,10 @@ def _example(found: Any, what: str) -> Example:
 
 
 def _point(found: Any, what: str) -> Point:
-    pair: list[Any] = found if isinstance(found, list) and len(found) == 2 else [None]
-    if all(type(value) in {int, float} and 0 <= value <= 1 for value in pair):
-        return float(pair[0]), float(pair[1])
+    pair = found if isinstance(found, list) else []
+    if [type(value) in {int, float} and 0 <= value <= 1 for value in pair] == [True, True]:
+        x, y = pair
+        return float(x), float(y)
     raise SettingsError(f"{what}: point {_short(found)}: expected [x, y], both numbers in [0, 1]")
 
 

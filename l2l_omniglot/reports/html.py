@@ -29,29 +29,17 @@ from l2l_omniglot.reports.contact_sheet import as_pixels, class_name, task_sheet
 
 @dataclass(frozen=True)
 class Subject:
-    """A run, or other weights, evaluated for the report.
+    """A run, or other weights, evaluated for the report."""
 
-    Attributes:
-        name: different from that of every other subject.
-        source: as given on the command line.
-        history: how the weights were trained.
-        checkpoint: the weights.
-        experiment: in which they were evaluated, possibly on other data.
-        tasks: the stream of tasks they were evaluated on.
-        evaluation: its results.
-        predictions: what the queries were predicted as.
-        notes: differences of data and split from those of the training.
-    """
-
-    name: str
-    source: str
-    history: History
+    name: str  # different from that of every other subject
+    source: str  # as given on the command line
+    history: History  # how the weights were trained
     checkpoint: Checkpoint
-    experiment: Experiment
-    tasks: Tasks
-    evaluation: Evaluation
-    predictions: Sequence[TaskPredictions]
-    notes: tuple[str, ...] = ()
+    experiment: Experiment  # in which they were evaluated, possibly on other data
+    tasks: Tasks  # the stream of tasks they were evaluated on
+    evaluation: Evaluation  # its results
+    predictions: Sequence[TaskPredictions]  # what the queries were predicted as
+    notes: tuple[str, ...] = ()  # differences of data and split from those of the training
 
     @property
     def stream(self) -> tuple[Any, ...]:
