@@ -18,7 +18,7 @@ from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.estimator import InputError
 from l2l_omniglot.experiments.weights import find_weights
 
-NAME = "basenet-5w1s"
+NAME = "conv4"
 
 
 @pytest.fixture
