@@ -26,7 +26,7 @@ from l2l_omniglot.data.pictures import (
 from l2l_omniglot.data.stack import load_stack
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.experiments.experiment import Experiment
-from l2l_omniglot.experiments.weights import find_weights, weights_for
+from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 from l2l_omniglot.meta.evaluation import evaluate
 
 SHAPES = {
@@ -336,7 +336,7 @@ def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
     """On the same tasks, their drawings written out as the archive has them."""
     from l2l_omniglot.data.omniglot import open_characters
 
-    checkpoint = find_weights(weights_for(5))
+    checkpoint = find_weights(best_pretrained())
     experiment = Experiment.load(checkpoint, load_stack(real_npy, ink=checkpoint.settings.ink))
     tasks, count = experiment.tasks("test", seed=5), 3
     steps = checkpoint.settings.eval_steps
