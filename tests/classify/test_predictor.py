@@ -161,9 +161,9 @@ def test_uneven_light_is_evened_out(tmp_path: Path, kind: str, ink: str):
         target = tmp_path / path.parent.name / path.name
         target.parent.mkdir(exist_ok=True)
         shade(Image.open(path).convert("L").point(change), kind).save(target)
-    found = predict(find_weights("conv4"), support, read_queries([tmp_path], support.names))
-    # Of 20, all of them in even light; 4 to 8 are right where the light is not evened out.
-    assert found.correct >= (14 if ink == "chalk" else 18)
+    found = predict(find_weights("resnet8"), support, read_queries([tmp_path], support.names))
+    # Of 20. Where the light is not evened out, 3 to 6, 3 to 4 and 4 to 10 are right.
+    assert found.correct >= {"dark": 18, "pale": 10, "chalk": 14}[ink]
 
 
 def test_shade_alone_shows_nothing(tmp_path: Path):
