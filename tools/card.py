@@ -103,7 +103,7 @@ def _one_shot_runs(body: dict[str, Any], mode: str, day: date) -> Result:
     )  # fmt: skip
 
 
-def measure(card: Card, tasks: int, protocol: str = OURS) -> None:
+def measure(card: Card, tasks: int, protocol: str = OURS, folder: Path = FOLDER) -> None:
     """Evaluates the settings that the card lacks under a protocol, and adds each when done."""
     modes = set(EVALUATED[PROTOCOLS[protocol].batch_norm or "both"])
     for setting in card.cells:
@@ -117,7 +117,7 @@ def measure(card: Card, tasks: int, protocol: str = OURS) -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"l2l-omniglot {' '.join(words)}: exit code {done.returncode}")
-        card = add(done.stdout, setting, datetime.now(timezone.utc).date())
+        card = add(done.stdout, setting, datetime.now(timezone.utc).date(), folder)
         print(f"{card.name}, {setting}, protocol {protocol}: added", flush=True)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tiny import Silent
 
 from l2l_omniglot import load_pretrained
 from l2l_omniglot._util.files import sha256
+from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments import weights
@@ -129,6 +131,38 @@ def test_what_evaluate_prints_becomes_a_result_of_these_weights_only(folder: Pat
     with pytest.raises(SystemExit, match="is not what `evaluate --json` prints"):
         cards_tool.add("", "a.json", DAY, folder)
     assert read_card(folder / "fc" / CONFIG) == found
+
+
+def test_what_a_card_lacks_is_measured(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    card, asked = read_card(folder / "fc" / CONFIG), []
+    figures = {"accuracy": 0.5, "ci95": 0.01}
+    both = {"transductive": figures, "inductive": figures}
+
+    def evaluate(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        found = dict(zip(words[4::2], words[5::2], strict=False))
+        ways, shots = int(found["--ways"]), int(found["--shots"])
+        asked.append((ways, shots, found["--protocol"], found["--tasks"]))
+        text = printed(card, ways=ways, shots=shots, **both)
+        return subprocess.CompletedProcess(words, 6 if (ways, shots) == (20, 5) else 0, text)
+
+    monkeypatch.setattr(cards_tool.subprocess, "run", evaluate)
+    cards_tool.add(printed(card, **both), "a.json", DAY, folder)
+    with pytest.raises(SystemExit, match=r"evaluate --weights fc --ways 20 .*: exit code 6"):
+        cards_tool.measure(read_card(folder / "fc" / CONFIG), 10, folder=folder)
+    assert asked == [(ways, shots, "ours", "10") for ways, shots in ((5, 5), (20, 1), (20, 5))]
+    found = read_card(folder / "fc" / CONFIG)
+    assert len(found.results) == 6  # what was measured before is kept
+
+
+def test_evaluate_and_predict_take_as_many_steps_as_the_weights_say(folder: Path, npy: Path):
+    card, where = read_card(folder / "fc" / CONFIG), str(folder / "fc")
+    words = ("--data", str(npy), "--tasks", "2", "--queries", "2", "--json")
+    done = run_cli("evaluate", "--weights", where, *words)
+    assert done.returncode == 0, done.stderr
+    body = json.loads(done.stdout)
+    assert (body["steps"], body["weights_sha256"]) == (2, card.sha256)
+    images, labels = torch.rand(3, 1, 28, 28), torch.arange(3)
+    assert Classifier(find_weights(where), images, labels, 3).steps == 2
 
 
 def test_each_result_names_the_command_that_gives_it():
