@@ -297,9 +297,9 @@ def test_weights_that_come_along_are_repeated_by_their_cards_commands():
     assert commands and all(line.startswith("l2l-omniglot train ") for line in commands)
 
 
-def test_a_report_may_be_quiet(npy: Path, tmp_path: Path):
+def test_a_report_may_be_quiet(npy: Path, tmp_path: Path, trained_head: Path):
     path = tmp_path / "quiet.html"
     options = ("--data", str(npy), "--tasks", "2", "--shots", "1", "--output", str(path), "-q")
-    done = run_cli("report", "--weights", "conv4", *options)
+    done = run_cli("report", "--weights", str(trained_head), *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "<title>" in path.read_text(encoding="utf-8")
