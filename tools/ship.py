@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -106,7 +106,7 @@ def _row(run: RunFolder, iteration: int) -> MetricsRow:
 def _shipped(checkpoint: Checkpoint, half: bool, eval_steps: int | None) -> Checkpoint:
     """Returns what is shipped of a checkpoint: nothing that says where files lay here."""
     settings = checkpoint.settings
-    changes = {} if eval_steps is None else {"eval_steps": eval_steps}
+    changes: dict[str, Any] = {} if eval_steps is None else {"eval_steps": eval_steps}
     settings = dataclasses.replace(settings, start_from=_short(settings.start_from), **changes)
     facts = {what: checkpoint.facts[what] for what in KEPT}
     weights = checkpoint.weights
