@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import random
@@ -134,6 +135,24 @@ def _prepare(source: Path, folder: Path) -> None:
     from l2l_omniglot.data.omniglot import prepare_stack
 
     prepare_stack([source], folder / "omniglot.npy")
+
+
+@pytest.fixture(scope="session")
+def trained_head(once: Once) -> Path:
+    """A file of weights that take five steps: conv4's, with a head of zeros for 5 ways."""
+    return once("trained-head", _fill_trained_head) / "trained-head.safetensors"
+
+
+def _fill_trained_head(folder: Path) -> None:
+    from l2l_omniglot.experiments.settings import make_settings
+    from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
+
+    found = load_pretrained_checkpoint("conv4")
+    head = {"linear.weight": torch.zeros(5, 64), "linear.bias": torch.zeros(5)}
+    dataclasses.replace(
+        found, settings=make_settings(backbone="conv4"), weights=found.weights | head, head={},
+        population=None,
+    ).save(folder / "trained-head.safetensors")  # fmt: skip
 
 
 def put_into_cache(npy: Path) -> None:

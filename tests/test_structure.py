@@ -14,6 +14,7 @@ WITHOUT_TORCH = (
     "data.splits",
     "backbones.registry",
     "experiments.settings",
+    "experiments.card",
     "experiments.run_folder",
     "experiments.weights",
     "cli",

@@ -1,6 +1,7 @@
-"""Puts a run's best weights into the package, with a card: python -m tools.ship RUN [NAME].
+"""Puts a run's best weights into the package, as a folder: python -m tools.ship RUN NAME.
 
-The card's figures are measured here, on 1,000 test tasks in both modes of batch normalisation.
+The folder is a repository of Hugging Face: weights, `config.json` (their card) and `README.md`.
+What the weights reach is added by `python -m tools.card`, which `--tasks` runs at once.
 """
 
 from __future__ import annotations
@@ -8,21 +9,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from l2l_omniglot._util.files import sha256
-from l2l_omniglot._util.process import keep_freed_memory
-from l2l_omniglot.experiments.checkpoint import load_checkpoint
-from l2l_omniglot.experiments.experiment import OMNIGLOT, Experiment, open_data
-from l2l_omniglot.experiments.run_folder import RunFolder
-from l2l_omniglot.experiments.weights import FOLDER, Card, as_typed, list_pretrained
-from l2l_omniglot.meta.evaluation import evaluate
+from l2l_omniglot.experiments.card import MODEL, Card
+from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.experiments.experiment import OMNIGLOT
+from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder
+from l2l_omniglot.experiments.weights import FOLDER, as_typed, list_pretrained
+from tools.card import measure, write_readme
 
-TASKS = 1000
 KEPT = ("data_sha256", "split_sha256", "classes", "channels", "image_size")
 
 
@@ -30,96 +29,92 @@ def main() -> None:
     """Runs the tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("name", nargs="?", help="e.g. basenet-5w1s (from the run's settings)")
-    parser.add_argument("--replace", action="store_true", help="replace weights of that name")
-    parser.add_argument("--last", action="store_true", help="ship its last weights, not its best")
-    parser.add_argument(
-        "--machine", required=True, help="description of the machine it was trained on"
-    )
+    parser.add_argument("name", help="e.g. resnet8, or resnet8-random for another split")
+    parser.add_argument("--machine", required=True, help="what it was trained on, in words")
     parser.add_argument("--half", action="store_true", help="ship the weights in float16")
-    arguments = parser.parse_args()
-    keep_freed_memory()
-    run = RunFolder(arguments.run)
-    ship(
-        run, arguments.name, arguments.machine, arguments.replace, last=arguments.last,
-        half=arguments.half,
-    )  # fmt: skip
+    parser.add_argument("--last", action="store_true", help="ship its last weights, not its best")
+    parser.add_argument("--eval-steps", type=int, help="inner steps that validation chose")
+    parser.add_argument("--replace", action="store_true", help="replace weights of that name")
+    parser.add_argument(
+        "--tasks", type=int, default=0, help="evaluate on so many test tasks at once (none)"
+    )
+    options = vars(parser.parse_args())
+    tasks, run = options.pop("tasks"), RunFolder(options.pop("run"))
+    card = ship(run, **options)
+    print(f"{FOLDER / card.name}: written")
+    if tasks:
+        measure(card, tasks)
 
 
 def ship(
     run: RunFolder,
-    name: str | None,
+    name: str,
     machine: str,
+    half: bool = False,
+    last: bool = False,
+    eval_steps: int | None = None,
     replace: bool = False,
     folder: Path = FOLDER,
-    last: bool = False,
-    half: bool = False,
 ) -> Card:
-    """Writes the weights and their card, and prints their accuracy.
+    """Writes the folder of a set of weights, without results.
 
     Args:
         run: whose best weights.
-        name: of the files; by backbone, ways and shots by default.
+        name: of the folder.
         machine: what it was trained on, in words.
+        half: in float16; they are computed with in float32.
+        last: its last weights instead of those of the best validation.
+        eval_steps: inner steps at evaluation, instead of those of the run.
         replace: whether weights of that name may be overwritten.
         folder: where to.
-        last: its last weights instead of those of the best validation.
-        half: in float16; they are computed with in float32.
     """
-    checkpoint = load_checkpoint(run.last if last else run.best)
-    if half:
-        halves = {name: weight.half() for name, weight in checkpoint.weights.items()}
-        checkpoint = dataclasses.replace(checkpoint, weights=halves)
-    trained = checkpoint.settings
-    # What says where files lay here stays here.
-    settings = dataclasses.replace(trained, start_from=_short(trained.start_from))
-    if settings.data != OMNIGLOT:
-        raise SystemExit(f"{run.path}: was trained on {settings.data!r}; expected {OMNIGLOT!r}")
-    own = "" if settings.head != "trained" else f"-{settings.ways}w{settings.shots}s"
-    other = "" if settings.algorithm in {"maml", "protonet"} else f"-{settings.algorithm}"
-    name = name or f"{settings.backbone}{own}{other}"
-    path = folder / f"{name}.safetensors"
+    path = folder / name / MODEL
     if path.exists() and not replace:
         raise SystemExit(f"{path}: exists already; expected another name, or --replace")
-    rows = {row.iteration: row.minutes for row in run.read_metrics()}
-    if checkpoint.iteration not in rows:
-        raise SystemExit(f"{run.metrics}: has no line of iteration {checkpoint.iteration}")
-    experiment = Experiment.load(checkpoint, open_data(settings))
-    differences = experiment.differences(checkpoint.facts)
-    if differences:
-        raise SystemExit(f"{run.path}: {differences[0]}")
-    result = evaluate(
-        experiment.learner, experiment.tasks("test", seed=0), TASKS, settings.eval_steps,
-        batch_norm="both",
-    )  # fmt: skip
-    facts = {what: checkpoint.facts[what] for what in KEPT}
-    shipped = dataclasses.replace(checkpoint, settings=settings, facts=facts, optimizer={})
-    before = _history(trained.start_from)
-    folder.mkdir(exist_ok=True)
+    checkpoint = load_checkpoint(run.last if last else run.best)
+    if checkpoint.settings.data != OMNIGLOT:
+        found = checkpoint.settings.data
+        raise SystemExit(f"{run.path}: was trained on {found!r}; expected {OMNIGLOT!r}")
+    row, before = _row(run, checkpoint.iteration), _history(checkpoint.settings.start_from)
+    shipped = _shipped(checkpoint, half, eval_steps)
+    path.parent.mkdir(parents=True, exist_ok=True)
     shipped.save(path)
     card = Card(
         name=name,
-        settings=settings.to_dict(),
+        settings=shipped.settings.to_dict(),
         iteration=checkpoint.iteration,
-        minutes=rows[checkpoint.iteration] + before.minutes,
-        accuracy={
-            mode: {"accuracy": curve.accuracy, "ci95": curve.ci95}
-            for mode, curve in result.curves.items()
-        },
-        tasks=TASKS,
-        split=settings.split,
-        date=datetime.now(timezone.utc).date().isoformat(),
-        commands=[
-            *before.commands,
-            *_commands(run),
-            f"l2l-omniglot evaluate --weights {name} --tasks {TASKS}",
-        ],
+        minutes=row.minutes + before.minutes,
+        validation=row.validation_accuracy,
+        results=[],
+        commands=[*before.commands, *_commands(run)],
         machine=f"{machine}, torch {torch.__version__}",
         sha256=sha256(path),
     )
     card.save(folder)
-    print(f"{name}: {result}")
+    write_readme(card, folder)
     return card
+
+
+def _row(run: RunFolder, iteration: int) -> MetricsRow:
+    """Returns the line of the metrics that was written with a checkpoint."""
+    rows = [row for row in run.read_metrics() if row.iteration == iteration]
+    if not rows:
+        raise SystemExit(f"{run.metrics}: has no line of iteration {iteration}")
+    return rows[-1]
+
+
+def _shipped(checkpoint: Checkpoint, half: bool, eval_steps: int | None) -> Checkpoint:
+    """Returns what is shipped of a checkpoint: nothing that says where files lay here."""
+    settings = checkpoint.settings
+    changes: dict[str, Any] = {} if eval_steps is None else {"eval_steps": eval_steps}
+    settings = dataclasses.replace(settings, start_from=_short(settings.start_from), **changes)
+    facts = {what: checkpoint.facts[what] for what in KEPT}
+    weights = checkpoint.weights
+    if half:
+        weights = {name: weight.half() for name, weight in weights.items()}
+    return dataclasses.replace(
+        checkpoint, settings=settings, facts=facts, weights=weights, optimizer={}
+    )
 
 
 def _short(start: str) -> str:
@@ -141,7 +136,7 @@ def _history(start: str) -> _History:
         return _History([], 0.0)
     cards = {card.name: card for card in list_pretrained()}
     if start in cards:
-        return _History(cards[start].commands[:-1], cards[start].minutes)
+        return _History(cards[start].commands, cards[start].minutes)
     path = Path(start)
     run = RunFolder(path if path.is_dir() else path.parent)
     before = _history(run.read_settings().start_from)

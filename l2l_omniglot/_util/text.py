@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Mark: TypeAlias = Callable[[str], str]
+NONE = "\N{EN DASH}"  # where a table has no figure
 
 
 def counted(number: int, what: str) -> str:

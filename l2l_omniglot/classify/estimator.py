@@ -20,7 +20,7 @@ from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.data.pictures import PAPER
 from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
-from l2l_omniglot.experiments.weights import find_weights, weights_for
+from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 
 Array = npt.NDArray[Any]
 INKS = ("white", "black")
@@ -94,7 +94,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise InputError(f"1 class ({self.classes_[0]!r}) in y: expected at least 2")
         self._range = _value_range(flat)
-        own = "" if self.checkpoint else weights_for(len(self.classes_))
+        own = "" if self.checkpoint else best_pretrained()
         found = find_weights(self.checkpoint, default=own)
         self._source = dataclasses.replace(found, optimizer={})
         support = self._images(flat).contiguous().numpy(), labels.astype(np.int64)

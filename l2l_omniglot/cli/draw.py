@@ -12,7 +12,7 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
 from l2l_omniglot.errors import need
-from l2l_omniglot.experiments.weights import find_weights
+from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.checkpoint import Checkpoint
     from l2l_omniglot.page.examples import StackExamples
 
-PRETRAINED = "basenet-5w1s"
 THREADS = 4
 PATIENCE = 20  # seconds that a connection may be silent
 
 
 @click.command(cls=Command, short_help="Open a page to draw characters on.")
-@options.weights_option(PRETRAINED)
+@options.weights_option(options.BEST_WEIGHTS)
 @options.steps_option(most=50)
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen on; one that is not a loopback address lets other "
@@ -55,10 +54,11 @@ def draw(
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
 
-    checkpoint = find_weights(weights, default=PRETRAINED)
+    name = weights or best_pretrained()
+    checkpoint = find_weights(weights, default=name)
     stack = _stack(checkpoint)
     answers = Answers(checkpoint, steps, device, stack)
-    app = create_app(answers, weights or PRETRAINED, stack, is_loopback(host))
+    app = create_app(answers, name, stack, is_loopback(host))
     if not is_loopback(host):
         log.info(f"Note: --host {host}: whoever reaches this machine can use the page.")
     _serve(app, host, port, _has_desktop() if open is None else open)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from l2l_omniglot._util.files import sha256
 from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, timed
-from l2l_omniglot.experiments.protocols import PROTOCOLS, ROTATED, Protocol
+from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
 from l2l_omniglot.experiments.weights import any_ways_names, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.settings import Settings
     from l2l_omniglot.meta.evaluation import Evaluation
 
-OURS, LAKE = "ours", "lake"
 # Options that a protocol leaves open; the tasks of the one-shot runs are fixed.
 _SET_BY_PAPERS = ("part", "queries", "within_alphabet", "rotated_tests", "data")
 _NOT_OF_RUNS = (*_SET_BY_PAPERS[:-1], "tasks", "shots", "seed", "baselines")
@@ -101,6 +101,7 @@ def evaluate(
     """
     chosen, checkpoint = EvaluationOptions(**given), find_weights(weights)
     name = weights if weights in pretrained_names() else checkpoint.source
+    subject = {"checkpoint": name, "weights_sha256": sha256(Path(checkpoint.source))}
     trained = checkpoint.settings
     _check(trained, name, protocol, runs, ways)
     paper = PROTOCOLS[protocol]
@@ -120,10 +121,10 @@ def evaluate(
         if runs is None:
             rotated = rotated_tests if protocol == OURS else paper.rotated
             text = _evaluate_tasks(
-                experiment, chosen, name, within_alphabet, rotated, protocol, baselines, json
+                experiment, chosen, subject, within_alphabet, rotated, protocol, baselines, json
             )
         else:
-            text = _evaluate_runs(experiment, chosen, name, runs, json)
+            text = _evaluate_runs(experiment, chosen, subject, runs, json)
         if workers.first:
             click.echo(text)
 
@@ -183,8 +184,8 @@ def _as_in(paper: Protocol, chosen: EvaluationOptions) -> EvaluationOptions:
 
 
 def _evaluate_tasks(
-    experiment: Experiment, chosen: EvaluationOptions, name: str, within_alphabet: bool,
-    rotated: str, protocol: str, baselines: bool, json: bool,
+    experiment: Experiment, chosen: EvaluationOptions, subject: dict[str, str],
+    within_alphabet: bool, rotated: str, protocol: str, baselines: bool, json: bool,
 ) -> str:  # fmt: skip
     """Evaluates on random tasks; returns what is to be printed."""
     settings = experiment.settings
@@ -204,7 +205,7 @@ def _evaluate_tasks(
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
         "part": chosen.part, "split": settings.split, "data": settings.data,
         "within_alphabet": within_alphabet, "rotated_tests": rotated, "protocol": protocol,
-        "checkpoint": name,
+        **subject,
     }  # fmt: skip
     if json:
         return tables.evaluation_json(result, found, **about)
@@ -213,7 +214,7 @@ def _evaluate_tasks(
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class, "
         f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
-        f"{settings.split}, seed {tasks.seed})\n{name}\n\n"
+        f"{settings.split}, seed {tasks.seed})\n{subject['checkpoint']}\n\n"
     )
     if protocol != OURS:
         head = f"Protocol {protocol}: {PROTOCOLS[protocol].about}\n{head}"
@@ -222,12 +223,17 @@ def _evaluate_tasks(
 
 
 def _evaluate_runs(
-    experiment: Experiment, chosen: EvaluationOptions, name: str, runs: Path, json: bool
+    experiment: Experiment,
+    chosen: EvaluationOptions,
+    subject: dict[str, str],
+    runs: Path,
+    json: bool,
 ) -> str:
     """Evaluates on the official runs; returns what is to be printed."""
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
     from l2l_omniglot.experiments.experiment import SYNTHETIC
 
+    name = subject["checkpoint"]
     if experiment.settings.data == SYNTHETIC:
         raise click.UsageError(
             f"--protocol {LAKE}: {name} was trained on {SYNTHETIC} data; expected Omniglot"
@@ -235,7 +241,7 @@ def _evaluate_runs(
     tasks = OneShotRuns(runs, experiment.stack.height, experiment.stack.ink)
     result = _evaluate(experiment, tasks, len(tasks), chosen)
     if json:
-        return tables.one_shot_runs_json(result, tasks.names, runs=str(runs), checkpoint=name)
+        return tables.one_shot_runs_json(result, tasks.names, runs=str(runs), **subject)
     return f"One-shot runs, 20-way\n{name}\n\n{tables.one_shot_runs_table(result, tasks.names)}"
 
 

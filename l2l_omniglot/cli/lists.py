@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot._util.text import percent, table
-from l2l_omniglot.backbones import BATCH_NORMS
+from l2l_omniglot._util.text import NONE, table
 from l2l_omniglot.backbones.registry import list_backbones
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.experiments.weights import list_pretrained
+from l2l_omniglot.experiments.protocols import PROTOCOLS, SETTINGS
+from l2l_omniglot.experiments.weights import best_pretrained, list_pretrained
 
 if TYPE_CHECKING:
     from l2l_omniglot.contract import BackboneReport, Finding
+    from l2l_omniglot.experiments.card import Card
 
 
 @click.command(cls=Command, short_help="List the networks that --backbone takes.")
@@ -78,10 +79,29 @@ def pretrained(json: bool) -> None:
     if json:
         click.echo(dumps([dataclasses.asdict(card) for card in cards]))
         return
+    results = sorted({result.place[:3] for card in cards for result in card.results})
+    click.echo("Accuracy on test tasks in %, with its 95 % interval")
+    for place in results:
+        _, split, mode = place
+        protocol = list(PROTOCOLS)[place[0]]
+        click.echo(f"\n{mode} batch norm, protocol {protocol}, split {split}")
+        click.echo(_accuracies(cards, place))
+    unmeasured = [card.name for card in cards if not card.results]
+    if unmeasured:
+        click.echo(f"\nNot measured yet: {', '.join(unmeasured)}")
+    click.echo(f"\nBest on validation tasks, for any number of classes: {best_pretrained()}")
+    click.echo("Use one: l2l-omniglot evaluate --weights NAME")
+
+
+def _accuracies(cards: list[Card], place: tuple[int, str, str]) -> str:
+    """A table of the cards that have results of this protocol, split and mode."""
     rows = []
     for card in cards:
-        reached = [card.accuracy[mode] for mode in BATCH_NORMS]
-        figures = [percent(entry["accuracy"], entry["ci95"]) for entry in reached]
-        rows.append((card.name, *figures, str(card.tasks), str(card.iteration), card.date))
-    click.echo(table(("name", *BATCH_NORMS, "test tasks", "iterations", "date"), rows))
-    click.echo("\nUse one: l2l-omniglot evaluate --weights NAME")
+        found = {
+            result.setting: f"{100 * result.accuracy:.2f} ± {100 * result.ci95:.2f}"
+            for result in card.results
+            if result.place[:3] == place
+        }
+        if found:
+            rows.append((card.name, *(found.get(setting, NONE) for setting in SETTINGS)))
+    return table(("name", *SETTINGS), rows)

@@ -20,7 +20,7 @@ from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments.run_folder import runs_folder
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
-from l2l_omniglot.experiments.weights import find_weights, pretrained_names, weights_for
+from l2l_omniglot.experiments.weights import best_pretrained, find_weights, pretrained_names
 from l2l_omniglot.meta import ENGINES
 
 if TYPE_CHECKING:
@@ -204,6 +204,9 @@ def steps_option(most: int | None = None) -> Callable[[F], F]:
     )  # fmt: skip
 
 
+BEST_WEIGHTS = "the best pretrained for any number of classes"
+
+
 def weights_option(by_default: str, multiple: bool = False) -> Callable[[F], F]:
     """``--weights``, which names them in every command the same way."""
     return click.option(
@@ -218,7 +221,7 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
 
     Notes where they were trained for another number of classes.
     """
-    name = weights_for(ways) if weights is None else weights
+    name = best_pretrained() if weights is None else weights
     checkpoint = find_weights(weights, default=name)
     trained = checkpoint.settings.ways
     if trained != ways and not checkpoint.settings.any_ways:

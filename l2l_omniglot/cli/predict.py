@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 support_argument = click.argument("support", type=click.Path(path_type=Path))
 adapting_options = options.combined(
-    options.weights_option("the best pretrained for any number of classes"), options.steps_option()
+    options.weights_option(options.BEST_WEIGHTS), options.steps_option()
 )
 picture_options = options.combined(
     click.option("--picture-ink", type=options.Name(["auto", "dark", "light"]), default="auto",

@@ -15,6 +15,7 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
 from l2l_omniglot.errors import need
+from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
 from l2l_omniglot.experiments.settings import ALGORITHMS
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.training import Outcome, TrainingRun
 
 
-KNOWN = ("5w1s", "5w5s", "20w1s", "20w5s")  # those of experiments.reproduce, which loads torch
+TASKS = 1000
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
@@ -33,8 +34,8 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 
 comparison_options = options.combined(
-    click.option("--settings", default=",".join(KNOWN), show_default=True,
-                 callback=_names, shell_complete=options.completing(lambda: KNOWN),
+    click.option("--settings", default=",".join(SETTINGS), show_default=True,
+                 callback=_names, shell_complete=options.completing(lambda: SETTINGS),
                  help="Ways and shots, separated by commas."),
     click.option("--backbones", default="basenet,cnn4", show_default=True, callback=_names,
                  shell_complete=options.completing(backbone_names),
@@ -42,11 +43,14 @@ comparison_options = options.combined(
     click.option("--algorithms", default="maml", show_default=True, callback=_names,
                  shell_complete=options.completing(lambda: ALGORITHMS),
                  help=f"Some of {', '.join(ALGORITHMS)}, separated by commas."),
+    click.option("--protocol", type=options.Name([name for name in PROTOCOLS if name != LAKE]),
+                 default=OURS, show_default=True,
+                 help="Train on a paper's split and test as it does, beside its figures."),
     click.option("--budget", type=options.MINUTES, default=None,
                  help="Minutes of training in all, shared evenly by the conditions; last "
                       "validations and evaluations come on top (none: whole recipes)."),
-    click.option("--tasks", type=click.IntRange(min=2), default=1000, show_default=True,
-                 help="Test tasks per condition."),
+    click.option("--tasks", type=click.IntRange(min=2), default=None,
+                 help=f"Test tasks per condition (as the protocol, else {TASKS})."),
     options.settings_options("iterations", "data", "split", "seed"),
     options.device_option(),
     click.option("--out", type=options.OutputPath(folder=True), default=Path("reproduce"),
@@ -54,23 +58,25 @@ comparison_options = options.combined(
 )  # fmt: skip
 
 
-@click.command(cls=Command, short_help="Train networks and compare with published figures.")
+@click.command(cls=Command, short_help="Train networks and compare them, and with papers.")
 @comparison_options
 def reproduce(
     settings: list[str],
     backbones: list[str],
     algorithms: list[str],
+    protocol: str,
     budget: float | None,
-    tasks: int,
+    tasks: int | None,
     device: str,
     out: Path,
     **values: Any,
 ) -> None:
-    """Train and evaluate networks, and compare them with published figures.
+    """Train and evaluate networks, and compare them.
 
     A condition is a setting, a backbone and an algorithm. Each is trained by the default recipe,
     in a run folder under --out. After a stop, or with iterations left, the same command goes on.
     Writes results.md, results.csv, results.json and steps.png about all conditions under --out.
+    With a paper's protocol its figures stand beside ours; under our own none were published.
     """
     from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.reproduce import Comparison, Stopped, conditions
@@ -90,7 +96,15 @@ def reproduce(
         return Experiment.build(settings, stacks[0], device)
 
     watcher = _Watcher()
-    made = Comparison(chosen, build, out, tasks, watcher, write_results, **options.absolute(values))
+    if PROTOCOLS[protocol].split and values["split"] is not None:
+        raise click.UsageError(
+            f"--protocol {protocol} with --split {values['split']}: the protocol sets it; "
+            "expected one of both"
+        )
+    count = tasks or PROTOCOLS[protocol].tasks or TASKS
+    made = Comparison(
+        chosen, build, out, count, watcher, write_results, protocol, **options.absolute(values)
+    )
     try:
         errors = made.run(budget)
     except Stopped:

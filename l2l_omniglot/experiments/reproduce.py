@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, astuple, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot.backbones import BATCH_NORMS
@@ -16,24 +16,26 @@ from l2l_omniglot.errors import RunError, TrainingError, check_choice
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
 from l2l_omniglot.experiments.experiment import SYNTHETIC, Experiment
 from l2l_omniglot.experiments.learners import write_learner
+from l2l_omniglot.experiments.protocols import OURS, PROTOCOLS, SETTINGS
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import ALGORITHMS, Settings, make_settings
 from l2l_omniglot.experiments.training import Observer, Outcome, TrainingRun
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.evaluation import Curve, Evaluation, evaluate
 
+if TYPE_CHECKING:
+    from l2l_omniglot.data.tasks import Tasks
+
 RESULT = "result.json"
-SETTINGS = {"5w1s": (5, 1), "5w5s": (5, 5), "20w1s": (20, 1), "20w5s": (20, 5)}
-# Transductive accuracies in percent, on other test classes. The tutorial's author: figures of the
-# tutorial's repository. Finn et al. 2017: table 1.
+# By protocol: whose, and the accuracies in percent; none was published under ours. Antoniou et
+# al.'s are of an ensemble of five.
 PUBLISHED = {
-    ("basenet", "5w1s"): ("the tutorial's author", 97.5),
-    ("basenet", "20w1s"): ("the tutorial's author", 84.8),
-    ("basenet", "20w5s"): ("the tutorial's author", 94.4),
-    ("cnn4", "5w1s"): ("Finn et al. 2017", 98.7),
-    ("cnn4", "5w5s"): ("Finn et al. 2017", 99.9),
-    ("cnn4", "20w1s"): ("Finn et al. 2017", 95.8),
-    ("cnn4", "20w5s"): ("Finn et al. 2017", 98.9),
+    "snell": ("Snell et al. 2017", dict(zip(SETTINGS, (98.8, 99.7, 96.0, 98.9), strict=True))),
+    "finn": ("Finn et al. 2017", dict(zip(SETTINGS, (98.7, 99.9, 95.8, 98.9), strict=True))),
+    "maml++": (
+        "Antoniou et al. 2019",
+        dict(zip(SETTINGS, (99.47, 99.93, 97.65, 99.33), strict=True)),
+    ),
 }
 
 
@@ -62,6 +64,7 @@ class ConditionResult:
     """The result of a condition.
 
     Attributes:
+        protocol: of the evaluation, see `l2l_omniglot.experiments.protocols`.
         iteration: meta-updates made.
         best: meta-updates made at the weights that were evaluated.
         minutes: of training and validation in all sessions.
@@ -70,6 +73,7 @@ class ConditionResult:
 
     condition: Condition
     settings: Settings
+    protocol: str
     iteration: int
     best: int
     minutes: float
@@ -77,15 +81,18 @@ class ConditionResult:
 
     @property
     def published(self) -> tuple[str, float] | None:
-        """Source and percentage of the published accuracy, if there is one."""
-        comparable = self.condition.algorithm == "maml" and self.settings.data != SYNTHETIC
-        key = (self.condition.backbone, self.condition.setting)
-        return PUBLISHED.get(key) if comparable else None
+        """Source and percentage of what the protocol's paper has, if that is of this data."""
+        if self.protocol not in PUBLISHED or self.settings.data == SYNTHETIC:
+            return None
+        source, figures = PUBLISHED[self.protocol]
+        mode = PROTOCOLS[self.protocol].batch_norm
+        return f"{source}, {mode}", figures[self.condition.setting]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON; accuracies in [0, 1]."""
         published, evaluation = self.published, self.evaluation
         return asdict(self.condition) | {
+            "protocol": self.protocol,
             "iteration": self.iteration,
             "best": self.best,
             "iterations": self.settings.iterations,
@@ -127,6 +134,7 @@ def read_result(path: Path) -> ConditionResult:
         return ConditionResult(
             condition,
             Settings(**body["settings"]),
+            body["protocol"],
             body["iteration"],
             body["best"],
             body["minutes"],
@@ -166,6 +174,7 @@ class Comparison:
         tasks: test tasks per condition, always the same ones.
         watcher: follows the comparison.
         write: writes all results into the folder, after each condition.
+        protocol: how to evaluate; its split is also the one to train on.
         values: of `Settings` that all conditions share, e.g. ``iterations``.
 
     Raises:
@@ -180,13 +189,16 @@ class Comparison:
         tasks: int,
         watcher: Watcher,
         write: Callable[[list[ConditionResult], Path], None],
+        protocol: str = OURS,
         **values: Any,
     ) -> None:
+        self._protocol, split = protocol, PROTOCOLS[protocol].split
+        values |= {"split": split} if split else {}
         self.settings = {condition: condition.settings(**values) for condition in chosen}
         self._build, self.folder, self._tasks = build, folder, tasks
         self._watcher, self._write = watcher, write
         for settings in self.settings.values():  # refused now, not after hours of training
-            build(settings).tasks("test", seed=0)
+            self._test_tasks(build(settings))
 
     def run(self, minutes: float | None = None) -> list[TrainingError]:
         """Trains and evaluates every condition, and writes the results after each.
@@ -232,6 +244,11 @@ class Comparison:
 
         return sorted(map(read_result, sorted(self.folder.glob(f"*/{RESULT}"))), key=place)
 
+    def _test_tasks(self, experiment: Experiment) -> Tasks:
+        paper = PROTOCOLS[self._protocol]
+        queries = experiment.settings.shots if paper.queries == 0 else paper.queries
+        return experiment.tasks("test", queries=queries, rotated=paper.rotated, seed=0)
+
     def _is_trained(self, condition: Condition) -> bool:
         last = RunFolder(self.folder / condition.name).last
         done = last.is_file() and load_checkpoint(last).iteration
@@ -253,18 +270,18 @@ class Comparison:
         elif result_path.is_file():
             result = read_result(result_path)
             finished = result.iteration == result.settings.iterations
-            if finished and result.evaluation.tasks == self._tasks:
+            asked = self._tasks, self._protocol
+            if finished and (result.evaluation.tasks, result.protocol) == asked:
                 return 0.0
         spent = run.minutes - before
         best = find_weights(path)
         write_learner(experiment.learner, best)
-        learner, tasks = experiment.learner, experiment.tasks("test", seed=0)
+        learner, tasks = experiment.learner, self._test_tasks(experiment)
         with self._watcher.evaluating(self._tasks) as progress:
             evaluation = evaluate(
                 learner, tasks, self._tasks, settings.eval_steps, progress, batch_norm="both"
             )
-        result = ConditionResult(
-            condition, settings, run.trainer.iteration, best.iteration, run.minutes, evaluation
-        )
+        reached = run.trainer.iteration, best.iteration, run.minutes
+        result = ConditionResult(condition, settings, self._protocol, *reached, evaluation)
         write_text(result_path, json.dumps(result.to_dict(), indent=1) + "\n")
         return spent

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import shlex
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2l_omniglot._util.files import sha256, write_text
-from l2l_omniglot.errors import RunError, SettingsError, check_choice, did_you_mean
+from l2l_omniglot._util.files import sha256
+from l2l_omniglot.errors import RunError, check_choice, did_you_mean
+from l2l_omniglot.experiments.card import CONFIG, MODEL, Card, read_card
 from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings, make_settings
 
@@ -29,8 +28,9 @@ def find_weights(source: str | Path | None = None, default: str = "") -> Checkpo
     """Finds and loads weights.
 
     Args:
-        source: a name of pretrained weights, a run folder (its best weights), a checkpoint file,
-            or None: the default. A `Path`, or text such as ``./NAME``, is never a name.
+        source: a name of pretrained weights, their folder, a run folder (its best weights), a
+            checkpoint file, or None: the default. A `Path`, or text such as ``./NAME``, is never
+            a name.
         default: a name of pretrained weights; if empty, the newest run.
 
     Raises:
@@ -62,30 +62,33 @@ def any_ways_names() -> list[str]:
     return [card.name for card in list_pretrained() if card.trained.any_ways]
 
 
-def weights_for(ways: int) -> str:
-    """Returns the name of the pretrained weights that suit so many classes best.
+def best_pretrained() -> str:
+    """Returns the name of the most accurate pretrained weights for any number of classes.
 
-    They are the most accurate of those for any number; if there are none, one-shot weights for the
-    nearest number.
+    Test classes choose nothing: it is their accuracy on validation tasks, 20-way 1-shot.
 
     Raises:
-        RunError: if the package includes no weights.
+        RunError: if the package includes none.
     """
 
-    def distance(card: Card) -> tuple[float, float]:
-        apart = 0.0 if card.trained.any_ways else abs(math.log(card.trained.ways / ways))
-        return apart, -card.accuracy["inductive"]["accuracy"]
+    def compared(card: Card) -> bool:
+        # Other splits have other validation classes, of which some are easier.
+        trained = card.trained
+        tasks = trained.split, trained.validation_classes, trained.ways, trained.shots
+        return trained.any_ways and tasks == (Settings.split, Settings.validation_classes, 20, 1)
 
-    every = list_pretrained()
-    free = [card for card in every if card.trained.any_ways]
-    cards = free or [card for card in every if card.trained.shots == 1]
+    cards = {
+        card.validation: card.name
+        for card in list_pretrained()
+        if card.validation is not None and compared(card)
+    }
     if not cards:
         raise RunError("the package includes no pretrained weights; expected a run")
-    return min(cards, key=distance).name
+    return cards[max(cards)]
 
 
 def resolve_checkpoint(run: Path | None) -> Path:
-    """Returns the checkpoint file of a run folder, a file itself, or the newest run's.
+    """Returns the file of weights of a folder, a file itself, or the newest run's.
 
     Raises:
         RunError: if there is none.
@@ -93,6 +96,8 @@ def resolve_checkpoint(run: Path | None) -> Path:
     if run is not None and run.is_file():
         return run
     folder = newest_run() if run is None else RunFolder(run)
+    if (folder.path / MODEL).is_file():
+        return folder.path / MODEL
     if folder.best.is_file():
         return folder.best
     if not folder.last.is_file():
@@ -101,36 +106,9 @@ def resolve_checkpoint(run: Path | None) -> Path:
     return folder.last
 
 
-@dataclass(frozen=True)
-class Card:
-    """Documents a file of pretrained weights: its training and its accuracy."""
-
-    name: str  # e.g. basenet-5w1s
-    settings: dict[str, Any]  # of the training run
-    iteration: int  # meta-updates made
-    minutes: float  # of training and validation
-    # By mode of batch normalisation: ``accuracy`` and ``ci95`` in [0, 1].
-    accuracy: dict[str, dict[str, float]]
-    tasks: int  # test tasks of that evaluation
-    split: str  # whose test classes they were drawn from
-    date: str  # of the evaluation
-    commands: list[str]  # that train and evaluate
-    machine: str  # that trained the weights
-    sha256: str  # digest of the file of weights
-
-    @property
-    def trained(self) -> Settings:
-        """The settings; those newer than the card have their defaults."""
-        return Settings(**self.settings)
-
-    def save(self, folder: Path) -> None:
-        """Writes ``<name>.json``."""
-        write_text(folder / f"{self.name}.json", json.dumps(asdict(self), indent=1) + "\n")
-
-
 def pretrained_names(folder: Path = FOLDER) -> list[str]:
     """Returns the names of all pretrained weights, sorted, without reading their cards."""
-    return sorted(path.stem for path in folder.glob("*.json"))
+    return sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
 
 
 def list_pretrained(folder: Path = FOLDER) -> list[Card]:
@@ -139,7 +117,7 @@ def list_pretrained(folder: Path = FOLDER) -> list[Card]:
     Raises:
         RunError: if a card is broken.
     """
-    return [_read_card(path) for path in sorted(folder.glob("*.json"))]
+    return [read_card(folder / name / CONFIG) for name in pretrained_names(folder)]
 
 
 def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
@@ -151,7 +129,7 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
     check_choice("weights", name, pretrained_names(folder), kind=RunError)
     from l2l_omniglot.experiments.checkpoint import load_checkpoint
 
-    path, card = folder / f"{name}.safetensors", _read_card(folder / f"{name}.json")
+    path, card = folder / name / MODEL, read_card(folder / name / CONFIG)
     if not path.is_file():
         raise RunError(f"{path}: missing, though its card is there; install the package again")
     digest = sha256(path)
@@ -164,15 +142,6 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
     if (checkpoint.settings, checkpoint.iteration) != (card.trained, card.iteration):
         raise RunError(f"{path}: was made with other settings than its card says")
     return checkpoint
-
-
-def _read_card(path: Path) -> Card:
-    try:
-        card = Card(**json.loads(path.read_text(encoding="utf-8")))
-        card.trained  # noqa: B018 - are they settings?
-        return card
-    except (OSError, ValueError, TypeError, SettingsError) as error:
-        raise RunError(f"{path}: not a readable card: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -193,10 +162,10 @@ def history(source: str, checkpoint: Checkpoint) -> History:
     """Tells how a checkpoint was trained that `find_weights` found by `source`."""
     path = Path(checkpoint.source)
     digest = sha256(path)
-    if not Path(source).exists():
-        card = _read_card(path.with_suffix(".json"))
-        commands = tuple(card.commands[:-1])
-        return History(source, "pretrained", path, digest, [], [], card.machine, commands)
+    if path.name == MODEL and (path.parent / CONFIG).is_file():
+        card = read_card(path.parent / CONFIG)
+        past = card.machine, tuple(card.commands)
+        return History(card.name, "pretrained", path, digest, [], [], *past)
     folder = RunFolder(path.parent)
     own = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
     trained = checkpoint.settings  # the run may have got more iterations since

@@ -22,14 +22,14 @@ def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
     for result in results:
         condition, published = result.condition, result.published
         rows.append([
-            condition.setting, condition.backbone, condition.algorithm,
+            result.protocol, condition.setting, condition.backbone, condition.algorithm,
             f"{result.iteration:,} of {result.settings.iterations:,}",
             f"{result.best:,}", f"{result.minutes:.1f}",
             *(percent(c.accuracy, c.ci95) for c in result.evaluation.curves.values()),
             f"{published[1]} % ({published[0]})" if published else "",
         ])  # fmt: skip
     evaluation = results[0].evaluation
-    what = ("setting", "backbone", "algorithm", "iterations", "best at", "minutes")
+    what = ("protocol", "setting", "backbone", "algorithm", "iterations", "best at", "minutes")
     header = (*what, *evaluation.curves, "published")
     note = f"{evaluation.tasks} test tasks, after {counted(evaluation.steps, 'step')}"
     return markdown(header, rows) + f"\n{note}, 95 % intervals.\n"

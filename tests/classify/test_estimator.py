@@ -3,6 +3,7 @@
 import io
 import pickle
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.estimator import InputError
 from l2l_omniglot.experiments.weights import find_weights
 
-NAME = "basenet-5w1s"
+NAME = "conv4"
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_it_says_what_the_classifier_says(task: lo.Task, batch_norm: str):
     fitted.fit(task.support.numpy(), task.support_labels.numpy())
     found = fitted.predict_proba(task.query.numpy())
     assert found.dtype == np.float64
-    torch.testing.assert_close(torch.from_numpy(found).float(), expected)
+    torch.testing.assert_close(torch.from_numpy(found).float(), expected, atol=1e-4, rtol=1e-3)
     assert (fitted.predict(task.query.numpy()) == expected.argmax(1).numpy()).all()
 
 
@@ -89,11 +90,11 @@ def test_labels_may_be_words_and_classes_uneven(task: lo.Task):
     assert set(fitted.predict(task.query.numpy())) <= set(words)
 
 
-def test_it_pickles_and_goes_through_a_grid_search(fitted, task):
+def test_it_pickles_and_goes_through_a_grid_search(fitted, task, trained_head: Path):
     again = pickle.loads(pickle.dumps(fitted))
     query = task.query.numpy()
     assert np.array_equal(again.predict_proba(query), fitted.predict_proba(query))
-    search = GridSearchCV(lo.FewShotClassifier(NAME), {"steps": [0, 3]}, cv=2)
+    search = GridSearchCV(lo.FewShotClassifier(str(trained_head)), {"steps": [0, 3]}, cv=2)
     search.fit(query.reshape(20, -1), task.query_labels.numpy())
     assert search.best_params_ == {"steps": 3}
 

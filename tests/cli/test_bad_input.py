@@ -38,15 +38,14 @@ TABLE = [
     ("reproduce --backbones fc,resnet1000 --data synthetic", 5, "'resnet1000': expected one of"),
     ("reproduce --budget nan --data synthetic", 2, "nan: expected"),
     ("train --resume a --run-dir b", 2, "expected only one"),
-    ("evaluate --protocol lake --weights basenet-5w1s", 2, "expected both or neither"),
-    ("evaluate --runs x --weights basenet-5w1s", 2, "expected both or neither"),
-    ("evaluate --protocol lake --runs x --tasks 9 --weights basenet-5w1s", 2,
+    ("evaluate --protocol lake --weights conv4", 2, "expected both or neither"),
+    ("evaluate --runs x --weights conv4", 2, "expected both or neither"),
+    ("evaluate --protocol lake --runs x --tasks 9 --weights conv4", 2,
      "with --tasks: the protocol sets it"),
-    ("evaluate --protocol lake --runs x --weights basenet-5w1s", 2,
+    ("evaluate --protocol lake --runs x --weights conv4", 2,
      "expected any or 20 ways on split alphabets"),
-    ("evaluate --protocol snell --queries 3 --weights basenet-5w1s", 2,
+    ("evaluate --protocol snell --queries 3 --weights conv4", 2,
      "with --queries: the protocol sets it"),
-    ("evaluate --ways 7 --weights basenet-5w1s", 2, "a head trained for 5 ways; expected 5, or"),
     # Files of settings, and variables.
     ("--config nowhere.toml train", 2, "--config nowhere.toml: not a readable TOML file: "),
     ("--config latin.toml train", 2, "--config latin.toml: not a readable TOML file: "),
@@ -63,7 +62,7 @@ TABLE = [
     ("report --output loop/it.html", 2, "loop"),
     ("prepare --out file/omniglot.npy", 2, "is a file; expected a folder"),
     ("export support --output /tmp", 2, "'/tmp' is a directory"),
-    ("export support --output a.txt --weights basenet-5w1s", 2,
+    ("export support --output a.txt --weights conv4", 2,
      "a.txt: the ending '.txt': expected one of .onnx, .pt2"),
     ("show data --data own.npy --output a.gif", 2,
      "'a.gif': expected a file name that ends in .png"),
@@ -79,7 +78,7 @@ TABLE = [
     ("train --data own.npy --split alphabets", 3, "needs a sidecar"),
     ("train --data own.npy --split randm", 3, "did you mean 'random'?"),
     ("prepare --source nowhere", 3, "nowhere: no such file or folder"),
-    ("export single --output a.pt2 --weights basenet-5w1s", 3,
+    ("export single --output a.pt2 --weights conv4", 3,
      "has 1 sub-folders; expected at least 2, one per class"),
     ("predict support/dots support", 3, "has 0 sub-folders; expected at least 2"),
     ("L2L_OMNIGLOT_MIRROR=http://127.0.0.1:9 prepare", 4, "could not fetch"),
@@ -91,11 +90,11 @@ TABLE = [
     # Runs and weights.
     ("evaluate", 6, "no run found; train one with `l2l-omniglot train`"),
     ("evaluate --weights nowhere", 6, "nowhere: no such run folder or checkpoint"),
-    ("evaluate --weights basnet-5w1s", 6, "did you mean 'basenet-5w1s'?"),
+    ("evaluate --weights resnet9", 6, "did you mean 'resnet8'?"),
     ("evaluate --weights nothing", 6,
      "nothing: no such run folder or checkpoint, nor pretrained weights; "),
     ("train --resume nowhere", 6, "nowhere: holds no run"),
-    ("train --data own.npy --start-from basenet-5w1", 6, "did you mean 'basenet-5w1s'?"),
+    ("train --data own.npy --start-from cnov4", 6, "did you mean 'conv4'?"),
     ("train --data own.npy --run-dir own.npy/run", 6, "cannot be created"),
     ("draw --weights nothing", 6, "nothing: no such run folder"),
     ("report --weights ''", 6, "'': expected the name of weights, a run folder"),
@@ -137,3 +136,10 @@ def test_it_gets_one_sentence_and_the_documented_code(
     assert "Traceback" not in done.stderr
     assert len(re.findall(r"^Error: ", done.stderr, re.MULTILINE)) == 1
     assert there() <= files | {"cache"}  # nothing is begun
+
+
+def test_a_trained_head_refuses_other_ways_and_names_weights_that_would_do(trained_head: Path):
+    done = run_cli("evaluate", "--ways", "7", "--weights", str(trained_head))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a head trained for 5 ways; expected 5, or weights for any number: " in done.stderr
+    assert "conv4" in done.stderr

@@ -241,7 +241,7 @@ def test_two_options_that_exclude_each_other_are_an_error_wherever_they_come_fro
 )
 def test_the_one_shot_runs_go_with_no_options_for_tasks(text: str, typed: list[str], said: str):
     Path("own.toml").write_text(text)
-    arguments = ["--config", "own.toml", "evaluate", "--weights", "basenet-5w1s", "--runs", "x"]
+    arguments = ["--config", "own.toml", "evaluate", "--weights", "conv4", "--runs", "x"]
     with pytest.raises(click.UsageError, match=said):
         cli.main([*arguments, *typed], standalone_mode=False)
 

@@ -56,9 +56,9 @@ def unexpected(_npy: Path) -> tuple[int, str]:
     Path("site").mkdir()
     Path("site/safetensors.py").write_text("raise ZeroDivisionError('by design')\n")
     path = os.pathsep.join(["site", os.environ.get("PYTHONPATH", "")])
-    done = run_cli("evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
+    done = run_cli("evaluate", "--weights", "conv4", env={"PYTHONPATH": path})
     assert "Traceback" not in done.stderr and done.stdout == ""
-    more = run_cli("-v", "evaluate", "--weights", "basenet-5w1s", env={"PYTHONPATH": path})
+    more = run_cli("-v", "evaluate", "--weights", "conv4", env={"PYTHONPATH": path})
     assert more.returncode == 1 and "Traceback" in more.stderr
     return done.returncode, done.stderr
 

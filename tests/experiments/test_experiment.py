@@ -126,7 +126,7 @@ def test_an_experiment_is_loaded_by_whatever_names_weights(stack, tmp_path):
     folder, _ = run(stack, tmp_path / "run")
     for weights in (folder.best, str(folder.best), folder.path, load_checkpoint(folder.best)):
         assert Experiment.load(weights, stack).settings.ways == 3
-    assert Experiment.load("basenet-5w1s", stack).settings.ways == 5
+    assert Experiment.load("conv4", stack).settings.ways == 20
     with pytest.raises(RunError, match="nowhere: no such run folder or checkpoint"):
         Experiment.load("nowhere", stack)
 

@@ -5,12 +5,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import run_cli
+from conftest import put_into_cache, run_cli
 from PIL import Image
 from processes import Started
 
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.experiments.reproduce import Condition, ConditionResult, conditions
+from l2l_omniglot.experiments.reproduce import Condition, ConditionResult, conditions, read_result
 from l2l_omniglot.meta.evaluation import Evaluation
 
 SMALL = (
@@ -24,7 +24,7 @@ def test_a_grid_is_trained_evaluated_and_written_down():
     done = run_cli(*SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip("\n") == Path("grid/results.md").read_text().rstrip("\n")
-    assert "| 5w1s | fc | anil | 2 of 2 | 2 |" in done.stdout
+    assert "| ours | 5w1s | fc | anil | 2 of 2 | 2 |" in done.stdout
     results = json.loads(Path("grid/results.json").read_text())
     assert [result["algorithm"] for result in results] == ["maml", "anil"]
     for result in results:
@@ -122,18 +122,38 @@ def test_results_of_several_grids_in_a_folder_stay_together():
     assert broken.returncode == 6 and "result.json: cannot be read" in broken.stderr
 
 
-def published(backbone: str, algorithm: str, data: str) -> tuple[str, float] | None:
-    condition = Condition("5w1s", backbone, algorithm)
+@pytest.mark.slow
+def test_a_papers_protocol_sets_split_tasks_and_queries_and_shows_its_figures(raw_npy: Path):
+    put_into_cache(raw_npy)
+    words = (
+        "reproduce", "--settings", "5w1s", "--backbones", "fc", "--iterations", "1",
+        "--protocol", "maml++", "--tasks", "3",
+    )  # fmt: skip
+    done = run_cli(*words)
+    assert done.returncode == 0, done.stderr
+    assert "99.47 % (Antoniou et al. 2019, transductive)" in done.stdout
+    (result,) = json.loads(Path("reproduce/results.json").read_text())
+    assert (result["protocol"], result["settings"]["split"]) == ("maml++", "maml++")
+    per_task = result["inductive"]["accuracy_per_task"]
+    assert all(accuracy * 5 == pytest.approx(round(accuracy * 5)) for accuracy in per_task)
+    assert read_result(Path("reproduce/5w1s-fc-maml/result.json")).to_dict() == result
+    clash = run_cli(*words, "--split", "random")
+    assert clash.returncode == 2 and "--split random: the protocol sets it" in clash.stderr
+
+
+def published(protocol: str, setting: str, data: str) -> tuple[str, float] | None:
+    condition = Condition(setting, "basenet", "maml")
     evaluation = Evaluation(2, 0, {})
     return ConditionResult(
-        condition, condition.settings(data=data), 1, 1, 0.1, evaluation
+        condition, condition.settings(data=data), protocol, 1, 1, 0.1, evaluation
     ).published
 
 
-def test_published_figures_stand_beside_what_they_are_of():
-    assert published("basenet", "maml", "omniglot") == ("the tutorial's author", 97.5)
-    assert published("basenet", "anil", "omniglot") is None
-    assert published("basenet", "maml", "synthetic") is None
+def test_published_figures_stand_beside_ours_under_the_same_protocol_only():
+    assert published("snell", "20w1s", "omniglot") == ("Snell et al. 2017, inductive", 96.0)
+    assert published("finn", "5w1s", "omniglot") == ("Finn et al. 2017, transductive", 98.7)
+    assert published("ours", "5w1s", "omniglot") is None
+    assert published("snell", "20w1s", "synthetic") is None
     assert Condition("20w5s", "cnn4", "maml").settings().ways == 20
     assert len(conditions(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
     with pytest.raises(SettingsError, match="'6w': expected one of 5w1s"):

@@ -114,11 +114,11 @@ def test_weights_that_have_seen_the_test_classes_are_refused(stack: ImageStack, 
 
 
 def test_what_is_not_there_or_does_not_fit_is_one_sentence(trained: Path, tmp_path: Path):
-    with pytest.raises(RunError, match="nothing: no such run.*basenet-5w1s"):
+    with pytest.raises(RunError, match="nothing: no such run.*conv4"):
         find_weights("nothing")
     with pytest.raises(RunError, match="do not fit the backbone"):
         load_resized(build_learner(make_settings(backbone="cnn4")), find_weights(trained))
-    assert find_weights("basenet-5w1s").settings.ways == 5
+    assert find_weights("conv4").settings.ways == 20
 
 
 def test_one_function_decides_which_weights_are_meant(trained: Path, monkeypatch):
@@ -132,7 +132,7 @@ def test_one_function_decides_which_weights_are_meant(trained: Path, monkeypatch
 
 
 def test_a_name_that_is_a_path_here_too_is_refused(trained: Path):
-    name = "basenet-5w1s"
+    name = "conv4"
     Path(name).symlink_to(trained)
     with pytest.raises(RunError, match=f"^{name}: .*; expected ./{name} for the path$"):
         find_weights(name)
@@ -141,7 +141,7 @@ def test_a_name_that_is_a_path_here_too_is_refused(trained: Path):
 
 
 def test_a_default_is_a_name_even_where_a_path_has_it_too(tmp_path: Path):
-    (tmp_path / "basenet-5w1s").mkdir()
-    assert find_weights(None, "basenet-5w1s").settings.backbone == "basenet"
-    with pytest.raises(RunError, match=r"expected \./basenet-5w1s for the path"):
-        find_weights("basenet-5w1s")
+    (tmp_path / "conv4").mkdir()
+    assert find_weights(None, "conv4").settings.backbone == "conv4"
+    with pytest.raises(RunError, match=r"expected \./conv4 for the path"):
+        find_weights("conv4")

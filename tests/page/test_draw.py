@@ -38,8 +38,8 @@ CROSS = (((0.25, 0.25), (0.75, 0.75)), ((0.75, 0.25), (0.25, 0.75)))
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
-    return find_weights("basenet-5w1s")
+def checkpoint(trained_head: Path) -> Checkpoint:
+    return find_weights(trained_head)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def answers(checkpoint: Checkpoint) -> Answers:
 
 @pytest.fixture
 def client(answers: Answers) -> FlaskClient:
-    return create_app(answers, "basenet-5w1s").test_client()
+    return create_app(answers, "trained-head").test_client()
 
 
 def example(strokes) -> dict:

@@ -25,8 +25,8 @@ SECONDS = 20  # until something is shown; far more than it takes
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with page(tmp_path_factory.mktemp("cache")) as found:
+def address(tmp_path_factory: pytest.TempPathFactory, trained_head: Path) -> Iterator[str]:
+    with page(tmp_path_factory.mktemp("cache"), "--weights", str(trained_head)) as found:
         yield found
 
 

@@ -140,8 +140,8 @@ def test_show_task_shows_the_task_that_train_and_evaluate_use(part: str, npy: st
             assert contains(picture, pixels.repeat(2, axis=0).repeat(2, axis=1))
 
 
-def test_show_task_takes_the_settings_of_a_run(npy: str):
-    arguments = ["show", "task", "0", "--weights", "basenet-5w1s", "--data", npy]
+def test_show_task_takes_the_settings_of_a_run(npy: str, trained_head: Path):
+    arguments = ["show", "task", "0", "--weights", str(trained_head), "--data", npy]
     done = CliRunner().invoke(cli, [*arguments, "--part", "train"])
     assert done.exit_code == 0, done.output
     assert "5-way 1-shot, 5 queries per class" in done.output  # train_queries of the run

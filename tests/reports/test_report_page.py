@@ -13,13 +13,13 @@ SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory, trained_head: Path) -> Path:
     """Two networks on the built-in characters."""
     programs()  # skips, or fails, before the report is made
     folder = tmp_path_factory.mktemp("report")
     path = folder / "report.html"
     done = run_cli(
-        "report", "--weights", "basenet-5w1s", "--weights", "cnn4-5w5s",
+        "report", "--weights", "conv4", "--weights", str(trained_head),
         "--data", "synthetic", "--tasks", "3",
         "--output", str(path), cwd=folder,
     )  # fmt: skip
