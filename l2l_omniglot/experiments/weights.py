@@ -62,6 +62,26 @@ def any_ways_names() -> list[str]:
     return [card.name for card in list_pretrained() if card.trained.any_ways]
 
 
+def check_ways(trained: Settings, ways: int, name: str, asked: str = "") -> None:
+    """Refuses weights with a head trained for another number of ways.
+
+    Args:
+        trained: the settings of their training.
+        ways: the number that is asked for.
+        name: of the weights.
+        asked: the same in the user's words, such as ``--ways 7``.
+
+    Raises:
+        SettingsError: if so; names the weights that would do.
+    """
+    if not trained.any_ways and ways != trained.ways:
+        free = ", ".join(any_ways_names()) or "a run"
+        raise SettingsError(
+            f"{asked or f'{ways} ways'}: {name} has a head trained for {trained.ways} ways; "
+            f"expected {trained.ways}, or weights for any number: {free}"
+        )
+
+
 def weights_for(ways: int) -> str:
     """Returns the name of the pretrained weights that suit so many classes best.
 
