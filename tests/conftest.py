@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import random
@@ -136,6 +137,24 @@ def _prepare(source: Path, folder: Path) -> None:
     prepare_stack([source], folder / "omniglot.npy")
 
 
+@pytest.fixture(scope="session")
+def trained_head(once: Once) -> Path:
+    """A file of weights that take five steps: conv4's, with a head of zeros for 5 ways."""
+    return once("trained-head", _fill_trained_head) / "trained-head.safetensors"
+
+
+def _fill_trained_head(folder: Path) -> None:
+    from l2l_omniglot.experiments.settings import make_settings
+    from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
+
+    found = load_pretrained_checkpoint("conv4")
+    head = {"linear.weight": torch.zeros(5, 64), "linear.bias": torch.zeros(5)}
+    dataclasses.replace(
+        found, settings=make_settings(backbone="conv4"), weights=found.weights | head, head={},
+        population=None,
+    ).save(folder / "trained-head.safetensors")  # fmt: skip
+
+
 def put_into_cache(npy: Path) -> None:
     """Has the commands of this test find a prepared Omniglot."""
     cache = Path(os.environ["L2L_OMNIGLOT_CACHE"])
@@ -194,3 +213,19 @@ def run_cli(
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
     return processes.run(["-m", "l2l_omniglot", *arguments], {**os.environ, **(env or {})}, cwd)
+
+
+@pytest.fixture(scope="session")
+def zero_head(once: Once) -> Path:
+    """A file of weights for any number of ways that take five steps: conv4's, a head of zeros."""
+    return once("zero-head", _fill_zero_head) / "zero-head.safetensors"
+
+
+def _fill_zero_head(folder: Path) -> None:
+    from l2l_omniglot.experiments.settings import make_settings
+    from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
+
+    found = load_pretrained_checkpoint("conv4")
+    settings = make_settings(backbone="conv4", head="zero")
+    changed = dataclasses.replace(found, settings=settings, head={}, population=None)
+    changed.save(folder / "zero-head.safetensors")

@@ -12,7 +12,7 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
 from l2l_omniglot.errors import need
-from l2l_omniglot.experiments.weights import find_weights
+from l2l_omniglot.experiments.weights import find_weights, weights_for
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.checkpoint import Checkpoint
     from l2l_omniglot.page.examples import StackExamples
 
-PRETRAINED = "basenet-5w1s"
+AT_FIRST = 5  # characters on the page
 THREADS = 4
 PATIENCE = 20  # seconds that a connection may be silent
 
 
 @click.command(cls=Command, short_help="Open a page to draw characters on.")
-@options.weights_option(PRETRAINED)
+@options.weights_option("the best pretrained for any number of classes")
 @options.steps_option(most=50)
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen on; one that is not a loopback address lets other "
@@ -47,7 +47,7 @@ def draw(
     """Draw characters on a local page, and watch a network learn them.
 
     Draw a few examples of each of two to twenty characters, then a query: the page shows the
-    predicted probabilities after every inner step. Ctrl-C ends it.
+    predicted probabilities, after every inner step if there are any. Ctrl-C ends it.
     """
     need("flask", "the page", "draw")
     need("waitress", "the page", "draw")
@@ -55,10 +55,11 @@ def draw(
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
 
-    checkpoint = find_weights(weights, default=PRETRAINED)
+    name = weights or weights_for(AT_FIRST)
+    checkpoint = find_weights(weights, default=name)
     stack = _stack(checkpoint)
     answers = Answers(checkpoint, steps, device, stack)
-    app = create_app(answers, weights or PRETRAINED, stack, is_loopback(host))
+    app = create_app(answers, name, stack, is_loopback(host))
     if not is_loopback(host):
         log.info(f"Note: --host {host}: whoever reaches this machine can use the page.")
     _serve(app, host, port, _has_desktop() if open is None else open)
