@@ -29,7 +29,7 @@ from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import read_weights
 from l2l_omniglot.experiments.settings import make_settings
-from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
+from l2l_omniglot.experiments.weights import load_pretrained_checkpoint, pretrained_names
 
 pytestmark = pytest.mark.slow  # torch takes seconds to trace and to write a network
 
@@ -39,12 +39,14 @@ FORMATS = [".onnx", ".pt2"]
 
 def checkpoint_of(name: str) -> Checkpoint:
     """The weights that come along; for others random ones."""
-    if name == "basenet":
-        return load_pretrained_checkpoint("basenet-5w1s")
-    network = make_backbone(name, ways=5)
+    if name in pretrained_names():
+        return load_pretrained_checkpoint(name)
+    network = make_backbone(name, ways=len(NAMES))
     use_batch_statistics(network)
     facts = {"channels": 1, "image_size": 28}
-    return Checkpoint(make_settings(backbone=name), 1, read_weights(network), facts=facts)
+    return Checkpoint(
+        make_settings(backbone=name, ways=len(NAMES)), 1, read_weights(network), facts=facts
+    )
 
 
 def classifier_of(name: str, stack: ImageStack, batch_norm: str = "inductive") -> Classifier:
@@ -260,15 +262,20 @@ def support_folder(stack: ImageStack, tmp_path: Path) -> Path:
     return tmp_path / "letters"
 
 
-def test_the_command_writes_a_file_that_classifies(support_folder: Path, stack: ImageStack):
-    options = ["--weights", "basenet-5w1s", "--output", "a.onnx", "--fit", "never"]
+def test_the_command_writes_a_file_that_classifies(
+    support_folder: Path, stack: ImageStack, zero_head: Path, trained_head: Path
+):
+    options = ["--output", "a.onnx", "--fit", "never", "--weights"]
+    refused = run_cli("export", str(support_folder), *options, str(trained_head))
+    assert refused.returncode == 2
+    assert f"3 classes: {trained_head} has a head trained for 5 ways" in refused.stderr
+    options.append(str(zero_head))
     done = run_cli("export", str(support_folder), *options)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("Note: 3 classes, but basenet-5w1s was trained for 5")
     assert done.stdout.startswith("a.onnx: probabilities of 3 classes (alpha, beta, gamma)\n")
     run, metadata = load_exported("a.onnx")
     assert metadata["classes"] == NAMES
-    assert (metadata["weights"], metadata["steps"]) == ("basenet-5w1s.safetensors", 5)
+    assert (metadata["weights"], metadata["steps"]) == (zero_head.name, 5)
     assert (metadata["ink"], metadata["fitted"]) == ("white", False)
     images = stack.images([0, 1, 2], [0, 0, 0])
     assert run(images).argmax(dim=1).tolist() == [0, 1, 2]
