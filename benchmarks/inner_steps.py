@@ -13,6 +13,7 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.datasets import load_digits
 
@@ -64,7 +65,7 @@ def digits() -> ImageStack:
     return ImageStack(array, background="black", name="digits")
 
 
-def gains(learner: Learner, tasks: TaskStream, count: int) -> np.ndarray:
+def gains(learner: Learner, tasks: TaskStream, count: int) -> npt.NDArray[np.float64]:
     """Returns accuracies (tasks, K + 1) in percent, after 0, 1, ..., K steps."""
     with learner.evaluating():
         rows = [
@@ -79,7 +80,7 @@ def gains(learner: Learner, tasks: TaskStream, count: int) -> np.ndarray:
     return 100 * np.array(rows)
 
 
-def described(found: np.ndarray, step: int) -> str:
+def described(found: npt.NDArray[np.float64], step: int) -> str:
     """Returns the gain of a number of steps with its 95 % interval."""
     differences = (found[:, step] - found[:, 0]).tolist()
     return f"{mean(differences):+.2f} ± {half_width(differences):.2f}"

@@ -140,19 +140,29 @@ def _prepare(source: Path, folder: Path) -> None:
 @pytest.fixture(scope="session")
 def trained_head(once: Once) -> Path:
     """A file of weights that take five steps: conv4's, with a head of zeros for 5 ways."""
-    return once("trained-head", _fill_trained_head) / "trained-head.safetensors"
+    weights = {"linear.weight": torch.zeros(5, 64), "linear.bias": torch.zeros(5)}
+    fill = partial(_fill_weights, "trained", weights)
+    return once("trained-head", fill) / "weights.safetensors"
 
 
-def _fill_trained_head(folder: Path) -> None:
+@pytest.fixture(scope="session")
+def zero_head(once: Once) -> Path:
+    """A file of weights for any number of ways that take five steps: conv4's, a head of zeros."""
+    return once("zero-head", partial(_fill_weights, "zero", {})) / "weights.safetensors"
+
+
+def _fill_weights(head: str, weights: dict[str, torch.Tensor], folder: Path) -> None:
     from l2l_omniglot.experiments.settings import make_settings
     from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
 
-    found = load_pretrained_checkpoint("conv4")
-    head = {"linear.weight": torch.zeros(5, 64), "linear.bias": torch.zeros(5)}
-    dataclasses.replace(
-        found, settings=make_settings(backbone="conv4"), weights=found.weights | head, head={},
-        population=None,
-    ).save(folder / "trained-head.safetensors")  # fmt: skip
+    found, settings = (
+        load_pretrained_checkpoint("conv4"),
+        make_settings(backbone="conv4", head=head),
+    )
+    weights = found.weights | weights
+    dataclasses.replace(found, settings=settings, weights=weights, head={}, population=None).save(
+        folder / "weights.safetensors"
+    )
 
 
 def put_into_cache(npy: Path) -> None:

@@ -19,11 +19,10 @@ from l2l_omniglot.meta.engines.fast_weights import inner_loop
 class Classifier:
     """A network adapted to a support set, as it was before adapting and after each inner step.
 
-    The number of classes may differ from that in training (the head is resized), and classes may
-    have different numbers of support images.
+    Classes may have different numbers of support images.
 
     Args:
-        checkpoint: trained weights.
+        checkpoint: trained weights; if their head is trained, for as many ways.
         support: images (B, channels, H, W) in [0, 1], of the size and ink of the training images.
         labels: int64 (B,) in [0, ways).
         ways: number of classes, at least 2.
@@ -35,11 +34,10 @@ class Classifier:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Attributes:
-        trained_ways: number of classes in training.
         support: the support images, on the device of the networks.
 
     Raises:
-        SettingsError: if ways or steps are out of range.
+        SettingsError: if ways or steps are out of range, or a trained head is for other ways.
         BackboneError: if the network fails on the images, or cannot be inductive.
     """
 
@@ -57,7 +55,7 @@ class Classifier:
         self.steps = settings.eval_steps if steps is None else steps
         if not isinstance(self.steps, SupportsIndex) or self.steps < 0:
             raise refused("steps", steps, "expected a whole number of at least 0")
-        self.ways, self.trained_ways, self.batch_norm = ways, settings.ways, batch_norm
+        self.ways, self.batch_norm = ways, batch_norm
         channels, height, width = support.shape[1:]
         size = height if height == width else (height, width)
         learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)

@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn.functional import interpolate
 
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.data.pictures import PAPER
+from l2l_omniglot.classify.predictor import Preparation
+from l2l_omniglot.data.pictures import FITS, PAPER
 from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
@@ -34,9 +35,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A scikit-learn classifier that adapts a trained network to a few images of each class.
 
     ``fit`` adapts a copy of the network, ``predict`` and ``predict_proba`` classify. Images are
-    used as they are; for photographs and scans see `l2l_omniglot.classify.predictor`. A pickle
-    holds the trained weights and the support set, and adapts again when it is loaded, with the
-    same results, bit for bit if torch uses as many threads.
+    prepared as `l2l_omniglot.classify.predictor` does with files. A pickle holds the trained
+    weights and the support set, and adapts again when it is loaded, with the same results, bit for
+    bit if torch uses as many threads.
 
     Args:
         checkpoint: run folder, checkpoint file or name of pretrained weights; by default the
@@ -46,6 +47,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             call together).
         ink: of the images given: ``white`` is 1 on paper of 0, ``black`` is 0 on paper of 1.
             They are inverted if the network was trained on the other.
+        centre: ``auto``, ``always`` or ``never``: whether to centre and scale the ink as in
+            Omniglot's drawings; the `fit` of `l2l_omniglot.classify.predictor.Preparation`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Attributes:
@@ -60,7 +63,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W) or Pillow images; or
         (B, features) as usual in scikit-learn: the rows of a square image, padded with paper
         if the number is no square. They are resized to the size of the training images. Values:
-        [0, 1], or [0, 255]; others are rescaled so that the support set's range becomes [0, 1].
+        [0, 1], or [0, 255] if one is above 127; others are rescaled so that the support set's range
+        becomes [0, 1].
     """
 
     __module__ = "l2l_omniglot"  # where pickles look for it
@@ -71,12 +75,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         steps: int | None = None,
         batch_norm: str = "inductive",
         ink: str = "white",
+        centre: str = "auto",
         device: str = "cpu",
     ) -> None:
         self.checkpoint = checkpoint
         self.steps = steps
         self.batch_norm = batch_norm
         self.ink = ink
+        self.centre = centre
         self.device = device
 
     def fit(self, X: Any, y: Any) -> FewShotClassifier:  # noqa: N803 - scikit-learn's names
@@ -87,6 +93,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: labels (B,), of any type that can be sorted.
         """
         check_choice("ink", self.ink, INKS)
+        check_choice("centre", self.centre, FITS)
         flat, self._shape = _flatten(X)
         flat, y = validate_data(self, flat, y, dtype=np.float64, multi_output=False)
         check_classification_targets(y)
@@ -97,6 +104,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own = "" if self.checkpoint else best_pretrained()
         found = find_weights(self.checkpoint, default=own)
         self._source = dataclasses.replace(found, optimizer={})
+        self._preparation: tuple[Any, ...] = ()
+        if self.centre != "never":
+            chosen = Preparation.of(self._source, self._pictures(flat), self.centre)
+            self._preparation = dataclasses.astuple(chosen)
         support = self._images(flat).contiguous().numpy(), labels.astype(np.int64)
         how = len(self.classes_), self.steps, self.batch_norm, self.device
         self._adaptation: tuple[Any, ...] = *support, *how
@@ -140,15 +151,27 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: Array = self.classes_[chosen]
         return labels
 
-    def _images(self, flat: Array) -> torch.Tensor:
-        """Turns (B, features) into the network's images: float32 (B, channels, height, width)."""
-        source, (low, high) = self._source, self._range
+    def _ink(self, flat: Array) -> Array:
+        """Turns (B, features) into drawings (B, height, width), ink 1 on paper 0."""
+        low, high = self._range
         values = np.clip((flat - low) / (high - low), 0, 1)
-        values = values if self.ink == "white" else 1 - values  # paper is 0
+        values = values if self.ink == "white" else 1 - values
         side = math.isqrt(values.shape[1] - 1) + 1
         height, width = self._shape or (side, side)
         filled = np.pad(values, ((0, 0), (0, height * width - values.shape[1])))
-        images = torch.from_numpy(filled.astype(np.float32)).view(-1, 1, height, width)
+        return filled.reshape(-1, height, width)
+
+    def _pictures(self, flat: Array) -> list[Image.Image]:
+        """Turns (B, features) into pictures, 8-bit grey: dark ink on white paper."""
+        grey = (PAPER * (1 - self._ink(flat))).round().astype(np.uint8)
+        return [Image.fromarray(picture) for picture in grey]
+
+    def _images(self, flat: Array) -> torch.Tensor:
+        """Turns (B, features) into the network's images: float32 (B, channels, height, width)."""
+        if self._preparation:
+            return Preparation(*self._preparation).images(self._pictures(flat))
+        source = self._source
+        images = torch.from_numpy(self._ink(flat).astype(np.float32))[:, None]
         size = source.image_size
         sizes = (size, size) if isinstance(size, int) else size
         if images.shape[2:] != sizes:
@@ -191,7 +214,7 @@ def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
 def _value_range(flat: Array) -> tuple[float, float]:
     """Returns the values that become 0 and 1."""
     low, high = float(flat.min()), float(flat.max())
-    if low >= 0 and high <= PAPER:
+    if low >= 0 and (high <= 1 or PAPER / 2 < high <= PAPER):
         return 0.0, 1.0 if high <= 1 else float(PAPER)
     return low, high if high > low else low + 1
 

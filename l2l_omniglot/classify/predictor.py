@@ -53,7 +53,6 @@ class Predictions:
         names: of the classes.
         steps: gradient steps on the support set.
         batch_norm: ``inductive`` or ``transductive``.
-        trained_ways: number of classes in training.
         fitted: whether the pictures were centred and scaled.
     """
 
@@ -61,7 +60,6 @@ class Predictions:
     names: list[str]
     steps: int
     batch_norm: str
-    trained_ways: int
     fitted: bool
 
     @property
@@ -116,7 +114,7 @@ def predictions_json(found: Predictions) -> str:
     known = found.known or None
     body = {
         "classes": found.names, "steps": found.steps, "batch_norm": found.batch_norm,
-        "trained_ways": found.trained_ways, "fitted": found.fitted,
+        "fitted": found.fitted,
         "accuracy": known and found.correct / known,
         "interval95": known and list(found.interval),
         "predictions": entries,
@@ -139,42 +137,54 @@ def predictions_csv(found: Predictions) -> str:
 FORMS = {"table": predictions_table, "json": predictions_json, "csv": predictions_csv}
 
 
+@dataclass(frozen=True)
 class Preparation:
     """The preparation of pictures as images for the network, the same for support and queries.
-
-    Args:
-        checkpoint: of the network; gives size, channels and ink.
-        support: the support pictures, which decide for all.
-        fit: ``always``: stretch the grey values, and centre and scale as Omniglot's drawings
-            are; ``auto``: stretch, and do the rest unless the support pictures are so already;
-            ``never``: leave pictures as they are.
 
     Attributes:
         fitted: whether pictures are centred and scaled.
         stretched: whether their grey values are stretched.
-
-    Raises:
-        DataError: if the network was not trained on square images.
+        size: of the images, pixels per side.
+        channels: of the images.
+        ink: of the images, ``white`` (1) or ``black`` (0).
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, support: Sequence[Image.Image], fit: str = "auto"
-    ) -> None:
+    fitted: bool
+    stretched: bool
+    size: int
+    channels: int
+    ink: str
+
+    @classmethod
+    def of(
+        cls, checkpoint: Checkpoint, support: Sequence[Image.Image], fit: str = "auto"
+    ) -> Preparation:
+        """Chooses the preparation.
+
+        Args:
+            checkpoint: of the network; gives size, channels and ink.
+            support: the support pictures, which decide for all.
+            fit: ``always``: stretch the grey values, and centre and scale as Omniglot's drawings
+                are; ``auto``: stretch, and do the rest unless the support pictures are so already;
+                ``never``: leave pictures as they are.
+
+        Raises:
+            DataError: if the network was not trained on square images.
+        """
         check_choice("fit", fit, FITS)
         size = checkpoint.image_size
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: trained on images of {size}; expected square")
-        self.fitted = fit == "always" or (fit == "auto" and not is_centred(support))
-        self.stretched = fit != "never"
-        self._size, self._channels, self._ink = size, checkpoint.channels, checkpoint.settings.ink
+        fitted = fit == "always" or (fit == "auto" and not is_centred(support))
+        return cls(fitted, fit != "never", size, checkpoint.channels, checkpoint.settings.ink)
 
     def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """Turns B pictures into images, float32 (B, channels, size, size) in [0, 1]."""
         if self.stretched:
             prepare = centre_and_scale if self.fitted else stretch
             pictures = [prepare(picture) for picture in pictures]
-        images = to_images(pictures, self._size, self._ink)
-        return images.expand(-1, self._channels, -1, -1)
+        images = to_images(pictures, self.size, self.ink)
+        return images.expand(-1, self.channels, -1, -1)
 
 
 def adapt_to_pictures(
@@ -190,7 +200,7 @@ def adapt_to_pictures(
 
     `steps`, `batch_norm` and `device` are those of `Classifier`, `fit` that of `Preparation`.
     """
-    preparation = Preparation(checkpoint, support.pictures, fit)
+    preparation = Preparation.of(checkpoint, support.pictures, fit)
     names = support.names
     labels = torch.tensor([names.index(name) for name in support.classes if name is not None])
     images = preparation.images(support.pictures)
@@ -218,7 +228,4 @@ def predict(
         Prediction(file, dict(zip(names, row, strict=True)), truth)
         for file, row, truth in zip(queries.files, rows, queries.classes, strict=True)
     ]
-    return Predictions(
-        entries, names, classifier.steps, classifier.batch_norm, classifier.trained_ways,
-        preparation.fitted,
-    )  # fmt: skip
+    return Predictions(entries, names, classifier.steps, classifier.batch_norm, preparation.fitted)

@@ -46,7 +46,7 @@ def draw(
     """Draw characters on a local page, and watch a network learn them.
 
     Draw a few examples of each of two to twenty characters, then a query: the page shows the
-    predicted probabilities after every inner step. Ctrl-C ends it.
+    predicted probabilities, after every inner step if there are any. Ctrl-C ends it.
     """
     need("flask", "the page", "draw")
     need("waitress", "the page", "draw")

@@ -16,7 +16,7 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, timed
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
-from l2l_omniglot.experiments.weights import any_ways_names, find_weights, pretrained_names
+from l2l_omniglot.experiments.weights import check_ways, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
 
 if TYPE_CHECKING:
@@ -134,12 +134,8 @@ def _check(
 ) -> None:
     """Refuses options that do not go together, or with the weights."""
     context = click.get_current_context()
-    if not trained.any_ways and ways not in {None, trained.ways}:
-        where = from_where(context, "ways")
-        raise click.UsageError(
-            f"--ways {ways}{where}: {name} has a head trained for {trained.ways} ways; expected "
-            f"{trained.ways}, or weights for any number: {', '.join(any_ways_names()) or 'a run'}"
-        )
+    if ways is not None:
+        check_ways(trained, ways, name, f"--ways {ways}{from_where(context, 'ways')}")
     if (runs is None) == (protocol == LAKE):
         raise click.UsageError(
             f"--protocol {protocol} with --runs {runs}: --protocol {LAKE} and "

@@ -20,7 +20,12 @@ from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments.run_folder import runs_folder
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
-from l2l_omniglot.experiments.weights import best_pretrained, find_weights, pretrained_names
+from l2l_omniglot.experiments.weights import (
+    best_pretrained,
+    check_ways,
+    find_weights,
+    pretrained_names,
+)
 from l2l_omniglot.meta import ENGINES
 
 if TYPE_CHECKING:
@@ -219,16 +224,12 @@ def weights_option(by_default: str, multiple: bool = False) -> Callable[[F], F]:
 def load_weights(weights: str | None, ways: int) -> Checkpoint:
     """Loads the weights asked for, else the best pretrained ones for any number of classes.
 
-    Notes where they were trained for another number of classes.
+    Raises:
+        SettingsError: if their head was trained for another number of classes.
     """
     name = best_pretrained() if weights is None else weights
     checkpoint = find_weights(weights, default=name)
-    trained = checkpoint.settings.ways
-    if trained != ways and not checkpoint.settings.any_ways:
-        log.info(
-            f"Note: {ways} classes, but {name} was trained for {trained}; each row of the head "
-            "starts as the mean of the trained rows."
-        )
+    check_ways(checkpoint.settings, ways, name, f"{ways} classes")
     return checkpoint
 
 

@@ -30,6 +30,7 @@ LEAST_CONTRAST = 16  # of 255, between ink and paper
 MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 PAPER, MIDDLE = 255, 128
 CELLS = 32  # a side, in which illumination is estimated
+MARGIN = 2  # pixels of paper put around a picture that is to be enlarged
 REACH = 11  # cells; strokes are narrower, so there is paper beside them
 DARKEST = 1 / 3  # of the brightest; what is darker is ink, not shade
 EVEN = 1 / 64  # of the brightest; a border that varies less is evenly lit
@@ -130,8 +131,11 @@ def flatten_illumination(picture: Image.Image) -> Image.Image:
     """Removes uneven light, such as a shadow on the paper of a photograph.
 
     Divides by the paper's illumination: coarse cells whose strokes are removed by a morphological
-    closing, smoothed. A picture (dark ink) whose border is evenly lit is returned unchanged.
+    closing, smoothed. A picture (dark ink) whose border is evenly lit is returned unchanged, and so
+    is one of fewer pixels than cells, where strokes would be taken for shade.
     """
+    if max(picture.size) < CELLS:
+        return picture
     cells = np.asarray(picture.resize((CELLS, CELLS), Image.Resampling.BOX))
     border = _border(cells)
     if int(border.max()) - int(border.min()) <= EVEN * int(border.max()):
@@ -191,7 +195,7 @@ def stretch(picture: Image.Image) -> Image.Image:
 
 def centre_and_scale(picture: Image.Image) -> Image.Image:
     """Centres the stretched ink on square paper, as large as Omniglot's on average."""
-    level = stretch(picture)
+    level = _enlarge(stretch(picture))
     cut = level.crop(_ink_box(level))
     side = round(max(cut.size) / LONGER_SIDE)
     paper = Image.new("L", (side, side), PAPER)
@@ -199,11 +203,22 @@ def centre_and_scale(picture: Image.Image) -> Image.Image:
     return paper
 
 
+def _enlarge(level: Image.Image) -> Image.Image:
+    """Enlarges a stretched picture smaller than Omniglot's, in which a pixel is a coarse measure.
+
+    Lanczos' filter keeps thin strokes apart; the margin lets ink at the border end there.
+    """
+    times = -(-RAW_SIZE // max(level.size))
+    if times == 1:
+        return level
+    wide = ImageOps.expand(level, MARGIN, PAPER)
+    return wide.resize((wide.width * times, wide.height * times), Image.Resampling.LANCZOS)
+
+
 def _ink_box(level: Image.Image) -> tuple[int, int, int, int]:
-    """Returns the left, upper, right and lower edge of the ink."""
+    """Returns the left, upper, right and lower edge of the ink; of a blank picture all of it."""
     box = ImageOps.invert(level).point(lambda v: v >= MIDDLE and PAPER).getbbox()
-    assert box is not None  # its darkest pixel is ink
-    return box
+    return box or (0, 0, *level.size)
 
 
 def shrink(grey: Image.Image, image_size: int) -> Pixels:

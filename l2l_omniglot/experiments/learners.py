@@ -16,7 +16,11 @@ from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.settings import Settings
-from l2l_omniglot.experiments.weights import find_weights, load_pretrained_checkpoint
+from l2l_omniglot.experiments.weights import (
+    check_ways,
+    find_weights,
+    load_pretrained_checkpoint,
+)
 from l2l_omniglot.meta.learner import Learner
 
 
@@ -73,8 +77,7 @@ def load_learner(
 
     Args:
         weights: a run folder, a checkpoint file, the name of pretrained weights, or a checkpoint.
-        ways: number of classes; as trained by default, otherwise the head is resized, see
-            `load_resized`.
+        ways: number of classes, as trained by default; a trained head fits no other.
         image_size: pixels; one number, or (height, width); as trained by default.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         engine: see `Learner`.
@@ -82,18 +85,21 @@ def load_learner(
 
     Raises:
         RunError: if there are no such weights, or they do not fit the backbone.
+        SettingsError: if their head was trained for another number of ways.
     """
     checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
     settings = checkpoint.settings
+    if ways is not None:
+        check_ways(settings, ways, checkpoint.source)
+        settings = dataclasses.replace(settings, ways=ways)
     learner = build_learner(
-        settings if ways is None else dataclasses.replace(settings, ways=ways),
+        settings,
         checkpoint.channels if channels is None else channels,
         checkpoint.image_size if image_size is None else image_size,
         device,
         engine,
     )
-    put = write_learner if ways in {None, settings.ways} else load_resized
-    put(learner, checkpoint)
+    write_learner(learner, checkpoint)
     return learner
 
 
@@ -122,7 +128,7 @@ def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
 
 
 def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Copies a checkpoint's weights, and inner rates if of the same kind, into a learner.
+    """Copies weights to start a training from, and inner rates if of the same kind.
 
     A head for another number of ways is resized by `l2l_omniglot.backbones.heads.resize_rows`.
 

@@ -172,8 +172,8 @@ class Settings:
 
     @property
     def any_ways(self) -> bool:
-        """Whether the weights fit tasks of any number of ways."""
-        return self.head != "trained"
+        """Whether the weights fit tasks of any number of ways: no row, and no rate of one."""
+        return self.head != "trained" and self.inner_rates != "parameter"
 
     @property
     def validation_batch_norm(self) -> str:

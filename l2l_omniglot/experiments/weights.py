@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot._util.files import sha256
-from l2l_omniglot.errors import RunError, check_choice, did_you_mean
+from l2l_omniglot.errors import RunError, SettingsError, check_choice, did_you_mean
 from l2l_omniglot.experiments.card import CONFIG, MODEL, Card, read_card
 from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings, make_settings
@@ -60,6 +60,26 @@ def find_weights(source: str | Path | None = None, default: str = "") -> Checkpo
 def any_ways_names() -> list[str]:
     """Returns the names of the pretrained weights whose head fits any number of ways."""
     return [card.name for card in list_pretrained() if card.trained.any_ways]
+
+
+def check_ways(trained: Settings, ways: int, name: str, asked: str = "") -> None:
+    """Refuses weights with a head trained for another number of ways.
+
+    Args:
+        trained: the settings of their training.
+        ways: the number that is asked for.
+        name: of the weights.
+        asked: the same in the user's words, such as ``--ways 7``.
+
+    Raises:
+        SettingsError: if so; names the weights that would do.
+    """
+    if not trained.any_ways and ways != trained.ways:
+        free = ", ".join(any_ways_names()) or "a run"
+        raise SettingsError(
+            f"{asked or f'{ways} ways'}: {name} has a head trained for {trained.ways} ways; "
+            f"expected {trained.ways}, or weights for any number: {free}"
+        )
 
 
 def best_pretrained() -> str:

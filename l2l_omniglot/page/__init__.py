@@ -28,7 +28,7 @@ from l2l_omniglot.page import question as bounds
 from l2l_omniglot.page.answers import Answers
 from l2l_omniglot.page.examples import STACK, SYNTHETIC, StackExamples, synthetic_set
 from l2l_omniglot.page.guard import guard
-from l2l_omniglot.page.question import SHOTS, WAYS, Item, read_question
+from l2l_omniglot.page.question import SHOTS, Item, read_question
 
 MAX_SEED = 2**31 - 1
 
@@ -55,7 +55,7 @@ def create_app(
         lambda error: (jsonify(error=str(error)), 400 if isinstance(error, SettingsError) else 500),
     )
     _add_answers(app, answers, name, [SYNTHETIC, *([STACK] if stack else [])])
-    _add_examples(app, stack)
+    _add_examples(app, answers.ways, stack)
     return app
 
 
@@ -67,7 +67,8 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
     @app.get("/api/settings")
     def settings() -> dict[str, Any]:
         return {
-            "name": name, "steps": answers.steps, "sources": sources, "ways": WAYS, "shots": SHOTS,
+            "name": name, "steps": answers.steps, "sources": sources, "ways": answers.ways,
+            "shots": SHOTS,
             "strokes": bounds.MAX_STROKES, "points": bounds.MAX_POINTS,
         }  # fmt: skip
 
@@ -75,7 +76,7 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
     def answer() -> dict[str, Any]:
         if request.mimetype != "application/json":
             raise UnsupportedMediaType(f"{request.mimetype!r}: expected application/json")
-        question = read_question(request.get_data())
+        question = read_question(request.get_data(), answers.ways)
         if question.query is None:
             answers.adapt(question.support)
             return {"probabilities": None, "seen": None}
@@ -88,10 +89,10 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
         return {"probabilities": found, "seen": seen}
 
 
-def _add_examples(app: Flask, stack: StackExamples | None) -> None:
+def _add_examples(app: Flask, ways: tuple[int, int], stack: StackExamples | None) -> None:
     @app.get("/api/examples")
     def examples() -> dict[str, Any]:
-        sizes = _number("ways", WAYS), _number("shots", SHOTS), _number("seed", (0, MAX_SEED))
+        sizes = _number("ways", ways), _number("shots", SHOTS), _number("seed", (0, MAX_SEED))
         source = request.args.get("source", SYNTHETIC)
         if source == STACK and stack:
             return stack.draw_set(*sizes)

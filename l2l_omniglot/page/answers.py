@@ -13,7 +13,7 @@ from l2l_omniglot.data.strokes import as_images
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.page.examples import StackExamples
-from l2l_omniglot.page.question import Example, Item, Support
+from l2l_omniglot.page.question import WAYS, Example, Item, Support
 
 KEPT = 8  # support sets; each takes 10 MB for 20 steps and 20 ways
 
@@ -31,11 +31,12 @@ class Answers:
 
     Attributes:
         steps: K.
+        ways: least and most classes of a support set; a trained head fits one number only.
         image_size: pixels per side.
         ink: of the network's images, ``white`` (1) or ``black`` (0).
 
     Raises:
-        SettingsError: if the weights are for other images.
+        SettingsError: if the weights are for other images, or more classes than the page has.
         BackboneError: if the network cannot classify a single image.
     """
 
@@ -50,15 +51,21 @@ class Answers:
         if channels != 1 or not isinstance(size, int):
             found = f"{checkpoint.source}: trained on {channels} channels and size {size}"
             raise SettingsError(f"{found}; expected square images of 1 channel, as drawings are")
+        settings = checkpoint.settings
+        self.ways = WAYS if settings.any_ways else (settings.ways, settings.ways)
+        if self.ways[1] > WAYS[1]:
+            found = f"{checkpoint.source}: has a head trained for {settings.ways} ways"
+            raise SettingsError(f"{found}; expected at most {WAYS[1]}, or weights for any number")
         self.image_size: int = size
-        self.ink = checkpoint.settings.ink
-        self.steps = checkpoint.settings.eval_steps if steps is None else steps
+        self.ink = settings.ink
+        self.steps = settings.eval_steps if steps is None else steps
         self._checkpoint, self._device, self._stack = checkpoint, device, stack
         self._lock = threading.Lock()
         self._classifier = lru_cache(maxsize=KEPT)(self._adapt)
         # Refuses a network that cannot be used this way, and makes the first answer fast.
         falling, rising = (((0.0, 0.0), (1.0, 1.0)),), (((0.0, 1.0), (1.0, 0.0)),)
-        self.probabilities(((falling,), (rising,)), self.image(falling))
+        some = [(rising,) if number % 2 else (falling,) for number in range(self.ways[0])]
+        self.probabilities(tuple(some), self.image(falling))
 
     def adapt(self, support: Support) -> None:
         """Adapts to a support set in advance of its first query."""

@@ -32,11 +32,11 @@ class Question(NamedTuple):
     query: Example | None
 
 
-def read_question(body: bytes) -> Question:
+def read_question(body: bytes, ways: tuple[int, int] = WAYS) -> Question:
     """Reads ``{"support": [[EXAMPLE, ...], ...], "query": EXAMPLE or null}``.
 
     An EXAMPLE is ``{"strokes": [[[x, y], ...], ...]}`` with x and y in [0, 1], y downwards, or
-    ``{"item": [character, number]}``.
+    ``{"item": [character, number]}``. There are `ways` classes, at least and at most.
 
     Raises:
         SettingsError: if it is anything else, or exceeds the bounds of this module.
@@ -51,7 +51,7 @@ def read_question(body: bytes) -> Question:
             _example(example, f"class {number}, example {shot}")
             for shot, example in enumerate(_list(examples, f"class {number}", SHOTS, "examples"), 1)
         )
-        for number, examples in enumerate(_list(fields["support"], "support", WAYS, "classes"), 1)
+        for number, examples in enumerate(_list(fields["support"], "support", ways, "classes"), 1)
     )
     query = fields["query"]
     return Question(support, None if query is None else _example(query, "the query"))

@@ -17,6 +17,8 @@ from sklearn.utils.estimator_checks import check_estimator
 import l2l_omniglot as lo
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.estimator import InputError
+from l2l_omniglot.classify.predictor import predict
+from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.experiments.weights import find_weights
 
 NAME = "conv4"
@@ -82,6 +84,41 @@ def test_other_sizes_are_resized(task: lo.Task):
         fitted.predict(task.query.numpy())
 
 
+@pytest.mark.parametrize("centre", ["auto", "always", "never"])
+def test_images_are_prepared_as_predict_prepares_pictures(task: lo.Task, centre: str):
+    """Small drawings in a corner of the paper."""
+    wide = torch.nn.functional.pad(torch.cat([task.support, task.query]), (0, 40, 0, 40))
+    grey = [Image.fromarray(picture) for picture in (255 * (1 - wide[:, 0])).byte().numpy()]
+    labels = [str(label) for label in task.support_labels.tolist()]
+    support = Collection([Path("a")] * 10, grey[:10], labels)
+    query = Collection([Path("a")] * 20, grey[10:], [None] * 20)
+    expected = predict(find_weights(NAME), support, query, fit=centre)
+    assert expected.fitted == (centre != "never")
+    ink = np.stack([255 - np.asarray(picture) for picture in grey])
+    fitted = lo.FewShotClassifier(NAME, centre=centre).fit(ink[:10], labels)
+    found = fitted.predict_proba(ink[10:])
+    rows = [list(entry.probabilities.values()) for entry in expected.entries]
+    if centre == "never":  # then they differ in how they are resized
+        assert (found.argmax(axis=1) == np.argmax(rows, axis=1)).mean() > 0.7
+    else:
+        np.testing.assert_allclose(found, rows, atol=1e-4)
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.predict_proba(ink[10:]), found)
+
+
+def test_another_range_of_values_is_found_out(fitted, task: lo.Task):
+    """As of scikit-learn's digits: 0 to 16, not 0 to 255."""
+    levels = [(16 * images.numpy()).round() for images in (task.support, task.query)]
+    labels = task.support_labels.numpy()
+    one, other = (
+        lo.FewShotClassifier(NAME, centre="never").fit(scale * levels[0], labels)
+        for scale in (1, 1 / 16)
+    )
+    np.testing.assert_allclose(
+        one.predict_proba(levels[1]), other.predict_proba(levels[1] / 16), atol=1e-6
+    )
+
+
 def test_labels_may_be_words_and_classes_uneven(task: lo.Task):
     words = np.array(["a", "b", "c", "d", "e"])[task.support_labels.numpy()]
     keep = [i for i in range(10) if words[i] != "c" or i == int(np.argmax(words == "c"))]
@@ -94,9 +131,9 @@ def test_it_pickles_and_goes_through_a_grid_search(fitted, task, trained_head: P
     again = pickle.loads(pickle.dumps(fitted))
     query = task.query.numpy()
     assert np.array_equal(again.predict_proba(query), fitted.predict_proba(query))
-    search = GridSearchCV(lo.FewShotClassifier(str(trained_head)), {"steps": [0, 3]}, cv=2)
+    search = GridSearchCV(lo.FewShotClassifier(NAME), {"ink": ["black", "white"]}, cv=2)
     search.fit(query.reshape(20, -1), task.query_labels.numpy())
-    assert search.best_params_ == {"steps": 3}
+    assert search.best_params_ == {"ink": "white"}
 
 
 @pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
@@ -176,7 +213,7 @@ def test_images_that_show_nothing_give_finite_answers(task: lo.Task):
     assert np.isfinite(fitted.predict_proba(np.full((2, 28, 28), 300.0))).all()
 
 
-def test_bad_input_is_one_sentence(task: lo.Task):
+def test_bad_input_is_one_sentence(task: lo.Task, trained_head: Path):
     images, labels = task.support.numpy(), task.support_labels.numpy()
     with pytest.raises(InputError, match="1 class.*expected at least 2"):
         lo.FewShotClassifier(NAME).fit(images, np.zeros(10))
@@ -184,8 +221,12 @@ def test_bad_input_is_one_sentence(task: lo.Task):
         lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
     with pytest.raises(lo.L2LOmniglotError, match="ink='green'"):
         lo.FewShotClassifier(NAME, ink="green").fit(images, labels)
+    with pytest.raises(lo.L2LOmniglotError, match="centre='yes': expected one of auto, always"):
+        lo.FewShotClassifier(NAME, centre="yes").fit(images, labels)
     with pytest.raises(lo.L2LOmniglotError, match="steps='3': expected a whole number"):
         lo.FewShotClassifier(NAME, steps="3").fit(images, labels)  # type: ignore[arg-type]
+    with pytest.raises(lo.L2LOmniglotError, match="trained for 5 ways; expected 5, or weights for"):
+        lo.FewShotClassifier(trained_head).fit(images[:6], [0, 1, 0, 1, 0, 1])
     with pytest.raises(NotFittedError):
         lo.FewShotClassifier(NAME).predict(images)
     with pytest.raises(ValueError, match="0 sample"):

@@ -41,10 +41,12 @@ def checkpoint_of(name: str) -> Checkpoint:
     """The weights that come along; for others random ones."""
     if name in pretrained_names():
         return load_pretrained_checkpoint(name)
-    network = make_backbone(name, ways=5)
+    network = make_backbone(name, ways=len(NAMES))
     use_batch_statistics(network)
     facts = {"channels": 1, "image_size": 28}
-    return Checkpoint(make_settings(backbone=name), 1, read_weights(network), facts=facts)
+    return Checkpoint(
+        make_settings(backbone=name, ways=len(NAMES)), 1, read_weights(network), facts=facts
+    )
 
 
 def classifier_of(name: str, stack: ImageStack, batch_norm: str = "inductive") -> Classifier:
@@ -261,16 +263,19 @@ def support_folder(stack: ImageStack, tmp_path: Path) -> Path:
 
 
 def test_the_command_writes_a_file_that_classifies(
-    support_folder: Path, stack: ImageStack, trained_head: Path
+    support_folder: Path, stack: ImageStack, zero_head: Path, trained_head: Path
 ):
-    options = ["--weights", str(trained_head), "--output", "a.onnx", "--fit", "never"]
+    options = ["--output", "a.onnx", "--fit", "never", "--weights"]
+    refused = run_cli("export", str(support_folder), *options, str(trained_head))
+    assert refused.returncode == 2
+    assert f"3 classes: {trained_head} has a head trained for 5 ways" in refused.stderr
+    options.append(str(zero_head))
     done = run_cli("export", str(support_folder), *options)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith(f"Note: 3 classes, but {trained_head} was trained for 5")
     assert done.stdout.startswith("a.onnx: probabilities of 3 classes (alpha, beta, gamma)\n")
     run, metadata = load_exported("a.onnx")
     assert metadata["classes"] == NAMES
-    assert (metadata["weights"], metadata["steps"]) == (trained_head.name, 5)
+    assert (metadata["weights"], metadata["steps"]) == (zero_head.name, 5)
     assert (metadata["ink"], metadata["fitted"]) == ("white", False)
     images = stack.images([0, 1, 2], [0, 0, 0])
     assert run(images).argmax(dim=1).tolist() == [0, 1, 2]

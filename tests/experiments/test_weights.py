@@ -73,9 +73,10 @@ def test_a_loaded_checkpoint_is_never_changed(trained: Path, stack: ImageStack):
 
 
 @pytest.mark.parametrize("ways", [2, 7])
-def test_other_ways_get_the_mean_row(trained: Path, ways: int):
+def test_a_training_for_other_ways_starts_with_the_mean_row(trained: Path, ways: int):
     checkpoint = find_weights(trained)
-    learner = load_learner(checkpoint, ways)
+    learner = build_learner(dataclasses.replace(checkpoint.settings, ways=ways))
+    load_resized(learner, checkpoint)
     rows = checkpoint.weights["linear.weight"]
     assert not torch.equal(rows[0], rows[1])
     for row in learner.backbone.linear.weight:
@@ -84,6 +85,21 @@ def test_other_ways_get_the_mean_row(trained: Path, ways: int):
         learner.backbone.block2.conv.weight, checkpoint.weights["block2.conv.weight"]
     )
     assert learner.backbone(torch.rand(4, 1, 28, 28)).shape == (4, ways)
+
+
+@pytest.mark.parametrize("ways", [2, 7])
+def test_a_trained_head_refuses_other_ways(trained: Path, ways: int, stack: ImageStack):
+    message = rf"{ways} ways: .* trained for 3 ways; expected 3, or weights for any number: conv4"
+    with pytest.raises(SettingsError, match=message):
+        load_learner(str(trained), ways)
+    with pytest.raises(SettingsError, match=message):
+        Experiment.load(str(trained), stack, ways=ways)
+    assert load_learner("conv4", ways).backbone(torch.rand(4, 1, 28, 28)).shape == (4, ways)
+
+
+def test_rates_of_every_weight_are_for_their_ways_whatever_the_head():
+    assert not make_settings(head="zero", inner_rates="parameter").any_ways
+    assert make_settings(head="zero", inner_rates="layer-step").any_ways
 
 
 def test_training_starts_from_them_and_resumes_without(stack: ImageStack, tmp_path: Path, trained):

@@ -1,6 +1,7 @@
 """The page's app: what it answers, what it refuses, what its headers allow."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -38,8 +39,8 @@ CROSS = (((0.25, 0.25), (0.75, 0.75)), ((0.75, 0.25), (0.25, 0.75)))
 
 
 @pytest.fixture(scope="module")
-def checkpoint(trained_head: Path) -> Checkpoint:
-    return find_weights(trained_head)
+def checkpoint(zero_head: Path) -> Checkpoint:
+    return find_weights(zero_head)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def answers(checkpoint: Checkpoint) -> Answers:
 
 @pytest.fixture
 def client(answers: Answers) -> FlaskClient:
-    return create_app(answers, "trained-head").test_client()
+    return create_app(answers, "zero-head").test_client()
 
 
 def example(strokes) -> dict:
@@ -153,6 +154,24 @@ def test_weights_for_other_images_are_refused(checkpoint: Checkpoint):
         other = Checkpoint(checkpoint.settings, 0, checkpoint.weights, facts=facts)
         with pytest.raises(SettingsError, match="expected square images of 1 channel"):
             Answers(other)
+
+
+def test_a_trained_head_takes_its_number_of_characters(trained_head: Path):
+    checkpoint = find_weights(trained_head)
+    client = create_app(Answers(checkpoint), "x").test_client()
+    assert client.get("/api/settings").get_json()["ways"] == [5, 5]
+    refused = client.post("/api/answer", json=question())
+    assert "support: 2 classes; expected 5 to 5" in refused.get_json()["error"]
+    assert client.get("/api/examples?ways=4&shots=1&seed=0").status_code == 400
+    found = client.get("/api/examples?ways=5&shots=1&seed=0").get_json()
+    del found["answer"]
+    (*_, last) = client.post("/api/answer", json=found).get_json()["probabilities"]
+    assert len(last) == 5
+    wide = dataclasses.replace(
+        checkpoint, settings=dataclasses.replace(checkpoint.settings, ways=21)
+    )
+    with pytest.raises(SettingsError, match="trained for 21 ways; expected at most 20"):
+        Answers(wide)
 
 
 # Bounds.

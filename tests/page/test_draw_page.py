@@ -15,6 +15,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from l2l_omniglot.experiments.weights import best_pretrained
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("page")]
 
 PIPE = [[(0.5, 0.1), (0.52, 0.5), (0.5, 0.9)]]
@@ -25,8 +27,9 @@ SECONDS = 20  # until something is shown; far more than it takes
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, trained_head: Path) -> Iterator[str]:
-    with page(tmp_path_factory.mktemp("cache"), "--weights", str(trained_head)) as found:
+def address(tmp_path_factory: pytest.TempPathFactory, zero_head: Path) -> Iterator[str]:
+    """With weights that take steps."""
+    with page(tmp_path_factory.mktemp("cache"), "--weights", str(zero_head)) as found:
         yield found
 
 
@@ -166,6 +169,37 @@ def test_from_the_first_stroke_to_the_prediction(person: Person):
     assert person.text("step-number") == "0 of 5"
     person.until(lambda: person.text("step-number") == "5 of 5")
     assert person.find("#play").get_attribute("aria-label") == "Play the steps"
+
+
+def test_weights_without_steps_have_one_answer(tmp_path: Path):
+    with page(tmp_path / "cache") as found, chromium(tmp_path / "profile", 1280, 900) as driver:
+        person = Person(driver, found)
+        assert person.text("network") == best_pretrained()
+        assert person.text("how").endswith("compares the query with your examples.")
+        for number, strokes in enumerate((PIPE, RING, CROSS)):
+            person.draw(person.pad(number), strokes)
+        person.draw(person.pad(), OTHER_RING)
+        person.until(lambda: person.text("spoken").startswith("Answer: B, "))
+        assert person.find("#bars").is_displayed() and not person.find("#steps").is_displayed()
+        stayed_at_home(person, found)
+
+
+def test_a_trained_head_asks_for_its_number_of_characters(tmp_path: Path, trained_head: Path):
+    weights = "--weights", str(trained_head)
+    with (
+        page(tmp_path / "cache", *weights) as found,
+        chromium(tmp_path / "profile", 1280, 900) as driver,
+    ):
+        person = Person(driver, found)
+        assert person.text("hint") == "Draw 5 characters, one example each."
+        person.draw(person.pad(0), PIPE)
+        person.until(lambda: person.text("hint") == "Draw 4 more characters.")
+        assert not person.find("#add-character").is_displayed()
+        assert not person.button("Remove B").is_enabled()
+        person.find("#tools button[type=submit]").click()
+        person.until(lambda: person.find("#found").is_displayed())
+        assert person.text("step-number") == "5 of 5"
+        stayed_at_home(person, found)
 
 
 def test_undo_clear_and_the_prediction_follows(person: Person):
@@ -308,9 +342,9 @@ def test_a_phone_and_a_finger(tmp_path: Path, address: str):
         stayed_at_home(person, address)
 
 
-def test_a_server_that_is_gone_is_told(tmp_path: Path):
+def test_a_server_that_is_gone_is_told(tmp_path: Path, zero_head: Path):
     with chromium(tmp_path / "profile", 1280, 900) as driver:
-        with page(tmp_path / "cache", "--steps", "2") as found:
+        with page(tmp_path / "cache", "--weights", str(zero_head), "--steps", "2") as found:
             person = Person(driver, found)
             person.draw(person.pad(0), PIPE)
             person.draw(person.pad(1), RING)

@@ -12,6 +12,7 @@ export class Answer {
     this.slider = byId("step");
     this.slider.max = this.slider.value = String(steps);
     this.steps = steps;
+    byId("steps").hidden = steps === 0; // there is one answer only
     this.found = null;
     this.slider.addEventListener("input", () => { this.stop(); this.moved(); });
     byId("play").addEventListener("click", () => (this.playing ? this.stop() : this.play()));
@@ -76,7 +77,7 @@ export class Answer {
     this.drawCurves(undecided ? -1 : best);
     const sentence = undecided ? "undecided" : `${name}, ${percent(row[best])}`;
     this.slider.setAttribute("aria-valuetext", `step ${this.step} of ${this.steps}: ${sentence}`);
-    if (aloud) speak(`After step ${this.step}: ${sentence}.`);
+    if (aloud) speak(this.steps ? `After step ${this.step}: ${sentence}.` : `Answer: ${sentence}.`);
   }
 
   drawCurves(best) {

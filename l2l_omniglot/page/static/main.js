@@ -5,20 +5,26 @@ import { Card, drawn, newCharacter } from "./card.js";
 import { Pad, asExample, blank, isEmpty } from "./pad.js";
 import { byId, iconButton, make, speak, toast } from "./parts.js";
 
-const AT_FIRST = 5; // characters
+const AT_FIRST = 5; // characters, if the network takes so many
 const PAUSE = 120; // milliseconds between two questions during a stroke
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const GONE = "The server does not answer. Restart it with: l2l-omniglot draw";
 
 const settings = await get("/api/settings");
 const answer = new Answer(settings.steps);
-let characters = Array.from({ length: AT_FIRST }, (_, i) => newCharacter(LETTERS[i]));
+const [least, most] = settings.ways;
+let characters = atFirst();
 let cards = [], note = "";
 const addPlace = byId("add-place");
 
 const query = new Pad(settings, (final) => { note = ""; refreshQuery(); ask(final); }, speak);
 const queryBack = iconButton("undo", "Undo the last stroke of the query", () => query.undo());
 const queryBin = iconButton("bin", "Clear the query", () => query.clear());
+
+function atFirst() {
+  const length = Math.min(most, Math.max(least, AT_FIRST));
+  return Array.from({ length }, (_, i) => newCharacter(LETTERS[i]));
+}
 
 async function get(address, options) {
   const response = await fetch(address, options);
@@ -40,8 +46,8 @@ async function send(final) {
   if (asking) { again = final || again === true; return; }
   const shown = characters.filter((character) => drawn(character).length);
   const picture = query.present();
-  if (shown.length < settings.ways[0]) {
-    answer.hint(shown.length ? "Draw one more character." : "Draw at least two characters, one example each.");
+  if (shown.length < least) {
+    answer.hint(missing(shown.length));
     return;
   }
   const body = {
@@ -69,6 +75,12 @@ async function send(final) {
   }
 }
 
+/** Says how many characters are to be drawn before there can be an answer. */
+function missing(count) {
+  if (!count) return `Draw ${least === most ? least : "at least two"} characters, one example each.`;
+  return least - count === 1 ? "Draw one more character." : `Draw ${least - count} more characters.`;
+}
+
 // The characters.
 function build() {
   cards = characters.map((character) => new Card(character, settings, { changed: ask, remove }));
@@ -78,8 +90,8 @@ function build() {
 }
 
 function countChanged() {
-  addPlace.hidden = characters.length >= settings.ways[1];
-  for (const card of cards) card.removal.disabled = characters.length <= settings.ways[0];
+  addPlace.hidden = characters.length >= most;
+  for (const card of cards) card.removal.disabled = characters.length <= least;
 }
 
 function freeName() {
@@ -132,7 +144,7 @@ async function exampleSet(event) {
 
 function startOver() {
   const before = [characters, query.picture, note];
-  replace(Array.from({ length: AT_FIRST }, (_, i) => newCharacter(LETTERS[i])), blank());
+  replace(atFirst(), blank());
   toast("All drawings cleared.", () => replace(...before));
 }
 
@@ -154,7 +166,9 @@ byId("source-choice").hidden = settings.sources.length < 2;
 for (let shots = settings.shots[0]; shots <= settings.shots[1]; shots += 1) {
   byId("shots").append(make("option", { value: shots }, `${shots} shot${shots > 1 ? "s" : ""}`));
 }
-byId("steps-in-words").textContent = settings.steps;
+byId("how").textContent = settings.steps
+  ? `The network adapts to your examples alone, in ${settings.steps} gradient step${settings.steps > 1 ? "s" : ""}.`
+  : "The network has seen none of them, and compares the query with your examples.";
 byId("network").textContent = settings.name;
 byId("query-pad").append(query.canvas);
 byId("query-tools").append(queryBack, queryBin);
