@@ -116,7 +116,10 @@ class StackedBlock:
 
     def _convolve(self, images: torch.Tensor) -> tuple[torch.Tensor, Callable[[], Moments]]:
         """Computes maps (T, B, H', W', filters) without the bias, and how to get their moments."""
-        weight, geometry = self.conv.cast(channels_last(self.conv.weight)), self.conv.geometry(images)
+        weight, geometry = (
+            self.conv.cast(channels_last(self.conv.weight)),
+            self.conv.geometry(images),
+        )
         if weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
             return maps, lambda: moments(maps)
