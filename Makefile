@@ -47,7 +47,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 bench-accuracy: $(READY)
-	$(BIN)/python -m benchmarks.time_to_accuracy --minutes $(or $(MINUTES),20)
+	$(BIN)/python -m benchmarks.time_to_accuracy $(if $(MINUTES),--minutes $(MINUTES))
 
 install: $(READY)
 

@@ -1,15 +1,19 @@
-"""The loops to compare: one meta-update of about 8 tasks, written three ways."""
+"""The loops to compare: one meta-update, written as others write it and as this package does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import batch_norm, conv2d, cross_entropy, linear, max_pool2d, relu
+from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.backbones.conv4 import Conv4
+from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task, Tasks
 from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.meta.trainer import Trainer
@@ -104,11 +108,73 @@ def package_loop(
     steps: int,
     first_order: bool,
     engine: str,
+    bfloat16: bool = False,
 ) -> Update:
     """This package's `Trainer`, with one of its engines."""
-    learner = Learner(network, lr, first_order, engine)
+    learner = Learner(network, lr, first_order, engine, bfloat16=bfloat16)
     drawn = Drawn(tasks)
     trainer = Trainer(learner, drawn, meta_batch_size=len(tasks), inner_steps=steps, meta_lr=1e-3)
+
+    def update() -> None:
+        trainer.step()
+
+    return update
+
+
+class _Episodes(Sampler[list[int]]):
+    """Draws the images of episode after episode: ways classes, and items of each, item by item."""
+
+    def __init__(self, classes: int, drawers: int, ways: int, items: int) -> None:
+        self.sizes, self.random = (classes, drawers, ways, items), np.random.default_rng(0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        classes, drawers, ways, items = self.sizes
+        while True:
+            chosen = self.random.choice(classes, ways, replace=False)
+            picked = [self.random.choice(drawers, items, replace=False) for _ in chosen]
+            yield (np.stack(picked, axis=1) + chosen * drawers).flatten().tolist()
+
+
+def plain_protonet_loop(
+    stack: ImageStack, network: Conv4, ways: int, shots: int, queries: int
+) -> Update:
+    """Prototypical networks as others train them: a loader that joins images, float32, NCHW.
+
+    Written anew after learnables/learn2learn, examples/vision/protonet_miniimagenet.py (a batch
+    sampler, one pass for support and query set), and sicara/easy-few-shot-learning,
+    easyfsl/samplers/task_sampler.py and easyfsl/methods/prototypical_networks.py (items of a
+    class joined one by one, distances by `torch.cdist`). ReLU comes before max-pool, as there.
+    """
+    blocks = [nn.Sequential(block[0], block[1], block[3], block[2]) for block in network.blocks]
+    embed = nn.Sequential(*blocks)
+    classes, drawers = stack.classes, stack.images_per_class[0]
+    images = torch.cat([stack.images([c] * drawers, range(drawers)) for c in range(classes)])
+    sampler = _Episodes(classes, drawers, ways, shots + queries)
+    labels = torch.arange(ways).repeat(queries)
+    loader = iter(DataLoader(TensorDataset(images), batch_sampler=sampler))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+
+    def update() -> None:
+        (batch,) = next(loader)
+        embeddings = embed(batch).flatten(1)
+        support, query = embeddings[: ways * shots], embeddings[ways * shots :]
+        prototypes = support.view(shots, ways, -1).mean(dim=0)
+        loss = cross_entropy(-torch.cdist(query, prototypes).square(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return update
+
+
+def package_protonet_loop(
+    stack: ImageStack, network: Conv4, ways: int, shots: int, queries: int, bfloat16: bool
+) -> Update:
+    """This package's `Trainer` as ``--algorithm protonet`` sets it up."""
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner = Learner(network, 0.4, inner_steps=0, head="prototypes", bfloat16=bfloat16)
+    tasks = Tasks(stack, range(stack.classes), ways=ways, shots=shots, queries=queries)
+    trainer = Trainer(learner, tasks, meta_batch_size=1, inner_steps=0, meta_lr=1e-3)
 
     def update() -> None:
         trainer.step()

@@ -44,7 +44,7 @@ class Setting:
 
 SETTINGS = [
     Setting(ways, shots, first_order, steps)
-    for ways, shots in ((5, 1), (20, 5))
+    for ways, shots in ((5, 1), (20, 1), (20, 5))
     for first_order in (True, False)
     for steps in (5, 1)
 ]
@@ -69,7 +69,10 @@ def draw(setting: Setting, count: int, queries: int) -> list[Task]:
 def loops(
     setting: Setting, tasks: Sequence[Task], backbone: str, device: str, engines: Sequence[str]
 ) -> dict[str, Update]:
-    """Builds every loop for a setting, each with its own copy of the same network."""
+    """Builds every loop for a setting, each with its own copy of the same network.
+
+    An engine is followed by ``:bfloat16`` to compute in that.
+    """
     with all_random("benchmark"):
         network = make_backbone(backbone, ways=setting.ways).to(device)
 
@@ -82,7 +85,10 @@ def loops(
     if order and isinstance(twin, BaseNet):
         found[TUTORIAL] = tutorial_loop(tasks, twin, LR, steps)
     for engine in engines:
-        found[f"engine {engine}"] = package_loop(tasks, own(), LR, steps, order, engine)
+        name, _, precision = engine.partition(":")
+        half = precision == "bfloat16"
+        update = package_loop(tasks, own(), LR, steps, order, name, half)
+        found[f"engine {name}{', bfloat16' if half else ''}"] = update
     return found
 
 
@@ -158,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", default="basenet")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--settings", default="", help="only those with this in their name")
-    parser.add_argument("--engines", default="learn2learn,stacked")
+    parser.add_argument("--engines", default="learn2learn,stacked,stacked:bfloat16")
     given = parser.parse_args(arguments)
     keep_freed_memory()
     for setting in SETTINGS:

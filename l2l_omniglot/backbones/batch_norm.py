@@ -266,7 +266,8 @@ def _normalise(layer: _BatchNorm, source: Source, batch: torch.Tensor) -> torch.
 
     def own() -> Moments:
         others = [axis for axis in range(batch.ndim) if axis != 1]
-        variance, mean = torch.var_mean(batch, others, correction=0)
+        values = batch.float() if batch.dtype == torch.bfloat16 else batch
+        variance, mean = torch.var_mean(values, others, correction=0)
         return variance[None], mean[None]
 
     scale, shift = scale_and_shift(*source(own), layer.weight, layer.bias, layer.eps)

@@ -124,8 +124,7 @@ class Settings:
     )
     precision: str = _learning(
         "auto",
-        "Precision of training; auto is bfloat16 where the hardware has it and no step is taken "
-        "in the inner loop",
+        "Precision of training; auto is bfloat16 where the hardware has it, else float32",
         choices=PRECISIONS,
     )
     iterations: int = _learning(24_000, "Meta-updates in total", least=1)

@@ -249,14 +249,14 @@ class Learner:
             raise SettingsError(f"step weights {shares}: expected {steps + 1}, the last above 0")
         policy = self._policy(self.train_statistics)
         weights = (engine or self.reference).start(len(tasks.support), order)
+        weights.bfloat16 = self.bfloat16
         adapting = inner_loop(
             weights, tasks.support, tasks.support_labels, steps, policy.population
         )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            for share, adapted in zip(shares, adapting, strict=True):
-                if share:
-                    result = score(adapted, tasks, policy)
-                    adapted.add_loss(share * result.losses)
+        for share, adapted in zip(shares, adapting, strict=True):
+            if share:
+                result = score(adapted, tasks, policy)
+                adapted.add_loss(share * result.losses)
         gradients = weights.meta_gradient()
         return MetaGradient(result._replace(losses=result.losses.detach()), gradients)
 

@@ -16,6 +16,7 @@ from l2l_omniglot.meta.engines.layers import (
     StackedConv2d,
     channels_last,
     moments,
+    single,
     spread,
 )
 
@@ -98,7 +99,7 @@ class StackedBlock:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Computes (T * B, filters, H', W') of (T * B, channels, H, W)."""
-        images = self.conv.by_task(batch.permute(0, 2, 3, 1))
+        images = self.conv.cast(self.conv.by_task(batch.permute(0, 2, 3, 1)))
         scale, shift, bias = self.norm.weight, self.norm.bias, self.conv.bias
         assert scale is not None and shift is not None
         maps, of_products = self._convolve(images)
@@ -115,7 +116,10 @@ class StackedBlock:
 
     def _convolve(self, images: torch.Tensor) -> tuple[torch.Tensor, Callable[[], Moments]]:
         """Computes maps (T, B, H', W', filters) without the bias, and how to get their moments."""
-        weight, geometry = channels_last(self.conv.weight), self.conv.geometry(images)
+        weight, geometry = (
+            self.conv.cast(channels_last(self.conv.weight)),
+            self.conv.geometry(images),
+        )
         if weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
             return maps, lambda: moments(maps)
@@ -123,13 +127,15 @@ class StackedBlock:
         return products(seen, weight), lambda: product_moments(seen, weight.flatten(2))
 
 
+@torch.autocast("cpu", enabled=False)
+@torch.autocast("cuda", enabled=False)
 def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
     """Computes variance and mean of products of windows (T, B, ..., K) and weights (T, filters, K).
 
     The covariance of the windows is summed in float64: the gradient of a normalised product is
     a small difference of large numbers.
     """
-    by_image = seen.flatten(2, -2)
+    by_image, weight = single(seen.flatten(2, -2)), single(weight)
     mean = by_image.mean(dim=(1, 2))
     centred = (by_image - spread(mean, by_image)).flatten(0, 1)
     squares = torch.bmm(centred.transpose(1, 2), centred).unflatten(0, by_image.shape[:2])
@@ -147,9 +153,51 @@ def _pool(maps: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     if scale.is_cuda or bool((scale < 0).any()):  # on a GPU it would take longer to look
         sign = spread(torch.where(scale < 0, -1.0, 1.0).to(scale), maps)
         maps = maps * sign
+    batch = maps.flatten(0, 1).permute(0, 3, 1, 2)
     with torch.no_grad():
-        batch = maps.flatten(0, 1).permute(0, 3, 1, 2)
-        chosen = max_pool2d(batch, 2, return_indices=True)[1].permute(0, 2, 3, 1)
-    indices = chosen.reshape(*maps.shape[:2], -1, maps.shape[-1])
-    pooled = maps.flatten(2, 3).gather(2, indices).view(*maps.shape[:2], *chosen.shape[1:])
+        chosen = max_pool2d(batch, 2, return_indices=True)[1]
+    pooled = choose(batch, chosen).permute(0, 2, 3, 1).unflatten(0, maps.shape[:2])
     return pooled if sign is None else pooled * sign
+
+
+class _Choice(torch.autograd.Function):
+    """Takes the chosen pixels (B, channels, H', W') of maps (B, channels, H, W)."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(chosen)
+        ctx.size = maps.shape[2:]
+        rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (maps, chosen))
+        picked = rows.gather(1, at).unflatten(1, chosen.shape[2:])
+        return picked.permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        return unchoose(grad, ctx.saved_tensors[0], ctx.size), None
+
+
+class _Placing(torch.autograd.Function):
+    """Puts values (B, channels, H', W') where they were chosen, among zeros; inverts `_Choice`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: torch.Tensor, chosen: torch.Tensor, size: torch.Size
+    ) -> torch.Tensor:
+        ctx.save_for_backward(chosen)
+        last, shape = torch.channels_last, (*values.shape[:2], *size)
+        if values.dtype == torch.bfloat16:
+            like = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=last)
+            window = [2, 2], [2, 2], [0, 0], [1, 1], False
+            values = values.contiguous(memory_format=last)
+            return torch.ops.aten.max_pool2d_with_indices_backward(values, like, *window, chosen)
+        rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (values, chosen))
+        placed = values.new_zeros(len(rows), size.numel(), rows.shape[2]).scatter_(1, at, rows)
+        return placed.unflatten(1, size).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        return choose(grad, ctx.saved_tensors[0]), None, None
+
+
+choose: Callable[..., torch.Tensor] = _Choice.apply
+unchoose: Callable[..., torch.Tensor] = _Placing.apply

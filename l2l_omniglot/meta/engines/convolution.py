@@ -106,6 +106,8 @@ def convolve(images: torch.Tensor, weight: torch.Tensor, geometry: Geometry) -> 
     """
     if images.is_cuda or weight[0, 0].numel() <= FEW_PRODUCTS:
         return products(windows(images, geometry), weight)
+    if images.dtype == torch.bfloat16:
+        return convolution(images, weight, geometry)
     pixels = geometry.size[0] * geometry.size[1]
     if pixels <= FEW_PIXELS or pixels * images.shape[1] <= FEW_PIXELS_A_TASK:
         return convolution(images, weight, geometry)
@@ -144,6 +146,8 @@ def _met(grad: torch.Tensor, phase: Phase) -> torch.Tensor:
 
 
 def _output(images: torch.Tensor, weight: torch.Tensor, g: Geometry) -> torch.Tensor:
+    if images.dtype == torch.bfloat16:  # one product sums all taps, in float32
+        return products(windows(images, g), weight)
     out = images.new_zeros(*images.shape[:2], *g.out, weight.shape[1])
     for phase in _phases(g):
         kernels = _taps(weight, phase).flatten(1, 3).transpose(1, 2)
@@ -164,6 +168,10 @@ def _images_gradient(weight: torch.Tensor, grad: torch.Tensor, g: Geometry) -> t
 
 
 def _weight_gradient(images: torch.Tensor, grad: torch.Tensor, g: Geometry) -> torch.Tensor:
+    if images.dtype == torch.bfloat16:
+        seen = windows(images, g).flatten(1, 3)
+        shape = grad.shape[0], grad.shape[-1], *g.kernel, images.shape[-1]
+        return torch.bmm(grad.flatten(1, 3).transpose(1, 2), seen).view(shape)
     of_weight = grad.new_zeros(grad.shape[0], grad.shape[-1], *g.kernel, images.shape[-1])
     for phase in _phases(g):
         target = _taps(of_weight, phase)

@@ -52,7 +52,10 @@ class FastWeights(ABC):
 
     Attributes:
         head: how each task's head starts.
+        bfloat16: whether layers compute in bfloat16 (autocast); the head and all weights do not.
     """
+
+    bfloat16 = False
 
     def __init__(self, engine: Engine, first_order: bool) -> None:
         engine.rates.check(engine.backbone)
@@ -71,9 +74,14 @@ class FastWeights(ABC):
         Raises:
             BackboneError: if the backbone fails, or returns another shape.
         """
-        if torch.is_autocast_enabled(images.device.type):
+        if not self.bfloat16:
+            return self._forward(images, moments, checked_forward)
+        with self.autocast(images):
             return self._forward(images, moments, partial(float_head, head=self._head_name))
-        return self._forward(images, moments, checked_forward)
+
+    def autocast(self, images: torch.Tensor) -> torch.autocast:
+        """For forward passes only: gradients follow in the precision of what was computed."""
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def embeddings(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
         """Computes the head's input, (T, B, features); see `logits`.
@@ -81,7 +89,8 @@ class FastWeights(ABC):
         Raises:
             BackboneError: as `logits`, or if the head is not used exactly once per forward pass.
         """
-        return self._forward(images, moments, partial(embed, head=self._head_name))
+        with self.autocast(images):
+            return self._forward(images, moments, partial(embed, head=self._head_name))
 
     @abstractmethod
     def _forward(

@@ -46,14 +46,19 @@ class StackedConv2d(StackedLayer):
         super().__init__()
         self.kernel, self.stride, self.padding = layer.kernel_size, layer.stride, layer.padding
 
+    def cast(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Rounds images or weights to bfloat16 once, under autocast."""
+        half = torch.is_autocast_enabled(tensor.device.type)
+        return tensor.to(torch.bfloat16) if half else tensor
+
     def geometry(self, images: torch.Tensor) -> Geometry:
         """Returns the sizes for images (T, B, H, W, channels)."""
         return Geometry(tuple(images.shape[2:4]), self.kernel, self.stride, self.padding)  # type: ignore[arg-type]
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Computes (T * B, filters, H', W') of (T * B, channels, H, W)."""
-        images = self.by_task(batch.permute(0, 2, 3, 1))
-        maps = convolve(images, channels_last(self.weight), self.geometry(images))
+        images = self.cast(self.by_task(batch.permute(0, 2, 3, 1)))
+        maps = convolve(images, self.cast(channels_last(self.weight)), self.geometry(images))
         if self.bias is not None:
             maps = maps + self.bias[:, None, None, None]
         return maps.flatten(0, 1).permute(0, 3, 1, 2)
@@ -139,10 +144,18 @@ class StackedBatchNorm(StackedLayer):
 
 
 def moments(values: torch.Tensor) -> Moments:
-    """Computes biased variance and mean of (T, ..., channels): each (T, channels)."""
-    rows = values.flatten(1, -2)
+    """Computes biased variance and mean of (T, ..., channels): each (T, channels).
+
+    Those of values in bfloat16 are in float32.
+    """
+    rows = single(values.flatten(1, -2))
     mean = rows.mean(dim=1)  # in two passes: torch.var_mean takes three times as long
     return (rows - mean[:, None]).square().mean(dim=1), mean
+
+
+def single(tensor: torch.Tensor) -> torch.Tensor:
+    """Widens bfloat16 to float32."""
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def spread(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

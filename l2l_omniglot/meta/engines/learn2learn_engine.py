@@ -66,7 +66,8 @@ class Learn2learnWeights(FastWeights):
 
     def record(self, images: torch.Tensor) -> BatchMoments:
         """See `FastWeights`."""
-        return record_moments(self.network.module, images[0])
+        with self.autocast(images):
+            return record_moments(self.network.module, images[0])
 
     def head_parameters(self) -> dict[str, torch.Tensor]:
         """See `FastWeights`."""

@@ -110,7 +110,8 @@ class StackedWeights(FastWeights):
     def record(self, images: torch.Tensor) -> BatchMoments:
         """See `FastWeights`."""
         moments = BatchMoments()
-        self._run(images, moments.record)
+        with self.autocast(images):
+            self._run(images, moments.record)
         return moments
 
     def _run(
