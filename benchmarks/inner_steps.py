@@ -77,7 +77,7 @@ def gains(learner: Learner, tasks: TaskStream, count: int) -> npt.NDArray[np.flo
             ]
             for task in tasks.batch(0, count)
         ]
-    return 100 * np.array(rows)
+    return 100 * np.array(rows, dtype=np.float64)
 
 
 def described(found: npt.NDArray[np.float64], step: int) -> str:

@@ -145,8 +145,10 @@ def plain_protonet_loop(
     easyfsl/samplers/task_sampler.py and easyfsl/methods/prototypical_networks.py (items of a
     class joined one by one, distances by `torch.cdist`). ReLU comes before max-pool, as there.
     """
-    blocks = [nn.Sequential(block[0], block[1], block[3], block[2]) for block in network.blocks]
-    embed = nn.Sequential(*blocks)
+    blocks = [list(block.children()) for block in network.blocks]
+    embed = nn.Sequential(
+        *(nn.Sequential(conv, norm, relu, pool) for conv, norm, pool, relu in blocks)
+    )
     classes, drawers = stack.classes, stack.images_per_class[0]
     images = torch.cat([stack.images([c] * drawers, range(drawers)) for c in range(classes)])
     sampler = _Episodes(classes, drawers, ways, shots + queries)

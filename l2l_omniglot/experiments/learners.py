@@ -60,7 +60,8 @@ def build_learner(
         settings.head,
         settings.train_statistics,
         settings.statistics,
-        settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16(device)),
+        settings.precision == "bfloat16"
+        or (settings.precision == "auto" and not adapts and has_bfloat16(device)),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.functional import max_pool2d, relu
+from torch.nn.functional import relu
 
 from l2l_omniglot.backbones.batch_norm import Moments
 from l2l_omniglot.meta.engines.convolution import FEW_PRODUCTS, convolve, products, windows
@@ -19,6 +19,7 @@ from l2l_omniglot.meta.engines.layers import (
     single,
     spread,
 )
+from l2l_omniglot.meta.engines.pooling import pool
 
 Step: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
@@ -110,16 +111,14 @@ class StackedBlock:
         own = (lambda: moments(maps)) if self.relu_first else of_products
         lacking = None if self.relu_first else bias
         variance, mean = self.norm.moments(own, lacking)
-        out = self.norm.normalise(_pool(maps, scale.detach()), variance, mean, scale, shift)
+        out = self.norm.normalise(pool(maps, scale.detach()), variance, mean, scale, shift)
         out = out if self.relu_first else relu(out)
         return out.flatten(0, 1).permute(0, 3, 1, 2)
 
     def _convolve(self, images: torch.Tensor) -> tuple[torch.Tensor, Callable[[], Moments]]:
         """Computes maps (T, B, H', W', filters) without the bias, and how to get their moments."""
-        weight, geometry = (
-            self.conv.cast(channels_last(self.conv.weight)),
-            self.conv.geometry(images),
-        )
+        geometry = self.conv.geometry(images)
+        weight = self.conv.cast(channels_last(self.conv.weight))
         if weight[0, 0].numel() > FEW_PRODUCTS:
             maps = convolve(images, weight, geometry)
             return maps, lambda: moments(maps)
@@ -127,77 +126,17 @@ class StackedBlock:
         return products(seen, weight), lambda: product_moments(seen, weight.flatten(2))
 
 
-@torch.autocast("cpu", enabled=False)
-@torch.autocast("cuda", enabled=False)
 def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
     """Computes variance and mean of products of windows (T, B, ..., K) and weights (T, filters, K).
 
     The covariance of the windows is summed in float64: the gradient of a normalised product is
     a small difference of large numbers.
     """
-    by_image, weight = single(seen.flatten(2, -2)), single(weight)
-    mean = by_image.mean(dim=(1, 2))
-    centred = (by_image - spread(mean, by_image)).flatten(0, 1)
-    squares = torch.bmm(centred.transpose(1, 2), centred).unflatten(0, by_image.shape[:2])
-    covariance, wide = squares.double().mean(dim=1) / by_image.shape[2], weight.double()
-    variance = (torch.bmm(wide, covariance) * wide).sum(dim=2)
-    return variance.to(weight.dtype), torch.bmm(weight, mean[:, :, None])[:, :, 0]
-
-
-def _pool(maps: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Maxima of the 2x2 windows of (T, B, H, W, filters); minima where the scale is below 0.
-
-    torch's max-pool only finds them: differentiated twice, it adds zeros to all maps.
-    """
-    sign = None
-    if scale.is_cuda or bool((scale < 0).any()):  # on a GPU it would take longer to look
-        sign = spread(torch.where(scale < 0, -1.0, 1.0).to(scale), maps)
-        maps = maps * sign
-    batch = maps.flatten(0, 1).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        chosen = max_pool2d(batch, 2, return_indices=True)[1]
-    pooled = choose(batch, chosen).permute(0, 2, 3, 1).unflatten(0, maps.shape[:2])
-    return pooled if sign is None else pooled * sign
-
-
-class _Choice(torch.autograd.Function):
-    """Takes the chosen pixels (B, channels, H', W') of maps (B, channels, H, W)."""
-
-    @staticmethod
-    def forward(ctx: Any, maps: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(chosen)
-        ctx.size = maps.shape[2:]
-        rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (maps, chosen))
-        picked = rows.gather(1, at).unflatten(1, chosen.shape[2:])
-        return picked.permute(0, 3, 1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        return unchoose(grad, ctx.saved_tensors[0], ctx.size), None
-
-
-class _Placing(torch.autograd.Function):
-    """Puts values (B, channels, H', W') where they were chosen, among zeros; inverts `_Choice`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, values: torch.Tensor, chosen: torch.Tensor, size: torch.Size
-    ) -> torch.Tensor:
-        ctx.save_for_backward(chosen)
-        last, shape = torch.channels_last, (*values.shape[:2], *size)
-        if values.dtype == torch.bfloat16:
-            like = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=last)
-            window = [2, 2], [2, 2], [0, 0], [1, 1], False
-            values = values.contiguous(memory_format=last)
-            return torch.ops.aten.max_pool2d_with_indices_backward(values, like, *window, chosen)
-        rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (values, chosen))
-        placed = values.new_zeros(len(rows), size.numel(), rows.shape[2]).scatter_(1, at, rows)
-        return placed.unflatten(1, size).permute(0, 3, 1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        return choose(grad, ctx.saved_tensors[0]), None, None
-
-
-choose: Callable[..., torch.Tensor] = _Choice.apply
-unchoose: Callable[..., torch.Tensor] = _Placing.apply
+    with torch.autocast(seen.device.type, enabled=False):
+        by_image, weight = single(seen.flatten(2, -2)), single(weight)
+        mean = by_image.mean(dim=(1, 2))
+        centred = (by_image - spread(mean, by_image)).flatten(0, 1)
+        squares = torch.bmm(centred.transpose(1, 2), centred).unflatten(0, by_image.shape[:2])
+        covariance, wide = squares.double().mean(dim=1) / by_image.shape[2], weight.double()
+        variance = (torch.bmm(wide, covariance) * wide).sum(dim=2)
+        return variance.to(weight.dtype), torch.bmm(weight, mean[:, :, None])[:, :, 0]
