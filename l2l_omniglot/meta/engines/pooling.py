@@ -56,8 +56,8 @@ class _Placing(torch.autograd.Function):
             like = torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=last)
             window = [2, 2], [2, 2], [0, 0], [1, 1], False
             values = values.contiguous(memory_format=last)
-            backward: Callable[..., torch.Tensor] = torch.ops.aten.max_pool2d_with_indices_backward
-            return backward(values, like, *window, chosen)
+            backward = torch.ops.aten.max_pool2d_with_indices_backward
+            return backward(values, like, *window, chosen)  # type: ignore[no-any-return]
         rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (values, chosen))
         placed = values.new_zeros(len(rows), size.numel(), rows.shape[2]).scatter_(1, at, rows)
         return placed.unflatten(1, size).permute(0, 3, 1, 2)
