@@ -89,7 +89,7 @@ def test_a_training_for_other_ways_starts_with_the_mean_row(trained: Path, ways:
 
 @pytest.mark.parametrize("ways", [2, 7])
 def test_a_trained_head_refuses_other_ways(trained: Path, ways: int, stack: ImageStack):
-    message = rf"{ways} ways: .* trained for 3 ways; expected 3, or weights for any number: conv4"
+    message = rf"{ways} ways: .* trained for 3 ways; expected 3, or weights for any number: .*conv4"
     with pytest.raises(SettingsError, match=message):
         load_learner(str(trained), ways)
     with pytest.raises(SettingsError, match=message):

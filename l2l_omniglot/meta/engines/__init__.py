@@ -5,6 +5,7 @@
 - ``stacked``: several tasks as one batch of every layer
 - ``layers``: layers for several tasks side by side
 - ``blocks``: convolution, normalisation, ReLU and pooling computed together
+- ``pooling``: 2x2 max-pool that is differentiated twice cheaply
 - ``convolution``: convolutions with a weight per task
 """
 

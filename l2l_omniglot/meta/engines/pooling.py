@@ -60,7 +60,8 @@ class _Placing(torch.autograd.Function):
             return backward(values, like, *window, chosen)  # type: ignore[no-any-return]
         rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (values, chosen))
         placed = values.new_zeros(len(rows), size.numel(), rows.shape[2]).scatter_(1, at, rows)
-        return placed.unflatten(1, size).permute(0, 3, 1, 2)
+        maps: torch.Tensor = placed.unflatten(1, size)
+        return maps.permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
