@@ -27,9 +27,7 @@ SIZES = (5, 1), (5, 5), (20, 1), (20, 5)  # ways, shots
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints one line per size."""
     parser = argparse.ArgumentParser(prog="benchmarks.draw", description=__doc__)
-    parser.add_argument(
-        "--weights", default="basenet-5w1s", help="pretrained weights (basenet-5w1s)"
-    )
+    parser.add_argument("--weights", default="resnet8", help="pretrained weights (resnet8)")
     parser.add_argument("--rounds", type=int, default=30, help="number of different queries (30)")
     given = parser.parse_args(arguments)
     answers = Answers(find_weights(given.weights))

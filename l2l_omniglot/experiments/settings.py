@@ -86,7 +86,7 @@ class Settings:
         "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
     )
     head: str = _learning(
-        "trained",
+        "shared",
         "Head at the start of a task: trained, for --ways only; or for any number of ways one "
         "shared row, zero, or the prototypes",
         choices=HEADS,
@@ -210,6 +210,7 @@ def _tutorial(_ways: int, _shots: int) -> dict[str, Any]:
         "rotations": False,
         "ink": "black",
         "init": "tutorial",
+        "head": "trained",
         "backbone": "basenet",
     }
 
@@ -229,6 +230,7 @@ def _paper(ways: int, _shots: int) -> dict[str, Any]:
         "iterations": 60_000,
         "rotations": True,
         "ink": "white",
+        "head": "trained",
         "backbone": "cnn4",
     }
 

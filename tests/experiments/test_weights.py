@@ -35,7 +35,7 @@ SHORT = {
 @pytest.fixture
 def trained(stack: ImageStack, tmp_path: Path) -> Path:
     """A run of two iterations, 3-way, Meta-SGD."""
-    settings = make_settings(ways=3, algorithm="meta-sgd", **SHORT)
+    settings = make_settings(ways=3, algorithm="meta-sgd", head="trained", **SHORT)
     run = TrainingRun(Experiment.build(settings, stack), RunFolder(tmp_path / "a"), Silent())
     run.begin(resume=False)
     run.train()

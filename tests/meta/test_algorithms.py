@@ -198,7 +198,9 @@ def test_trainer_follows_the_schedule(stack: ImageStack):
 
 
 def test_trainer_counts_the_loss_of_every_step_while_that_lasts(stack: ImageStack):
-    settings = make_settings(iterations=2, meta_batch_size=1, inner_steps=2, multi_step_until=0.5)
+    settings = make_settings(
+        iterations=2, meta_batch_size=1, inner_steps=2, multi_step_until=0.5, head="trained"
+    )
     plain = dataclasses.replace(settings, multi_step_until=0.0)
     gradients = []
     for chosen in (settings, plain):
