@@ -25,7 +25,7 @@ from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.predictor import predict
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.data.pictures import PAPER, read_picture
-from l2l_omniglot.experiments.weights import any_ways_names, find_weights
+from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.baselines import Baseline
 
 Array = npt.NDArray[Any]
@@ -99,10 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.digits", description=__doc__)
     parser.add_argument("--draws", type=int, default=10, help="of each setting (10)")
     parser.add_argument("--seed", type=int, default=0, help="of the first draw (0)")
+    parser.add_argument("--weights", nargs="+", default=["resnet8", "conv4"], help="names")
     given = parser.parse_args(arguments)
     digits, seeds = Digits(), range(given.seed, given.seed + given.draws)
     methods: dict[str, Callable[[Digits, Draw], float]] = {"nearest neighbour, pixels": nearest}
-    for name in any_ways_names():
+    for name in given.weights:
         methods[f"predict, {name}"] = lambda *what, name=name: by_predict(name, *what)
         methods[f"FewShotClassifier, {name}"] = lambda *what, name=name: by_classifier(name, *what)
     rows = [

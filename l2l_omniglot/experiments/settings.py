@@ -86,7 +86,7 @@ class Settings:
         "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
     )
     head: str = _learning(
-        "shared",
+        "trained",
         "Head at the start of a task: trained, for --ways only; or for any number of ways one "
         "shared row, zero, or the prototypes",
         choices=HEADS,
@@ -186,13 +186,14 @@ class Settings:
 
 
 def _default(ways: int, shots: int) -> dict[str, Any]:
-    """The fields' defaults, found by measuring: docs/experiments.md, "The default recipe".
+    """Found by measuring: docs/experiments.md, "The default recipe".
 
     The time of an iteration grows with the images of its tasks; the number of iterations makes
     up for that, so that training takes about as long for any ways and shots.
     """
     images = ways * (shots + Settings.train_queries)
-    return {"iterations": max(500, 100 * round(Settings.iterations * 30 / images / 100))}
+    iterations = max(500, 100 * round(Settings.iterations * 30 / images / 100))
+    return {"head": "shared", "iterations": iterations}
 
 
 def _tutorial(_ways: int, _shots: int) -> dict[str, Any]:
@@ -210,7 +211,6 @@ def _tutorial(_ways: int, _shots: int) -> dict[str, Any]:
         "rotations": False,
         "ink": "black",
         "init": "tutorial",
-        "head": "trained",
         "backbone": "basenet",
     }
 
@@ -230,7 +230,6 @@ def _paper(ways: int, _shots: int) -> dict[str, Any]:
         "iterations": 60_000,
         "rotations": True,
         "ink": "white",
-        "head": "trained",
         "backbone": "cnn4",
     }
 

@@ -44,9 +44,8 @@ def checkpoint_of(name: str) -> Checkpoint:
     network = make_backbone(name, ways=len(NAMES))
     use_batch_statistics(network)
     facts = {"channels": 1, "image_size": 28}
-    return Checkpoint(
-        make_settings(backbone=name, ways=len(NAMES)), 1, read_weights(network), facts=facts
-    )
+    settings = make_settings(backbone=name, ways=len(NAMES), head="trained")
+    return Checkpoint(settings, 1, read_weights(network), facts=facts)
 
 
 def classifier_of(name: str, stack: ImageStack, batch_norm: str = "inductive") -> Classifier:

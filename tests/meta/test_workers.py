@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
 TRAIN = [
     "train", "--data", "synthetic", "--iterations", "6", "--queries", "3", "--schedule", "constant",
     "--validation-every", "3", "--validation-tasks", "4", "--meta-batch-size", "4",
-    "--inner-rates", "layer-step",
+    "--inner-rates", "layer-step", "--head", "trained",
 ]  # fmt: skip
 LONG = [*TRAIN, "--backbone", "fc", "--iterations", "100000", "--validation-every", "20"]
 
