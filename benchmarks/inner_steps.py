@@ -23,12 +23,13 @@ from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.synthetic import synthetic_stack
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.experiments.checkpoint import Checkpoint
-from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.experiment import OMNIGLOT, Experiment, open_data
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.evaluation import TaskStream, half_width, mean
 from l2l_omniglot.meta.learner import Learner
 
 STEPS = 5
+SHOWN = ("1 step", f"{STEPS} steps")
 RATES = (1e-3, 1e-2, 1e-1)
 SCALES = (1.0, 0.1, 0.01)
 SETTINGS = ((5, 1), (5, 5), (20, 5))
@@ -49,9 +50,6 @@ class Trial(NamedTuple):
         with torch.no_grad():
             learner.head.get_parameter("scale").mul_(self.scale)
         return learner
-
-
-TRIALS = [Trial(*values) for values in product(("head", "all"), RATES, SCALES)]
 
 
 def digits() -> ImageStack:
@@ -105,41 +103,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.inner_steps", description=__doc__)
     parser.add_argument("--weights", default="conv4", help="with a prototype head (conv4)")
     parser.add_argument("--tasks", type=int, default=100, help="tasks of each figure (100)")
+    parser.add_argument("--data", default=OMNIGLOT, help="name or file (omniglot)")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="of the inner loop")
+    parser.add_argument("--scales", type=float, nargs="+", default=SCALES, help="of the logits")
     given = parser.parse_args(arguments)
     keep_freed_memory()
     weights = find_weights(given.weights)
-    experiment = Experiment.load(weights, open_data(weights.settings))
-    stack, chosen_on = experiment.stack, experiment.tasks("validation", ways=5, shots=5)
-    found = {
-        trial: gains(trial.learner(weights, stack), chosen_on, given.tasks) for trial in TRIALS
-    }
-    steps = ("1 step", f"{STEPS} steps")
-    rows = [
-        (
-            trial.adapt,
-            f"{trial.rate:g}",
-            f"{trial.scale:g}",
-            *(described(all_, s) for s in (1, STEPS)),
-        )
-        for trial, all_ in found.items()
-    ]
-    print(table(("adapts", "rate", "scale", *steps), rows))
-    best = max(found, key=lambda trial: (found[trial][:, STEPS] - found[trial][:, 0]).mean())
-    print(f"\nMost on validation tasks: {best.adapt}, rate {best.rate:g}, scale {best.scale:g}.\n")
+    stack = open_data(replace(weights.settings, data=given.data))
+    experiment = Experiment.load(weights, stack, data=given.data)
+    trials = [Trial(*values) for values in product(("head", "all"), given.rates, given.scales)]
+    best = _choose(trials, weights, experiment, given.tasks)
     learner, rows = best.learner(weights, stack), []
     for ways, shots in SETTINGS:
         for name, tasks in domains(experiment, ways, shots).items():
-            scores = gains(learner, tasks, given.tasks)
-            start = f"{scores[:, 0].mean():.2f} %"
-            rows.append(
-                (
-                    f"{ways}-way {shots}-shot",
-                    name,
-                    start,
-                    *(described(scores, s) for s in (1, STEPS)),
-                )
-            )
-    print(table(("tasks", "of", "no step", *steps), rows))
+            found = gains(learner, tasks, given.tasks)
+            what = f"{ways}-way {shots}-shot", name, f"{found[:, 0].mean():.2f} %"
+            rows.append((*what, *_after(found)))
+    print(table(("tasks", "of", "no step", *SHOWN), rows))
+
+
+def _choose(
+    trials: Sequence[Trial], weights: Checkpoint, experiment: Experiment, count: int
+) -> Trial:
+    """Prints the gain of each trial on validation tasks, and returns the best."""
+    tasks = experiment.tasks("validation", ways=5, shots=5)
+    found = {t: gains(t.learner(weights, experiment.stack), tasks, count) for t in trials}
+    rows = [
+        (trial.adapt, f"{trial.rate:g}", f"{trial.scale:g}", *_after(scores))
+        for trial, scores in found.items()
+    ]
+    print(table(("adapts", "rate", "scale", *SHOWN), rows))
+    best = max(found, key=lambda trial: (found[trial][:, STEPS] - found[trial][:, 0]).mean())
+    print(f"\nMost on validation tasks: {best.adapt}, rate {best.rate:g}, scale {best.scale:g}.\n")
+    return best
+
+
+def _after(found: npt.NDArray[np.float64]) -> list[str]:
+    return [described(found, step) for step in (1, STEPS)]
 
 
 if __name__ == "__main__":

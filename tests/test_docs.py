@@ -68,6 +68,9 @@ case "$1 $2" in
   "-m benchmarks.ablation") exec {fork} "$@" --rounds 1 --tasks 2 --queries 2 --settings 5-way ;;
   "-m benchmarks.draw") exec {fork} "$@" --rounds 1 ;;
   "-m benchmarks.scaling") exec {fork} "$@" --rounds 1 ;;
+  "-m benchmarks.ways") exec {fork} "$@" --data synthetic --tasks 2 --ways 2 5 ;;
+  "-m benchmarks.inner_steps")
+    exec {fork} "$@" --data synthetic --tasks 2 --rates 0.01 --scales 0.1 ;;
   "-m benchmarks.time_to_accuracy")
     exec {fork} "$@" --minutes 0.01 --data synthetic --meta-batch-size 1 --validation-tasks 2 ;;
 esac
