@@ -72,7 +72,8 @@ case "$1 $2" in
   "-m benchmarks.inner_steps")
     exec {fork} "$@" --data synthetic --tasks 2 --rates 0.01 --scales 0.1 ;;
   "-m benchmarks.time_to_accuracy")
-    exec {fork} "$@" --minutes 0.01 --data synthetic --meta-batch-size 1 --validation-tasks 2 ;;
+    exec {fork} "$@" --goals default --minutes 0.01 --data synthetic --meta-batch-size 1 \
+      --validation-tasks 2 ;;
 esac
 exec {python} "$@"
 """
