@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.loops import Update, package_protonet_loop, plain_protonet_loop
 from benchmarks.memory import peak_memory
-from l2l_omniglot._util.process import has_bfloat16, keep_freed_memory
+from l2l_omniglot._util.process import bfloat16_pays, keep_freed_memory
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot._util.text import table
 from l2l_omniglot.backbones.conv4 import Conv4
@@ -34,7 +34,7 @@ def make(kind: str, ways: int, queries: int) -> Update:
     stack = synthetic_stack(classes=max(CLASSES, ways))
     if kind == PLAIN:
         return plain_protonet_loop(stack, network, ways, 1, queries)
-    auto = kind.endswith("auto") and has_bfloat16("cpu")
+    auto = kind.endswith("auto") and bfloat16_pays("cpu")
     return package_protonet_loop(stack, network, ways, 1, queries, auto)
 
 

@@ -66,6 +66,8 @@ def _loaded_when_used(name: str) -> Iterator[None]:
     def find(what: str) -> Any:
         if what.startswith("__"):  # inspect, which torch uses, asks every module for its file
             raise AttributeError(what)
+        if sys.modules.get(name) is stand_in:  # used while learn2learn is still being imported
+            del sys.modules[name]
         return getattr(importlib.import_module(name), what)
 
     stand_in.__getattr__ = find  # type: ignore[method-assign]  # PEP 562

@@ -74,14 +74,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", rank)
 
 
-def has_bfloat16(device: str) -> bool:
-    """Tells whether the processor, or the GPU of that name, multiplies in bfloat16 by itself."""
+def bfloat16_pays(device: str) -> bool:
+    """Tells whether training in bfloat16 is faster there: on processors that have it.
+
+    On GPUs it was not: the networks are too small, see docs/performance.md.
+    """
     import torch
 
-    if choose_device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return choose_device(device).type == "cpu" and bool(found)
+    if choose_device(device).type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def launched() -> bool:

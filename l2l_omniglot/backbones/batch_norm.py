@@ -225,8 +225,10 @@ def fold_statistics(network: nn.Module, moments: BatchMoments, images: torch.Ten
 def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
     """Checks that an image has the same inductive logits alone and in a batch of two or more."""
     # Copies, because a network may change its input.
-    alone, together = logits(images[:1].clone())[0], logits(images.clone())[0]
-    if not torch.allclose(alone, together, rtol=1e-3, atol=1e-3):
+    alone, batch = logits(images[:1].clone())[0], logits(images.clone())
+    # A GPU convolves in TF32, of 10 bits, and other batch sizes by other algorithms.
+    tolerance = (2e-2 if images.is_cuda else 1e-3) * float(batch.abs().max().clamp(min=1))
+    if not torch.allclose(alone, batch[0], rtol=0, atol=tolerance):
         raise BackboneError(
             "its query images affect each other outside torch's batch normalisation layers (an "
             "image's logits differ alone and in a batch), so it cannot be evaluated inductively; "

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from l2l_omniglot._util.process import choose_device, has_bfloat16
+from l2l_omniglot._util.process import choose_device, bfloat16_pays
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.heads import head_parameters, resize_rows
 from l2l_omniglot.backbones.registry import make_backbone
@@ -61,7 +61,7 @@ def build_learner(
         settings.train_statistics,
         settings.statistics,
         settings.precision == "bfloat16"
-        or (settings.precision == "auto" and not adapts and has_bfloat16(device)),
+        or (settings.precision == "auto" and not adapts and bfloat16_pays(device)),
     )
 
 

@@ -124,8 +124,8 @@ class Settings:
     )
     precision: str = _learning(
         "auto",
-        "Precision of training; auto is bfloat16 where the hardware has it and no step is taken "
-        "in the inner loop",
+        "Precision of training; auto is bfloat16 on a processor that has it, where no step is "
+        "taken in the inner loop",
         choices=PRECISIONS,
     )
     iterations: int = _learning(24_000, "Meta-updates in total", least=1)
