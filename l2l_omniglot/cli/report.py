@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.reports.html import Subject
 
 page_options = options.combined(
-    click.option("--output", type=options.OutputPath(".html", ".htm"), default=Path("report.html"),
+    click.option("--out", type=options.OutputPath(".html", ".htm"), default=Path("report.html"),
                  show_default=True, help="HTML file to write."),
     click.option("--pictures", type=options.OutputPath(folder=True), default=None,
                  help="Folder to also write plots and sample tasks to, as PNG files (none)."),
@@ -42,7 +42,7 @@ page_options = options.combined(
 @options.computing_options
 def report(
     weights: tuple[str, ...],
-    output: Path,
+    out: Path,
     pictures: Path | None,
     samples: int,
     characters: int,
@@ -67,10 +67,8 @@ def report(
     subjects = [dataclasses.replace(s, name=name) for s, name in zip(found, names, strict=True)]
     commands = [_evaluate_command(chosen, subject) for subject in subjects]
     commands.append(_report_command(sources))
-    html.write_report(
-        subjects, output, commands, samples=samples, characters=characters, pairs=pairs
-    )
-    log.info(f"Wrote {output}.")
+    html.write_report(subjects, out, commands, samples=samples, characters=characters, pairs=pairs)
+    log.info(f"Wrote {out}.")
     if pictures is not None:
         count = len(html.write_pictures(subjects, pictures, samples))
         log.info(f"Wrote {count} pictures to {pictures}.")

@@ -131,7 +131,7 @@ def test_every_option_has_the_variable_that_is_named_after_it(name: str, monkeyp
         text, expected = sample(option)
         with monkeypatch.context() as changed:
             changed.setenv(variable, text)
-            required = [] if name != "export" or word == "output" else ["--output", "a.onnx"]
+            required = [] if name != "export" or word == "out" else ["--out", "a.onnx"]
             cli.main([*name.split(), *arguments, *required], standalone_mode=False)
         found = seen[str(option.name)]
         assert found == ((expected,) if option.multiple else expected), variable

@@ -48,7 +48,7 @@ def full_disk(_npy: Path) -> tuple[int, str]:
 
 def full_disk_for_a_file(_npy: Path) -> tuple[int, str]:
     query = str(PICTURES.parent / "query" / "wave" / "2.png")
-    return plain("predict", str(PICTURES), query, "--output", "/dev/full")(_npy)
+    return plain("predict", str(PICTURES), query, "--out", "/dev/full")(_npy)
 
 
 def unexpected(_npy: Path) -> tuple[int, str]:

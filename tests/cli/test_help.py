@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from l2l_omniglot.cli import cli
 from l2l_omniglot.cli.config import commands
-from l2l_omniglot.cli.options import Name
+from l2l_omniglot.cli.options import Name, OutputPath
 from l2l_omniglot.experiments.settings import DECLARED
 
 # What a number counts or measures; a seed does neither.
@@ -79,3 +79,13 @@ def test_every_command_has_help_and_what_all_have(name: str):
     assert result.output.startswith("Usage: ")
     for option in ("--config", "--verbose", "--quiet"):
         assert option in result.output
+
+
+def test_every_command_that_writes_one_file_calls_it_out():
+    files = {
+        name: option.opts
+        for name, option, _ in OPTIONS
+        if isinstance(option.type, OutputPath) and not option.type.dir_okay
+    }
+    assert {"export", "predict", "prepare", "report", "show data", "show task"} <= set(files)
+    assert all(opts == ["--out"] for opts in files.values()), files
