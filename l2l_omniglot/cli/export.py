@@ -8,6 +8,7 @@ import click
 
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.console import say
 from l2l_omniglot.cli.predict import (
     adapting_options,
     note_unread,
@@ -62,7 +63,7 @@ def export(
         about = {"path": str(out), "difference": exported.difference, "images": exported.images}
         click.echo(dumps({**about, **exported.metadata}))
     else:
-        click.echo(
+        say(
             f"{out}: {returns} of {len(names)} classes ({', '.join(names)})\n"
             f"Differs from the original by at most {exported.difference:.1e}, on "
             f"{exported.images} images."

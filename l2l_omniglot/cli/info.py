@@ -14,8 +14,10 @@ from typing import Any
 import click
 
 from l2l_omniglot._util.files import cache_folder
+from l2l_omniglot._util.text import hanging
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import PREFIX, Command
+from l2l_omniglot.cli.console import width_of
 from l2l_omniglot.experiments.run_folder import newest_run, runs_folder, versions
 from l2l_omniglot.experiments.weights import list_pretrained
 
@@ -133,14 +135,13 @@ def info(json: bool) -> None:
     from json import dumps
 
     parts = {part.__name__[1:].replace("_", " "): _tried(part) for part in _PARTS}
-    click.echo(dumps(parts) if json else "\n".join(map(_lines, parts, parts.values())))
-
-
-def _lines(name: str, entries: dict[str, Any]) -> str:
-    """A part as lines, its values below one another."""
-    width = max(map(len, entries), default=0)
-    lines = [f"  {key.ljust(width)}  {_words(value)}" for key, value in entries.items()]
-    return "\n".join([name, *(lines or ["  none"])])
+    if json:
+        click.echo(dumps(parts))
+        return
+    width = width_of(sys.stdout)
+    for name, entries in parts.items():
+        rows = [(key, _words(value)) for key, value in entries.items()]
+        click.echo("\n".join([name, *hanging(rows or [("none", "")], width)]))
 
 
 def _words(value: object) -> str:

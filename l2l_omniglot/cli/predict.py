@@ -12,7 +12,7 @@ from l2l_omniglot._util.text import shown
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import log
+from l2l_omniglot.cli.console import log, say
 from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def predict(
     )
     text = predictor.FORMS["json" if json else "csv" if csv else "table"](found)
     if out is None:
-        click.echo(text)
+        click.echo(text) if json or csv else say(text)
     else:
         write_text(out, text + "\n")
         log.info(f"Wrote {out}.")

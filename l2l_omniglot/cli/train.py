@@ -14,7 +14,7 @@ from l2l_omniglot._util.process import graceful_stop, restarted
 from l2l_omniglot.backbones.registry import check_registered
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
-from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log
+from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log, say
 from l2l_omniglot.errors import RunError, SettingsError, need
 from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
@@ -170,7 +170,7 @@ def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     ended = "Finished" if outcome.reason == "finished" else "Time is up"
     best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
     path = f"./{folder.path}" if str(folder.path) in pretrained_names() else str(folder.path)
-    click.echo(
+    say(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
         f"accuracy {bold(best)} ({settings.validation_batch_norm} batch norm).\n"
         "Evaluate it:\n"
