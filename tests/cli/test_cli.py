@@ -1,15 +1,11 @@
 """The command line in real processes, killed for real."""
 
 import csv
-import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import numpy as np
@@ -278,33 +274,6 @@ def test_time_limit(npy: Path):
     assert "Time is up at iteration" in done.stdout
     assert load_checkpoint(next(Path("runs").glob("*/last.safetensors"))).iteration < 1_000_000
     assert run_cli("evaluate", "--tasks", "2").returncode == 0
-
-
-@pytest.mark.slow
-def test_progress_bar_on_a_terminal(npy: Path):
-    """Loss, accuracy, tasks/s and time left, by a new process on a pseudo-terminal."""
-    parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    arguments = ["train", "--data", str(npy), *SMALL, "--iterations", "60"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l2l_omniglot", *arguments], stderr=child, stdout=subprocess.PIPE
-    )
-    os.close(child)
-    seen = b""
-    while True:
-        try:
-            block = os.read(parent, 4096)
-        except OSError:
-            break
-        if not block:
-            break
-        seen += block
-    process.communicate(timeout=60)
-    os.close(parent)
-    text = seen.decode()
-    assert process.returncode == 0
-    assert "training:" in text and "loss" in text and "accuracy" in text and "tasks/s" in text
-    assert "60/60 [" in text  # tqdm's time spent and left
 
 
 def test_off_a_terminal_training_shows_life_before_its_first_validation(capsys, monkeypatch):
