@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -169,10 +170,13 @@ class TrainingProgress:
 
     def validated(self, row: MetricsRow, best: bool) -> None:
         """Prints one line per validation, above the bar where there is one, which has the rest."""
+        mark = click.style(" (best)", fg="green", bold=True) if best else ""
+        if not math.isfinite(row.validation_loss):
+            mark = click.style(" (diverged)", fg="red", bold=True)
         text = (
             f"loss {row.train_loss:.3f}  train {row.train_accuracy:.1%}  "
             f"validation {row.validation_accuracy:.1%} ± {row.validation_ci95:.1%}"
-            f"{click.style(' (best)', fg='green', bold=True) if best else ''}"
+            f"{mark}"
         )
         left = (self._iterations - row.iteration) * self._seconds_each(row.iteration) / 60
         if self._bar is None:

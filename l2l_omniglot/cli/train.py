@@ -168,11 +168,11 @@ def _announce(run: TrainingRun, what: str) -> None:
 
 def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     ended = "Finished" if outcome.reason == "finished" else "Time is up"
-    best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
+    assert outcome.best is not None  # or the training has diverged
     path = f"./{folder.path}" if str(folder.path) in pretrained_names() else str(folder.path)
     say(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
-        f"accuracy {bold(best)} ({settings.validation_batch_norm} batch norm).\n"
+        f"accuracy {bold(f'{outcome.best:.2%}')} ({settings.validation_batch_norm} batch norm).\n"
         "Evaluate it:\n"
         f"  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(path)}"
     )

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot.data.tasks import Tasks
-from l2l_omniglot.errors import RunError, refused
+from l2l_omniglot.errors import RunError, TrainingError, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import load_resized, write_learner
@@ -131,6 +131,10 @@ class TrainingRun:
         Args:
             minutes: limit of this call; when it is reached, a last validation is made.
             should_stop: called after every update.
+
+        Raises:
+            TrainingError: if the training has diverged: an update, or every validation so far, has
+                a loss that is not finite.
         """
         settings = self.experiment.settings
         self._window_start = self._started = time.monotonic()
@@ -154,10 +158,26 @@ class TrainingRun:
                 self._window_start = time.monotonic()
             elif stopped:
                 self._save(self.folder.last)
-            if not at_end and (timed_out or stopped):
-                reason = "time" if timed_out else "stopped"
-                return Outcome(reason, self.trainer.iteration, self.best)
-        return Outcome("finished", self.trainer.iteration, self.best)
+            if not at_end and stopped and not timed_out:
+                return Outcome("stopped", self.trainer.iteration, self.best)
+            if not at_end and timed_out:
+                return Outcome("time", self.trainer.iteration, self._best())
+        return Outcome("finished", self.trainer.iteration, self._best())
+
+    def _best(self) -> float:
+        """Returns the best validation accuracy of a training that is over.
+
+        Raises:
+            TrainingError: if there is none.
+        """
+        if self.best is None:
+            settings = self.experiment.settings
+            raise TrainingError(
+                f"the training has diverged: at iteration {self.trainer.iteration} no validation "
+                f"has had a finite loss; a smaller inner_lr (now {settings.inner_lr:g}) or meta_lr "
+                f"(now {settings.meta_lr:g}) may help"
+            )
+        return self.best
 
     def _validate(self) -> tuple[MetricsRow, bool]:
         """Validates the present weights; returns the new row, and whether it is the best so far."""

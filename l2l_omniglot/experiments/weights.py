@@ -122,7 +122,7 @@ def resolve_checkpoint(run: Path | None) -> Path:
         return folder.best
     if not folder.last.is_file():
         raise RunError(f"{folder.path}: holds no checkpoint yet")
-    log.info(f"Note: {folder.path} had no validation yet, so these are not its best weights.")
+    log.info(f"Note: {folder.path} has no best weights: no validation has had a finite loss yet.")
     return folder.last
 
 

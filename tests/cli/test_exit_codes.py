@@ -69,6 +69,25 @@ def no_number(npy: Path) -> tuple[int, str]:
     )
 
 
+def diverged(_npy: Path) -> tuple[int, str]:
+    """Every validation loss is NaN, and every training loss a number."""
+    words = [
+        "train",
+        "--data",
+        "synthetic",
+        "--inner-lr",
+        "1000",
+        "--validation-tasks",
+        "5",
+        "--run-dir",
+        "run",
+    ]
+    code, said = plain(*words, "--iterations", "4", "--validation-every", "2")(_npy)
+    assert said.count("(diverged)") == 2 and not Path("run/best.safetensors").exists()
+    assert plain("train", "--resume", "run")(_npy)[0] == code
+    return code, said
+
+
 def torn_picture(_npy: Path) -> tuple[int, str]:
     """Two classes of one picture each, and a file that is none among the queries."""
     for name in ("light", "dark"):
@@ -105,6 +124,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
     (7, "the loss became nan", no_number),
+    (7, "the training has diverged: at iteration 4 no validation has had a finite", diverged),
     (9, "skipped 1 of 4 pictures (support and queries)", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),
     (143, "train --resume run", stopped(signal.SIGTERM)),
