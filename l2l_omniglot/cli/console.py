@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot._util.process import launched
 from l2l_omniglot._util.text import fold
 
 if TYPE_CHECKING:
@@ -38,8 +39,12 @@ class _Stderr(logging.Handler):
 
 
 def open_console() -> None:
-    """Prints the package's log on stderr, at the normal level until an option sets another."""
-    log.handlers = [_Stderr()]
+    """Prints the package's log on stderr, at the normal level until an option sets another.
+
+    Of several workers only the first prints it.
+    """
+    first = not launched() or os.environ["RANK"] == "0"
+    log.handlers = [_Stderr() if first else logging.NullHandler()]
     log.setLevel(NORMAL)
 
 

@@ -18,7 +18,8 @@ from l2l_omniglot._util.text import hanging
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import PREFIX, Command
 from l2l_omniglot.cli.console import width_of
-from l2l_omniglot.experiments.run_folder import newest_run, runs_folder, versions
+from l2l_omniglot.experiments.run_folder import versions
+from l2l_omniglot.experiments.runs import known_runs, newest_run, runs_folder
 from l2l_omniglot.experiments.weights import list_pretrained
 
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
@@ -106,7 +107,7 @@ def _pretrained() -> dict[str, Any]:
 
 
 def _newest_run() -> dict[str, Any]:
-    if not any(runs_folder().glob("*/config.json")):
+    if not known_runs():
         return {"none in": str(runs_folder())}
     folder = newest_run()
     settings, rows = folder.read_settings(), folder.read_metrics()

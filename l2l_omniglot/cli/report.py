@@ -14,7 +14,7 @@ from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.cli.evaluate import EvaluationOptions, evaluation_options
 from l2l_omniglot.errors import need
-from l2l_omniglot.experiments.run_folder import newest_run
+from l2l_omniglot.experiments.runs import newest_run, taken
 from l2l_omniglot.experiments.weights import find_weights, history
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def report(
     from l2l_omniglot.reports import html
 
     chosen = EvaluationOptions(**given)
-    sources = weights or (str(newest_run().path),)
+    sources = weights or (_newest(),)
     stacks: dict[tuple[Any, ...], ImageStack] = {}
     found = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
     names = html.unlike([subject.name for subject in found])
@@ -72,6 +72,12 @@ def report(
     if pictures is not None:
         count = len(html.write_pictures(subjects, pictures, samples))
         log.info(f"Wrote {count} pictures to {pictures}.")
+
+
+def _newest() -> str:
+    run = newest_run(trained=True)
+    log.info(taken(run))
+    return str(run.path)
 
 
 def _evaluate(

@@ -16,7 +16,8 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log, say
 from l2l_omniglot.errors import RunError, SettingsError, need
-from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.runs import new_run_path, newest_run, record_run, taken
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 from l2l_omniglot.experiments.weights import pretrained_names
 
@@ -74,6 +75,8 @@ def train(
         run = TrainingRun(experiment, folder, watcher)
         experiment.tasks("test")  # refused now where it is too small, not after the training
         run.begin(resumed)
+        if workers.first:
+            record_run(folder.path)
         _announce(run, "Resuming" if resumed else "Training")
         if run.trainer.iteration == settings.iterations:
             made = settings.iterations
@@ -106,7 +109,9 @@ def _choose_run(
         if run_dir is not None and run_dir.resolve() != Path(resume).resolve():
             raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: expected only one")
         run_dir = Path(resume)
-    folder = newest_run() if run_dir is None else RunFolder(run_dir)
+    folder = RunFolder(run_dir) if run_dir else newest_run()
+    if run_dir is None:
+        log.info(taken(folder))
     saved = folder.read_settings()
     _check_changes(folder, saved, given)
     return folder, Settings(**{**saved.to_dict(), **given})

@@ -9,6 +9,7 @@
 - ``card``: what pretrained weights are, and what they reach
 - ``weights``: finds weights, pretrained or of a run
 - ``run_folder``: the files of a run
+- ``runs``: where runs are, and which is the newest
 - ``training``: trains, validates, saves and resumes
 - ``reproduce``: many runs, beside published figures
 - ``tensorboard``: event files

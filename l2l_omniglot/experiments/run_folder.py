@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import itertools
 import json
 import logging
-import os
 import platform
 import shlex
 import sys
@@ -25,7 +23,6 @@ from l2l_omniglot.experiments.settings import Settings
 
 log = logging.getLogger(__name__)
 
-RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
 LAST = "last.safetensors"
 _PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safetensors", "click")
 
@@ -146,29 +143,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def runs_folder() -> Path:
-    """Returns the default place of runs: ``L2L_OMNIGLOT_RUNS``, or ``runs`` in this folder."""
-    return Path(os.environ.get(RUNS_VARIABLE) or "runs")
-
-
-def new_run_path(settings: Settings) -> Path:
-    """Returns an unused folder name for a new run, from date, time, backbone, ways and shots."""
-    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{moment}-{settings.backbone}-{settings.ways}w{settings.shots}s"
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(path for path in map(runs_folder().joinpath, names) if not path.exists())
-
-
-def newest_run() -> RunFolder:
-    """Finds the run with the newest checkpoint in `runs_folder`.
-
-    Raises:
-        RunError: if there is none.
-    """
-    runs = runs_folder()
-    found = [path for path in runs.glob(f"*/{LAST}") if path.is_file()]
-    if not found:
-        raise RunError(f"{runs}: no run found; train one with `l2l-omniglot train`, or name one")
-    return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent)

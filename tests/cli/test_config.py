@@ -13,7 +13,8 @@ from l2l_omniglot.cli import cli
 from l2l_omniglot.cli.config import OTHER_VARIABLES, commands, read_config
 from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE, RunFolder
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.runs import RUNS_VARIABLE
 
 FILE = """
 ways = 3

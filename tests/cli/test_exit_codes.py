@@ -71,18 +71,9 @@ def no_number(npy: Path) -> tuple[int, str]:
 
 def diverged(_npy: Path) -> tuple[int, str]:
     """Every validation loss is NaN, and every training loss a number."""
-    words = [
-        "train",
-        "--data",
-        "synthetic",
-        "--inner-lr",
-        "1000",
-        "--validation-tasks",
-        "5",
-        "--run-dir",
-        "run",
-    ]
-    code, said = plain(*words, "--iterations", "4", "--validation-every", "2")(_npy)
+    rates = ("--inner-lr", "1000", "--iterations", "4", "--validation-every", "2")
+    words = ("train", "--data", "synthetic", "--validation-tasks", "5", "--run-dir", "run")
+    code, said = plain(*words, *rates)(_npy)
     assert said.count("(diverged)") == 2 and not Path("run/best.safetensors").exists()
     assert plain("train", "--resume", "run")(_npy)[0] == code
     return code, said
