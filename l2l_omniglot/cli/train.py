@@ -13,9 +13,10 @@ import click
 from l2l_omniglot._util.process import graceful_stop, restarted
 from l2l_omniglot.backbones.registry import check_registered
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command, from_where
+from l2l_omniglot.cli.config import Sectioned, from_where
 from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log, say
 from l2l_omniglot.errors import RunError, SettingsError, need
+from l2l_omniglot.experiments.declaration import GROUPS
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.runs import new_run_path, newest_run, record_run, taken
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
@@ -41,7 +42,15 @@ run_options = options.combined(
 )  # fmt: skip
 
 
-@click.command(cls=Command, short_help="Meta-train a network.")
+def _groups() -> dict[str, str]:
+    """The groups of the options: those of the settings are declared with them."""
+    found = {declared.name: declared.group for declared in DECLARED.values()}
+    found |= dict.fromkeys(("time_limit", "run_dir", "resume", "tensorboard"), "run")
+    found |= dict.fromkeys(("device", "engine"), "computing")
+    return dict(sorted(found.items(), key=lambda pair: GROUPS.index(pair[1])))
+
+
+@click.command(cls=Sectioned, groups=_groups(), short_help="Meta-train a network.")
 @options.settings_options(*DECLARED)
 @run_options
 @options.computing_options
