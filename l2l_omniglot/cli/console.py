@@ -18,7 +18,7 @@ from l2l_omniglot._util.process import launched
 from l2l_omniglot._util.text import fold
 
 if TYPE_CHECKING:
-    from l2l_omniglot.experiments.run_folder import MetricsRow
+    from l2l_omniglot.experiments.metrics import MetricsRow
     from l2l_omniglot.meta.trainer import StepResult
 
 log = logging.getLogger("l2l_omniglot")
@@ -172,6 +172,9 @@ class TrainingProgress:
             self._bar.update(1)
         elif time.monotonic() >= self._line_at:
             self._print(result.iteration, recent)
+
+    def measured(self, row: MetricsRow) -> None:
+        """Shows nothing: the bar has newer figures."""
 
     def validated(self, row: MetricsRow, best: bool) -> None:
         """Prints one line per validation, above the bar where there is one, which has the rest."""

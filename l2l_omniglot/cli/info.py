@@ -110,7 +110,8 @@ def _newest_run() -> dict[str, Any]:
     if not known_runs():
         return {"none in": str(runs_folder())}
     folder = newest_run()
-    settings, rows = folder.read_settings(), folder.read_metrics()
+    settings = folder.read_settings()
+    rows = [row for row in folder.read_metrics() if row.validated]
     names = ("recipe", "ways", "shots", "backbone", "data", "iterations")
     return {
         "folder": str(folder.path),

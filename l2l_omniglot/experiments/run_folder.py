@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import dataclasses
 import json
 import logging
 import platform
 import shlex
 import sys
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot._util.text import csv_text
 from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiments.metrics import MetricsRow, read_rows, write_rows
 from l2l_omniglot.experiments.settings import Settings
 
 log = logging.getLogger(__name__)
 
 LAST = "last.safetensors"
 _PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safetensors", "click")
-
-
-@dataclass(frozen=True)
-class MetricsRow:
-    """One line of ``metrics.csv``: the training since the previous line, and a validation.
-
-    Accuracies are fractions in [0, 1], losses nats; `minutes` is training and validation time,
-    including earlier sessions.
-    """
-
-    iteration: int
-    minutes: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    validation_ci95: float
-    tasks_per_second: float
-    meta_lr: float
 
 
 class RunFolder:
@@ -117,21 +94,12 @@ class RunFolder:
             raise RunError(f"{self.config}: cannot be read: {error}") from error
 
     def read_metrics(self) -> list[MetricsRow]:
-        """Reads the lines of ``metrics.csv``; skips an incomplete last line, after a kill."""
-        if not self.metrics.is_file():
-            return []
-        rows = []
-        for entry in csv.DictReader(self.metrics.read_text(encoding="utf-8").splitlines()):
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                iteration = int(entry.pop("iteration"))
-                values = {name: float(value) for name, value in entry.items()}
-                rows.append(MetricsRow(iteration=iteration, **values))
-        return rows
+        """Reads ``metrics.csv``; skips an incomplete last line, after a kill."""
+        return read_rows(self.metrics)
 
     def write_metrics(self, rows: list[MetricsRow]) -> None:
         """Writes ``metrics.csv`` whole, atomically."""
-        names = [field.name for field in dataclasses.fields(MetricsRow)]
-        write_text(self.metrics, csv_text(names, map(dataclasses.asdict, rows)))
+        write_rows(self.metrics, rows)
 
 
 def versions() -> dict[str, str]:

@@ -26,7 +26,7 @@ from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
-from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 from l2l_omniglot.experiments.weights import find_weights, history, train_command
 from l2l_omniglot.meta.evaluation import evaluate
