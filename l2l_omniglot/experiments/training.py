@@ -192,11 +192,13 @@ class TrainingRun:
         """Writes a line of metrics without a validation."""
         if not self.experiment.workers.first:
             return
-        row = self._write_row(self._meter.take(self.minutes), math.nan, math.nan, math.nan)
+        row = self._write_row(self._meter.take(self.minutes), (math.nan, math.nan, math.nan))
         for observer in self.observers:
             observer.measured(row)
 
-    def _write_row(self, trained: TrainingFigures, *validation: float) -> MetricsRow:
+    def _write_row(
+        self, trained: TrainingFigures, validation: tuple[float, float, float]
+    ) -> MetricsRow:
         """Adds a line of metrics, with loss, accuracy and interval of a validation."""
         row = MetricsRow(
             self.trainer.iteration,
@@ -204,8 +206,8 @@ class TrainingRun:
             trained.loss,
             trained.accuracy,
             *validation,
-            tasks_per_second=round(trained.tasks_per_second, 2),
-            meta_lr=self.trainer.optimizer.param_groups[0]["lr"],
+            round(trained.tasks_per_second, 2),
+            self.trainer.optimizer.param_groups[0]["lr"],
         )
         self.rows.append(row)
         if self.experiment.workers.first:
@@ -220,7 +222,7 @@ class TrainingRun:
         experiment.measure_population()
         mode = experiment.settings.validation_batch_norm
         result = evaluate(learner, self.validation, count, steps, workers=workers, batch_norm=mode)
-        row = self._write_row(trained, result.loss, result.accuracy, result.ci95)
+        row = self._write_row(trained, (result.loss, result.accuracy, result.ci95))
         best = math.isfinite(result.loss) and (self.best is None or result.accuracy > self.best)
         if best:
             self.best = result.accuracy
