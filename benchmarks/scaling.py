@@ -80,7 +80,8 @@ def by_processes(count: int, iterations: int) -> float:
             "--run-dir", str(run),
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True)
-        return RunFolder(run).read_metrics()[-1].tasks_per_second
+        rows = RunFolder(run).read_metrics()
+        return median(row.tasks_per_second for row in rows if row.iteration > iterations // 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l2l_omniglot._util.text import table
-from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder
+from l2l_omniglot.experiments.metrics import MetricsRow
+from l2l_omniglot.experiments.run_folder import RunFolder
 
 VALIDATIONS = 20  # of a training
 PROBE, SHARE = 0.1, 0.9  # of the minutes: for the speed beforehand, and for updates afterwards
@@ -47,7 +48,7 @@ def train(options: Sequence[str], folder: Path, workers: int) -> list[MetricsRow
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={workers}", "-m"]
     command = [*start, "l2l_omniglot", "train", *options, "--run-dir", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return RunFolder(folder).read_metrics()
+    return [row for row in RunFolder(folder).read_metrics() if row.validated]
 
 
 def plan(goal: Goal, minutes: float, folder: Path, workers: int, rest: Sequence[str]) -> list[str]:

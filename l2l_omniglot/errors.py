@@ -51,7 +51,7 @@ class RunError(L2LOmniglotError):
 
 
 class TrainingError(L2LOmniglotError):
-    """Training cannot go on because the loss is no longer finite."""
+    """Training has diverged: the loss, or that of every validation, is not finite."""
 
     exit_code = 7
 

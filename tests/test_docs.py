@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,15 +216,38 @@ def test_public_names_explain_themselves():
         _ = l2l_omniglot.nothing
 
 
-def test_both_readmes_have_the_same_figures_commands_and_links():
+# Numbers in words that both languages have: how many, and of what.
+ENGLISH = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "ten": 10, "twenty": 20}
+CHINESE = {"一": 1, "两": 2, "三": 3, "四": 4, "五": 5, "十": 10, "二十": 20}
+COUNTED = (
+    (r"minutes?", "分钟"),
+    (r"(?:CPU )?cores?", "核"),
+    (r"ways", "个类别"),
+    (r"example each", "个样例"),
+    (r"commands", "条命令\n"),
+)
+
+
+def in_words(text: str, words: dict[str, int], unit: str) -> list[int]:
+    """The numbers in words that stand before a unit."""
+    found = re.findall(rf"({'|'.join(sorted(words, key=len, reverse=True))})\s*{unit}", text, re.I)
+    return sorted(words[word.lower()] for word in found)
+
+
+def test_both_readmes_have_the_same_numbers_commands_and_links():
     english, chinese = (
         (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")
     )
     for pattern in (
-        r"\d[\d.,]*(?= ±| %)",
-        r"± [\d.]+",
+        r"\d(?:[\d.,]*\d)?",
+        r"[\d.,]+ ± [\d.,]+ %",
         r"(?ms)^```(?:sh|python)\n.*?^```",
-        r"\]\(docs[^)]*",
+        r"\]\((?!README)[^)]*",
+        r"(?m)^#+ ",
+        r"(?m)^\|",
     ):
-        found = sorted(re.findall(pattern, english))
-        assert found and found == sorted(re.findall(pattern, chinese)), pattern
+        one, other = (Counter(re.findall(pattern, text)) for text in (english, chinese))
+        assert one and one == other, (pattern, one - other, other - one)
+    for here, there in COUNTED:
+        found = in_words(english, ENGLISH, here)
+        assert found and found == in_words(chinese, CHINESE, there), here

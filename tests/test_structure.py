@@ -16,6 +16,7 @@ WITHOUT_TORCH = (
     "experiments.settings",
     "experiments.card",
     "experiments.run_folder",
+    "experiments.runs",
     "experiments.weights",
     "cli",
 )

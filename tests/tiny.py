@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.data.tasks import Task
-from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.meta.engines import Engine
 from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.meta.trainer import StepResult
@@ -29,6 +29,8 @@ class Silent:
     """Watches a training run, and keeps it to itself."""
 
     def stepped(self, result: StepResult) -> None: ...
+
+    def measured(self, row: MetricsRow) -> None: ...
 
     def validated(self, row: MetricsRow, best: bool) -> None: ...
 

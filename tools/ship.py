@@ -18,7 +18,8 @@ from l2l_omniglot._util.files import sha256
 from l2l_omniglot.experiments.card import MODEL, Card
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.experiment import OMNIGLOT
-from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder
+from l2l_omniglot.experiments.metrics import MetricsRow
+from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.weights import FOLDER, as_typed, list_pretrained
 from tools.card import measure, write_readme
 
@@ -97,7 +98,7 @@ def ship(
 
 def _row(run: RunFolder, iteration: int) -> MetricsRow:
     """Returns the line of the metrics that was written with a checkpoint."""
-    rows = [row for row in run.read_metrics() if row.iteration == iteration]
+    rows = [row for row in run.read_metrics() if row.validated and row.iteration == iteration]
     if not rows:
         raise SystemExit(f"{run.metrics}: has no line of iteration {iteration}")
     return rows[-1]

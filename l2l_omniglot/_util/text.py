@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 
 Mark: TypeAlias = Callable[[str], str]
 NONE = "\N{EN DASH}"  # where a table has no figure
+COMMAND = "l2l-omniglot "  # begins a line that can be typed
 
 
 def counted(number: int, what: str) -> str:
@@ -30,6 +32,48 @@ def shown(name: str | Path) -> str:
         c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c
         for c in encodable(name)
     )
+
+
+def fold(text: str, width: int) -> str:
+    """Breaks lines of more than `width` columns at spaces; no word is cut, colours have no width.
+
+    What goes on is indented by two more than a line that was indented. A command that stands on a
+    line of its own goes on after a backslash, so that it can be copied.
+    """
+    return "\n".join(_fold_line(line, width) for line in text.split("\n"))
+
+
+def _fold_line(line: str, width: int) -> str:
+    start = len(line) - len(line.lstrip(" "))
+    indent = " " * (start + 2 if start else 0)
+    end = " \\" if line.lstrip().startswith(COMMAND) else ""
+    lines, room = [" " * start], width - len(end)
+    for gap, word in re.findall(r"( *)(\S+)", line[start:]):
+        longer = f"{lines[-1]}{gap}{word}"
+        if columns(longer) <= room or not lines[-1].strip():
+            lines[-1] = longer
+        else:
+            lines.append(indent + word)
+    return f"{end}\n".join(lines)
+
+
+def hanging(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Lists names and texts in two columns, with the texts folded in theirs; not if width is 0."""
+    start = max(columns(name) for name, _ in rows)
+    room = max(1, width - start - 4)
+    lines = []
+    for name, text in rows:
+        parts = (fold(text, room) if width else text).split("\n")
+        padded = name + " " * (start - columns(name))
+        lines += [f"  {padded}  {parts[0]}".rstrip()]
+        lines += [" " * (start + 4) + part for part in parts[1:]]
+    return lines
+
+
+def columns(text: str) -> int:
+    """Counts the columns that a line takes on a terminal: wide characters two, colours none."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return sum(1 + (unicodedata.east_asian_width(c) in {"W", "F"}) for c in plain)
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

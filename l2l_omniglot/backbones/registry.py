@@ -75,8 +75,7 @@ def make_backbone(
     """
     from torch import nn
 
-    point = _find(name)
-    factory = _load(point)
+    point, factory = _find(name), load_backbone(name)
     try:
         backbone = factory(ways=ways, channels=channels, image_size=image_size, **options)
     except BackboneError:
@@ -92,6 +91,15 @@ def make_backbone(
             "expected a torch.nn.Module"
         )
     return backbone
+
+
+def load_backbone(name: str) -> Any:
+    """Imports the function or class that builds a backbone.
+
+    Raises:
+        BackboneError: if the name is unknown, or it cannot be imported; says what is missing.
+    """
+    return _load(_find(name))
 
 
 def check_registered(name: str) -> None:
@@ -123,8 +131,17 @@ def _load(point: EntryPoint) -> Any:
     except (Exception, SystemExit) as error:  # a plugin may raise anything
         raise BackboneError(
             f"backbone {point.name!r} of {_package(point)} does not import: "
-            f"{type(error).__name__}: {error}"
+            f"{_missing(point, error) or f'{type(error).__name__}: {error}'}"
         ) from error
+
+
+def _missing(point: EntryPoint, error: BaseException) -> str:
+    """Says which module is missing; empty if none is."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    if f"{point.module}.".startswith(f"{error.name}."):
+        return f"there is no module {error.name!r}, which its entry point {point.value!r} names"
+    return f"it needs the module {error.name!r}, which is not installed"
 
 
 def _package(point: EntryPoint) -> str:

@@ -53,8 +53,9 @@ PAUSE = 3.0  # seconds: whoever made this worker fail ends first, and its exit c
 def cli() -> None:
     """Train and evaluate MAML on Omniglot, or on your own classes of images.
 
-    Every option can also be set in a file (--config), or by an environment variable named after
-    it, such as L2L_OMNIGLOT_TRAIN_WAYS: see docs/commands.md.
+    Every option can also be set by an environment variable named after it, such as
+    L2L_OMNIGLOT_TRAIN_WAYS, or in a TOML file (--config), where a section [train] has the options
+    of `train`, such as ways = 5.
 
     In the help of each command the value in brackets is the default.
     """

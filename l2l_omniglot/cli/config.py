@@ -34,7 +34,7 @@ class _Common(click.Command):
             click.Option(
                 ["--config"], type=click.Path(path_type=Path, dir_okay=False), is_eager=True,
                 expose_value=False, callback=_use_config,
-                help="TOML file of options, see docs/commands.md (none).",
+                help="TOML file of options, with a section for each command (none).",
             ),
             level(["-v", "--verbose"], help="Print more, and the traceback of a crash."),
             level(["-q", "--quiet"], help="Print only results and errors."),
@@ -59,6 +59,35 @@ class Command(_Common):
                             f"{option.opts[-1]} {ctx.params.get(str(option.name), '')}{where}"
                         )
             return super().invoke(ctx)
+
+
+class Sectioned(Command):
+    """A command whose help has a section for each group of options.
+
+    Args:
+        groups: the group of each option, by its name; those left out come last.
+    """
+
+    def __init__(self, *arguments: Any, groups: dict[str, str], **values: Any) -> None:
+        super().__init__(*arguments, **values)
+        self.groups = groups
+
+    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Returns the options as ``--help`` prints them, by the title of their section."""
+        found: dict[str, list[tuple[str, str]]] = {
+            group.capitalize(): [] for group in dict.fromkeys(self.groups.values())
+        }
+        for option in self.get_params(ctx):
+            if record := option.get_help_record(ctx):
+                group = self.groups.get(str(option.name), "others")
+                found.setdefault(group.capitalize(), []).append(record)
+        return found
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the sections."""
+        for title, records in self.sections(ctx).items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def _set_level(context: click.Context, option: click.Parameter, wanted: bool) -> None:

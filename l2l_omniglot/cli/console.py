@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot._util.process import launched
+from l2l_omniglot._util.text import fold
+
 if TYPE_CHECKING:
-    from l2l_omniglot.experiments.run_folder import MetricsRow
+    from l2l_omniglot.experiments.metrics import MetricsRow
     from l2l_omniglot.meta.trainer import StepResult
 
 log = logging.getLogger("l2l_omniglot")
@@ -22,6 +26,9 @@ QUIET, NORMAL, VERBOSE = logging.WARNING, logging.INFO, logging.DEBUG
 SMOOTHING = 0.02
 SECONDS_A_LINE = 10.0
 SECONDS_WITHOUT_A_LINE = 60.0  # of a training, after the first
+LONGEST_NAME = 40  # before a bar
+COUNTED = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+TRAINING = "|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"  # of which 80 columns are full
 
 bold = partial(click.style, bold=True)
 
@@ -32,14 +39,37 @@ class _Stderr(logging.Handler):
 
 
 def open_console() -> None:
-    """Prints the package's log on stderr, at the normal level until an option sets another."""
-    log.handlers = [_Stderr()]
+    """Prints the package's log on stderr, at the normal level until an option sets another.
+
+    Of several workers only the first prints it.
+    """
+    first = not launched() or os.environ["RANK"] == "0"
+    log.handlers = [_Stderr() if first else logging.NullHandler()]
     log.setLevel(NORMAL)
 
 
 def echo_error(line: str) -> None:
     """Prints a line on stderr, even if quiet: why the program ends, for example."""
-    click.echo(line, err=True, color=wants_colour())
+    click.echo(fitted(line, sys.stderr), err=True, color=wants_colour())
+
+
+def say(text: str) -> None:
+    """Prints a result that people read on stdout."""
+    click.echo(fitted(text, sys.stdout))
+
+
+def fitted(text: str, stream: IO[str]) -> str:
+    """Folds a text to the width of the terminal that a stream is; else it stays as it is."""
+    width = width_of(stream)
+    return fold(text, width) if width else text
+
+
+def width_of(stream: IO[str]) -> int:
+    """Returns the columns of the terminal that a stream is; 0 where it is none or does not say."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):  # closed, or a stream of a library's
+        return 0
 
 
 def wants_colour() -> bool | None:
@@ -61,13 +91,20 @@ def timed(what: str) -> Iterator[None]:
     log.debug(f"{what} took {time.monotonic() - start:.1f} s.")
 
 
-def _bar(what: str, unit: str, total: int | None, start: int = 0) -> Any:
-    """A tqdm bar on stderr; None if quiet, or on no terminal."""
+def _bar(form: str, total: int | None, start: int = 0) -> Any:
+    """A tqdm bar on stderr, of the form; None if quiet, or on no terminal."""
     if not (log.isEnabledFor(NORMAL) and sys.stderr.isatty()):
         return None
     from tqdm import tqdm
 
-    return tqdm(desc=what, unit=unit, total=total, initial=start, dynamic_ncols=True)
+    return tqdm(total=total, initial=start, dynamic_ncols=True, bar_format=form)
+
+
+def _counted(what: str) -> str:
+    """The form of a bar that counts; a long name leaves room for the figures."""
+    short = what if len(what) <= LONGEST_NAME else f"{what[: LONGEST_NAME - 3]}..."
+    braces = short.replace("{", "{{").replace("}", "}}")
+    return f"{braces}: {COUNTED}"
 
 
 @contextmanager
@@ -82,7 +119,7 @@ def counting(what: str, unit: str, total: int | None = None) -> Iterator[Callabl
     def count(done: int, total: int | None = total) -> None:
         nonlocal bar, line_at
         if bar is None:
-            bar = _bar(what, unit, total)
+            bar = _bar(_counted(what), total)
         if bar is not None:
             bar.update(done - bar.n)
         elif time.monotonic() >= line_at:
@@ -115,7 +152,7 @@ class TrainingProgress:
         """Shows the bar inside the block; `start` iterations were made before."""
         self._start, self._begun = start, time.monotonic()
         self._line_at = self._begun + SECONDS_A_LINE
-        self._bar = _bar("training", "iteration", self._iterations, start)
+        self._bar = _bar(TRAINING, self._iterations, start)
         try:
             yield
         finally:
@@ -136,17 +173,23 @@ class TrainingProgress:
         elif time.monotonic() >= self._line_at:
             self._print(result.iteration, recent)
 
+    def measured(self, row: MetricsRow) -> None:
+        """Shows nothing: the bar has newer figures."""
+
     def validated(self, row: MetricsRow, best: bool) -> None:
-        """Prints one line per validation, above the bar where there is one."""
-        left = (self._iterations - row.iteration) * self._seconds_each(row.iteration) / 60
+        """Prints one line per validation, above the bar where there is one, which has the rest."""
         mark = click.style(" (best)", fg="green", bold=True) if best else ""
-        self._print(
-            row.iteration,
-            f"train loss {row.train_loss:.3f} accuracy {row.train_accuracy:.1%}  "
-            f"validation accuracy {row.validation_accuracy:.1%} ± {row.validation_ci95:.1%}"
-            f"{mark}  {row.tasks_per_second:.0f} tasks/s  "
-            f"{row.minutes:.1f} min, {left:.1f} left",
+        if not math.isfinite(row.validation_loss):
+            mark = click.style(" (diverged)", fg="red", bold=True)
+        text = (
+            f"loss {row.train_loss:.3f}  train {row.train_accuracy:.1%}  "
+            f"validation {row.validation_accuracy:.1%} ± {row.validation_ci95:.1%}"
+            f"{mark}"
         )
+        left = (self._iterations - row.iteration) * self._seconds_each(row.iteration) / 60
+        if self._bar is None:
+            text += f"  {row.tasks_per_second:.0f} tasks/s  {row.minutes:.1f} min, {left:.1f} left"
+        self._print(row.iteration, text)
 
     def _print(self, iteration: int, text: str) -> None:
         bar = self._bar

@@ -14,7 +14,7 @@ from l2l_omniglot._util.files import sha256
 from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
-from l2l_omniglot.cli.console import bold, counting, log, timed
+from l2l_omniglot.cli.console import bold, counting, log, say, timed
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
 from l2l_omniglot.experiments.weights import check_ways, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
@@ -126,7 +126,7 @@ def evaluate(
         else:
             text = _evaluate_runs(experiment, chosen, subject, runs, json)
         if workers.first:
-            click.echo(text)
+            click.echo(text) if json else say(text)
 
 
 def _check(
@@ -208,7 +208,7 @@ def _evaluate_tasks(
     within = " within one alphabet each" if within_alphabet else ""
     within += f", rotated ({rotated})," if rotated != "none" else ""
     head = (
-        f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class, "
+        f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class\n"
         f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
         f"{settings.split}, seed {tasks.seed})\n{subject['checkpoint']}\n\n"
     )

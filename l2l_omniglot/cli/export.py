@@ -8,6 +8,7 @@ import click
 
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.console import say
 from l2l_omniglot.cli.predict import (
     adapting_options,
     note_unread,
@@ -18,7 +19,7 @@ from l2l_omniglot.cli.predict import (
 
 @click.command(cls=Command, short_help="Write a network adapted to your pictures.")
 @support_argument
-@click.option("--output", type=options.OutputPath(), required=True,
+@click.option("--out", type=options.OutputPath(), required=True,
               help="File to write: .onnx, or .pt2 for torch.export.load.")  # fmt: skip
 @click.option("--returns", type=options.Name(["probabilities", "logits"]), default="probabilities",
               show_default=True, help="Output of the exported network.")  # fmt: skip
@@ -27,7 +28,7 @@ from l2l_omniglot.cli.predict import (
 @options.json_option
 def export(
     support: Path,
-    output: Path,
+    out: Path,
     returns: str,
     weights: str | None,
     steps: int | None,
@@ -47,23 +48,23 @@ def export(
     from l2l_omniglot.classify.export import check_export, export_classifier
     from l2l_omniglot.classify.predictor import adapt_to_pictures
 
-    check_export(output)
+    check_export(out)
     names = examples.names
     checkpoint = options.load_weights(weights, len(names))
     classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, fit=fit)
     exported = export_classifier(
-        classifier, output, names, ink=checkpoint.settings.ink,
+        classifier, out, names, ink=checkpoint.settings.ink,
         fitted=preparation.fitted, stretched=preparation.stretched, output=returns,
         about={"weights": Path(checkpoint.source).name, "steps": classifier.steps},
     )  # fmt: skip
     if json:
         from json import dumps
 
-        about = {"path": str(output), "difference": exported.difference, "images": exported.images}
+        about = {"path": str(out), "difference": exported.difference, "images": exported.images}
         click.echo(dumps({**about, **exported.metadata}))
     else:
-        click.echo(
-            f"{output}: {returns} of {len(names)} classes ({', '.join(names)})\n"
+        say(
+            f"{out}: {returns} of {len(names)} classes ({', '.join(names)})\n"
             f"Differs from the original by at most {exported.difference:.1e}, on "
             f"{exported.images} images."
         )

@@ -14,9 +14,12 @@ from typing import Any
 import click
 
 from l2l_omniglot._util.files import cache_folder
+from l2l_omniglot._util.text import hanging
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import PREFIX, Command
-from l2l_omniglot.experiments.run_folder import newest_run, runs_folder, versions
+from l2l_omniglot.cli.console import width_of
+from l2l_omniglot.experiments.run_folder import versions
+from l2l_omniglot.experiments.runs import known_runs, newest_run, runs_folder
 from l2l_omniglot.experiments.weights import list_pretrained
 
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
@@ -104,10 +107,11 @@ def _pretrained() -> dict[str, Any]:
 
 
 def _newest_run() -> dict[str, Any]:
-    if not any(runs_folder().glob("*/config.json")):
+    if not known_runs():
         return {"none in": str(runs_folder())}
     folder = newest_run()
-    settings, rows = folder.read_settings(), folder.read_metrics()
+    settings = folder.read_settings()
+    rows = [row for row in folder.read_metrics() if row.validated]
     names = ("recipe", "ways", "shots", "backbone", "data", "iterations")
     return {
         "folder": str(folder.path),
@@ -133,14 +137,13 @@ def info(json: bool) -> None:
     from json import dumps
 
     parts = {part.__name__[1:].replace("_", " "): _tried(part) for part in _PARTS}
-    click.echo(dumps(parts) if json else "\n".join(map(_lines, parts, parts.values())))
-
-
-def _lines(name: str, entries: dict[str, Any]) -> str:
-    """A part as lines, its values below one another."""
-    width = max(map(len, entries), default=0)
-    lines = [f"  {key.ljust(width)}  {_words(value)}" for key, value in entries.items()]
-    return "\n".join([name, *(lines or ["  none"])])
+    if json:
+        click.echo(dumps(parts))
+        return
+    width = width_of(sys.stdout)
+    for name, entries in parts.items():
+        rows = [(key, _words(value)) for key, value in entries.items()]
+        click.echo("\n".join([name, *hanging(rows or [("none", "")], width)]))
 
 
 def _words(value: object) -> str:

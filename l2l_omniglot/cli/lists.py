@@ -12,6 +12,7 @@ from l2l_omniglot._util.text import NONE, table
 from l2l_omniglot.backbones.registry import list_backbones
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.console import say
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.protocols import PROTOCOLS, SETTINGS
 from l2l_omniglot.experiments.weights import best_pretrained, list_pretrained
@@ -29,7 +30,7 @@ def backbones() -> None:
     """
     entries = list_backbones()
     rows = [(entry.name, entry.package, entry.target) for entry in entries if not entry.error]
-    click.echo(table(("name", "package", "target"), rows))
+    say(table(("name", "package", "target"), rows))
     broken = [entry.error for entry in entries if entry.error]
     if broken:
         raise BackboneError("; ".join(broken))
@@ -48,7 +49,7 @@ def check_backbone(name: str, json: bool) -> None:
 
     report = check(name)
     body = {**dataclasses.asdict(report), "broken": report.broken}
-    click.echo(dumps(body) if json else _text(report))
+    click.echo(dumps(body)) if json else say(_text(report))
     if report.broken:
         raise BackboneError(f"backbone {name!r} breaks its contract: {', '.join(report.broken)}")
 
@@ -57,12 +58,16 @@ def _text(report: BackboneReport) -> str:
     rows = [
         (found.check, _result(found), "see below" if found.outcome == "failed" else found.reason)
         for found in report.findings
+        if found.outcome != "unclear"
     ]
     lines = [f"{report.backbone} of {report.package}\n", table(("check", "result", ""), rows)]
     for found in report.findings:
         if found.outcome == "failed":
             lines.append(f"\n{_result(found)}: {found.check}\n  {found.reason}.")
             lines.append(f"  Fix: {found.fix}.")
+    unclear = [found.check for found in report.findings if found.outcome == "unclear"]
+    if unclear:
+        lines.append(f"\nUnclear, perhaps failing only because of these: {', '.join(unclear)}")
     return "\n".join(lines)
 
 
@@ -80,17 +85,17 @@ def pretrained(json: bool) -> None:
         click.echo(dumps([dataclasses.asdict(card) for card in cards]))
         return
     results = sorted({result.place[:3] for card in cards for result in card.results})
-    click.echo("Accuracy on test tasks in %, with its 95 % interval")
+    say("Accuracy on test tasks in %, with its 95 % interval")
     for place in results:
         _, split, mode = place
         protocol = list(PROTOCOLS)[place[0]]
-        click.echo(f"\n{mode} batch norm, protocol {protocol}, split {split}")
-        click.echo(_accuracies(cards, place))
+        say(f"\n{mode} batch norm, protocol {protocol}, split {split}")
+        say(_accuracies(cards, place))
     unmeasured = [card.name for card in cards if not card.results]
     if unmeasured:
-        click.echo(f"\nNot measured yet: {', '.join(unmeasured)}")
-    click.echo(f"\nBest on validation tasks, for any number of classes: {best_pretrained()}")
-    click.echo("Use one: l2l-omniglot evaluate --weights NAME")
+        say(f"\nNot measured yet: {', '.join(unmeasured)}")
+    say(f"\nBest on validation tasks, for any number of classes: {best_pretrained()}")
+    say("Use one: l2l-omniglot evaluate --weights NAME")
 
 
 def _accuracies(cards: list[Card], place: tuple[int, str, str]) -> str:

@@ -18,7 +18,7 @@ from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import naming_options
 from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
-from l2l_omniglot.experiments.run_folder import runs_folder
+from l2l_omniglot.experiments import runs
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
 from l2l_omniglot.experiments.weights import (
     best_pretrained,
@@ -128,9 +128,8 @@ def completing(names: Callable[[], Iterable[str]]) -> Completer:
 
 
 def known_runs() -> list[str]:
-    """Lists the run folders in the usual place, the newest first."""
-    found = [path.parent for path in runs_folder().glob("*/config.json")]
-    return [str(path) for path in sorted(found, reverse=True)]
+    """Lists the run folders, the newest first."""
+    return [str(run.path) for run in runs.known_runs()]
 
 
 def known_weights() -> list[str]:

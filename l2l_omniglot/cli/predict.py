@@ -12,7 +12,7 @@ from l2l_omniglot._util.text import shown
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import log
+from l2l_omniglot.cli.console import log, say
 from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ picture_options = options.combined(
 @options.json_option
 @click.option("--csv", is_flag=True,
               help="Print CSV: one row per picture, one column per class.")  # fmt: skip
-@click.option("--output", type=options.OutputPath(), default=None,
+@click.option("--out", type=options.OutputPath(), default=None,
               help="File to write the predictions to (stdout).")  # fmt: skip
 def predict(
     support: Path,
@@ -58,7 +58,7 @@ def predict(
     fit: str,
     json: bool,
     csv: bool,
-    output: Path | None,
+    out: Path | None,
 ) -> None:
     """Classify your own pictures, from a few examples of each class.
 
@@ -80,11 +80,11 @@ def predict(
         checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, fit=fit, device=device
     )
     text = predictor.FORMS["json" if json else "csv" if csv else "table"](found)
-    if output is None:
-        click.echo(text)
+    if out is None:
+        click.echo(text) if json or csv else say(text)
     else:
-        write_text(output, text + "\n")
-        log.info(f"Wrote {output}.")
+        write_text(out, text + "\n")
+        log.info(f"Wrote {out}.")
     note_unread(examples, collection)
 
 

@@ -14,7 +14,7 @@ from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.cli.evaluate import EvaluationOptions, evaluation_options
 from l2l_omniglot.errors import need
-from l2l_omniglot.experiments.run_folder import newest_run
+from l2l_omniglot.experiments.runs import newest_run, taken
 from l2l_omniglot.experiments.weights import find_weights, history
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.reports.html import Subject
 
 page_options = options.combined(
-    click.option("--output", type=options.OutputPath(".html", ".htm"), default=Path("report.html"),
+    click.option("--out", type=options.OutputPath(".html", ".htm"), default=Path("report.html"),
                  show_default=True, help="HTML file to write."),
     click.option("--pictures", type=options.OutputPath(folder=True), default=None,
                  help="Folder to also write plots and sample tasks to, as PNG files (none)."),
@@ -42,7 +42,7 @@ page_options = options.combined(
 @options.computing_options
 def report(
     weights: tuple[str, ...],
-    output: Path,
+    out: Path,
     pictures: Path | None,
     samples: int,
     characters: int,
@@ -60,20 +60,24 @@ def report(
     from l2l_omniglot.reports import html
 
     chosen = EvaluationOptions(**given)
-    sources = weights or (str(newest_run().path),)
+    sources = weights or (_newest(),)
     stacks: dict[tuple[Any, ...], ImageStack] = {}
     found = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
     names = html.unlike([subject.name for subject in found])
     subjects = [dataclasses.replace(s, name=name) for s, name in zip(found, names, strict=True)]
     commands = [_evaluate_command(chosen, subject) for subject in subjects]
     commands.append(_report_command(sources))
-    html.write_report(
-        subjects, output, commands, samples=samples, characters=characters, pairs=pairs
-    )
-    log.info(f"Wrote {output}.")
+    html.write_report(subjects, out, commands, samples=samples, characters=characters, pairs=pairs)
+    log.info(f"Wrote {out}.")
     if pictures is not None:
         count = len(html.write_pictures(subjects, pictures, samples))
         log.info(f"Wrote {count} pictures to {pictures}.")
+
+
+def _newest() -> str:
+    run = newest_run(trained=True)
+    log.info(taken(run))
+    return str(run.path)
 
 
 def _evaluate(

@@ -13,7 +13,7 @@ from l2l_omniglot._util.process import graceful_stop
 from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
+from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log, say
 from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
 from l2l_omniglot.experiments.settings import ALGORITHMS
@@ -80,7 +80,7 @@ def reproduce(
     """
     from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.reproduce import Comparison, Stopped, conditions
-    from l2l_omniglot.reports.tables import write_results
+    from l2l_omniglot.reports.tables import reproduction_table, write_results
 
     need("matplotlib", "the plot", "plot")  # before hours of training
     chosen = conditions(settings, backbones, algorithms)
@@ -110,8 +110,9 @@ def reproduce(
     except Stopped:
         echo_error("Stopped; the same command goes on.")
         raise SystemExit(128 + watcher.signal) from None
-    if made.results():
-        click.echo((out / "results.md").read_text(encoding="utf-8"))
+    if results := made.results():
+        say(reproduction_table(results))
+        log.info(f"Wrote {out / 'results.md'} and others.")
     if errors:
         raise type(errors[0])("; ".join(map(str, errors)))
 

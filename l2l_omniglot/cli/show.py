@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 data_options = options.settings_options(
     "data", "background", "split", "split_seed", "validation_classes"
 )
-output_option = click.option("--output", type=options.OutputPath(".png"), default=None,
+out_option = click.option("--out", type=options.OutputPath(".png"), default=None,
                              help="PNG file to write (the terminal).")  # fmt: skip
 
 
@@ -44,8 +44,8 @@ def show() -> None:
 @click.option("--items", type=click.IntRange(min=1), default=10, show_default=True,
               help="Images per class.")  # fmt: skip
 @data_options
-@output_option
-def data(part: str, classes: int, items: int, output: Path | None, **given: Any) -> None:
+@out_option
+def data(part: str, classes: int, items: int, out: Path | None, **given: Any) -> None:
     """Show images of some classes."""
     names: tuple[str, ...] = given.pop("class")
     settings = make_settings(**options.absolute(given))
@@ -63,7 +63,7 @@ def data(part: str, classes: int, items: int, output: Path | None, **given: Any)
         count = min(classes, len(found))
         chosen = [found[place * len(found) // count] for place in range(count)]
     title = f"{Path(stack.name).stem}, {part}: {len(chosen)} of {len(found)} classes"
-    _write(class_sheet(stack, chosen, items, title), output)
+    _write(class_sheet(stack, chosen, items, title), out)
 
 
 @show.command(cls=Command, short_help="Show one task.")
@@ -76,14 +76,14 @@ def data(part: str, classes: int, items: int, output: Path | None, **given: Any)
 @options.alphabet_option
 @options.settings_options("recipe", "rotations", "mirrors")
 @data_options
-@output_option
+@out_option
 def task(
     number: int,
     weights: str | None,
     part: str,
     seed: int | None,
     within_alphabet: bool,
-    output: Path | None,
+    out: Path | None,
     **given: Any,
 ) -> None:
     """Show task NUMBER of a part, the same that `train` and `evaluate` use.
@@ -100,7 +100,7 @@ def task(
     tasks = TaskStreams(settings, stack).tasks(
         part, seed=own if seed is None else seed, within_alphabet=within_alphabet
     )
-    _write(task_sheet(tasks, number), output)
+    _write(task_sheet(tasks, number), out)
 
 
 def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
@@ -131,9 +131,9 @@ def _named(stack: ImageStack, numbers: list[int], names: tuple[str, ...]) -> lis
     return list(dict.fromkeys(found))
 
 
-def _write(sheet: ContactSheet, output: Path | None) -> None:
+def _write(sheet: ContactSheet, out: Path | None) -> None:
     """Writes a sheet to the file, or to stdout."""
-    if output is None:
+    if out is None:
         from l2l_omniglot.reports.terminal import check_encoding, to_text
 
         encoding = sys.stdout.encoding or "ascii"
@@ -143,6 +143,6 @@ def _write(sheet: ContactSheet, output: Path | None) -> None:
         return
     from l2l_omniglot.reports.contact_sheet import to_image
 
-    with atomic_write(output) as file:
+    with atomic_write(out) as file:
         to_image(sheet).save(file, "png", optimize=True)
-    log.info(f"Wrote {output}.")
+    log.info(f"Wrote {out}.")

@@ -13,10 +13,12 @@ import click
 from l2l_omniglot._util.process import graceful_stop, restarted
 from l2l_omniglot.backbones.registry import check_registered
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command, from_where
-from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log
+from l2l_omniglot.cli.config import Sectioned, from_where
+from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log, say
 from l2l_omniglot.errors import RunError, SettingsError, need
-from l2l_omniglot.experiments.run_folder import RunFolder, new_run_path, newest_run
+from l2l_omniglot.experiments.declaration import GROUPS
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.runs import new_run_path, newest_run, record_run, taken
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 from l2l_omniglot.experiments.weights import pretrained_names
 
@@ -40,7 +42,15 @@ run_options = options.combined(
 )  # fmt: skip
 
 
-@click.command(cls=Command, short_help="Meta-train a network.")
+def _groups() -> dict[str, str]:
+    """The groups of the options: those of the settings are declared with them."""
+    found = {declared.name: declared.group for declared in DECLARED.values()}
+    found |= dict.fromkeys(("time_limit", "run_dir", "resume", "tensorboard"), "run")
+    found |= dict.fromkeys(("device", "engine"), "computing")
+    return dict(sorted(found.items(), key=lambda pair: GROUPS.index(pair[1])))
+
+
+@click.command(cls=Sectioned, groups=_groups(), short_help="Meta-train a network.")
 @options.settings_options(*DECLARED)
 @run_options
 @options.computing_options
@@ -74,6 +84,8 @@ def train(
         run = TrainingRun(experiment, folder, watcher)
         experiment.tasks("test")  # refused now where it is too small, not after the training
         run.begin(resumed)
+        if workers.first:
+            record_run(folder.path)
         _announce(run, "Resuming" if resumed else "Training")
         if run.trainer.iteration == settings.iterations:
             made = settings.iterations
@@ -106,7 +118,9 @@ def _choose_run(
         if run_dir is not None and run_dir.resolve() != Path(resume).resolve():
             raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: expected only one")
         run_dir = Path(resume)
-    folder = newest_run() if run_dir is None else RunFolder(run_dir)
+    folder = RunFolder(run_dir) if run_dir else newest_run()
+    if run_dir is None:
+        log.info(taken(folder))
     saved = folder.read_settings()
     _check_changes(folder, saved, given)
     return folder, Settings(**{**saved.to_dict(), **given})
@@ -168,11 +182,11 @@ def _announce(run: TrainingRun, what: str) -> None:
 
 def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
     ended = "Finished" if outcome.reason == "finished" else "Time is up"
-    best = f"{outcome.best:.2%}" if outcome.best is not None else "none"
+    assert outcome.best is not None  # or the training has diverged
     path = f"./{folder.path}" if str(folder.path) in pretrained_names() else str(folder.path)
-    click.echo(
+    say(
         f"{ended} at iteration {outcome.iteration} of {settings.iterations}; best validation "
-        f"accuracy {bold(best)} ({settings.validation_batch_norm} batch norm).\n"
+        f"accuracy {bold(f'{outcome.best:.2%}')} ({settings.validation_batch_norm} batch norm).\n"
         "Evaluate it:\n"
         f"  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(path)}"
     )

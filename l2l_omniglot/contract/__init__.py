@@ -15,7 +15,7 @@ from l2l_omniglot.contract import gradients, output, tasks, weights  # noqa: F40
 from l2l_omniglot.contract.candidate import CHECKS, Candidate, Check
 from l2l_omniglot.errors import L2LOmniglotError
 
-PASSED, FAILED, NOT_TRIED = "passed", "failed", "not tried"
+PASSED, FAILED, UNCLEAR = "passed", "failed", "unclear"
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,11 @@ class Finding:
     Attributes:
         check: its name.
         required: whether a backbone must pass it; otherwise it is advice.
-        outcome: ``passed``, ``failed`` or ``not tried`` (a check that it needs did not pass).
+        outcome: ``passed``, ``failed`` or ``unclear``: it failed, perhaps only because a check
+            that it needs did not pass.
         reason: for the outcome; may be empty if it passed.
-        fix: how to repair the backbone; empty unless it failed.
+        fix: how to repair the backbone; empty if it passed.
+        after: the checks that it needs and that did not pass.
     """
 
     check: str
@@ -35,6 +37,7 @@ class Finding:
     outcome: str
     reason: str
     fix: str = ""
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,13 @@ def check_backbone(name: str) -> BackboneReport:
 
 
 def _try(check: Check, candidate: Candidate, before: list[Finding]) -> Finding:
-    missing = [f.check for f in before if f.check in check.needs and f.outcome != PASSED]
-    if missing:
-        reason = f"depends on checks that did not pass: {', '.join(missing)}"
-        return Finding(check.name, check.required, NOT_TRIED, reason)
+    needs = [name for name in check.needs if name not in candidate.got_round]
+    after = tuple(f.check for f in before if f.check in needs and f.outcome != PASSED)
     try:
         return Finding(check.name, check.required, PASSED, check.run(candidate) or "")
     except L2LOmniglotError as error:
-        return Finding(check.name, check.required, FAILED, str(error), check.fix)
+        reason = str(error)
     except Exception as error:  # a foreign backbone may raise anything
         reason = f"{type(error).__name__}: {error}"
-        return Finding(check.name, check.required, FAILED, reason, check.fix)
+    outcome = UNCLEAR if after else FAILED
+    return Finding(check.name, check.required, outcome, reason, check.fix, after)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from l2l_omniglot._util.rng import all_random, derive_seed
+from l2l_omniglot._util.rng import all_random, derive_seed, reseed
 from l2l_omniglot.backbones.batch_norm import use_batch_statistics
 from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.data.tasks import Task
@@ -19,18 +19,30 @@ WAYS = 5
 INNER_LR = 0.01  # small: any sound network stays finite
 
 
-@dataclass(frozen=True)
+@dataclass
 class Candidate:
     """A registered backbone.
 
     Attributes:
         name: its registered name.
+        ways: numbers of ways that it is checked with; those for which it cannot be built go.
+        bare: whether it is built without keywords that it may not know.
+        seeded: whether each forward pass draws the same random numbers.
+        got_round: names of checks that it fails in a way that later ones need not suffer from.
     """
 
     name: str
+    ways: tuple[int, ...] = (2, WAYS, 20)
+    bare: bool = False
+    seeded: bool = False
+    got_round: set[str] = field(default_factory=set)
 
     def build(self, ways: int = WAYS, seed: int = 0, **options: Any) -> nn.Module:
         """Builds it as a training run does, from a seed."""
+        if self.bare:
+            options = {
+                name: options[name] for name in ("channels", "image_size") if name in options
+            }
         with all_random("contract", seed):
             return make_backbone(self.name, ways=ways, **options)
 
@@ -41,6 +53,8 @@ class Candidate:
         with torch.no_grad(), all_random("contract", "off", seed):
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
+        if self.seeded:
+            network.register_forward_pre_hook(lambda *_: reseed("contract", "pass"))
         return network
 
     def learner(self, ways: int = WAYS) -> Learner:

@@ -197,6 +197,13 @@ class Tasks:
         groups = self._alphabets(labels) if within_alphabet else [labels]
         self._tasksets = [self._build_taskset(group) for group in groups]
 
+    def __repr__(self) -> str:
+        data, sizes = self.dataset, f"{self.ways}-way {self.shots}-shot, {self.queries} queries"
+        return (
+            f"Tasks({self.name!r} of {data.stack.name}, {sizes}, {len(data.labels)} classes, "
+            f"seed={self.seed})"
+        )
+
     def _alphabets(self, labels: Sequence[int]) -> list[list[int]]:
         """Lists the labels of each alphabet with enough characters."""
         stack = self.dataset.stack

@@ -9,6 +9,8 @@
 - ``card``: what pretrained weights are, and what they reach
 - ``weights``: finds weights, pretrained or of a run
 - ``run_folder``: the files of a run
+- ``metrics``: the lines of a run's metrics.csv, and when there is a new one
+- ``runs``: where runs are, and which is the newest
 - ``training``: trains, validates, saves and resumes
 - ``reproduce``: many runs, beside published figures
 - ``tensorboard``: event files

@@ -8,6 +8,8 @@ from typing import Any
 
 from l2l_omniglot.errors import check_choice, check_number, refused
 
+GROUPS = ("task", "algorithm", "optimiser", "data", "run", "computing")
+
 
 @dataclass(frozen=True)
 class Declaration:
@@ -16,8 +18,8 @@ class Declaration:
     name: str  # of the field of `Settings`
     kind: str  # of its values: int, float, bool or str
     default: Any  # unless recipe, algorithm or user set another
-    help: str  # for --help and the table in docs/commands.md; gives the unit of a number
-    group: str  # of options: task, learning, data or run
+    help: str  # for --help and docs/options.md; gives the unit of a number
+    group: str  # of options: one of `GROUPS`
     least: float | None = None
     most: float | None = None
     above: float | None = None  # excluded itself

@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import dataclasses
-import itertools
 import json
 import logging
-import os
 import platform
 import shlex
 import sys
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot._util.text import csv_text
 from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiments.metrics import MetricsRow, read_rows, write_rows
 from l2l_omniglot.experiments.settings import Settings
 
 log = logging.getLogger(__name__)
 
-RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
 LAST = "last.safetensors"
 _PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safetensors", "click")
-
-
-@dataclass(frozen=True)
-class MetricsRow:
-    """One line of ``metrics.csv``: the training since the previous line, and a validation.
-
-    Accuracies are fractions in [0, 1], losses nats; `minutes` is training and validation time,
-    including earlier sessions.
-    """
-
-    iteration: int
-    minutes: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    validation_ci95: float
-    tasks_per_second: float
-    meta_lr: float
 
 
 class RunFolder:
@@ -120,21 +94,12 @@ class RunFolder:
             raise RunError(f"{self.config}: cannot be read: {error}") from error
 
     def read_metrics(self) -> list[MetricsRow]:
-        """Reads the lines of ``metrics.csv``; skips an incomplete last line, after a kill."""
-        if not self.metrics.is_file():
-            return []
-        rows = []
-        for entry in csv.DictReader(self.metrics.read_text(encoding="utf-8").splitlines()):
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                iteration = int(entry.pop("iteration"))
-                values = {name: float(value) for name, value in entry.items()}
-                rows.append(MetricsRow(iteration=iteration, **values))
-        return rows
+        """Reads ``metrics.csv``; skips an incomplete last line, after a kill."""
+        return read_rows(self.metrics)
 
     def write_metrics(self, rows: list[MetricsRow]) -> None:
         """Writes ``metrics.csv`` whole, atomically."""
-        names = [field.name for field in dataclasses.fields(MetricsRow)]
-        write_text(self.metrics, csv_text(names, map(dataclasses.asdict, rows)))
+        write_rows(self.metrics, rows)
 
 
 def versions() -> dict[str, str]:
@@ -146,29 +111,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def runs_folder() -> Path:
-    """Returns the default place of runs: ``L2L_OMNIGLOT_RUNS``, or ``runs`` in this folder."""
-    return Path(os.environ.get(RUNS_VARIABLE) or "runs")
-
-
-def new_run_path(settings: Settings) -> Path:
-    """Returns an unused folder name for a new run, from date, time, backbone, ways and shots."""
-    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{moment}-{settings.backbone}-{settings.ways}w{settings.shots}s"
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(path for path in map(runs_folder().joinpath, names) if not path.exists())
-
-
-def newest_run() -> RunFolder:
-    """Finds the run with the newest checkpoint in `runs_folder`.
-
-    Raises:
-        RunError: if there is none.
-    """
-    runs = runs_folder()
-    found = [path for path in runs.glob(f"*/{LAST}") if path.is_file()]
-    if not found:
-        raise RunError(f"{runs}: no run found; train one with `l2l-omniglot train`, or name one")
-    return RunFolder(max(found, key=lambda path: path.stat().st_mtime).parent)

@@ -9,7 +9,7 @@ from typing import Any
 
 from l2l_omniglot.backbones import HEADS, STATISTICS
 from l2l_omniglot.errors import check_choice
-from l2l_omniglot.experiments.declaration import Declaration, setting
+from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, SCHEDULES
 
 # How the algorithms differ; each value is an option of its own, too. The last has the parts of
@@ -34,8 +34,8 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-_task, _learning, _data, _run = (
-    partial(setting, group) for group in ("task", "learning", "data", "run")
+_task, _algorithm, _optimiser, _data, _run, _computing = (
+    partial(setting, group) for group in GROUPS
 )
 
 
@@ -43,15 +43,20 @@ _task, _learning, _data, _run = (
 class Settings:
     """Everything that decides what a training run computes.
 
-    Meaning, default and bounds of each setting are declared with it below; the table in
-    docs/commands.md lists them.
+    Meaning, default and bounds of each setting are declared with it below; docs/options.md lists
+    them.
 
     Raises:
         SettingsError: if a value is of the wrong type or out of range; quotes the value and
             what was expected.
     """
 
-    recipe: str = _learning("default", "Recipe to start from")
+    recipe: str = _algorithm("default", "Recipe to start from")
+    algorithm: str = _algorithm(
+        "maml", "Algorithm; sets --adapt, --inner-rates and others",
+        choices=tuple(ALGORITHMS),
+    )  # fmt: skip
+    backbone: str = _algorithm("basenet", "Network, one of `l2l-omniglot backbones`")
     ways: int = _task(5, "Classes per task", least=2, most=100_000)
     shots: int = _task(1, "Support images per class", least=1)
     queries: int = _task(15, "Query images per class", least=1)
@@ -69,79 +74,74 @@ class Settings:
         0, "Most support images per class in training; each iteration draws a number", least=0,
         default_words="as --train-shots",
     )  # fmt: skip
-    meta_batch_size: int = _learning(8, "Tasks per iteration", least=1)
-    inner_steps: int = _learning(1, "Gradient steps on the support set in training", least=0)
-    eval_steps: int = _learning(5, "Gradient steps in validation and evaluation", least=0)
-    inner_lr: float = _learning(0.4, "Learning rate of the inner loop", above=0)
-    first_order: bool = _learning(
+    meta_batch_size: int = _optimiser(8, "Tasks per iteration", least=1)
+    inner_steps: int = _algorithm(1, "Gradient steps on the support set in training", least=0)
+    eval_steps: int = _algorithm(5, "Gradient steps in validation and evaluation", least=0)
+    inner_lr: float = _algorithm(0.4, "Learning rate of the inner loop", above=0)
+    first_order: bool = _algorithm(
         False,
         "Treat inner gradients as constants, or differentiate through them",
         otherwise="second-order",
     )
-    algorithm: str = _learning(
-        "maml", "Algorithm; sets adapt, inner rates and others, see docs/algorithms.md",
-        choices=tuple(ALGORITHMS),
-    )  # fmt: skip
-    adapt: str = _learning(
+    adapt: str = _algorithm(
         "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
     )
-    head: str = _learning(
+    head: str = _algorithm(
         "trained",
         "Head at the start of a task: trained, for --ways only; or for any number of ways one "
         "shared row, zero, or the prototypes",
         choices=HEADS,
     )
-    train_statistics: str = _learning(
+    train_statistics: str = _algorithm(
         "batch", "Statistics for batch normalisation in training", choices=STATISTICS
     )
-    statistics: str = _learning(
+    statistics: str = _algorithm(
         "support", "Statistics for inductive batch normalisation", choices=STATISTICS[1:]
     )
-    inner_rates: str = _learning(
+    inner_rates: str = _algorithm(
         "fixed", "Inner learning rates: fixed, or learned per weight (Meta-SGD) or layer and step",
         choices=INNER_RATES,
     )  # fmt: skip
-    first_order_until: float = _learning(
+    first_order_until: float = _algorithm(
         0.0, "Fraction of the iterations, from the start, in first order", least=0, most=1
     )
-    multi_step_until: float = _learning(
+    multi_step_until: float = _algorithm(
         0.0, "Fraction of the iterations, from the start, that count the loss after every step",
         least=0, most=1,
     )  # fmt: skip
-    meta_lr: float = _learning(2e-3, "Adam's learning rate", above=0)
-    schedule: str = _learning("cosine", "Schedule of Adam's learning rate", choices=SCHEDULES)
-    warmup: int = _learning(
+    meta_lr: float = _optimiser(2e-3, "Adam's learning rate", above=0)
+    schedule: str = _optimiser("cosine", "Schedule of Adam's learning rate", choices=SCHEDULES)
+    warmup: int = _optimiser(
         0, "Iterations over which Adam's learning rate rises from 0 to its start", least=0
     )
-    weight_decay: float = _learning(
+    weight_decay: float = _optimiser(
         0.0, "Decoupled weight decay (AdamW), times the learning rate", least=0, most=1
     )
-    average_weights: float = _learning(
+    average_weights: float = _optimiser(
         0.0,
         "Decay of an average of the weights over the iterations, which is evaluated; 0: none",
         least=0,
         most=0.99999,
     )
-    precision: str = _learning(
+    precision: str = _computing(
         "auto",
         "Precision of training; auto is bfloat16 on a processor that has it, where no step is "
         "taken in the inner loop",
         choices=PRECISIONS,
     )
-    iterations: int = _learning(24_000, "Meta-updates in total", least=1)
-    rotations: bool = _learning(True, "Add rotated characters as training classes")
-    mirrors: bool = _learning(False, "Add mirrored characters as training classes")
-    augment: bool = _learning(False, "Change every training image by a small affine map")
-    ink: str = _learning(
+    iterations: int = _optimiser(24_000, "Meta-updates in total", least=1)
+    rotations: bool = _data(True, "Add rotated characters as training classes")
+    mirrors: bool = _data(False, "Add mirrored characters as training classes")
+    augment: bool = _data(False, "Change every training image by a small affine map")
+    ink: str = _data(
         "white",
         "Value of ink in the network's input: white is 1, black is 0",
         choices=("white", "black"),
     )
-    init: str = _learning(
+    init: str = _algorithm(
         "zero", "Initial weights of BaseNet's last layer", choices=("zero", "tutorial")
     )
-    backbone: str = _learning("basenet", "Network, one of `l2l-omniglot backbones`")
-    start_from: str = _learning(
+    start_from: str = _algorithm(
         "",
         "Pretrained weights, run folder or checkpoint file to start from",
         default_words="random weights",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from l2l_omniglot._util.text import markdown
-from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.meta.trainer import StepResult
 
@@ -21,7 +21,7 @@ def has_events(folder: Path) -> bool:
 
 
 class EventWriter:
-    """Writes every validation's figures as events: an observer of a training run.
+    """Writes the lines of metrics as events: an observer of a training run.
 
     Use it as a context manager. In a folder with event files it continues them: events from the
     last of `rows` on are replaced, since they may be missing, or come from updates that are made
@@ -47,6 +47,11 @@ class EventWriter:
     def stepped(self, result: StepResult) -> None:
         """Writes nothing: a single update's figures are mostly noise."""
 
+    def measured(self, row: MetricsRow) -> None:
+        """Writes the figures of the training immediately."""
+        self._write(row)
+        self._writer.flush()
+
     def validated(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002 - as observers have it
         """Writes a validation immediately."""
         self._write(row)
@@ -65,14 +70,17 @@ class EventWriter:
         accuracy, half = row.validation_accuracy, row.validation_ci95
         figures = {
             "loss/train": row.train_loss,
-            "loss/validation": row.validation_loss,
             "accuracy/train": row.train_accuracy,
-            VALIDATION: accuracy,
-            f"{VALIDATION}_lower": accuracy - half,
-            f"{VALIDATION}_upper": accuracy + half,
             "training/meta_lr": row.meta_lr,
             "training/tasks_per_second": row.tasks_per_second,
         }
+        if row.validated:
+            figures |= {
+                "loss/validation": row.validation_loss,
+                VALIDATION: accuracy,
+                f"{VALIDATION}_lower": accuracy - half,
+                f"{VALIDATION}_upper": accuracy + half,
+            }
         for tag, value in figures.items():
             self._writer.add_scalar(tag, value, row.iteration)
 

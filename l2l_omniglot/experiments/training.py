@@ -11,21 +11,28 @@ from typing import Protocol
 
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot.data.tasks import Tasks
-from l2l_omniglot.errors import RunError, refused
+from l2l_omniglot.errors import RunError, TrainingError, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import load_resized, write_learner
-from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder
+from l2l_omniglot.experiments.metrics import Meter, MetricsRow, TrainingFigures
+from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.weights import find_weights
-from l2l_omniglot.meta.evaluation import evaluate, mean
+from l2l_omniglot.meta.evaluation import evaluate
 from l2l_omniglot.meta.trainer import StepResult, Trainer
 
 
 class Observer(Protocol):
-    """Watches a training run, e.g. to show its progress."""
+    """Watches a training run, e.g. to show its progress, or to log it elsewhere.
+
+    Of several workers all have observers called, but only the first's `measured`.
+    """
 
     def stepped(self, result: StepResult) -> None:
         """Called after every update."""
+
+    def measured(self, row: MetricsRow) -> None:
+        """Called after a new line of metrics without a validation, every few seconds."""
 
     def validated(self, row: MetricsRow, best: bool) -> None:
         """Called after every validation; `best` tells whether it is the best so far."""
@@ -58,8 +65,8 @@ class TrainingRun:
         self.validation: Tasks = experiment.tasks("validation")
         self.rows: list[MetricsRow] = []
         self.best: float | None = None
-        self._window: list[StepResult] = []
-        self._window_start = self._started = time.monotonic()
+        self._meter = Meter(experiment.settings.meta_batch_size)
+        self._started = time.monotonic()
         self._minutes_before = 0.0
 
     def begin(self, resume: bool) -> None:
@@ -131,12 +138,17 @@ class TrainingRun:
         Args:
             minutes: limit of this call; when it is reached, a last validation is made.
             should_stop: called after every update.
+
+        Raises:
+            TrainingError: if the training has diverged: an update, or every validation so far, has
+                a loss that is not finite.
         """
         settings = self.experiment.settings
-        self._window_start = self._started = time.monotonic()
+        self._started = time.monotonic()
+        self._meter.go_on()
         while self.trainer.iteration < settings.iterations:
             result = self.trainer.step()
-            self._window.append(result)
+            self._meter.add(result)
             for observer in self.observers:
                 observer.stepped(result)
             # Workers must agree on when to stop.
@@ -150,39 +162,67 @@ class TrainingRun:
                 self._save(self.folder.last)
                 for observer in self.observers:
                     observer.validated(row, best)
-                self._window.clear()
-                self._window_start = time.monotonic()
-            elif stopped:
-                self._save(self.folder.last)
-            if not at_end and (timed_out or stopped):
-                reason = "time" if timed_out else "stopped"
-                return Outcome(reason, self.trainer.iteration, self.best)
-        return Outcome("finished", self.trainer.iteration, self.best)
+                self._meter.go_on()
+            elif stopped or self._meter.is_due(self.minutes):
+                self._measure()
+                if stopped:
+                    self._save(self.folder.last)
+            if not at_end and stopped and not timed_out:
+                return Outcome("stopped", self.trainer.iteration, self.best)
+            if not at_end and timed_out:
+                return Outcome("time", self.trainer.iteration, self._best())
+        return Outcome("finished", self.trainer.iteration, self._best())
+
+    def _best(self) -> float:
+        """Returns the best validation accuracy of a training that is over.
+
+        Raises:
+            TrainingError: if there is none.
+        """
+        if self.best is None:
+            settings = self.experiment.settings
+            raise TrainingError(
+                f"the training has diverged: at iteration {self.trainer.iteration} no validation "
+                f"has had a finite loss; a smaller inner_lr (now {settings.inner_lr:g}) or meta_lr "
+                f"(now {settings.meta_lr:g}) may help"
+            )
+        return self.best
+
+    def _measure(self) -> None:
+        """Writes a line of metrics without a validation."""
+        if not self.experiment.workers.first:
+            return
+        row = self._write_row(self._meter.take(self.minutes), (math.nan, math.nan, math.nan))
+        for observer in self.observers:
+            observer.measured(row)
+
+    def _write_row(
+        self, trained: TrainingFigures, validation: tuple[float, float, float]
+    ) -> MetricsRow:
+        """Adds a line of metrics, with loss, accuracy and interval of a validation."""
+        row = MetricsRow(
+            self.trainer.iteration,
+            round(self.minutes, 3),
+            trained.loss,
+            trained.accuracy,
+            *validation,
+            round(trained.tasks_per_second, 2),
+            self.trainer.optimizer.param_groups[0]["lr"],
+        )
+        self.rows.append(row)
+        if self.experiment.workers.first:
+            self.folder.write_metrics(self.rows)
+        return row
 
     def _validate(self) -> tuple[MetricsRow, bool]:
         """Validates the present weights; returns the new row, and whether it is the best so far."""
-        experiment, trained = self.experiment, time.monotonic()
+        experiment, trained = self.experiment, self._meter.take(self.minutes)
         count, steps = experiment.settings.validation_tasks, experiment.settings.eval_steps
         learner, workers = experiment.learner, experiment.workers
         experiment.measure_population()
         mode = experiment.settings.validation_batch_norm
         result = evaluate(learner, self.validation, count, steps, workers=workers, batch_norm=mode)
-        window, seconds = self._window, trained - self._window_start
-        made = len(window) * self.trainer.meta_batch_size
-        row = MetricsRow(
-            iteration=self.trainer.iteration,
-            minutes=round(self.minutes, 3),
-            train_loss=mean([step.loss for step in window]),
-            train_accuracy=mean([step.accuracy for step in window]),
-            validation_loss=result.loss,
-            validation_accuracy=result.accuracy,
-            validation_ci95=result.ci95,
-            tasks_per_second=round(made / seconds, 2) if seconds else 0.0,
-            meta_lr=self.trainer.optimizer.param_groups[0]["lr"],
-        )
-        self.rows.append(row)
-        if workers.first:
-            self.folder.write_metrics(self.rows)
+        row = self._write_row(trained, (result.loss, result.accuracy, result.ci95))
         best = math.isfinite(result.loss) and (self.best is None or result.accuracy > self.best)
         if best:
             self.best = result.accuracy

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot.errors import RunError, SettingsError, check_choice, did_you_mean
 from l2l_omniglot.experiments.card import CONFIG, MODEL, Card, read_card
-from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder, newest_run
+from l2l_omniglot.experiments.metrics import MetricsRow
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.runs import newest_run, taken
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings, make_settings
 
 if TYPE_CHECKING:
@@ -115,14 +117,16 @@ def resolve_checkpoint(run: Path | None) -> Path:
     """
     if run is not None and run.is_file():
         return run
-    folder = newest_run() if run is None else RunFolder(run)
+    folder = RunFolder(run) if run else newest_run(trained=True)
+    if run is None:
+        log.info(taken(folder))
     if (folder.path / MODEL).is_file():
         return folder.path / MODEL
     if folder.best.is_file():
         return folder.best
     if not folder.last.is_file():
         raise RunError(f"{folder.path}: holds no checkpoint yet")
-    log.info(f"Note: {folder.path} had no validation yet, so these are not its best weights.")
+    log.info(f"Note: {folder.path} has no best weights: no validation has had a finite loss yet.")
     return folder.last
 
 

@@ -69,7 +69,7 @@ class Curve:
         return self.loss_per_step[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results over many tasks, after K gradient steps.
 
@@ -107,6 +107,9 @@ class Evaluation:
     def loss(self) -> float:
         """After the last step."""
         return self.curve.loss
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self})"
 
     def __str__(self) -> str:
         figures = [

@@ -135,6 +135,13 @@ class Learner:
         self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
         self._choice: Choice | None = None
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(part).__name__ for part in (self.backbone, self.rates, self.head))
+        count = sum(parameter.numel() for parameter in self.parameters())
+        order = "first" if self.first_order else "second"
+        about = f"inner_lr={self.inner_lr:g}, {order} order, on {self.device}"
+        return f"Learner({kinds}, {count:,} trained parameters, {about})"
+
     def parameters(self) -> list[nn.Parameter]:
         """Returns what is trained: of the backbone, then the rates, then the head's start."""
         return trained_parameters(self.backbone, self.rates, self.head)

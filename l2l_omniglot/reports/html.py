@@ -19,7 +19,8 @@ from l2l_omniglot.data.stack import ImageStack, span
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
-from l2l_omniglot.experiments.run_folder import MetricsRow, versions
+from l2l_omniglot.experiments.metrics import MetricsRow
+from l2l_omniglot.experiments.run_folder import versions
 from l2l_omniglot.experiments.weights import History, as_typed, train_command
 from l2l_omniglot.meta.evaluation import Evaluation, half_width, mean
 from l2l_omniglot.reports import plots as plot

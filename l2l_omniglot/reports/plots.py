@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from l2l_omniglot._util.files import atomic_write
-from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.meta.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -95,21 +95,23 @@ def _learning(
     factor = 100 if measure == "accuracy" else 1
     styles = zip(cycle(look.runs), cycle(MARKERS), runs.items(), strict=False)
     for colour, shape, (name, rows) in styles:
-        about, marker = f", {name}" if len(runs) > 1 else "", shape if len(rows) < FEW else ""
-        at = [row.iteration for row in rows]
-        for part, line in (("train", ":"), ("validation", "-")):
-            values = [factor * getattr(row, f"{part}_{measure}") for row in rows]
+        about = f", {name}" if len(runs) > 1 else ""
+        validated = [row for row in rows if row.validated]
+        for part, line, own in (("train", ":", rows), ("validation", "-", validated)):
+            at = [row.iteration for row in own]
+            values = [factor * getattr(row, f"{part}_{measure}") for row in own]
+            marker = shape if len(own) < FEW else ""
             filled = "none" if part == "train" else colour  # tells single points apart, too
             panel.plot(
                 at, values, label=part + about, color=colour, linestyle=line, marker=marker,
                 markersize=4, markerfacecolor=filled,
             )  # fmt: skip
         if measure == "accuracy":
-            middle = [factor * row.validation_accuracy for row in rows]
-            half = [factor * row.validation_ci95 for row in rows]
+            middle = [factor * row.validation_accuracy for row in validated]
+            half = [factor * row.validation_ci95 for row in validated]
             low, high = ([m + s * h for m, h in zip(middle, half, strict=True)] for s in (-1, 1))
             panel.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
-            if len(rows) < FEW:
+            if len(validated) < FEW:
                 panel.errorbar(at, middle, half, color=colour, linestyle="", capsize=2.5)
     label = "accuracy, %" if measure == "accuracy" else "loss, nats"
     panel.set_xlim(left=0)

@@ -28,11 +28,38 @@ def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
             *(percent(c.accuracy, c.ci95) for c in result.evaluation.curves.values()),
             f"{published[1]} % ({published[0]})" if published else "",
         ])  # fmt: skip
-    evaluation = results[0].evaluation
     what = ("protocol", "setting", "backbone", "algorithm", "iterations", "best at", "minutes")
-    header = (*what, *evaluation.curves, "published")
-    note = f"{evaluation.tasks} test tasks, after {counted(evaluation.steps, 'step')}"
-    return markdown(header, rows) + f"\n{note}, 95 % intervals.\n"
+    header = (*what, *results[0].evaluation.curves, "published")
+    return markdown(header, rows) + f"\n{_about(results)}.\n"
+
+
+def reproduction_table(results: Sequence[ConditionResult]) -> str:
+    """Formats the comparison for a terminal: accuracies, and which trainings are unfinished."""
+    curves = results[0].evaluation.curves
+    header = ["protocol", "setting", "backbone", "algorithm", *curves]
+    rows, notes = [], []
+    for result in results:
+        condition, published = result.condition, result.published
+        rows.append([
+            result.protocol, condition.setting, condition.backbone, condition.algorithm,
+            *(f"{100 * c.accuracy:.2f} ± {100 * c.ci95:.2f}"
+              for c in result.evaluation.curves.values()),
+        ])  # fmt: skip
+        if published:
+            notes.append(
+                f"{result.protocol}, {condition.setting}: {published[1]} % ({published[0]})"
+            )
+        if result.iteration < result.settings.iterations:
+            left = f"{result.iteration:,} of {result.settings.iterations:,} iterations"
+            notes.append(f"{condition.name}: {left} so far")
+    below = "".join(f"\n{note}" for note in dict.fromkeys(notes))
+    return f"{table(header, rows)}\n\n{_about(results)}, in %.{below}"
+
+
+def _about(results: Sequence[ConditionResult]) -> str:
+    evaluation = results[0].evaluation
+    steps = counted(evaluation.steps, "step")
+    return f"{evaluation.tasks} test tasks, after {steps}, 95 % intervals"
 
 
 def reproduction_csv(results: Sequence[ConditionResult]) -> str:

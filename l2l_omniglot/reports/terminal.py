@@ -27,7 +27,7 @@ def check_encoding(encoding: str) -> None:
     except (UnicodeEncodeError, LookupError) as error:
         raise SettingsError(
             f"the terminal's encoding {encoding} cannot show half blocks; write a PNG file with "
-            "--output"
+            "--out"
         ) from error
 
 

@@ -264,7 +264,7 @@ def support_folder(stack: ImageStack, tmp_path: Path) -> Path:
 def test_the_command_writes_a_file_that_classifies(
     support_folder: Path, stack: ImageStack, zero_head: Path, trained_head: Path
 ):
-    options = ["--output", "a.onnx", "--fit", "never", "--weights"]
+    options = ["--out", "a.onnx", "--fit", "never", "--weights"]
     refused = run_cli("export", str(support_folder), *options, str(trained_head))
     assert refused.returncode == 2
     assert f"3 classes: {trained_head} has a head trained for 5 ways" in refused.stderr

@@ -86,7 +86,7 @@ def test_json_csv_and_output(folders: tuple[Path, Path], tmp_path: Path):
     assert body["accuracy"] is None and not body["fitted"]
     assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     out = tmp_path / "out.csv"
-    done = run_cli("predict", str(support), str(query), "--csv", "--output", str(out))
+    done = run_cli("predict", str(support), str(query), "--csv", "--out", str(out))
     assert done.returncode == 0 and done.stdout == ""
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert [row["class"] == row["truth"] for row in rows] == [True] * 6
@@ -260,7 +260,7 @@ def test_names_that_are_no_text_are_escaped(folders: tuple[Path, Path], tmp_path
     Path(os.fsdecode(odd)).write_bytes((query / "class1 bars" / "0.png").read_bytes())
     for form in ((), ("--csv",), ("--json",)):
         out = tmp_path / "out"
-        done = run_cli("predict", str(support), str(query), *form, "--output", str(out))
+        done = run_cli("predict", str(support), str(query), *form, "--out", str(out))
         assert done.returncode == 0, done.stderr
         assert r"\udcff.png" in out.read_text()
         assert form == ("--csv",) or "\x1b" not in out.read_text()

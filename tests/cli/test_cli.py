@@ -1,15 +1,11 @@
 """The command line in real processes, killed for real."""
 
 import csv
-import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +29,9 @@ SMALL = (
 
 
 def read_rows(run: Path) -> list[dict[str, str]]:
+    """The lines of validations."""
     with (run / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if row["validation_accuracy"]]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--nope"], []])
@@ -280,33 +277,6 @@ def test_time_limit(npy: Path):
     assert run_cli("evaluate", "--tasks", "2").returncode == 0
 
 
-@pytest.mark.slow
-def test_progress_bar_on_a_terminal(npy: Path):
-    """Loss, accuracy, tasks/s and time left, by a new process on a pseudo-terminal."""
-    parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    arguments = ["train", "--data", str(npy), *SMALL, "--iterations", "60"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "l2l_omniglot", *arguments], stderr=child, stdout=subprocess.PIPE
-    )
-    os.close(child)
-    seen = b""
-    while True:
-        try:
-            block = os.read(parent, 4096)
-        except OSError:
-            break
-        if not block:
-            break
-        seen += block
-    process.communicate(timeout=60)
-    os.close(parent)
-    text = seen.decode()
-    assert process.returncode == 0
-    assert "training:" in text and "loss" in text and "accuracy" in text and "tasks/s" in text
-    assert "60/60 [" in text  # tqdm's time spent and left
-
-
 def test_off_a_terminal_training_shows_life_before_its_first_validation(capsys, monkeypatch):
     monkeypatch.setattr("l2l_omniglot.cli.console.SECONDS_A_LINE", 0.0)
     open_console()
@@ -327,9 +297,9 @@ def test_evaluating_a_run_without_validation_says_so(npy: Path, tmp_path: Path):
     assert trained.returncode == 0, trained.stderr
     (run / "best.safetensors").unlink()
     done = run_cli("evaluate", "--tasks", "2", "--weights", str(run))
-    assert done.returncode == 0 and "had no validation yet" in done.stderr
+    assert done.returncode == 0 and "no validation has had a finite" in done.stderr
     done = run_cli("evaluate", "--tasks", "2", "--weights", str(run / "last.safetensors"))
-    assert done.returncode == 0 and "had no validation" not in done.stderr
+    assert done.returncode == 0 and "no validation" not in done.stderr
 
 
 def test_offline_train_names_the_commands_that_help_and_trains_on_nothing_else(tmp_path: Path):

@@ -72,7 +72,7 @@ def test_the_best_values_stand_out_and_nothing_else_changes(npy: Path):
     marked = re.findall(r"\x1b\[1m([\d.]+ %)\x1b\[0m", bold.stdout)
     assert len(marked) == 2  # one a mode
     assert re.sub(r"\x1b\[[\d;]*m", "", bold.stdout) == plain.stdout
-    rows = [line.split() for line in plain.stdout.splitlines() if re.match(r"\d+ ", line)]
+    rows = [line.split() for line in plain.stdout.splitlines() if re.match(r"\d+ +\d", line)]
     assert float(marked[0].split()[0]) == max(float(row[1]) for row in rows)
     body = run_cli(*arguments, "--json", env=env)
     assert ESCAPE not in body.stdout and json.loads(body.stdout)["tasks"] == 3

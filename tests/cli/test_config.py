@@ -13,7 +13,8 @@ from l2l_omniglot.cli import cli
 from l2l_omniglot.cli.config import OTHER_VARIABLES, commands, read_config
 from l2l_omniglot.data.omniglot import MIRROR_VARIABLE, SOURCE_VARIABLE
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.experiments.run_folder import RUNS_VARIABLE, RunFolder
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.runs import RUNS_VARIABLE
 
 FILE = """
 ways = 3
@@ -131,7 +132,7 @@ def test_every_option_has_the_variable_that_is_named_after_it(name: str, monkeyp
         text, expected = sample(option)
         with monkeypatch.context() as changed:
             changed.setenv(variable, text)
-            required = [] if name != "export" or word == "output" else ["--output", "a.onnx"]
+            required = [] if name != "export" or word == "out" else ["--out", "a.onnx"]
             cli.main([*name.split(), *arguments, *required], standalone_mode=False)
         found = seen[str(option.name)]
         assert found == ((expected,) if option.multiple else expected), variable

@@ -48,7 +48,7 @@ def full_disk(_npy: Path) -> tuple[int, str]:
 
 def full_disk_for_a_file(_npy: Path) -> tuple[int, str]:
     query = str(PICTURES.parent / "query" / "wave" / "2.png")
-    return plain("predict", str(PICTURES), query, "--output", "/dev/full")(_npy)
+    return plain("predict", str(PICTURES), query, "--out", "/dev/full")(_npy)
 
 
 def unexpected(_npy: Path) -> tuple[int, str]:
@@ -67,6 +67,16 @@ def no_number(npy: Path) -> tuple[int, str]:
     return plain("train", "--data", str(npy), *SHORT, "--iterations", "30", "--inner-lr", "1e30")(
         npy
     )
+
+
+def diverged(_npy: Path) -> tuple[int, str]:
+    """Every validation loss is NaN, and every training loss a number."""
+    rates = ("--inner-lr", "1000", "--iterations", "4", "--validation-every", "2")
+    words = ("train", "--data", "synthetic", "--validation-tasks", "5", "--run-dir", "run")
+    code, said = plain(*words, *rates)(_npy)
+    assert said.count("(diverged)") == 2 and not Path("run/best.safetensors").exists()
+    assert plain("train", "--resume", "run")(_npy)[0] == code
+    return code, said
 
 
 def torn_picture(_npy: Path) -> tuple[int, str]:
@@ -105,6 +115,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
     (7, "the loss became nan", no_number),
+    (7, "the training has diverged: at iteration 4 no validation has had a finite", diverged),
     (9, "skipped 1 of 4 pictures (support and queries)", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),
     (143, "train --resume run", stopped(signal.SIGTERM)),

@@ -1,6 +1,7 @@
 """Every option of every command: a default, a unit, a choice that knows close matches."""
 
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -8,8 +9,10 @@ from click.testing import CliRunner
 
 from l2l_omniglot.cli import cli
 from l2l_omniglot.cli.config import commands
-from l2l_omniglot.cli.options import Name
+from l2l_omniglot.cli.options import Name, OutputPath
+from l2l_omniglot.experiments.declaration import GROUPS
 from l2l_omniglot.experiments.settings import DECLARED
+from tools import options_page
 
 # What a number counts or measures; a seed does neither.
 UNITS = (
@@ -72,6 +75,38 @@ def test_every_choice_knows_close_matches():
         assert isinstance(option.type, Name), option.opts
 
 
+def test_train_groups_its_options_as_they_are_declared():
+    text = CliRunner().invoke(cli, ["train", "--help"]).output
+    sections = re.split(r"^([A-Z]\w+):\n", text, flags=re.M)[1:]
+    found = dict(zip(sections[::2], sections[1::2], strict=True))
+    assert list(found) == [*(group.capitalize() for group in GROUPS), "Others"]
+    for declared in DECLARED.values():
+        owners = [
+            name for name, body in found.items() if re.search(_word(declared.option), body, re.M)
+        ]
+        assert owners == [declared.group.capitalize()], declared.name
+    for option in ("--run-dir", "--resume"):
+        assert re.search(_word(option), found["Run"], re.M)
+    assert re.search(_word("--device"), found["Computing"], re.M)
+    options = re.findall(r"^  (?:-\w, )?--[\w-]+", found["Others"], re.M)
+    assert len(options) == 4  # --config, --verbose, --quiet, --help
+    assert max(len(re.findall("^  -", body, re.M)) for body in found.values()) < 20
+
+
+def _word(option: str) -> str:
+    return rf"^  {option}(?![\w-])"
+
+
+def test_the_page_of_options_is_current():
+    page = Path(options_page.PAGE).read_text(encoding="utf-8")
+    assert page == options_page.page(), "python -m tools.options_page writes it again"
+
+
+def test_help_points_to_nothing_that_an_installed_package_does_not_have():
+    for words in ([], ["show"], *(name.split() for name in commands(cli))):
+        assert "docs/" not in CliRunner().invoke(cli, [*words, "--help"]).output, words
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_has_help_and_what_all_have(name: str):
     result = CliRunner().invoke(cli, [name, "--help"])
@@ -79,3 +114,13 @@ def test_every_command_has_help_and_what_all_have(name: str):
     assert result.output.startswith("Usage: ")
     for option in ("--config", "--verbose", "--quiet"):
         assert option in result.output
+
+
+def test_every_command_that_writes_one_file_calls_it_out():
+    files = {
+        name: option.opts
+        for name, option, _ in OPTIONS
+        if isinstance(option.type, OutputPath) and not option.type.dir_okay
+    }
+    assert {"export", "predict", "prepare", "report", "show data", "show task"} <= set(files)
+    assert all(opts == ["--out"] for opts in files.values()), files

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import run_cli
 
+from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.contract import CHECKS, BackboneReport, check_backbone
 from l2l_omniglot.errors import BackboneError
 
@@ -319,6 +320,20 @@ class WaysInside(Net):
         self.head = nn.Linear(4 * ways, ways)
 
 
+class Four(Net):
+    """Takes no other keywords, refuses 20 ways, drops in evaluation, names no head of its."""
+
+    head_name = "classifier"
+
+    def __init__(self, ways, channels=1, image_size=28):
+        if ways == 20:
+            raise ValueError("20 is too many")
+        super().__init__(ways, channels, image_size)
+
+    def hidden(self, images):
+        return dropout(super().hidden(images), 0.5)
+
+
 def no_module(**_):
     return "not a module"
 '''
@@ -335,7 +350,7 @@ DEFECTS = {
     "OnlyPairs": (["one image"], "expected two images"),
     "InPlace": (["input unchanged"], "in place, by up to 0.5"),
     "Unseeded": (["same seed, same weights"], "'head.weight' differs when built again"),
-    "Drops": (["same output"], "two forward passes in evaluation mode differ"),
+    "Drops": (["same output", "stacked"], "two forward passes in evaluation mode differ"),
     "NoParameters": (["parameters"], "NoParameters has no parameter that can be trained"),
     "Unused": (["every gradient", "stacked"], "does not depend on 'spare'"),
     "SinglePrecision": (["float64", "stacked"], "same dtype"),
@@ -381,7 +396,9 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info = tmp_path / "broken_nets-0.3.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-nets\nVersion: 0.3\n")
-    points = "".join(f"{name} = broken_nets:{name}\n" for name in [*DEFECTS, "Net"])
+    (tmp_path / "needy_nets.py").write_text("import no_such_library\n")
+    points = "".join(f"{name} = broken_nets:{name}\n" for name in [*DEFECTS, "Net", "Four"])
+    points += "Nowhere = no_such_module:Net\nNeedy = needy_nets:Net\n"
     (info / "entry_points.txt").write_text(f"[l2l_omniglot.backbones]\n{points}")
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
@@ -416,14 +433,33 @@ def test_advice_is_advice():
     assert {check.name for check in CHECKS if not check.required} == ADVICE
 
 
-def test_what_needs_a_failed_check_is_not_tried(broken: Path):
-    outcomes = {f.check: (f.outcome, f.reason) for f in check_backbone("no_module").findings}
-    assert outcomes["builds"][0] == "failed"
-    assert outcomes["logits"] == (
-        "not tried",
-        "depends on checks that did not pass: builds, tolerates keywords, no running statistics",
-    )
-    assert {outcome for name, (outcome, _) in outcomes.items() if name != "builds"} == {"not tried"}
+def test_what_a_failed_check_may_explain_is_unclear(broken: Path):
+    found = {f.check: f for f in check_backbone("no_module").findings}
+    assert (found["imports"].outcome, found["builds"].outcome) == ("passed", "failed")
+    assert found["logits"].after == ("builds", "tolerates keywords", "no running statistics")
+    others = {f.outcome for name, f in found.items() if name not in {"imports", "builds"}}
+    assert others == {"unclear"}
+
+
+def test_one_fault_does_not_hide_the_next(broken: Path):
+    report = check_backbone("Four")
+    assert set(failed(report)) == {
+        "builds", "tolerates keywords", "same output", "head", "stacked",
+    }, failed(report)  # fmt: skip
+    assert "unless they draw the same random numbers" in failed(report)["same output"]
+    assert not [f.check for f in report.findings if f.outcome == "unclear"]
+
+
+def test_a_missing_module_is_said_to_be_missing(broken: Path):
+    for name, said in {
+        "Nowhere": "there is no module 'no_such_module', which its entry point "
+        "'no_such_module:Net' names",
+        "Needy": "it needs the module 'no_such_library', which is not installed",
+    }.items():
+        reason = f"backbone '{name}' of broken-nets 0.3 does not import: {said}"
+        assert failed(check_backbone(name)) == {"imports": reason}
+        with pytest.raises(BackboneError, match=re.escape(reason)):
+            make_backbone(name, ways=5)
 
 
 def test_every_need_is_a_check_before_it():
@@ -445,6 +481,7 @@ def test_the_command_prints_reason_and_fix_and_ends_with_5(broken: Path):
     done = run_cli("check-backbone", "HeadFirst", env=on_path(broken))
     assert done.returncode == 5
     assert re.search(r"^HeadFirst of broken-nets 0\.3$", done.stdout, re.M)
+    assert max(map(len, done.stdout.split("\n\n")[1].splitlines())) <= 80  # the table
     assert re.search(r"^builds +passed +2, 5, 20 ways$", done.stdout, re.M)
     assert re.search(r"^head +FAILED", done.stdout, re.M)
     assert "does not make the logits" in done.stdout
@@ -465,7 +502,9 @@ def test_the_command_prints_json(broken: Path):
     assert (found["backbone"], found["package"]) == ("Drops", "broken-nets 0.3")
     assert found["broken"] == ["same output"]
     assert [f["check"] for f in found["findings"]] == [check.name for check in CHECKS]
-    assert set(found["findings"][0]) == {"check", "required", "outcome", "reason", "fix"}
+    assert set(found["findings"][0]) == {
+        "check", "required", "outcome", "reason", "fix", "after",
+    }  # fmt: skip
 
 
 def test_an_unknown_name_lists_the_known():

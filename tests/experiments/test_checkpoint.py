@@ -12,7 +12,9 @@ from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.learners import read_weights, write_weights
-from l2l_omniglot.experiments.run_folder import MetricsRow, RunFolder, newest_run
+from l2l_omniglot.experiments.metrics import MetricsRow
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.runs import newest_run
 from l2l_omniglot.experiments.settings import make_settings
 from l2l_omniglot.experiments.weights import resolve_checkpoint
 

@@ -94,8 +94,14 @@ def run(stack: ImageStack, path, *stops: int, minutes: float | None = None, **ch
     raise AssertionError
 
 
+@pytest.mark.parametrize("often", [False, True])
 @pytest.mark.parametrize("stops", [(1,), (3,), (6,), (2, 2), (3, 3), (3, 1, 2)])
-def test_wherever_a_run_stops_it_ends_as_one_never_stopped(stack, tmp_path, stops):
+def test_wherever_a_run_stops_it_ends_as_one_never_stopped(
+    stack, tmp_path, stops, often, monkeypatch
+):
+    if often:  # a line of metrics after every update
+        monkeypatch.setattr("l2l_omniglot.experiments.metrics.LEAST_SECONDS", 0.0)
+        monkeypatch.setattr("l2l_omniglot.experiments.metrics.LINES", float("inf"))
     straight, _ = run(stack, tmp_path / "straight")
     stopped, outcome = run(stack, tmp_path / "stopped", *stops)
     assert outcome.iteration == 6
@@ -107,11 +113,17 @@ def test_wherever_a_run_stops_it_ends_as_one_never_stopped(stack, tmp_path, stop
         )
         assert all(torch.equal(one[key], two[key]) for key in one)
     rows = [
-        [(row.iteration, row.validation_accuracy, row.validation_loss) for row in f.read_metrics()]
+        [
+            (row.iteration, row.validation_accuracy, row.validation_loss)
+            for row in f.read_metrics()
+            if row.validated
+        ]
         for f in (straight, stopped)
     ]
     assert rows[0] == rows[1]
     assert [row[0] for row in rows[0]] == [3, 6]
+    every = [row.iteration for row in stopped.read_metrics()]
+    assert every == sorted({*every, *range(1, 6)} if often else {*every, 3, 6})
 
 
 def test_fewer_iterations_than_were_made_are_refused(stack, tmp_path):

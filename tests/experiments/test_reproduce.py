@@ -23,8 +23,12 @@ SMALL = (
 def test_a_grid_is_trained_evaluated_and_written_down():
     done = run_cli(*SMALL)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip("\n") == Path("grid/results.md").read_text().rstrip("\n")
-    assert "| ours | 5w1s | fc | anil | 2 of 2 | 2 |" in done.stdout
+    page = Path("grid/results.md").read_text()
+    assert "| ours | 5w1s | fc | anil | 2 of 2 | 2 |" in page
+    for line in done.stdout.splitlines()[2:4]:  # what is printed is in the page, too
+        *what, transductive, _, ci95, inductive, _, _ = line.split()
+        assert f"| {' | '.join(what)} |" in page
+        assert f"{transductive} ± {ci95} %" in page and f"{inductive} ± " in page
     results = json.loads(Path("grid/results.json").read_text())
     assert [result["algorithm"] for result in results] == ["maml", "anil"]
     for result in results:

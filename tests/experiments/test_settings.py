@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from torch import nn
 
-from l2l_omniglot._util.text import markdown
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.experiments.declaration import Declaration
 from l2l_omniglot.experiments.settings import (
     DECLARED,
-    RECIPES,
     Settings,
     make_settings,
 )
@@ -114,33 +111,6 @@ def test_unknown_recipe():
 def test_settings_survive_a_round_trip():
     settings = make_settings("paper", seed=4)
     assert Settings(**settings.to_dict()) == settings
-
-
-def bounds(declared: Declaration) -> str:
-    """Which values a setting may have, as the table says it."""
-    if declared.choices:
-        return ", ".join(f"`{choice}`" for choice in declared.choices)
-    if declared.above is not None:
-        return f"above {declared.above:g}"
-    if declared.least is not None and declared.most is not None:
-        return f"{declared.least:g} to {declared.most:,}"
-    if declared.least is not None:
-        return f"at least {declared.least:g}"
-    return {"int": "a whole number", "bool": "yes, no", "str": "text"}[declared.kind]
-
-
-def test_the_table_of_settings_is_what_is_declared():
-    rows = []
-    for declared in DECLARED.values():
-        name = f"`{declared.option}`"
-        if declared.kind == "bool":
-            name += f", `{declared.opposite}`"
-        values = ", ".join(f"`{recipe}`" for recipe in RECIPES)
-        values = values if declared.name == "recipe" else bounds(declared)
-        rows.append((name, declared.help, declared.by_default, values))
-    table = markdown(("option", "meaning", "default", "values"), rows)
-    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert table in page, f"docs/commands.md needs this table:\n{table}"
 
 
 @pytest.mark.parametrize("name", ["ways", "validation_tasks", "first_order_until", "inner_lr"])

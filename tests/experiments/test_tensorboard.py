@@ -1,6 +1,8 @@
 """Event files, read back by TensorBoard's own reader."""
 
 import csv
+import dataclasses
+import math
 import os
 import warnings
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import run_cli
 
-from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.settings import make_settings
 from l2l_omniglot.experiments.tensorboard import EventWriter, has_events
 
@@ -46,7 +48,8 @@ def scalars(folder: Path, tag: str) -> dict[int, float]:
 
 def metrics(folder: Path) -> dict[int, dict[str, float]]:
     with (folder / "metrics.csv").open() as file:
-        return {int(row["iteration"]): row for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        return {int(row["iteration"]): row for row in rows if row["validation_accuracy"]}
 
 
 def check(folder: Path, steps: list[int]) -> None:
@@ -99,6 +102,18 @@ def test_a_run_that_had_no_events_gets_those_of_its_past(tmp_path: Path):
     with EventWriter(tmp_path, make_settings(), [row(5), row(10)]) as writer:
         writer.validated(row(15), best=True)
     assert list(scalars(tmp_path, "loss/train")) == [5, 10, 15]
+
+
+def test_lines_without_a_validation_are_points_of_the_training_alone(tmp_path: Path):
+    between = dataclasses.replace(
+        row(7), validation_loss=math.nan, validation_accuracy=math.nan, validation_ci95=math.nan
+    )
+    with EventWriter(tmp_path, make_settings(), [row(5), between]) as writer:
+        writer.measured(dataclasses.replace(between, iteration=9))
+        writer.validated(row(10), best=True)
+    for tag in COLUMNS:
+        steps = [5, 10] if "validation" in tag else [5, 7, 9, 10]
+        assert list(scalars(tmp_path, tag)) == steps, tag
 
 
 def test_events_after_the_checkpoint_are_taken_back(tmp_path: Path):

@@ -80,3 +80,18 @@ def test_too_few_tasks_or_steps(learner: Learner, stack: ImageStack):
     for count, steps, wrong in ((1, 5, "count=1"), (2, -1, "steps=-1")):
         with pytest.raises(SettingsError, match=f"{wrong}: expected at least"):
             evaluate(learner, Tasks(stack, range(60)), count, steps)
+
+
+def test_what_a_notebook_shows_says_what_it_is(stack: ImageStack):
+    tasks = Tasks(stack, range(40), ways=3, shots=2, queries=4, seed=7, rotations=True)
+    assert repr(tasks) == (
+        f"Tasks('train' of {stack.name}, 3-way 2-shot, 4 queries, 160 classes, seed=7)"
+    )
+    learner = Learner(BaseNet(ways=3), 0.5, first_order=True, rates="layer-step", head="shared")
+    count = sum(parameter.numel() for parameter in learner.parameters())
+    assert repr(learner) == (
+        f"Learner(BaseNet, LayerStepRates, SharedHead, {count:,} trained parameters, inner_lr=0.5, "
+        "first order, on cpu)"
+    )
+    result = evaluate(learner, tasks, 2, 1, batch_norm="both")
+    assert repr(result) == f"Evaluation({result})" and len(repr(result)) < 150

@@ -17,6 +17,7 @@ from processes import Started, start_cli
 
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
+from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.meta.workers import ALONE, Workers, joined
 
@@ -33,15 +34,17 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(run / "last.safetensors").weights
 
 
+def validations(run: Path) -> list[MetricsRow]:
+    return [row for row in RunFolder(run).read_metrics() if row.validated]
+
+
 def assert_same(one: Path, other: Path) -> None:
     """The same but for the order in which numbers were added."""
     for name, value in weights(one).items():
         torch.testing.assert_close(weights(other)[name], value, atol=1e-3, rtol=0)
     rates = [load_checkpoint(run / "last.safetensors").rates["rates"] for run in (one, other)]
     torch.testing.assert_close(*rates, atol=1e-5, rtol=0)
-    for row, twin in zip(
-        RunFolder(one).read_metrics(), RunFolder(other).read_metrics(), strict=True
-    ):
+    for row, twin in zip(validations(one), validations(other), strict=True):
         assert twin.validation_accuracy == pytest.approx(row.validation_accuracy, abs=0.05)
 
 
@@ -177,7 +180,7 @@ def test_torchrun_starts_dead_workers_again_from_the_last_checkpoint(npy: Path, 
         wait_for(log, "iteration 10/60")
         os.kill(worker(run, 1), signal.SIGKILL)
         wait_for(log, "Resuming fc")
-        reached = RunFolder(run).read_metrics()[-1].iteration
+        reached = validations(run)[-1].iteration
         wait_for(log, f"iteration {reached + 10}/60")
         os.kill(worker(run, 0), signal.SIGKILL)
         assert job.wait(120) == 0, log.read_text()
@@ -185,7 +188,7 @@ def test_torchrun_starts_dead_workers_again_from_the_last_checkpoint(npy: Path, 
         job.kill()
     assert log.read_text().count("Resuming fc") == 2
     assert "iteration 60/60" in log.read_text()
-    iterations = [row.iteration for row in RunFolder(run).read_metrics()]
+    iterations = [row.iteration for row in validations(run)]
     assert iterations == list(range(10, 61, 10))
 
 

@@ -73,7 +73,7 @@ def test_an_encoding_without_half_blocks_is_refused():
     check_encoding("utf-8")
     check_encoding("cp437")
     for encoding in ("latin-1", "ascii", "no-such"):
-        with pytest.raises(SettingsError, match=f"{encoding} cannot show half blocks; .* --output"):
+        with pytest.raises(SettingsError, match=f"{encoding} cannot show half blocks; .* --out"):
             check_encoding(encoding)
 
 
@@ -132,7 +132,7 @@ def test_show_task_shows_the_task_that_train_and_evaluate_use(part: str, npy: st
     arguments = ["show", "task", "4", "--data", npy, "--queries", "3", "--part", part]
     if part != "test":
         arguments += ["--seed", "5"]
-    done = CliRunner().invoke(cli, [*arguments, "--output", "task.png"])
+    done = CliRunner().invoke(cli, [*arguments, "--out", "task.png"])
     assert done.exit_code == 0, done.output
     picture = np.asarray(Image.open("task.png").convert("L"))
     for images in (task.support, task.query):
@@ -172,7 +172,7 @@ def test_show_in_real_processes(tmp_path: Path, npy: str):
     assert plain.returncode == 0, plain.stderr
     assert "\x1b" not in plain.stdout and set("▀▄█") < set(plain.stdout)
     assert max(map(len, plain.stdout.splitlines())) <= 60
-    done = run_cli(*data, "--output", "new/classes.png", env={"PYTHONIOENCODING": "ascii"})
+    done = run_cli(*data, "--out", "new/classes.png", env={"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "Wrote new/classes.png" in done.stderr
     assert Image.open(io.BytesIO((tmp_path / "new/classes.png").read_bytes())).format == "PNG"

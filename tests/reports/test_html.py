@@ -26,7 +26,7 @@ from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
-from l2l_omniglot.experiments.run_folder import MetricsRow
+from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 from l2l_omniglot.experiments.weights import find_weights, history, train_command
 from l2l_omniglot.meta.evaluation import evaluate
@@ -68,7 +68,7 @@ def report(*arguments: str) -> Page:
     """The page that the command writes, in this process."""
     done = CliRunner().invoke(cli, ["report", *arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    path = arguments[arguments.index("--output") + 1] if "--output" in arguments else "report.html"
+    path = arguments[arguments.index("--out") + 1] if "--out" in arguments else "report.html"
     return Page(Path(path))
 
 
@@ -163,7 +163,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
         )
         assert done.returncode == 0, done.stderr
     both = ("--weights", "run0", "--weights", "run1")
-    arguments = (*both, "--tasks", "6", "--output", "all.html", "--pictures", "pictures")
+    arguments = (*both, "--tasks", "6", "--out", "all.html", "--pictures", "pictures")
     done = run_cli("report", *arguments)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     page = Page(Path("all.html"))
@@ -176,7 +176,7 @@ def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: 
         for mode in ("transductive", "inductive"):
             figures = f"{100 * body[mode]['accuracy']:.2f} ± {100 * body[mode]['ci95']:.2f}"
             assert figures in page.text
-    again = f"l2l-omniglot report {' '.join(both)} --output all.html --pictures pictures --tasks 6"
+    again = f"l2l-omniglot report {' '.join(both)} --out all.html --pictures pictures --tasks 6"
     assert again in page.text
     assert re.search(r"seed 0 1 differs recipe default default", page.text)
     assert load_checkpoint("run0/best.safetensors").facts["data_sha256"] in page.text
@@ -216,7 +216,7 @@ def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: 
     text = report(
         "--weights", "conv4", "--weights", str(bare), "--data", "synthetic",
         "--tasks", "4", "--queries", "3",
-        "--batch-norm", "inductive", "--samples", "1", "--output", "two.html",
+        "--batch-norm", "inductive", "--samples", "1", "--out", "two.html",
     ).text  # fmt: skip
     assert "pretrained weights come without the metrics.csv of a run" in text
     assert "a single checkpoint comes without the metrics.csv of a run" in text
@@ -299,7 +299,7 @@ def test_weights_that_come_along_are_repeated_by_their_cards_commands():
 
 def test_a_report_may_be_quiet(npy: Path, tmp_path: Path, trained_head: Path):
     path = tmp_path / "quiet.html"
-    options = ("--data", str(npy), "--tasks", "2", "--shots", "1", "--output", str(path), "-q")
+    options = ("--data", str(npy), "--tasks", "2", "--shots", "1", "--out", str(path), "-q")
     done = run_cli("report", "--weights", str(trained_head), *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "<title>" in path.read_text(encoding="utf-8")

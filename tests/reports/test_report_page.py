@@ -21,7 +21,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, trained_head: Path) -> Path
     done = run_cli(
         "report", "--weights", "conv4", "--weights", str(trained_head),
         "--data", "synthetic", "--tasks", "3",
-        "--output", str(path), cwd=folder,
+        "--out", str(path), cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return path

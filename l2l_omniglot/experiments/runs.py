@@ -1,0 +1,116 @@
+"""Where runs are: in the default place, or elsewhere by ``--run-dir``; a record names these."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+
+from l2l_omniglot._util.text import counted
+from l2l_omniglot.errors import RunError
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.settings import Settings
+
+RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
+RECORD = "elsewhere.jsonl"  # in the default place: absolute paths of the runs elsewhere, one a line
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"))
+
+
+def runs_folder() -> Path:
+    """Returns the default place of runs: ``L2L_OMNIGLOT_RUNS``, or ``runs`` in this folder."""
+    return Path(os.environ.get(RUNS_VARIABLE) or "runs")
+
+
+def new_run_path(settings: Settings) -> Path:
+    """Returns an unused folder name for a new run, from date, time, backbone, ways and shots."""
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{moment}-{settings.backbone}-{settings.ways}w{settings.shots}s"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(path for path in map(runs_folder().joinpath, names) if not path.exists())
+
+
+def record_run(path: Path) -> None:
+    """Notes a run that is not in the default place, so that `newest_run` finds it.
+
+    Where nothing can be written there, it is not noted: a training does not fail by that.
+    """
+    own, home = path.resolve(), runs_folder()
+    if own.parent == home.resolve() or own in _recorded():
+        return
+    with contextlib.suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / RECORD).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(str(own)) + "\n")
+
+
+def _recorded() -> list[Path]:
+    """Reads the record; leaves out lines that are broken."""
+    try:
+        lines = (runs_folder() / RECORD).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # there is none
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(Path(json.loads(line)))
+    return found
+
+
+def known_runs() -> list[RunFolder]:
+    """Lists the runs of the default place and of the record, the newest first.
+
+    Those that were moved or deleted are left out.
+    """
+    here = [path for path in runs_folder().glob("*") if path.is_dir()]
+    own = {path.resolve() for path in here}
+    here += [_short(path) for path in dict.fromkeys(_recorded()) if path not in own]
+    dated = [(_saved(run), run) for run in map(RunFolder, here)]
+    found = [(saved, run) for saved, run in dated if saved is not None]
+    return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+
+def newest_run(trained: bool = False) -> RunFolder:
+    """Finds the run that was saved last.
+
+    Args:
+        trained: only one that has a checkpoint already.
+
+    Raises:
+        RunError: if there is none.
+    """
+    for run in known_runs():
+        if run.last.is_file() or not trained:
+            return run
+    raise RunError(
+        f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name one"
+    )
+
+
+def taken(run: RunFolder) -> str:
+    """Says which run is the newest, and how old it is."""
+    return f"Taking the newest run: {run.path}, saved {_age(time.time() - (_saved(run) or 0))}."
+
+
+def _saved(run: RunFolder) -> float | None:
+    """Returns when a run was saved last, or begun; None if there is none."""
+    for path in (run.last, run.config):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+    return None
+
+
+def _age(seconds: float) -> str:
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{counted(int(seconds // length), unit)} ago"
+    return "less than a minute ago"
+
+
+def _short(path: Path) -> Path:
+    """Returns a path as it would be typed here: relative, where it lies below this folder."""
+    here = Path.cwd().resolve()
+    return path.relative_to(here) if path.is_relative_to(here) else path

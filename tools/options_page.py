@@ -1,0 +1,125 @@
+"""Writes docs/options.md, every option of every command, from the commands themselves.
+
+Run `python -m tools.options_page` after a change to an option; a test compares the page.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from l2l_omniglot._util.text import markdown
+from l2l_omniglot.cli import PROGRAM, cli
+from l2l_omniglot.cli.config import Sectioned, commands
+from l2l_omniglot.experiments.declaration import Declaration
+from l2l_omniglot.experiments.settings import DECLARED
+
+PAGE = Path(__file__).parents[1] / "docs" / "options.md"
+COMMON = ("config", "verbose", "quiet")
+HEADER = ("option", "meaning", "default", "values")
+_WORDS = {
+    "integer": "a whole number",
+    "float": "a number",
+    "file": "a file",
+    "directory": "a folder",
+    "path": "a path",
+}
+INTRO = f"""# Options
+
+Every option of every command, made from the commands by `python -m tools.options_page`; `{PROGRAM}
+COMMAND --help` prints the same. [Commands](commands.md) says what the commands do. Defaults called
+*recipe* are in [the table of recipes](commands.md#recipes).
+
+An option can also stand in [a file](commands.md#configuration), by its name without the dashes, or
+be set by [a variable](commands.md#environment), such as `L2L_OMNIGLOT_TRAIN_WAYS`.
+
+## Every command
+
+"""
+
+
+def page() -> str:
+    """Returns the text of the page."""
+    parts = [INTRO + _table([each for each in cli.params if each.name in COMMON])]
+    parts += [_command(name, command) for name, command in commands(cli).items()]
+    return "\n".join(parts)
+
+
+def _command(name: str, command: click.Command) -> str:
+    """A section about a command."""
+    context = click.Context(command, info_name=f"{PROGRAM} {name}")
+    usage = " ".join(command.collect_usage_pieces(context))
+    head = f"## {name}\n\n`{PROGRAM} {name} {usage}`\n\n"
+    options = [each for each in command.params if each.name not in COMMON]
+    if not isinstance(command, Sectioned):
+        return head + _table(options)
+    tables = []
+    for group in dict.fromkeys(command.groups.values()):
+        own = [option for option in options if command.groups[str(option.name)] == group]
+        tables.append(f"### {group.capitalize()}\n\n{_table(own)}")
+    return head + "\n".join(tables)
+
+
+def _table(options: list[click.Parameter]) -> str:
+    rows = [_row(option) for option in options if isinstance(option, click.Option)]
+    return markdown(HEADER, rows) if rows else "It has none of its own.\n"
+
+
+def _row(option: click.Option) -> list[str]:
+    """Name, meaning, default and values; the help has the default in brackets at its end."""
+    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+    found = None
+    if not option.show_default:
+        found = re.fullmatch(r"(.*) \(([^()]+)\)\.", option.help or "")
+    meaning, default = found.groups() if found else ((option.help or "").rstrip("."), _set(option))
+    cells = [names, meaning, default, _values(option)]
+    return [cell.replace("|", "\\|") for cell in cells]
+
+
+def _set(option: click.Option) -> str:
+    """The default of an option whose help does not have it."""
+    if option.required:
+        return "required"
+    if option.is_flag:
+        return "no"
+    default = option.default() if callable(option.default) else option.default
+    return str(default)
+
+
+def _values(option: click.Option) -> str:
+    """Which values it may have."""
+    kind = option.type
+    if isinstance(kind, click.Choice):
+        return ", ".join(f"`{choice}`" for choice in kind.choices)
+    if option.name in DECLARED and not option.is_flag:
+        return _bounds(DECLARED[option.name])
+    if option.is_flag:
+        return "yes, no"
+    again = ", may be repeated" if option.multiple else ""
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        return _range(kind) + again
+    return _WORDS.get(kind.name if not option.metavar else "", option.metavar or "text") + again
+
+
+def _range(kind: click.IntRange | click.FloatRange) -> str:
+    if kind.min is not None and kind.max is not None:
+        return f"{kind.min:,} to {kind.max:,}"
+    return f"{'above' if kind.min_open else 'at least'} {kind.min}"
+
+
+def _bounds(declared: Declaration) -> str:
+    """The values that a setting's declaration allows."""
+    if declared.above is not None:
+        return f"above {declared.above:g}"
+    if declared.least is not None and declared.most is not None:
+        return f"{declared.least:g} to {declared.most:,}"
+    if declared.least is not None:
+        return f"at least {declared.least:g}"
+    return {"int": "a whole number", "float": "a number", "str": "text"}[declared.kind]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"{PAGE}: written")
