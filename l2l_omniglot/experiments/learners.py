@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from l2l_omniglot._util.process import choose_device, bfloat16_pays
+from l2l_omniglot._util.process import bfloat16_pays, choose_device
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.heads import head_parameters, resize_rows
 from l2l_omniglot.backbones.registry import make_backbone
