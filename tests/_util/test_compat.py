@@ -47,3 +47,13 @@ def test_what_is_seldom_used_is_loaded_when_it_is_used():
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "[False, False, False]\nVariable\nTrue\nresnet18 nms\n"
+
+
+def test_what_is_used_while_learn2learn_is_imported_is_loaded_at_once():
+    compat = importlib.import_module("l2l_omniglot._util.compat")
+    name = "xml.dom.minicompat"
+    sys.modules.pop(name, None)
+    with compat._loaded_when_used(name):
+        assert importlib.import_module(name).StringTypes == (str,)
+        assert sys.modules[name].__file__
+    assert sys.modules[name].__file__
