@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS := .venv-docs
+# With LOCKED set only files with the hashes of requirements.lock are installed (Python 3.11.5 on).
+PINNED := $(if $(LOCKED),--require-hashes -r requirements.lock,-r requirements-dev.txt)
 
-.PHONY: demo test check lint types tests quick-tests docs bench bench-accuracy install clean
+.PHONY: demo test check soak matrix fuzz lock lint types tests quick-tests docs bench bench-accuracy install clean
 
 demo: $(READY)
 	@echo "Training on built-in characters, a few minutes; 1,000 iterations."
@@ -33,6 +35,24 @@ tests: $(READY)
 quick-tests: $(READY)
 	$(PYTEST) -m "not slow"
 
+# An hour: real trainings, injured more than 500 times (docs/reliability.md).
+soak: $(READY)
+	$(BIN)/python tests/soak.py --kills 500
+
+# Ten minutes for each reader of strangers' files, guided by coverage.
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	$(BIN)/python tests/fuzz.py --seconds 600
+
+# The hashes of the pinned set, from the package index.
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/python -m tools.lock
+
+# Every option with every kind of wrong value, 5 minutes; `make test` tries one kind of each.
+matrix: $(READY)
+	FULL_MATRIX=1 $(PYTEST) tests/cli/test_matrix.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,11 +71,12 @@ bench-accuracy: $(READY)
 
 install: $(READY)
 
-$(READY): requirements.txt requirements-dev.txt requirements-docs.txt setup.cfg
+$(READY): requirements-torch.txt requirements.txt requirements-dev.txt requirements-docs.txt setup.cfg
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"Python {v[0]}.{v[1]} found; expected 3.10, 3.11 or 3.12: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip>=23.1"
-	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install -r requirements-torch.txt
+	$(BIN)/python -m pip install --no-deps $(PINNED)
 	$(BIN)/python -m pip install --no-deps --editable .
 	touch $@
 
