@@ -2,6 +2,7 @@
 
 - ``compat``: imports learn2learn on a current Python
 - ``rng``: random streams from a key; global state is put back
+- ``reading``: files that anybody may have made: bounds, JSON
 - ``files``: the cache folder; atomic writes; digests
 - ``text``: tables, percentages, CSV, names made safe for a terminal
 - ``process``: this process: memory, threads, device, signals, its place under torchrun

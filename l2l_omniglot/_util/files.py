@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 CACHE_VARIABLE = "L2L_OMNIGLOT_CACHE"
+OFFLINE_VARIABLE = "L2L_OMNIGLOT_OFFLINE"  # if set, nothing is downloaded
 
 
 def cache_folder() -> Path:

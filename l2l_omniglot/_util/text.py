@@ -21,6 +21,12 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Lists names, the first of them if there are more than `most`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def encodable(name: str | Path) -> str:
     """Escapes what UTF-8 cannot encode, such as undecodable bytes of a file name."""
     return str(name).encode(errors="backslashreplace").decode()
@@ -32,6 +38,12 @@ def shown(name: str | Path) -> str:
         c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c
         for c in encodable(name)
     )
+
+
+def printable(text: str) -> str:
+    """Escapes control characters but line ends and colours, such as those of a stranger's names."""
+    parts = re.split(r"(\n|\x1b\[[0-9;]*m)", text)
+    return "".join(part if number % 2 else shown(part) for number, part in enumerate(parts))
 
 
 def fold(text: str, width: int) -> str:
@@ -77,12 +89,20 @@ def columns(text: str) -> int:
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """Formats a CSV table with a header line; lines end in a newline."""
+    """Formats a CSV table with a header line; lines end in a newline.
+
+    Texts that a spreadsheet would take for a formula get an apostrophe in front.
+    """
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_no_formula, names))
+    writer.writerows([_no_formula(row.get(name, "")) for name in names] for row in rows)
     return text.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    formula = isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}
+    return f"'{value}" if formula else value
 
 
 def table(

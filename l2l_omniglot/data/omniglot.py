@@ -15,13 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from l2l_omniglot._util.files import atomic_write, cache_folder, write_text
+from l2l_omniglot._util.files import OFFLINE_VARIABLE, atomic_write, cache_folder, write_text
+from l2l_omniglot._util.reading import (
+    MOST_ARCHIVE,
+    MOST_DOWNLOAD,
+    MOST_ENTRIES,
+    MOST_ENTRY,
+    UnreadableError,
+    read_bytes,
+    size_text,
+)
 from l2l_omniglot.data.pictures import RAW_SIZE, Pixels, shrink
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, is_sidecar, sidecar_path
 from l2l_omniglot.errors import DataError, DownloadError, check_number
@@ -38,6 +48,7 @@ OFFICIAL_MD5 = {
     "images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
     "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
 }
+STALL = 30  # seconds without a byte, after which a download is given up
 CHARACTERS = {"background": 964, "evaluation": 659}
 DRAWERS = 20
 
@@ -200,18 +211,47 @@ def _list_images(source: Path, stack: ExitStack) -> Iterator[tuple[re.Match[str]
 
 
 def list_files(path: Path, stack: ExitStack) -> Iterator[tuple[str, Read]]:
-    """Yields the name of every file of a folder or zip archive, and a function that reads it."""
+    """Yields the name of every file of a folder or zip archive, and a function that reads it.
+
+    The function raises `UnreadableError` for more than `MOST_ENTRY` bytes. Pipes and devices are
+    left out.
+
+    Raises:
+        DataError: if the path is neither, or has more than `MOST_ENTRIES` files.
+    """
     if path.is_dir():
-        files = (file for file in sorted(path.resolve().rglob("*")) if file.is_file())
-        yield from ((file.as_posix(), file.read_bytes) for file in files)
+        found = sorted(islice(path.resolve().rglob("*"), MOST_ENTRIES + 1))
+        _check_count(path, len(found))
+        files = (file for file in found if file.is_file())
+        yield from ((file.as_posix(), partial(read_bytes, file, MOST_ENTRY)) for file in files)
         return
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     try:
+        if not path.is_file():
+            raise UnreadableError("a pipe, a socket or a device")
+        if path.stat().st_size > MOST_ARCHIVE:
+            raise UnreadableError(f"larger than {size_text(MOST_ARCHIVE)}")
         archive = stack.enter_context(zipfile.ZipFile(path))
-    except (zipfile.BadZipFile, OSError) as error:
+        names = sorted(archive.namelist())
+    except Exception as error:  # zipfile raises many kinds, struct's among them
         raise DataError(f"{path}: not a readable zip archive ({error})") from error
-    yield from ((name, partial(archive.read, name)) for name in sorted(archive.namelist()))
+    _check_count(path, len(names))
+    yield from ((name, partial(_read_entry, archive, name)) for name in names)
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MOST_ENTRIES:
+        raise DataError(f"{path}: {count} files or more; expected at most {MOST_ENTRIES}")
+
+
+def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Reads an entry, however large it says it is or becomes."""
+    with archive.open(name) as file:
+        content = file.read(MOST_ENTRY + 1)
+    if len(content) > MOST_ENTRY:
+        raise UnreadableError(f"larger than {size_text(MOST_ENTRY)}")
+    return content
 
 
 def _check_characters(characters: list[RawCharacter]) -> list[str]:
@@ -241,19 +281,50 @@ def download_archives(
     folder = folder or cache_folder()
     url = url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL
     pooch.get_logger().setLevel("WARNING")
-    fetch = pooch.HTTPDownloader(timeout=30)
     paths = []
     for name, md5 in (checksums or OFFICIAL_MD5).items():
         address = f"{url.rstrip('/')}/{name}"
+        if os.environ.get(OFFLINE_VARIABLE) and not _is_cached(folder / name, md5):
+            raise DownloadError(f"{address}: not downloaded, because of --offline")
         try:
+            fetch = pooch.HTTPDownloader(progressbar=_Bound(), timeout=STALL)
             found = pooch.retrieve(address, f"md5:{md5}", name, folder, downloader=fetch)
-        except ValueError as error:  # the checksum; pooch's text quotes both
+        except ValueError as error:  # the size, or the checksum; pooch's text quotes both
             raise DownloadError(f"{address}: {error}") from error
         except OSError as error:  # the network, by requests, or the disk
             reason = error.strerror or type(error).__name__
             raise DownloadError(f"could not fetch {address} ({reason})") from error
         paths.append(Path(found))
     return paths
+
+
+class _Bound:
+    """Ends a download that has no end; pooch tells it, as a progress bar, what has come."""
+
+    total = 0.0
+
+    def __init__(self) -> None:
+        self._come = 0
+
+    def update(self, count: int) -> None:
+        self._come += count
+        if self._come > MOST_DOWNLOAD:
+            raise UnreadableError(f"larger than {size_text(MOST_DOWNLOAD)}")
+
+    def reset(self) -> None:
+        """A progress bar's; pooch calls it to set the bar to its end."""
+
+    def close(self) -> None:
+        """A progress bar's."""
+
+
+def _is_cached(path: Path, md5: str) -> bool:
+    """Tells whether a download is there already, and whole."""
+    try:
+        content = read_bytes(path, MOST_ARCHIVE)
+    except (OSError, UnreadableError):
+        return False
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
 
 
 def _download() -> list[Path]:

@@ -9,8 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from l2l_omniglot.data.pictures import SUFFIXES, read_picture
+from l2l_omniglot._util.text import counted
+from l2l_omniglot.data.pictures import CUT_OUT, SUFFIXES, read_picture
 from l2l_omniglot.errors import DataError
+
+DROPPINGS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir")
+DEEPEST = 8  # folders below a query folder
 
 
 @dataclass
@@ -23,6 +27,7 @@ class Collection:
         classes: each picture's class by name; None where it is unknown.
         skipped: one sentence for each file that could not be read.
         left: files whose extension is not a picture's; not read.
+        passed: one sentence for each folder that was passed over.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -30,6 +35,13 @@ class Collection:
     classes: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     left: list[Path] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+
+    @property
+    def cut_out(self) -> list[Path]:
+        """The files of pictures whose sheet of paper was cut out of them."""
+        pairs = zip(self.files, self.pictures, strict=True)
+        return [file for file, picture in pairs if picture.info.get(CUT_OUT)]
 
     @property
     def names(self) -> list[str]:
@@ -38,10 +50,39 @@ class Collection:
 
     def _read_folder(self, folder: Path, name: str | None, ink: str) -> None:
         for path in _entries(folder):
-            if path.suffix.lower() in SUFFIXES and not path.is_dir():
+            if path.is_dir():
+                continue
+            if path.suffix.lower() in SUFFIXES:
                 self._read(path, name, ink)
-            elif not path.is_dir():
+            else:
                 self.left.append(path)
+
+    def _read_class(self, folder: Path, ink: str) -> None:
+        """Reads the pictures of a class's folder; its sub-folders are passed over."""
+        self._read_folder(folder, folder.name, ink)
+        for path in self._folders(folder):
+            files = (file for file in path.rglob("*") if not file.name.startswith("."))
+            deep = sum(file.suffix.lower() in SUFFIXES for file in files)
+            if deep:
+                self.passed.append(
+                    f"{path}: {counted(deep, 'picture')} passed over, one folder too deep"
+                )
+
+    def _read_all(self, folder: Path, ink: str, depth: int = 0) -> None:
+        """Reads the pictures of a folder without classes, and of the folders in it."""
+        self._read_folder(folder, None, ink)
+        for path in self._folders(folder):
+            if depth < DEEPEST:
+                self._read_all(path, ink, depth + 1)
+            else:
+                self.passed.append(f"{path}: passed over, more than {DEEPEST} folders deep")
+
+    def _folders(self, folder: Path, what: str = "QUERY") -> list[Path]:
+        """Lists the sub-folders, without what systems drop."""
+        found = [path for path in _entries(folder, what) if path.is_dir()]
+        dropped = [path for path in found if path.name in DROPPINGS]
+        self.passed += [f"{path}: passed over, no pictures of yours" for path in dropped]
+        return [path for path in found if path not in dropped]
 
     def _read(self, file: Path, name: str | None, ink: str) -> None:
         try:
@@ -64,7 +105,7 @@ def read_support(folder: Path, ink: str = "auto") -> Collection:
         DataError: if there are fewer than two classes, or a class has no readable picture.
     """
     found = Collection()
-    folders = [path for path in _entries(folder, "SUPPORT") if path.is_dir()]
+    folders = found._folders(folder, "SUPPORT")
     if len(folders) < 2:
         raise DataError(
             f"SUPPORT {folder}: has {len(folders)} sub-folders; expected at least 2, one per "
@@ -72,7 +113,7 @@ def read_support(folder: Path, ink: str = "auto") -> Collection:
         )
     for path in folders:
         before = len(found.files)
-        found._read_folder(path, path.name, ink)
+        found._read_class(path, ink)
         if len(found.files) == before:
             about = found.skipped[-1] if found.skipped else f"expected {', '.join(SUFFIXES)}"
             raise DataError(f"SUPPORT {path}: has no readable picture; {about}")
@@ -83,27 +124,33 @@ def read_queries(paths: Sequence[Path], names: Sequence[str], ink: str = "auto")
     """Reads query pictures.
 
     Args:
-        paths: files, or folders of them; pictures in a folder's sub-folder that has the name of
-            a class are of that class.
+        paths: files, or folders of them. If a folder's sub-folders have the names of classes,
+            their pictures are of these; if none has, all pictures below are read, and their
+            classes are unknown.
         names: of the classes.
         ink: see `read_picture`.
 
     Raises:
-        DataError: if a path is missing, a sub-folder has no class's name, or nothing is readable.
+        DataError: if a path is missing, only some sub-folders have a class's name, or nothing is
+            readable.
     """
     found = Collection()
     for path in paths:
         if not path.is_dir():
             found._read(path, None, ink)
             continue
+        folders = found._folders(path)
+        if not any(folder.name in names for folder in folders):
+            found._read_all(path, ink)
+            continue
         found._read_folder(path, None, ink)
-        for folder in filter(Path.is_dir, _entries(path)):
+        for folder in folders:
             if folder.name not in names:
                 raise DataError(
                     f"QUERY {folder}: no class is called {folder.name!r}; expected sub-folders "
                     f"named as the support's: {', '.join(names)}"
                 )
-            found._read_folder(folder, folder.name, ink)
+            found._read_class(folder, ink)
     if not found.files:
         about = "; ".join(found.skipped) if found.skipped else f"expected {', '.join(SUFFIXES)}"
         raise DataError(f"QUERY {paths[0]}: no readable picture; {about}")

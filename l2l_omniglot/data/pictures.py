@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
+from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes
+from l2l_omniglot.data.photographs import cut_out_paper, even_pen, find_ink
 from l2l_omniglot.errors import DataError, check_choice
 
 if TYPE_CHECKING:
@@ -29,12 +33,14 @@ MOST_NARROW = 100  # longer by shorter side; made square it would have that many
 LEAST_CONTRAST = 16  # of 255, between ink and paper
 MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 PAPER, MIDDLE = 255, 128
-CELLS = 32  # a side, in which illumination is estimated
+GRID = 32  # cells a side, in whose greys lighting is judged
+FINER = 3  # times Omniglot's resolution, at which ink is redrawn
+PEN = 4.5  # pixels of 105; validation tasks like it better than the 3 of Omniglot's pens
 MARGIN = 2  # pixels of paper put around a picture that is to be enlarged
-REACH = 11  # cells; strokes are narrower, so there is paper beside them
-DARKEST = 1 / 3  # of the brightest; what is darker is ink, not shade
+TOUCHED = 0.1  # of the border, may have another grey: ink
 EVEN = 1 / 64  # of the brightest; a border that varies less is evenly lit
 GRAIN, AROUND = 96, 8  # pixels a side, and the radius of a pixel's surroundings, to find ink in
+CUT_OUT = "cut out"  # in a picture's info: whether its paper was cut out of it
 CLEAR = 1.0  # skewness from which the polarity of ink is clear
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -58,29 +64,51 @@ def read_picture(path: Path, ink: str = "auto") -> Image.Image:
     """
     check_choice("ink", ink, INKS)
     try:
-        if path.exists() and not path.is_file():
-            raise ValueError("not a plain file")
+        content = io.BytesIO(read_bytes(path, MOST_PICTURE))
         with warnings.catch_warnings():
             # Pillow warns from 89 million pixels on, and refuses from twice as many.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # broken EXIF and the like
-            with Image.open(path) as image:
+            with Image.open(content) as image:
                 grey = _flatten(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{path}: not a readable picture: {error}") from error
+    return _find_drawing(grey, str(path), ink)
+
+
+def as_drawing(image: Image.Image, name: str, ink: str = "auto") -> Image.Image:
+    """Makes of an image in memory what `read_picture` makes of a file; errors name it.
+
+    Raises:
+        DataError: see `read_picture`.
+    """
+    check_choice("ink", ink, INKS)
+    try:
+        grey = _flatten(ImageOps.exif_transpose(image))
+    except Exception as error:
+        raise DataError(f"{name}: not a readable picture: {error}") from error
+    return _find_drawing(grey, name, ink)
+
+
+def _find_drawing(grey: Image.Image, path: str, ink: str) -> Image.Image:
     if max(grey.size) > MOST_NARROW * min(grey.size):
         raise DataError(f"{path}: {grey.width} x {grey.height} pixels: too narrow")
     grey.thumbnail((MOST_SIDE, MOST_SIDE))
     if _is_blank(grey):
         lowest, highest = grey.getextrema()
         raise DataError(f"{path}: blank picture, with grey values from {lowest} to {highest}")
-    light = ink == "light" or (ink == "auto" and _is_light(grey))
-    both = [grey, ImageOps.invert(grey)] if light else [grey]
-    if any(_is_blank(flatten_illumination(picture)) for picture in both):
+    even = is_evenly_lit(grey)
+    sheet = None if even else cut_out_paper(grey)
+    grey = grey if sheet is None else sheet
+    if ink == "light" or (ink == "auto" and _is_light(grey)):
+        # Chalk is bright where the light is; square roots bring its greys closer together.
+        grey = ImageOps.invert(grey if even else grey.point(lambda v: math.sqrt(PAPER * v)))
+    if _is_blank(clean(grey)):
         raise DataError(f"{path}: blank picture, except for light and shade")
-    return both[-1]
+    grey.info[CUT_OUT] = sheet is not None
+    return grey
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -127,28 +155,17 @@ def _border(pixels: Pixels) -> Pixels:
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
 
-def flatten_illumination(picture: Image.Image) -> Image.Image:
-    """Removes uneven light, such as a shadow on the paper of a photograph.
+def is_evenly_lit(picture: Image.Image) -> bool:
+    """Tells whether a picture is a scan or a drawing program's, not a photograph.
 
-    Divides by the paper's illumination: coarse cells whose strokes are removed by a morphological
-    closing, smoothed. A picture (dark ink) whose border is evenly lit is returned unchanged, and so
-    is one of fewer pixels than cells, where strokes would be taken for shade.
+    Its border then has one grey, except where ink touches it. A picture of fewer pixels than cells
+    counts as evenly lit.
     """
-    if max(picture.size) < CELLS:
-        return picture
-    cells = np.asarray(picture.resize((CELLS, CELLS), Image.Resampling.BOX))
-    border = _border(cells)
-    if int(border.max()) - int(border.min()) <= EVEN * int(border.max()):
-        return picture
-    margin = REACH - 1  # else Pillow extends the border between its two filters
-    wide = Image.fromarray(np.pad(cells, margin, mode="edge"))
-    closed = wide.filter(ImageFilter.MaxFilter(REACH)).filter(ImageFilter.MinFilter(REACH))
-    paper = closed.crop((margin, margin, margin + CELLS, margin + CELLS))
-    smooth = paper.filter(ImageFilter.GaussianBlur(1))
-    light = _levels(smooth.resize(picture.size, Image.Resampling.BILINEAR))
-    light = np.maximum(light, max(1.0, float(light.max()) * DARKEST))
-    evened = _levels(picture) / light * 255
-    return Image.fromarray(evened.clip(0, 255).round().astype(np.uint8))
+    if max(picture.size) < GRID:
+        return True
+    border = _border(np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX)))
+    darker, brighter = np.quantile(border, [TOUCHED, 1 - TOUCHED])
+    return bool(brighter - darker <= EVEN * brighter)
 
 
 def ink_polarity(picture: Image.Image) -> int:
@@ -171,16 +188,19 @@ def _levels(picture: Image.Image) -> Levels:
     return np.asarray(picture, dtype=np.float32)
 
 
+def is_photograph(picture: Image.Image) -> bool:
+    """Tells whether a picture is no drawing of its own: not square, or unevenly lit."""
+    return picture.width != picture.height or not is_evenly_lit(picture)
+
+
 def is_centred(pictures: Sequence[Image.Image]) -> bool:
-    """Tells whether pictures are square, and their ink as large and as central as Omniglot's.
+    """Tells whether drawings are as large and as central as Omniglot's.
 
     The median over all pictures decides, since a single drawing may be small or off-centre.
     """
-    if any(picture.width != picture.height for picture in pictures):
-        return False
     measured = []  # the ink's longer side and its centre's offset, in widths of the picture
     for picture in pictures:
-        left, upper, right, lower = _ink_box(stretch(picture))
+        left, upper, right, lower = _ink_box(clean(picture))
         width = picture.width
         offset = max(abs(left + right - width), abs(upper + lower - width)) / 2
         measured.append((max(right - left, lower - upper) / width, offset / width))
@@ -188,19 +208,29 @@ def is_centred(pictures: Sequence[Image.Image]) -> bool:
     return bool(SHORTEST <= size <= LONGEST and offset <= OFF_CENTRE)
 
 
-def stretch(picture: Image.Image) -> Image.Image:
-    """Flattens illumination and stretches grey values: paper becomes white, ink black."""
-    return ImageOps.autocontrast(flatten_illumination(picture))
+def clean(picture: Image.Image) -> Image.Image:
+    """Makes paper white and ink black: of a photograph by finding the ink, else by stretching.
+
+    Raises:
+        SettingsError: if it is a photograph, and scikit-image is not installed.
+    """
+    return ImageOps.autocontrast(picture) if is_evenly_lit(picture) else find_ink(picture)
 
 
 def centre_and_scale(picture: Image.Image) -> Image.Image:
-    """Centres the stretched ink on square paper, as large as Omniglot's on average."""
-    level = _enlarge(stretch(picture))
+    """Centres the ink on square paper, as large as Omniglot's on average, drawn with one pen.
+
+    Raises:
+        SettingsError: if scikit-image is not installed.
+    """
+    level = _enlarge(clean(picture))
     cut = level.crop(_ink_box(level))
-    side = round(max(cut.size) / LONGER_SIDE)
+    longer, side = round(LONGER_SIDE * RAW_SIZE * FINER), RAW_SIZE * FINER
+    scale = (longer - PEN * FINER) / max(cut.size)
+    size = [max(1, round(scale * length)) for length in cut.size]
     paper = Image.new("L", (side, side), PAPER)
-    paper.paste(cut, ((side - cut.width) // 2, (side - cut.height) // 2))
-    return paper
+    paper.paste(cut.resize(size), ((side - size[0]) // 2, (side - size[1]) // 2))
+    return even_pen(paper, PEN * FINER)
 
 
 def _enlarge(level: Image.Image) -> Image.Image:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from l2l_omniglot._util.reading import MOST_JSON, UnreadableError, parse_json, read_text
 from l2l_omniglot.errors import DataError
 
 FORMAT = "l2l-omniglot stack 1"
+UNRELATED = 2  # keys of a sidecar, at most, that another JSON file has
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,11 @@ class Sidecar:
     sha256: str
 
     def to_json(self) -> str:
-        """Returns the file's text."""
+        """Returns the file's text, which has a digest of itself."""
         body: dict[str, Any] = {"format": FORMAT, **vars(self)}
         entries = [vars(entry) for entry in body.pop("classes")]  # last, because it is long
-        return json.dumps({**body, "classes": entries}, indent=1) + "\n"
+        body = {**body, "classes": entries}
+        return json.dumps({"digest": _digest(body), **body}, indent=1) + "\n"
 
 
 def sidecar_path(npy: Path) -> Path:
@@ -61,24 +65,63 @@ def sidecar_path(npy: Path) -> Path:
 
 def is_sidecar(path: Path) -> bool:
     """Tells whether a JSON file is a sidecar, whole or broken, and not an unrelated file."""
-    return FORMAT in path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return FORMAT in read_text(path, MOST_JSON)
+    except UnreadableError:
+        return False
 
 
 def read_sidecar(npy: Path) -> Sidecar | None:
-    """Reads the sidecar of `npy`; returns None if there is none or the JSON file is unrelated."""
+    """Reads the sidecar of `npy`; returns None if there is none or the JSON file is unrelated.
+
+    Raises:
+        DataError: if it is damaged, or the JSON file beside the stack is not readable at all.
+    """
     path = sidecar_path(npy)
     if not path.is_file():
         return None
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        return None
-    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+        text = read_text(path, MOST_JSON)
+        body = parse_json(text)
+    except (OSError, UnreadableError) as error:
+        raise _broken(path, error) from error
+    known = len(_KEYS & body.keys()) if isinstance(body, dict) else 0
+    if known <= UNRELATED and FORMAT not in text:
         return None
     try:
-        body["classes"] = tuple(ClassInfo(**entry) for entry in body["classes"])
-        return Sidecar(**body)
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: broken sidecar ({error}); delete it or run `l2l-omniglot prepare` again"
-        ) from error
+        digest = body.pop("digest", None)  # one written by hand has none
+        if digest is not None and digest != _digest(body):
+            raise UnreadableError(
+                "its digest does not fit: a bit flipped; or if you edited it, delete its digest"
+            )
+        if (found := body.pop("format")) != FORMAT:
+            raise UnreadableError(f"has {found!r}; expected {FORMAT!r}")
+        body["classes"] = tuple(_class(entry) for entry in body["classes"])
+        sidecar = Sidecar(**body)
+        if not all(isinstance(value, str) for value in (sidecar.sha256, sidecar.source)):
+            raise UnreadableError("sha256 and source: expected texts")
+        return sidecar
+    except (KeyError, TypeError, AttributeError, UnreadableError) as error:
+        raise _broken(path, error) from error
+
+
+def _class(entry: Any) -> ClassInfo:
+    if not all(isinstance(value, str) for value in entry.values()):
+        raise UnreadableError("classes: expected texts")
+    return ClassInfo(**entry)
+
+
+def _digest(body: dict[str, Any]) -> str:
+    """Returns the SHA-256 digest of a sidecar's values, however they are laid out."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: broken sidecar ({error}); run `l2l-omniglot prepare` again, or give an unrelated "
+        "file another name"
+    )
+
+
+_KEYS = {"digest", "format", *(each.name for each in fields(Sidecar))}

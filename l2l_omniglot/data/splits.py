@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l2l_omniglot._util.reading import read_json
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.data.sidecar import ClassInfo
 from l2l_omniglot.errors import DataError, check_choice, refused
@@ -142,9 +142,10 @@ def _published(info: Sequence[ClassInfo], split: str) -> Splits:
 
 def _from_file(info: Sequence[ClassInfo], path: Path) -> Splits:
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not a readable JSON file: {error}") from error
+        body = read_json(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: not a readable JSON file: {reason}") from error
     numbers = {entry.name: number for number, entry in enumerate(info)}
     parts = [_named_classes(body, part, numbers, path) for part in Splits._fields]
     return _checked(Splits(*parts), str(path))

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from l2l_omniglot._util.reading import UnreadableError
+from l2l_omniglot.data.array_file import ArrayFile, open_array
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, read_sidecar
 from l2l_omniglot.errors import DataError, check_choice
 
@@ -29,7 +31,8 @@ _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channe
 class ImageStack:
     """Images of C classes, M of each.
 
-    The array is kept as it is (memory-mapped by `load_stack`); `images` converts what is read.
+    The array is kept as it is (by `load_stack` memory-mapped if it is large); `images` converts
+    what is read.
 
     Args:
         array: shape (C, M, 1 or 3, H, W), (C, M, H, W) or (C, M, H, W, 1 or 3); boolean,
@@ -65,6 +68,7 @@ class ImageStack:
         self.name = name
         self._array = _channels_first(array, name)
         self._on_device: torch.Tensor | None = None
+        self._file: ArrayFile | None = None
         self.classes, items, self.channels, self.height, self.width = self._array.shape
         self.images_per_class: tuple[int, ...] = (items,) * self.classes
         largest, self.sha256 = _scan(array, name)
@@ -111,6 +115,8 @@ class ImageStack:
             float32 of shape (B, channels, H, W) in [0, 1], on the CPU or the device of `on`.
         """
         if self._on_device is None:
+            if self._file:
+                self._file.check()
             raw = self._array[np.asarray(classes), np.asarray(items)]
             pixels = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
         else:
@@ -146,7 +152,7 @@ class ImageStack:
 
 
 def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "white") -> ImageStack:
-    """Opens a ``.npy`` class stack, memory-mapped and without pickle.
+    """Opens a ``.npy`` class stack without pickle; a large one is memory-mapped.
 
     Args:
         path: a file of `prepare` or your own; see `ImageStack` for shapes and ranges. A sidecar
@@ -159,13 +165,16 @@ def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "wh
             or is refused by `ImageStack`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a .npy class stack")
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path}: not a readable .npy array: {error}") from error
-    return ImageStack(array, background, ink, read_sidecar(path), str(path))
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; expected a .npy class stack")
+        array, file = open_array(path)
+    except (UnreadableError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: not a readable .npy array: {reason}") from error
+    stack = ImageStack(array, background, ink, read_sidecar(path), str(path))
+    stack._file = file
+    return stack
 
 
 def span(counts: Sequence[int]) -> str:

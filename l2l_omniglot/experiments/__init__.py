@@ -6,6 +6,7 @@
 - ``protocols``: on which tasks the papers test
 - ``learners``: a learner from settings, or from trained weights
 - ``checkpoint``: weights and training state in a file
+- ``certainty``: how sure predictions are
 - ``card``: what pretrained weights are, and what they reach
 - ``weights``: finds weights, pretrained or of a run
 - ``run_folder``: the files of a run

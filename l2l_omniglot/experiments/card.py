@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.reading import read_json
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
 from l2l_omniglot.experiments.settings import Settings
@@ -99,7 +100,7 @@ def read_card(path: Path) -> Card:
         RunError: if it is broken.
     """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = read_json(path)
         card = Card(**{**body, "results": [Result(**entry) for entry in body["results"]]})
         card.trained  # noqa: B018 - are they settings?
         return card

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import safetensors.torch
 import torch
 
 from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot._util.reading import MOST_CHECKPOINT, UnreadableError, parse_json, read_bytes
 from l2l_omniglot.backbones.batch_norm import BatchMoments
 from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiments.certainty import Certainty
 from l2l_omniglot.experiments.settings import Settings
 
 FORMAT = "l2l-omniglot checkpoint 1"
@@ -36,6 +39,7 @@ class Checkpoint:
         rates: the inner loop's learned rates by name; empty if they are fixed.
         head: what starts the head of a task, by name; empty if the backbone's own head does.
         population: population statistics, if they were measured.
+        certainty: how sure its predictions are, if that was measured.
     """
 
     settings: Settings
@@ -47,6 +51,7 @@ class Checkpoint:
     rates: dict[str, torch.Tensor] = field(default_factory=dict)
     head: dict[str, torch.Tensor] = field(default_factory=dict)
     population: BatchMoments | None = None
+    certainty: Certainty | None = None
 
     @property
     def channels(self) -> int:
@@ -75,7 +80,10 @@ class Checkpoint:
         }
         settings = self.settings.to_dict()
         body = {"settings": settings, "iteration": self.iteration, "facts": self.facts}
-        return safetensors.torch.save(tensors, {"format": FORMAT, "checkpoint": json.dumps(body)})
+        if self.certainty:
+            body["certainty"] = asdict(self.certainty)
+        metadata = {"format": FORMAT, "checkpoint": json.dumps(body)}
+        return _seal(safetensors.torch.save(tensors, metadata))
 
     def save(self, path: Path) -> None:
         """Writes the file atomically."""
@@ -90,11 +98,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         RunError: if the file is missing, broken, or not a checkpoint of this package.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(Path(path), MOST_CHECKPOINT)
     except FileNotFoundError as error:
         raise RunError(f"{path}: no such checkpoint") from error
-    except OSError as error:
-        raise RunError(f"{path}: not a readable checkpoint: {error}") from error
+    except (OSError, UnreadableError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{path}: not a readable checkpoint: {reason}") from error
     return read_checkpoint(content, str(path))
 
 
@@ -106,18 +115,25 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
     """
     try:
         tensors = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
+        header, data = _parts(content)
+        metadata = header.get("__metadata__") or {}
+        digest = metadata.pop("digest", None)
+        if digest is not None and digest != _digest(header, data):
+            raise UnreadableError("its digest does not fit: it was changed, or a bit flipped")
+    except Exception as error:  # safetensors, torch and numpy raise many kinds
         raise RunError(f"{source}: not a readable checkpoint: {error}") from error
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata = header.get("__metadata__", {})
     found = metadata.get("format", "no format")
     if found != FORMAT:
         raise RunError(f"{source}: has {found!r}; expected {FORMAT!r}")
+    if unknown := metadata.keys() - {"format", "checkpoint"}:
+        raise RunError(f"{source}: not a readable checkpoint: unknown entry {min(unknown)!r}")
     try:
-        body = json.loads(metadata["checkpoint"])
+        body = parse_json(metadata["checkpoint"])
         settings = Settings(**body["settings"])
         iteration, facts = int(body["iteration"]), dict(body["facts"])
-    except (KeyError, TypeError, ValueError, SettingsError) as error:
+        certainty = Certainty(**body["certainty"]) if "certainty" in body else None
+        _check_facts(facts)
+    except (KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
         raise RunError(f"{source}: its settings cannot be read: {error}") from error
     weights, rates, head, moments, optimizer = (
         {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
@@ -125,5 +141,42 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
     )
     population = BatchMoments.of(moments) if moments else None
     return Checkpoint(
-        settings, iteration, weights, optimizer, facts, source, rates, head, population
+        settings, iteration, weights, optimizer, facts, source, rates, head, population, certainty
     )
+
+
+def _seal(content: bytes) -> bytes:
+    """Adds a digest to the header of a safetensors file, of all the rest of it."""
+    header, data = _parts(content)
+    header["__metadata__"]["digest"] = _digest(header, data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def _parts(content: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Returns the header and the tensors' bytes of a safetensors file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = parse_json(content[8:end])
+    return header, memoryview(content)[end:]
+
+
+def _digest(header: dict[str, Any], data: memoryview) -> str:
+    """Returns the SHA-256 digest of header and tensors."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    """Refuses facts of other types than those that are used."""
+    size = facts.get("image_size", 28)
+    for each in size if isinstance(size, list) and len(size) == 2 else [size]:
+        if type(each) is not int or not 0 < each < 2**16:
+            raise UnreadableError(f"image_size {size!r}: expected pixels")
+    if facts.get("channels", 1) not in (1, 3):
+        raise UnreadableError(f"channels {facts['channels']!r}: expected 1 or 3")
+    for name in ("minutes", "best_validation_accuracy", "skipped_updates"):
+        value = facts.get(name)
+        if value is not None and type(value) not in (int, float):
+            raise UnreadableError(f"{name} {value!r}: expected a number")

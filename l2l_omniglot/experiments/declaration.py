@@ -57,7 +57,10 @@ class Declaration:
         value = value.item() if hasattr(value, "item") else value
         if not isinstance(value, taken) or (isinstance(value, bool) and self.kind != "bool"):
             raise refused(self.name, value, f"expected {expected}")
-        return plain(value)
+        try:
+            return plain(value)
+        except OverflowError as error:  # a whole number beyond all floats
+            raise refused(self.name, value, f"expected {expected}") from error
 
     def check(self, value: Any) -> None:
         """Refuses a value that is out of range.

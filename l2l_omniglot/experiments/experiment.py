@@ -247,6 +247,7 @@ class Experiment(TaskStreams):
             workers=self.workers,
             weight_decay=settings.weight_decay,
             average_weights=settings.average_weights,
+            skip_bad_updates=settings.skip_bad_updates,
         )
 
     def measure_population(self) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.reading import MOST_METRICS, UnreadableError, read_bytes
 from l2l_omniglot._util.text import csv_text
+from l2l_omniglot.errors import RunError
 
 if TYPE_CHECKING:
     from l2l_omniglot.meta.trainer import StepResult
@@ -48,11 +50,20 @@ class MetricsRow:
 
 
 def read_rows(path: Path) -> list[MetricsRow]:
-    """Reads ``metrics.csv``; skips an incomplete last line, after a kill."""
-    if not path.is_file():
+    """Reads ``metrics.csv``; skips lines that are broken, such as the last after a kill.
+
+    Raises:
+        RunError: if it cannot be read at all.
+    """
+    if not path.exists():
         return []
     rows = []
-    for entry in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+    try:
+        lines = read_bytes(path, MOST_METRICS).decode("utf-8", errors="replace").splitlines()
+        entries = list(csv.DictReader(line.replace("\0", "") for line in lines))
+    except (OSError, UnreadableError, csv.Error) as error:
+        raise RunError(f"{path}: not readable metrics: {error}") from error
+    for entry in entries:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             iteration = int(entry.pop("iteration"))
             values = {name: _number(name, value) for name, value in entry.items()}
@@ -125,6 +136,8 @@ class Meter:
             span = _Span(before.results + span.results, before.seconds + span.seconds)
         self._before, self._span = self._span, _Span([], 0.0)
         count = len(span.results)
+        if not count:  # all of them were skipped
+            return TrainingFigures(math.nan, math.nan, 0.0)
         return TrainingFigures(
             math.fsum(result.loss for result in span.results) / count,
             math.fsum(result.accuracy for result in span.results) / count,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.reading import read_json
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.errors import RunError, TrainingError, check_choice
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
@@ -127,7 +128,7 @@ def read_result(path: Path) -> ConditionResult:
         RunError: if it is broken.
     """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = read_json(path)
         condition = Condition(body["setting"], body["backbone"], body["algorithm"])
         curves = {mode: Curve(**body[mode]) for mode in BATCH_NORMS if mode in body}
         evaluation = Evaluation(body["tasks"], body["steps"], curves)

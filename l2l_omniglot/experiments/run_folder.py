@@ -1,25 +1,36 @@
-"""Run folders: ``config.json``, ``metrics.csv``, ``last.safetensors``, ``best.safetensors``."""
+"""Run folders: config, metrics, the best checkpoint, the last one and the one before."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import shlex
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.files import atomic_write, write_text
+from l2l_omniglot._util.reading import read_json
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.metrics import MetricsRow, read_rows, write_rows
 from l2l_omniglot.experiments.settings import Settings
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from l2l_omniglot.experiments.checkpoint import Checkpoint
+
 log = logging.getLogger(__name__)
 
 LAST = "last.safetensors"
+BEFORE = "before-last.safetensors"
 _PACKAGES = ("l2l-omniglot", "torch", "learn2learn", "numpy", "pillow", "safetensors", "click")
 
 
@@ -30,7 +41,8 @@ class RunFolder:
         self.path = path
         self.config = path / "config.json"
         self.metrics = path / "metrics.csv"
-        self.last = path / LAST
+        self.last, self.before = path / LAST, path / BEFORE
+        self._lock: int | None = None
         self.best = path / "best.safetensors"
 
     def create(self, settings: Settings, facts: dict[str, Any]) -> None:
@@ -49,6 +61,60 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{self.path}: cannot be created: {error}") from error
         self._write_config(settings, facts, [])
+
+    def lock(self) -> None:
+        """Keeps other processes from training this run, until `unlock` or the end of this one.
+
+        Does nothing where the system has no such locks.
+
+        Raises:
+            RunError: if another process trains it.
+        """
+        if self._lock is not None or fcntl is None:
+            return
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.unlock()
+            raise RunError(
+                f"{self.path}: another process trains this run now; wait for its end, or stop it"
+            ) from error
+        except OSError:  # some file systems have no locks
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Lets other processes train this run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def keep_last(self) -> None:
+        """Keeps the last checkpoint as the one before, because a new one is about to be written."""
+        if self.last.is_file():
+            with atomic_write(self.before) as file:  # no link: what damages one would damage both
+                file.write(self.last.read_bytes())
+
+    def read_last(self) -> Checkpoint | None:
+        """Reads the last checkpoint, or if it is broken the one before; None if there is none.
+
+        Raises:
+            RunError: if it is broken, and so is the one before, or there is none.
+        """
+        from l2l_omniglot.experiments.checkpoint import load_checkpoint  # late: it loads torch
+
+        if not self.last.exists() and not self.before.exists():
+            return None
+        try:
+            return load_checkpoint(self.last)
+        except RunError as error:
+            if not self.before.is_file():
+                raise
+            found = load_checkpoint(self.before)
+            log.info(
+                f"Note: {error}. Taking the checkpoint before, at iteration {found.iteration}."
+            )
+            return found
 
     def reopen(self, settings: Settings) -> None:
         """Adds a session with these settings to ``config.json``."""
@@ -86,8 +152,11 @@ class RunFolder:
 
     def _read_config(self) -> dict[str, Any]:
         try:
-            body = json.loads(self.config.read_text(encoding="utf-8"))
-            return {name: body[name] for name in ("settings", "facts", "sessions")}
+            body = read_json(self.config)
+            found = {name: body[name] for name in ("settings", "facts", "sessions")}
+            if not all(_is_session(each) for each in found["sessions"]):
+                raise ValueError("a session has other entries than command, started and versions")
+            return found | {"facts": dict(found["facts"])}
         except FileNotFoundError as error:
             raise RunError(f"{self.path}: holds no run (no config.json)") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -100,6 +169,14 @@ class RunFolder:
     def write_metrics(self, rows: list[MetricsRow]) -> None:
         """Writes ``metrics.csv`` whole, atomically."""
         write_rows(self.metrics, rows)
+
+
+def _is_session(found: Any) -> bool:
+    return (
+        isinstance(found, dict)
+        and all(isinstance(found.get(name), str) for name in ("command", "started"))
+        and isinstance(found.get("versions"), dict)
+    )
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from l2l_omniglot._util.reading import MOST_JSON, UnreadableError, parse_json, read_bytes
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.run_folder import RunFolder
@@ -50,13 +51,13 @@ def record_run(path: Path) -> None:
 def _recorded() -> list[Path]:
     """Reads the record; leaves out lines that are broken."""
     try:
-        lines = (runs_folder() / RECORD).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # there is none
+        text = read_bytes(runs_folder() / RECORD, MOST_JSON).decode("utf-8", errors="replace")
+    except (OSError, UnreadableError):  # there is none
         return []
     found = []
-    for line in lines:
+    for line in text.splitlines():
         with contextlib.suppress(ValueError, TypeError):
-            found.append(Path(json.loads(line)))
+            found.append(Path(parse_json(line)))
     return found
 
 

@@ -58,26 +58,31 @@ class Settings:
     )  # fmt: skip
     backbone: str = _algorithm("basenet", "Network, one of `l2l-omniglot backbones`")
     ways: int = _task(5, "Classes per task", least=2, most=100_000)
-    shots: int = _task(1, "Support images per class", least=1)
-    queries: int = _task(15, "Query images per class", least=1)
+    shots: int = _task(1, "Support images per class", least=1, most=10_000)
+    queries: int = _task(15, "Query images per class", least=1, most=10_000)
     train_queries: int = _task(
-        5, "Query images per class in training", least=1,
+        5, "Query images per class in training", least=1, most=10_000,
         default_words="as --queries if set, else recipe",
     )  # fmt: skip
     train_ways: int = _task(
         0, "Classes per task in training", least=0, most=100_000, default_words="as --ways"
     )
     train_shots: int = _task(
-        0, "Support images per class in training", least=0, default_words="as --shots"
+        0, "Support images per class in training", least=0, most=10_000, default_words="as --shots"
     )
     train_shots_most: int = _task(
         0, "Most support images per class in training; each iteration draws a number", least=0,
+        most=10_000,
         default_words="as --train-shots",
     )  # fmt: skip
-    meta_batch_size: int = _optimiser(8, "Tasks per iteration", least=1)
-    inner_steps: int = _algorithm(1, "Gradient steps on the support set in training", least=0)
-    eval_steps: int = _algorithm(5, "Gradient steps in validation and evaluation", least=0)
-    inner_lr: float = _algorithm(0.4, "Learning rate of the inner loop", above=0)
+    meta_batch_size: int = _optimiser(8, "Tasks per iteration", least=1, most=1_000_000)
+    inner_steps: int = _algorithm(
+        1, "Gradient steps on the support set in training", least=0, most=10_000
+    )
+    eval_steps: int = _algorithm(
+        5, "Gradient steps in validation and evaluation", least=0, most=10_000
+    )
+    inner_lr: float = _algorithm(0.4, "Learning rate of the inner loop", above=0, most=1e6)
     first_order: bool = _algorithm(
         False,
         "Treat inner gradients as constants, or differentiate through them",
@@ -109,10 +114,13 @@ class Settings:
         0.0, "Fraction of the iterations, from the start, that count the loss after every step",
         least=0, most=1,
     )  # fmt: skip
-    meta_lr: float = _optimiser(2e-3, "Adam's learning rate", above=0)
+    meta_lr: float = _optimiser(2e-3, "Adam's learning rate", above=0, most=1e3)
     schedule: str = _optimiser("cosine", "Schedule of Adam's learning rate", choices=SCHEDULES)
     warmup: int = _optimiser(
-        0, "Iterations over which Adam's learning rate rises from 0 to its start", least=0
+        0,
+        "Iterations over which Adam's learning rate rises from 0 to its start",
+        least=0,
+        most=10**12,
     )
     weight_decay: float = _optimiser(
         0.0, "Decoupled weight decay (AdamW), times the learning rate", least=0, most=1
@@ -129,7 +137,7 @@ class Settings:
         "taken in the inner loop",
         choices=PRECISIONS,
     )
-    iterations: int = _optimiser(24_000, "Meta-updates in total", least=1)
+    iterations: int = _optimiser(24_000, "Meta-updates in total", least=1, most=10**12)
     rotations: bool = _data(True, "Add rotated characters as training classes")
     mirrors: bool = _data(False, "Add mirrored characters as training classes")
     augment: bool = _data(False, "Change every training image by a small affine map")
@@ -158,11 +166,18 @@ class Settings:
     split_seed: int = _data(0, "Seed for --split random and --data synthetic")
     validation_classes: int = _data(
         0, "Validation classes of the tutorial and random splits", least=0,
+        most=10_000_000,
         default_words="100 for Omniglot",
     )  # fmt: skip
     seed: int = _data(0, "Seed for initial weights and tasks")
-    validation_every: int = _run(1000, "Iterations between validations", least=1)
-    validation_tasks: int = _run(100, "Tasks per validation, always the same ones", least=2)
+    validation_every: int = _run(1000, "Iterations between validations", least=1, most=10**12)
+    validation_tasks: int = _run(
+        100, "Tasks per validation, always the same ones", least=2, most=10_000_000
+    )
+    skip_bad_updates: int = _run(
+        0, "Meta-updates to skip if their loss is not finite; the next one ends the training",
+        least=0, most=10**12,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for declared in DECLARED.values():

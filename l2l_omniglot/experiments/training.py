@@ -12,7 +12,7 @@ from typing import Protocol
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import RunError, TrainingError, refused
-from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import load_resized, write_learner
 from l2l_omniglot.experiments.metrics import Meter, MetricsRow, TrainingFigures
@@ -20,6 +20,8 @@ from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.evaluation import evaluate
 from l2l_omniglot.meta.trainer import StepResult, Trainer
+
+SECONDS = 300.0  # of training, at most, between two checkpoints
 
 
 class Observer(Protocol):
@@ -50,8 +52,9 @@ class Outcome:
 class TrainingRun:
     """Trains an experiment into a run folder.
 
-    ``last.safetensors`` is written at every validation and every stop: a killed run only loses
-    the updates since. ``best.safetensors`` has the weights of the best validation.
+    ``last.safetensors`` is written at every validation and every stop, and at least every
+    `SECONDS` of training: a killed run only loses the updates since. The one before is kept, too,
+    in case the last is damaged. ``best.safetensors`` has the weights of the best validation.
 
     Args:
         experiment: what is trained.
@@ -68,15 +71,25 @@ class TrainingRun:
         self._meter = Meter(experiment.settings.meta_batch_size)
         self._started = time.monotonic()
         self._minutes_before = 0.0
+        self._saved = time.monotonic()
 
     def begin(self, resume: bool) -> None:
         """Makes the run folder, or continues the run in it.
 
         Raises:
             RunError, SettingsError: as `restore`; if the folder holds a run that is not to be
-                resumed; or if there are no weights `start_from`.
+                resumed, or that another process trains; or if there are no weights `start_from`.
         """
+        try:
+            self._begin(resume)
+        except BaseException:
+            self.folder.unlock()
+            raise
+
+    def _begin(self, resume: bool) -> None:
         workers, settings = self.experiment.workers, self.experiment.settings
+        if workers.first and self.folder.path.is_dir():
+            self.folder.lock()
         resumed = resume and workers.from_first(self.folder.config.exists())
         if resumed:
             self.restore()
@@ -87,6 +100,7 @@ class TrainingRun:
             self.folder.reopen(settings)
         elif workers.first:
             self.folder.create(settings, self.experiment.facts() | start)
+            self.folder.lock()
 
     def _start(self) -> str:
         """Loads the weights `start_from`; returns the digest of their file."""
@@ -111,15 +125,16 @@ class TrainingRun:
             return
         checkpoint, self.rows = saved
         write_learner(self.experiment.learner, checkpoint)
-        self.trainer.restore(checkpoint.iteration, checkpoint.optimizer)
+        skipped = checkpoint.facts.get("skipped_updates", 0)
+        self.trainer.restore(checkpoint.iteration, checkpoint.optimizer, skipped)
         self.best = checkpoint.facts.get("best_validation_accuracy")
         self._minutes_before = checkpoint.facts.get("minutes", 0.0)
 
     def _read(self) -> tuple[Checkpoint, list[MetricsRow]] | None:
         """Reads the last checkpoint and the metrics until then; None if there is none yet."""
-        if not self.folder.last.is_file():
+        checkpoint = self.folder.read_last()
+        if checkpoint is None:
             return None
-        checkpoint = load_checkpoint(self.folder.last)
         for difference in self.experiment.differences(checkpoint.facts):
             raise RunError(f"{self.folder.path}: cannot be resumed: {difference}")
         iterations = self.experiment.settings.iterations
@@ -143,14 +158,17 @@ class TrainingRun:
             TrainingError: if the training has diverged: an update, or every validation so far, has
                 a loss that is not finite.
         """
+        try:
+            return self._train(minutes, should_stop)
+        finally:
+            self.folder.unlock()
+
+    def _train(self, minutes: float | None, should_stop: Callable[[], bool]) -> Outcome:
         settings = self.experiment.settings
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
         self._meter.go_on()
         while self.trainer.iteration < settings.iterations:
-            result = self.trainer.step()
-            self._meter.add(result)
-            for observer in self.observers:
-                observer.stepped(result)
+            result = self._step()
             # Workers must agree on when to stop.
             timed_out, stopped = self.experiment.workers.any(
                 minutes is not None and self._minutes() >= minutes, should_stop()
@@ -167,11 +185,26 @@ class TrainingRun:
                 self._measure()
                 if stopped:
                     self._save(self.folder.last)
+            if time.monotonic() - self._saved >= SECONDS:
+                self._save(self.folder.last)
             if not at_end and stopped and not timed_out:
                 return Outcome("stopped", self.trainer.iteration, self.best)
             if not at_end and timed_out:
                 return Outcome("time", self.trainer.iteration, self._best())
         return Outcome("finished", self.trainer.iteration, self._best())
+
+    def _step(self) -> StepResult:
+        """Makes an update; before a bad one that ends the training, what is good is saved."""
+        try:
+            result = self.trainer.step()
+        except TrainingError:
+            self._save(self.folder.last)
+            raise
+        if not result.skipped:
+            self._meter.add(result)
+            for observer in self.observers:
+                observer.stepped(result)
+        return result
 
     def _best(self) -> float:
         """Returns the best validation accuracy of a training that is over.
@@ -234,6 +267,11 @@ class TrainingRun:
             return
         facts = self.experiment.facts()
         facts |= {"best_validation_accuracy": self.best, "minutes": self.minutes}
+        if self.trainer.skipped:
+            facts["skipped_updates"] = self.trainer.skipped
+        if path == self.folder.last:
+            self.folder.keep_last()
+            self._saved = time.monotonic()
         self.experiment.checkpoint(self.trainer, facts, resumable).save(path)
 
     @property

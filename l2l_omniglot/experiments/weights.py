@@ -109,6 +109,13 @@ def best_pretrained() -> str:
     return cards[max(cards)]
 
 
+def weights_name(source: str) -> str:
+    """Names weights by their file: pretrained ones and the best of a run by their folder."""
+    path = Path(source)
+    own = path.name in {MODEL, RunFolder(path.parent).best.name}
+    return path.resolve().parent.name if own else path.name
+
+
 def resolve_checkpoint(run: Path | None) -> Path:
     """Returns the file of weights of a folder, a file itself, or the newest run's.
 

@@ -45,12 +45,17 @@ class Curve:
         ci95_per_step: half width of the 95 % confidence interval of that mean over tasks
             (Student's t: 1.96 standard errors for many tasks, more for few).
         loss_per_step: mean query cross-entropy in nats.
+        lead_per_step: how much higher the accuracy is than after the last step: the mean over
+            tasks of the difference within each, in [-1, 1].
+        lead_ci95_per_step: half width of the interval of that mean.
         accuracy_per_task: every task's accuracy after the last step.
     """
 
     accuracy_per_step: list[float]
     ci95_per_step: list[float]
     loss_per_step: list[float]
+    lead_per_step: list[float]
+    lead_ci95_per_step: list[float]
     accuracy_per_task: list[float] = field(repr=False)
 
     @property
@@ -168,11 +173,16 @@ def evaluate(
                 progress(block.stop * count // own.stop)
     rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")
     workers.sum(rows)
-    curves = {}
-    for mode, (hits, losses) in zip(modes, rows.permute(1, 2, 3, 0).tolist(), strict=True):
-        means, half_widths = list(map(mean, hits)), list(map(half_width, hits))
-        curves[mode] = Curve(means, half_widths, list(map(mean, losses)), hits[-1])
-    return Evaluation(count, steps, curves)
+    by_mode = zip(modes, rows.permute(1, 2, 3, 0).tolist(), strict=True)
+    return Evaluation(count, steps, {mode: _curve(*figures) for mode, figures in by_mode})
+
+
+def _curve(hits: list[list[float]], losses: list[list[float]]) -> Curve:
+    """Averages accuracies and losses, (K + 1, tasks), over tasks."""
+    leads = [[a - b for a, b in zip(step, hits[-1], strict=True)] for step in hits]
+    means, half_widths = list(map(mean, hits)), list(map(half_width, hits))
+    lead = list(map(mean, leads)), list(map(half_width, leads))
+    return Curve(means, half_widths, list(map(mean, losses)), *lead, hits[-1])
 
 
 def _score(

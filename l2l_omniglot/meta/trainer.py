@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from l2l_omniglot.meta.learner import Learner, MetaGradient
 from l2l_omniglot.meta.workers import ALONE, Workers
 
 _AVERAGE = "average"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,14 @@ class Schedule:
 class StepResult(NamedTuple):
     """Loss and accuracy of one meta-update: `iteration` counts the updates, including this one.
 
-    Both are means over the queries of the meta-batch after the inner loop: nats, and [0, 1].
+    Both are means over the queries of the meta-batch after the inner loop: nats, and [0, 1]. Of a
+    bad update, which is `skipped`, the loss may be finite though its gradient is not.
     """
 
     iteration: int
     loss: float
     accuracy: float
+    skipped: bool = False
 
 
 class Trainer:
@@ -113,6 +118,12 @@ class Trainer:
             must start from the same weights.
         weight_decay: of the backbone, decoupled (Loshchilov & Hutter 2019, "AdamW").
         average_weights: decay of an average of the weights, in (0, 1); 0: none is kept.
+        skip_bad_updates: number of updates that are skipped if their loss or gradient is not
+            finite; the next one is an error.
+
+    Attributes:
+        iteration: updates made or skipped.
+        skipped: those that were skipped.
 
     Raises:
         SettingsError: if the schedule is unknown or a number is out of range.
@@ -131,15 +142,18 @@ class Trainer:
         workers: Workers = ALONE,
         weight_decay: float = 0.0,
         average_weights: float = 0.0,
+        skip_bad_updates: int = 0,
     ) -> None:
         check_number("meta_batch_size", meta_batch_size, least=1)
+        check_number("skip_bad_updates", skip_bad_updates, least=0)
         check_number("inner_steps", inner_steps, least=0)
         if isinstance(schedule, str):
             schedule = Schedule(iterations, meta_lr, schedule)
         self.schedule = schedule
         self.learner, self.tasks, self.workers = learner, tasks, workers
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
-        self.iteration = 0
+        self.iteration = self.skipped = 0
+        self.skip_bad_updates = skip_bad_updates
         groups = [
             {"params": trained_parameters(learner.backbone), "weight_decay": weight_decay},
             {"params": trained_parameters(learner.rates, learner.head), "weight_decay": 0.0},
@@ -150,11 +164,11 @@ class Trainer:
         )
 
     def step(self) -> StepResult:
-        """Makes one meta-update.
+        """Makes one meta-update, or skips a bad one, which leaves the parameters unchanged.
 
         Raises:
-            TrainingError: if the loss or its gradient is not finite; the parameters are left
-                unchanged.
+            TrainingError: if the loss or its gradient is not finite, and none may be skipped any
+                more; the parameters are left unchanged.
         """
         self.learner.backbone.train()
         key = ("update", self.tasks.seed, self.tasks.name, self.iteration)
@@ -163,11 +177,8 @@ class Trainer:
         loss = mean(losses)
         gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
         if not (math.isfinite(loss) and all(bool(g.isfinite().all()) for g in gradients)):
-            raise TrainingError(
-                f"the loss became {loss:g}, or its gradient infinite, at iteration "
-                f"{self.iteration + 1}; a smaller inner_lr (now {self.learner.inner_lr:g}) or "
-                f"meta_lr (now {self.schedule.meta_lr:g}) may help"
-            )
+            self._skip(losses)
+            return StepResult(self.iteration, loss, mean(accuracies), skipped=True)
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.lr(self.iteration)
         self.optimizer.step()
@@ -175,6 +186,25 @@ class Trainer:
         if self.average:
             self.average.update(self.iteration)
         return StepResult(self.iteration, loss, mean(accuracies))
+
+    def _skip(self, losses: Sequence[float]) -> None:
+        """Counts a bad update and says which tasks were bad, or ends the training."""
+        start, number = self.iteration * self.meta_batch_size, self.iteration + 1
+        bad = [str(start + place) for place, loss in enumerate(losses) if not math.isfinite(loss)]
+        last = start + self.meta_batch_size - 1
+        what = f"loss of task {', '.join(bad)}" if bad else f"gradient over tasks {start} to {last}"
+        if self.skipped >= self.skip_bad_updates:
+            raise TrainingError(
+                f"meta-update {number}: the {what} is not finite; a smaller inner_lr (now "
+                f"{self.learner.inner_lr:g}) or meta_lr (now {self.schedule.meta_lr:g}) may help, "
+                f"or to skip such updates: --skip-bad-updates (now {self.skip_bad_updates})"
+            )
+        self.skipped += 1
+        self.iteration += 1
+        log.info(
+            f"Note: meta-update {number}: the {what} is not finite; skipped, {self.skipped} of at "
+            f"most {self.skip_bad_updates}."
+        )
 
     def _compute_gradient(self, key: tuple[object, ...]) -> tuple[list[float], list[float]]:
         """Puts the mean gradient over the meta-batch into ``grad``; returns losses, accuracies.
@@ -231,8 +261,9 @@ class Trainer:
         averages = self.average.tensors if self.average else []
         return found | {f"{i}.{_AVERAGE}": value for i, value in enumerate(averages)}
 
-    def restore(self, iteration: int, tensors: dict[str, torch.Tensor]) -> None:
+    def restore(self, iteration: int, tensors: dict[str, torch.Tensor], skipped: int = 0) -> None:
         """Goes back to `iteration`, with the `optimizer_tensors` saved there."""
+        self.skipped = skipped
         state: dict[int, dict[str, Any]] = {}
         for name, value in tensors.items():
             number, key = name.split(".", 1)

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,6 @@ def test_own_backbones_are_registered():
     entries = {entry.name: entry for entry in list_backbones()}
     assert {"basenet", "cnn4", "fc"} <= set(entries)
     assert entries["cnn4"].package.startswith("l2l-omniglot ")
-    assert not any(entry.error for entry in entries.values())
 
 
 @pytest.mark.parametrize("name", ["basenet", "cnn4", "fc"])
@@ -70,10 +70,8 @@ def test_unknown_name_lists_the_known():
 def test_a_strangers_plugin_works_and_a_broken_one_breaks_nothing(stranger: None):
     entries = {entry.name: entry for entry in list_backbones()}
     assert entries["tiny"].package == "stranger-nets 1.2"
-    assert entries["tiny"].error == ""
-    assert "no_such_package_anywhere" in entries["broken"].error
+    assert "broken" in entries and "stranger_nets" not in sys.modules  # nothing is imported
     assert make_backbone("tiny", ways=3)(torch.rand(2, 1, 28, 28)).shape == (2, 3)
-    assert entries["basenet"].error == ""
 
 
 def test_plugins_that_break_the_contract_are_told_how(stranger: None):

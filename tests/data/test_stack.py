@@ -88,15 +88,6 @@ def test_quarter_turns(pixels):
         assert torch.equal(turned[k], torch.rot90(turned[0], k, (-2, -1)))
 
 
-def test_stack_is_memory_mapped(pixels, tmp_path: Path):
-    np.save(tmp_path / "s.npy", pixels)
-    stack = load_stack(tmp_path / "s.npy")
-    base = stack._array
-    while isinstance(base.base, np.ndarray):
-        base = base.base
-    assert isinstance(base, np.memmap)
-
-
 @pytest.mark.parametrize(
     ("array", "said"),
     [

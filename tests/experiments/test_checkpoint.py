@@ -1,7 +1,9 @@
+import contextlib
 import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,7 +12,7 @@ from l2l_omniglot._util.files import atomic_write
 from l2l_omniglot.backbones.basenet import BaseNet
 from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.errors import RunError
-from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
+from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
 from l2l_omniglot.experiments.learners import read_weights, write_weights
 from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.run_folder import RunFolder
@@ -148,3 +150,21 @@ def test_a_failure_to_write_names_the_file():
         atomic_write(Path("/dev/full")) as file,
     ):
         file.write(b"x" * 100_000)
+
+
+def test_any_flipped_bit_is_noticed(tmp_path: Path):
+    """In weights as in the header; white space between them may change."""
+    network = make_backbone("fc", ways=2)
+    whole = Checkpoint(make_settings(ways=2, backbone="fc"), 3, read_weights(network)).to_bytes()
+    expected, random = read_checkpoint(whole, "x"), np.random.default_rng(0)
+    header = 8 * (8 + int.from_bytes(whole[:8], "little"))
+    places = [*random.choice(header, 150, replace=False)]
+    places += [*random.integers(header, 8 * len(whole), 50)]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        with contextlib.suppress(RunError):
+            found = read_checkpoint(bytes(damaged), "x")
+            assert (found.settings, found.iteration) == (expected.settings, expected.iteration)
+            assert all(torch.equal(found.weights[n], w) for n, w in expected.weights.items())
+            assert place < header

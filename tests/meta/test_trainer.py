@@ -169,7 +169,10 @@ def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageS
     trainer = make_trainer(stack)
     trainer.learner.choose(trainer.tasks[0]).engine.rates.initial = 1e38
     before = weights(trainer)
-    with pytest.raises(TrainingError, match=r"at iteration 1; a smaller inner_lr"):
+    with pytest.raises(
+        TrainingError,
+        match=r"meta-update 1: the loss of task 0, 1 is not finite; a smaller inner_lr",
+    ):
         trainer.step()
     assert same(weights(trainer), before)
 
