@@ -10,6 +10,7 @@ from torch import nn
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import BatchMoments, forward_by, record_moments
+from l2l_omniglot.backbones.heads import class_means, embed, head_name
 from l2l_omniglot.errors import refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import load_learner
@@ -35,6 +36,7 @@ class Classifier:
 
     Attributes:
         support: the support images, on the device of the networks.
+        certainty: how sure the predictions are, if that was measured.
 
     Raises:
         SettingsError: if ways or steps are out of range, or a trained head is for other ways.
@@ -59,7 +61,9 @@ class Classifier:
         channels, height, width = support.shape[1:]
         size = height if height == width else (height, width)
         learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
+        self.certainty = checkpoint.certainty
         self.support, labels = support.to(learner.device), labels.to(learner.device)
+        self._labels = labels
         self._moments: dict[int, BatchMoments] = {}
         self._policy, self._inductive = learner.policy(batch_norm), learner.policy("inductive")
         moments = self._policy.population
@@ -70,9 +74,8 @@ class Classifier:
                 for _ in inner_loop(weights, self.support[None], labels[None], self.steps, moments)
             ]
 
-    @torch.no_grad()
     def probabilities(self, images: torch.Tensor, step: int = -1) -> torch.Tensor:
-        """Predicts the probability of each class.
+        """Predicts the probability of each class, calibrated if the certainty was measured.
 
         Args:
             images: (B, channels, H, W) in [0, 1].
@@ -81,9 +84,49 @@ class Classifier:
         Returns:
             (B, ways) on the CPU, rows summing to 1; float32, or float64 after `double`.
         """
+        return self.logits(images, step).softmax(dim=1)
+
+    @torch.no_grad()
+    def logits(self, images: torch.Tensor, step: int = -1) -> torch.Tensor:
+        """Computes the logarithms of `probabilities`, up to a constant of each row."""
         network, images = self._networks[step], images.to(self.support)
         moments = self.moments(step) if self.batch_norm == "inductive" else None
-        return forward_by(network, moments, images).softmax(dim=1).cpu()
+        return forward_by(network, moments, images).cpu() / self.temperature
+
+    @property
+    def temperature(self) -> float:
+        """Divides the network's logits; 1 if the certainty was not measured."""
+        return self.certainty.temperature if self.certainty else 1.0
+
+    @torch.no_grad()
+    def distances(self, images: torch.Tensor, step: int = -1) -> torch.Tensor:
+        """Measures how far images are from each class: (B, ways) on the CPU, at least 0.
+
+        These are squared distances of embeddings, the head's input, from the mean embedding of the
+        class's support images; every image by itself, whatever the mode of batch normalisation.
+        """
+        network, moments = self._networks[step], self.moments(step)
+        name = head_name(network)
+
+        def forward(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+            return embed(network, images, name)
+
+        support = forward_by(network, moments, self.support, forward)
+        means = class_means(support[None], self._labels.to(support.device)[None])[0]
+        found = forward_by(network, moments, images.to(self.support), forward)
+        return torch.cdist(found, means).square().cpu()
+
+    def none_of_these(self, images: torch.Tensor) -> torch.Tensor:
+        """Tells which images seem to be of no class, bool (B,).
+
+        That is, which are farther from the nearest class than 95 % of queries are from theirs in
+        validation tasks; see `Certainty`. If that was not measured, none is.
+        """
+        if self.certainty is None:
+            return torch.zeros(len(images), dtype=torch.bool)
+        nearest, labels = self.distances(images).min(dim=1)
+        shots = torch.bincount(self._labels.cpu(), minlength=self.ways)[labels]
+        return nearest > self.certainty.distance * (1 + 1 / shots)
 
     def double(self) -> Classifier:
         """Switches to float64 on the CPU, and returns itself.

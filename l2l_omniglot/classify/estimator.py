@@ -8,27 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 from torch.nn.functional import interpolate
 
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.classify.predictor import Preparation
+from l2l_omniglot.classify.inputs import (
+    Array,
+    InputError,
+    as_pictures,
+    check_range,
+    flatten,
+    value_range,
+)
+from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.pictures import FITS, PAPER
-from l2l_omniglot.errors import DataError, check_choice
+from l2l_omniglot.errors import check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 
-Array = npt.NDArray[Any]
 INKS = ("white", "black")
-
-
-class InputError(DataError, ValueError):
-    """Images or labels that cannot be fitted or classified; a ValueError, too."""
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -48,7 +55,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ink: of the images given: ``white`` is 1 on paper of 0, ``black`` is 0 on paper of 1.
             They are inverted if the network was trained on the other.
         centre: ``auto``, ``always`` or ``never``: whether to centre and scale the ink as in
-            Omniglot's drawings; the `fit` of `l2l_omniglot.classify.predictor.Preparation`.
+            Omniglot's drawings; the `fit` of `l2l_omniglot.classify.preparation.Preparation`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Attributes:
@@ -60,11 +67,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         InputError: if there are fewer than two classes, or images of another shape than in `fit`.
 
     Shape:
-        Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W) or Pillow images; or
-        (B, features) as usual in scikit-learn: the rows of a square image, padded with paper
-        if the number is no square. They are resized to the size of the training images. Values:
-        [0, 1], or [0, 255] if one is above 127; others are rescaled so that the support set's range
-        becomes [0, 1].
+        Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W); or (B, features) as usual in
+        scikit-learn: the rows of a square image, padded with paper if the number is no square. They
+        are resized to the size of the training images. Values: [0, 1], or [0, 255] if one is above
+        127; others are rescaled so that the support set's range becomes [0, 1].
+
+        Or pictures of any size, prepared as `predict` prepares files, whatever `ink` is: a list of
+        B paths, Pillow images or arrays uint8 (H, W, 3), or one array uint8 (B, H, W, 3).
     """
 
     __module__ = "l2l_omniglot"  # where pickles look for it
@@ -94,25 +103,38 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_choice("ink", self.ink, INKS)
         check_choice("centre", self.centre, FITS)
-        flat, self._shape = _flatten(X)
-        flat, y = validate_data(self, flat, y, dtype=np.float64, multi_output=False)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        own = "" if self.checkpoint else best_pretrained()
+        self._source = dataclasses.replace(find_weights(self.checkpoint, default=own), optimizer={})
+        pictures = as_pictures(X)
+        self._given_pictures = pictures is not None
+        images = self._fit_arrays(X, y) if pictures is None else self._fit_pictures(pictures, y)
+        self.classes_, labels = np.unique(self._y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"1 class ({self.classes_[0]!r}) in y: expected at least 2")
-        self._range = _value_range(flat)
-        own = "" if self.checkpoint else best_pretrained()
-        found = find_weights(self.checkpoint, default=own)
-        self._source = dataclasses.replace(found, optimizer={})
-        self._preparation: tuple[Any, ...] = ()
-        if self.centre != "never":
-            chosen = Preparation.of(self._source, self._pictures(flat), self.centre)
-            self._preparation = dataclasses.astuple(chosen)
-        support = self._images(flat).contiguous().numpy(), labels.astype(np.int64)
+        support = images.contiguous().numpy(), labels.astype(np.int64)
         how = len(self.classes_), self.steps, self.batch_norm, self.device
         self._adaptation: tuple[Any, ...] = *support, *how
         self._adapt()
         return self
+
+    def _fit_arrays(self, images: Any, labels: Any) -> torch.Tensor:
+        flat, self._shape = flatten(images)
+        flat, self._y = validate_data(self, flat, labels, dtype=np.float64, multi_output=False)
+        check_classification_targets(self._y)
+        self._range = value_range(flat)
+        self._preparation: tuple[Any, ...] = ()
+        if self.centre != "never":
+            chosen = Preparation.of(self._source, self._pictures(flat), fit=self.centre)
+            self._preparation = dataclasses.astuple(chosen)
+        return self._images(flat)
+
+    def _fit_pictures(self, pictures: list[Image.Image], labels: Any) -> torch.Tensor:
+        self._y = column_or_1d(labels)
+        check_consistent_length(pictures, self._y)
+        check_classification_targets(self._y)
+        chosen = Preparation.of(self._source, pictures, fit=self.centre)
+        self._preparation = dataclasses.astuple(chosen)
+        return chosen.images(pictures)
 
     def _adapt(self) -> None:
         """Adapts the network to the support set given to `fit`."""
@@ -136,14 +158,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Predicts probabilities float64 (B, classes), columns in the order of ``classes_``."""
         check_is_fitted(self)
-        flat, shape = _flatten(X)
+        pictures = as_pictures(X)
+        if (pictures is not None) != self._given_pictures:
+            kinds = ("arrays", "pictures") if self._given_pictures else ("pictures", "arrays")
+            raise InputError(f"{kinds[0]}: expected {kinds[1]}, as in fit")
+        if pictures is None:
+            images = self._checked(X)
+        else:
+            images = Preparation(*self._preparation).images(pictures)
+        found: Array = self.classifier_.probabilities(images).numpy()
+        return found
+
+    def _checked(self, images: Any) -> torch.Tensor:
+        flat, shape = flatten(images)
         if shape and self._shape and shape != self._shape:
             raise InputError(f"images of shape {shape}: expected {self._shape}, as in fit")
         flat = validate_data(self, flat, dtype=np.float64, reset=False)
         if shape:  # rows of features may hold anything
-            _check_range(flat, *self._range)
-        found: Array = self.classifier_.probabilities(self._images(flat)).numpy()
-        return found
+            check_range(flat, *self._range)
+        return self._images(flat)
 
     def predict(self, X: Any) -> Array:  # noqa: N803
         """Predicts the most probable label of every image, (B,)."""
@@ -186,46 +219,3 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.poor_score = True
         tags.non_deterministic = False
         return tags
-
-
-def _flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
-    """Returns images as (B, features), and the shape of one unless they were flat."""
-    kinds = isinstance(images, (list, tuple)) and [
-        hasattr(entry, "__array__") or isinstance(entry, Image.Image) for entry in images
-    ]
-    if kinds and all(kinds):
-        # Pillow's bits become 0 and 255, its colours grey.
-        grey = [i.convert("L") if isinstance(i, Image.Image) else i for i in images]
-        arrays = [np.asarray(image) for image in grey]
-        shapes = sorted({array.shape for array in arrays})
-        if len(shapes) > 1:
-            raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: expected equal shapes")
-        images = np.stack(arrays)
-    shape = tuple(getattr(images, "shape", ()))
-    if len(shape) == 4 and shape[1] == 1:
-        shape = (shape[0], *shape[2:])
-    if len(shape) == 4:
-        raise InputError(f"images of shape {shape}: expected (B, H, W) or (B, 1, H, W)")
-    if len(shape) != 3:
-        return images, ()
-    return np.asarray(images).reshape(shape[0], math.prod(shape[1:])), shape[1:]
-
-
-def _value_range(flat: Array) -> tuple[float, float]:
-    """Returns the values that become 0 and 1."""
-    low, high = float(flat.min()), float(flat.max())
-    if low >= 0 and (high <= 1 or PAPER / 2 < high <= PAPER):
-        return 0.0, 1.0 if high <= 1 else float(PAPER)
-    return low, high if high > low else low + 1
-
-
-def _check_range(flat: Array, low: float, high: float) -> None:
-    """Refuses images of another range of values than in `fit`, such as 0 to 1 for 0 to 255."""
-    lowest, highest = float(flat.min()), float(flat.max())
-    span = high - low
-    outside = lowest < low - span / 2 or highest > high + span / 2
-    tiny = lowest < highest and highest - lowest < span / 100
-    if outside or tiny:
-        raise InputError(
-            f"images of values {lowest:g} to {highest:g}: expected {low:g} to {high:g}, as in fit"
-        )

@@ -55,7 +55,7 @@ def export_classifier(
     *,
     ink: str,
     fitted: bool = False,
-    stretched: bool = False,
+    cleaned: bool = False,
     output: str = "probabilities",
     step: int = -1,
     about: Mapping[str, Any] | None = None,
@@ -72,8 +72,8 @@ def export_classifier(
         class_names: names of the outputs, in the order of the labels.
         ink: of the images, for the metadata: ``white`` is 1, ``black`` is 0.
         fitted: for the metadata: whether pictures must go through
-            `l2l_omniglot.data.pictures.centre_and_scale`.
-        stretched: likewise, whether at least through `l2l_omniglot.data.pictures.stretch`.
+            `l2l_omniglot.data.pictures.centre_and_scale` (the script beside the file does that).
+        cleaned: likewise, whether at least through `l2l_omniglot.data.pictures.clean`.
         output: ``probabilities`` or ``logits``.
         step: which network, after 0 to K gradient steps; the last by default.
         about: plain values to store in the metadata, too.
@@ -93,10 +93,11 @@ def export_classifier(
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
-        "ink": ink, "fitted": fitted, "stretched": stretched,
+        "ink": ink, "fitted": fitted, "cleaned": cleaned,
     }  # fmt: skip
     batches = _batches(support)
-    last = nn.Softmax(dim=1) if output == "probabilities" else nn.Identity()
+    softmax = nn.Softmax(dim=1) if output == "probabilities" else nn.Identity()
+    last = nn.Sequential(Cooler(classifier.temperature), softmax)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         file = Path(folder) / path.name
         _write(nn.Sequential(folded, last), support, metadata, file)
@@ -106,6 +107,18 @@ def export_classifier(
         difference = _difference(pairs)
         file.replace(path)
     return Exported(path, metadata, difference, sum(len(batch) for batch in batches))
+
+
+class Cooler(nn.Module):
+    """Divides logits (B, ways) by a temperature."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Returns calibrated logits."""
+        return logits / self.temperature
 
 
 def _batches(support: torch.Tensor) -> list[torch.Tensor]:

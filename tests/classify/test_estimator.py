@@ -16,9 +16,9 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import l2l_omniglot as lo
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.classify.estimator import InputError
+from l2l_omniglot.classify.inputs import InputError
 from l2l_omniglot.classify.predictor import predict
-from l2l_omniglot.data.picture_folders import Collection
+from l2l_omniglot.data.picture_folders import Collection, read_queries, read_support
 from l2l_omniglot.experiments.weights import find_weights
 
 NAME = "conv4"
@@ -38,7 +38,7 @@ def fitted(task: lo.Task) -> lo.FewShotClassifier:
 def test_scikit_learns_own_checks_pass():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)
-        results = check_estimator(lo.FewShotClassifier(NAME), on_fail=None)
+        results = check_estimator(lo.FewShotClassifier(NAME, centre="never"), on_fail=None)
     failed = [result["check_name"] for result in results if result["status"] == "failed"]
     skipped = {result["check_name"] for result in results if result["status"] == "skipped"}
     assert not failed
@@ -182,17 +182,46 @@ def test_cross_validation_in_several_processes_gives_the_same(task: lo.Task):
 def test_images_may_be_a_list(fitted, task: lo.Task):
     expected = fitted.predict(task.query.numpy())
     labels = task.support_labels.numpy()
-    for make in (
-        list,
-        lambda images: [Image.fromarray((255 * i).astype(np.uint8)) for i in images],
-    ):
-        other = lo.FewShotClassifier(NAME).fit(make(task.support.numpy()[:, 0]), labels)
-        assert (other.predict(make(task.query.numpy()[:, 0])) == expected).all()
+    other = lo.FewShotClassifier(NAME).fit(list(task.support.numpy()[:, 0]), labels)
+    assert (other.predict(list(task.query.numpy()[:, 0])) == expected).all()
     uneven = [np.zeros((28, 28)), np.zeros((30, 28))]
     with pytest.raises(
         InputError, match=r"shapes \(28, 28\) and \(30, 28\): expected equal shapes"
     ):
         lo.FewShotClassifier(NAME).fit(uneven, [0, 1])
+
+
+@pytest.mark.parametrize("kind", ["paths", "images", "colours"])
+def test_pictures_are_prepared_as_files_are(kind: str):
+    """Those of examples/pictures, as paths, Pillow images or arrays of colours."""
+    root = Path(__file__).parents[2] / "examples" / "pictures"
+    support = read_support(root / "support")
+    queries = read_queries([root / "query"], support.names)
+    make = {
+        "paths": str,
+        "images": lambda path: Image.open(path).copy(),
+        "colours": lambda path: np.asarray(Image.open(path).copy().convert("RGB")),
+    }[kind]
+    found = lo.FewShotClassifier().fit([make(f) for f in support.files], support.classes)
+    probabilities = found.predict_proba([make(f) for f in queries.files])
+    expected = predict(find_weights("resnet8"), support, queries)
+    rows = [list(entry.probabilities.values()) for entry in expected.entries]
+    assert np.abs(probabilities - rows).max() < 1e-5
+    assert (found.predict([make(f) for f in queries.files]) == queries.classes).all()
+    again = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(again.predict_proba([make(queries.files[0])]), probabilities[:1])
+    with pytest.raises(InputError, match="arrays: expected pictures, as in fit"):
+        found.predict(np.zeros((1, 28, 28)))
+    with pytest.raises(InputError, match="ndarray among pictures: expected pictures only"):
+        found.predict([make(queries.files[0]), np.zeros((28, 28))])
+
+
+def test_pictures_after_arrays_and_files_that_are_none_are_refused(fitted, tmp_path: Path):
+    with pytest.raises(InputError, match="pictures: expected arrays, as in fit"):
+        fitted.predict([Image.fromarray(np.eye(30, dtype=np.uint8) * 255)])
+    (tmp_path / "a.png").write_text("none")
+    with pytest.raises(InputError, match=r"a\.png: not a readable picture"):
+        lo.FewShotClassifier(NAME).fit([tmp_path / "a.png"] * 2, [0, 1])
 
 
 def test_queries_in_another_range_than_fitted_are_refused(fitted, task: lo.Task):

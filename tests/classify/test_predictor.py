@@ -1,6 +1,7 @@
 """Own pictures from folders to labels, through the command line as a person would."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -16,17 +17,18 @@ from conftest import run_cli
 from PIL import Image, ImageDraw, ImageOps
 
 from benchmarks.digits import Digits, Draw, by_predict, nearest
+from l2l_omniglot.classify.predictions import predictions_table
 from l2l_omniglot.classify.predictor import predict
 from l2l_omniglot.data.picture_folders import Collection, read_queries, read_support
 from l2l_omniglot.data.pictures import (
     centre_and_scale,
-    flatten_illumination,
+    clean,
     is_centred,
+    is_evenly_lit,
     read_picture,
-    stretch,
 )
 from l2l_omniglot.data.stack import ImageStack, load_stack
-from l2l_omniglot.errors import DataError
+from l2l_omniglot.errors import DataError, SettingsError
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 from l2l_omniglot.meta.evaluation import evaluate
@@ -65,7 +67,9 @@ def test_a_table_with_labels_and_the_accuracy(folders: tuple[Path, Path], traine
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["picture", "class", "probability", "truth"]
-    assert "6 of 6 correct: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in lines[-1]
+    assert "6 of 6 correct: 100.00 % (95 % interval 54.07 % to 100.00 %, inductive" in done.stdout
+    assert "true class, predicted:  class1 bars  class2 cross  class10 corner" in done.stdout
+    assert "Weights: resnet8, trained by protonet; no inner steps." in done.stdout
     assert done.stderr == ""  # the default weights fit any number of classes
     refused = run_cli("predict", str(support), str(query), "--weights", str(trained_head))
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -83,7 +87,8 @@ def test_json_csv_and_output(folders: tuple[Path, Path], tmp_path: Path):
     body = json.loads(run_cli("predict", str(support), picture, "--json").stdout)
     (entry,) = body["predictions"]
     assert entry["class"] == "class1 bars" and entry["truth"] is None
-    assert body["accuracy"] is None and not body["fitted"]
+    assert body["accuracy"] is None and body["confusions"] is None and not body["fitted"]
+    assert (body["weights"], body["algorithm"], body["steps"]) == ("resnet8", "protonet", 0)
     assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     out = tmp_path / "out.csv"
     done = run_cli("predict", str(support), str(query), "--csv", "--out", str(out))
@@ -200,12 +205,12 @@ def test_predictions_are_those_of_evaluate(stack: ImageStack, ways: int):
 def test_tiny_pictures_with_ink_at_their_border_are_centred():
     """As in digits of 8 x 8 pixels: ink beside the border is no shade."""
     tiny = Image.new("L", (8, 8), 255)
-    ImageDraw.Draw(tiny).rectangle((0, 0, 3, 7), fill=0)
-    assert flatten_illumination(tiny) is tiny
+    ImageDraw.Draw(tiny).line((0, 0, 0, 6, 3, 6), fill=0)
+    assert is_evenly_lit(tiny)
     fitted = centre_and_scale(tiny).resize((105, 105))
     ink = np.argwhere(np.asarray(fitted) < 128)
     assert np.abs(ink.min(axis=0) + ink.max(axis=0) - 104).max() <= 2
-    assert np.ptp(ink, axis=0) + 1 == pytest.approx((67, 67 / 2), abs=2)
+    assert np.ptp(ink, axis=0) + 1 == pytest.approx((67, 67 * 4 / 7), abs=9)
     blank = Image.new("L", (8, 8), 255)
     assert np.asarray(centre_and_scale(blank)).min() == 255
 
@@ -234,15 +239,15 @@ def test_thick_strokes_in_even_light_stay(tmp_path: Path):
     ImageDraw.Draw(picture).rectangle((60, 60, 240, 240), fill=110)
     picture.save(tmp_path / "block.png")
     assert read_picture(tmp_path / "block.png").tobytes() == picture.tobytes()
-    assert flatten_illumination(picture).tobytes() == picture.tobytes()
+    assert is_evenly_lit(picture)
 
 
 def test_black_on_white_and_what_is_evenly_lit_stay(folders: tuple[Path, Path]):
     for name in SHAPES:
         picture = drawing(name)
-        assert flatten_illumination(picture).tobytes() == picture.tobytes()
+        assert is_evenly_lit(picture)
         grey = picture.point(lambda v: 90 + v // 2)
-        assert np.array_equal(stretch(grey), picture)
+        assert np.array_equal(clean(grey), picture)
 
 
 def test_large_pictures_are_shrunk_as_they_are_read(tmp_path: Path):
@@ -277,7 +282,7 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     done = run_cli("predict", str(support), str(query), "--fit", "always")
     assert done.returncode == 9
     assert "7 of 7 correct" in done.stdout
-    assert "pipe.png: not a readable picture: not a plain file" in done.stderr
+    assert "pipe.png: not a readable picture: a pipe, a socket or a device" in done.stderr
     assert "narrow.png: 3000 x 10 pixels: too narrow" in done.stderr
     assert "paper.png: blank picture" in done.stderr
 
@@ -308,6 +313,83 @@ def test_folders_that_will_not_do_are_one_sentence(folders, tmp_path: Path, chan
     change(tmp_path)
     with pytest.raises(DataError, match=sentence):
         read_queries([query], read_support(support).names)
+
+
+def test_folders_without_classes_are_read_as_they_are(folders: tuple[Path, Path]):
+    support, query = folders
+    for number, folder in enumerate(sorted(query.iterdir())):
+        folder.rename(query / f"roll {number}")
+    (query / "roll 0" / "more").mkdir()
+    drawing("class1 bars").save(query / "roll 0" / "more" / "last.png")
+    found = read_queries([query], read_support(support).names)
+    assert len(found.files) == 7 and set(found.classes) == {None}
+
+
+def test_what_systems_drop_and_what_lies_too_deep_is_named(folders: tuple[Path, Path]):
+    support, query = folders
+    for folder in (support / "__MACOSX", support / "class1 bars" / "old", query / "__MACOSX"):
+        folder.mkdir()
+        drawing("class1 bars").save(folder / "._0.png")
+        drawing("class1 bars").save(folder / "1.png")
+    examples = read_support(support)
+    assert len(examples.names) == 3 and len(examples.files) == 6
+    passed = [*examples.passed, *read_queries([query], examples.names).passed]
+    assert [sentence.split("/")[-1] for sentence in passed] == [
+        "__MACOSX: passed over, no pictures of yours",
+        "old: 1 picture passed over, one folder too deep",
+        "__MACOSX: passed over, no pictures of yours",
+    ]
+
+
+@pytest.mark.slow  # two real commands, as the sheet is written at their end
+def test_the_likeliest_classes_and_a_sheet_of_what_was_seen(folders, tmp_path: Path):
+    support, query = folders
+    wrong = query / "class1 bars" / "9.png"
+    drawing("class2 cross").save(wrong)
+    sheet = tmp_path / "seen.png"
+    done = run_cli("predict", str(support), str(query), "--top", "2", "--show", str(sheet))
+    assert done.returncode == 0 and done.stderr == f"Wrote {sheet}.\n"
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:5] == ["picture", "rank", "1", "rank", "2"]
+    assert any("9.png" in line and line.endswith("class1 bars (wrong)") for line in lines)
+    assert any(line.split() == ["class1", "bars", "2", "1", "0"] for line in lines)
+    with Image.open(sheet) as picture:
+        red = (np.asarray(picture) == (0xB3, 0x26, 0x1E)).all(axis=2)
+    assert 300 < red.sum() < 56 * 56  # one frame with a remark
+    refused = run_cli("predict", str(support), str(query), "--top", "0")
+    assert refused.returncode == 2 and "--top" in refused.stderr
+
+
+def test_what_is_of_no_class_is_told(folders: tuple[Path, Path]):
+    """Solid squares, noise and half-black pictures, each at some 100 % for a class otherwise."""
+    support, query = folders
+    odd = query / "odd"
+    for folder in [*query.iterdir()]:
+        folder.rename(query / f"my {folder.name}")
+    odd.mkdir()
+    square = Image.new("L", (105, 105), 255)
+    ImageDraw.Draw(square).rectangle((25, 25, 80, 80), fill=0)
+    square.save(odd / "square.png")
+    noise = np.random.default_rng(0).choice([0, 255], (105, 105)).astype(np.uint8)
+    Image.fromarray(noise).save(odd / "noise.png")
+    half = Image.new("L", (105, 105), 255)
+    ImageDraw.Draw(half).rectangle((0, 0, 50, 105), fill=0)
+    half.save(odd / "half.png")
+    examples = read_support(support)
+    queries = read_queries([query], examples.names)
+    found = predict(find_weights("resnet8"), examples, queries, fit="never", reject=True)
+    told = {e.file.name for e in found.entries if e.label == "none of these"}
+    assert {"square.png", "noise.png", "half.png"} <= told and found.calibrated
+    assert sum(entry.unlike for entry in found.entries) <= 4  # of nine
+    assert "none of these" in predictions_table(found)
+    plain = predict(find_weights("resnet8"), examples, queries, fit="never")
+    assert "none of these" not in predictions_table(plain)
+    assert "Unlike all classes (--reject says so in the table): " in predictions_table(plain)
+    unsure = dataclasses.replace(find_weights("resnet8"), certainty=None)
+    with pytest.raises(SettingsError, match="does not know how sure it is"):
+        predict(unsure, examples, queries, reject=True)
+    text = predictions_table(predict(unsure, examples, queries))
+    assert "no inner steps; probabilities not calibrated." in text and "Unlike" not in text
 
 
 def test_the_command_says_so_before_torch_is_there(folders: tuple[Path, Path]):

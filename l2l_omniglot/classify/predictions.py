@@ -1,0 +1,221 @@
+"""Predictions for a person's own pictures, as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy.special import betaincinv
+
+from l2l_omniglot._util.text import (
+    columns,
+    counted,
+    csv_text,
+    encodable,
+    finite,
+    listed,
+    percent,
+    shown,
+    table,
+)
+from l2l_omniglot.data.pictures import Pixels
+
+NONE_OF_THESE = "none of these"
+WIDEST = 78  # columns of a matrix of classes
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one picture.
+
+    Attributes:
+        file: of the picture.
+        probabilities: by class, in [0, 1], summing to 1.
+        truth: the true class, if it is known.
+        unlike: whether it seems to be of no class, see `Classifier.none_of_these`.
+        rejected: whether it is therefore predicted as `NONE_OF_THESE`.
+    """
+
+    file: Path
+    probabilities: dict[str, float]
+    truth: str | None = None
+    unlike: bool = False
+    rejected: bool = False
+
+    @property
+    def likeliest(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=lambda name: self.probabilities[name])
+
+    @property
+    def label(self) -> str:
+        """The most probable class, or `NONE_OF_THESE`."""
+        return NONE_OF_THESE if self.rejected else self.likeliest
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class, if it is any."""
+        return self.probabilities[self.likeliest]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions for all pictures.
+
+    Attributes:
+        entries: in the order of the pictures.
+        calibrated: whether the weights know how sure they are.
+        names: of the classes.
+        weights: name of the weights.
+        algorithm: that trained them.
+        steps: gradient steps on the support set.
+        batch_norm: ``inductive`` or ``transductive``.
+        fitted: whether the pictures were centred and scaled, and drawn with one pen.
+        reason: why, in words; empty if that was asked for.
+        cut_out: the pictures whose sheet of paper was cut out of them.
+        support_seen: what the network saw of each support picture, uint8 (H, W), dark ink on white,
+            with its class.
+        queries_seen: likewise of the pictures.
+    """
+
+    entries: list[Prediction]
+    calibrated: bool
+    names: list[str]
+    weights: str
+    algorithm: str
+    steps: int
+    batch_norm: str
+    fitted: bool
+    reason: str
+    cut_out: tuple[Path, ...]
+    support_seen: list[tuple[Pixels, str]]
+    queries_seen: list[Pixels]
+
+    @property
+    def known(self) -> int:
+        """The number of pictures whose class is known."""
+        return sum(entry.truth is not None for entry in self.entries)
+
+    @property
+    def correct(self) -> int:
+        """The number of those that are predicted correctly."""
+        return sum(entry.truth == entry.label for entry in self.entries)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The accuracy's 95 % interval over pictures, in [0, 1] (Clopper and Pearson 1934)."""
+        right, wrong = self.correct, self.known - self.correct
+        low = betaincinv(right, wrong + 1, 0.025) if right else 0.0
+        high = betaincinv(right + 1, wrong, 0.975) if wrong else 1.0
+        return float(low), float(high)
+
+    @property
+    def confusions(self) -> dict[str, dict[str, int]]:
+        """Numbers of pictures by true class, then by predicted class; of known classes only."""
+        counts = Counter((entry.truth, entry.label) for entry in self.entries if entry.truth)
+        rejected = any(entry.rejected for entry in self.entries)
+        predicted = [*self.names, *([NONE_OF_THESE] if rejected else [])]
+        true = [name for name in self.names if any(counts[name, other] for other in predicted)]
+        return {one: {other: counts[one, other] for other in predicted} for one in true}
+
+
+def predictions_table(found: Predictions, top: int = 1) -> str:
+    """Formats one row per picture, and what is known of the accuracy if classes are known.
+
+    Args:
+        found: the predictions.
+        top: classes to name of each picture, the most probable first; at least 1.
+    """
+    parts = [_pictures(found, min(top, len(found.names)))]
+    if found.known:
+        low, high = found.interval
+        parts.append(
+            f"{found.correct} of {found.known} correct: {percent(found.correct / found.known)} "
+            f"(95 % interval {percent(low)} to {percent(high)}, {found.batch_norm} batch norm)"
+        )
+        parts.append(_confusions(found))
+    steps = counted(found.steps, "inner step") if found.steps else "no inner steps"
+    sure = "" if found.calibrated else "; probabilities not calibrated"
+    parts.append(f"Weights: {found.weights}, trained by {found.algorithm}; {steps}{sure}.")
+    unlike = [entry for entry in found.entries if entry.unlike]
+    if unlike and not any(entry.rejected for entry in unlike):
+        named = listed([shown(entry.file) for entry in unlike])
+        parts.append(f"Unlike all classes (--reject says so in the table): {named}.")
+    if found.fitted:
+        reason = found.reason and f" ({found.reason})"
+        parts.append(f"All pictures were centred, scaled and redrawn with one pen{reason}.")
+    if found.cut_out:
+        cut = [shown(path) for path in found.cut_out]
+        parts.append(f"The sheet of paper was cut out of {listed(cut)}.")
+    return "\n\n".join(parts)
+
+
+def _pictures(found: Predictions, top: int) -> str:
+    ranks = ["class", "probability"] if top == 1 else [f"rank {n}" for n in range(1, top + 1)]
+    header = ["picture", *ranks]
+    rows = []
+    for entry in found.entries:
+        best = sorted(entry.probabilities.items(), key=lambda item: -item[1])[:top]
+        cells = [(shown(name), percent(value)) for name, value in best]
+        row = list(cells[0]) if top == 1 else [" ".join(cell) for cell in cells]
+        if entry.rejected:
+            row = [NONE_OF_THESE, *("" for _ in row[1:])]
+        if found.known:
+            mark = " (wrong)" if entry.truth not in {None, entry.label} else ""
+            row.append(shown(entry.truth or "") + mark)
+        rows.append([shown(entry.file), *row])
+    return table([*header, *(["truth"] if found.known else [])], rows)
+
+
+def _confusions(found: Predictions) -> str:
+    """A matrix of true and predicted classes; of many, only the mistakes."""
+    counts = found.confusions
+    names = [shown(name) for name in next(iter(counts.values()))]
+    rows = [[shown(one), *map(str, counts[one].values())] for one in counts]
+    matrix = table(["true class, predicted:", *names], rows)
+    if columns(matrix.split("\n")[0]) <= WIDEST:
+        return matrix
+    pairs = Counter({(a, b): n for a in counts for b, n in counts[a].items() if n and a != b})
+    lines = [[shown(a), shown(b), str(n)] for (a, b), n in pairs.most_common()]
+    return table(["true class", "predicted", "pictures"], lines) if lines else ""
+
+
+def predictions_json(found: Predictions, _top: int = 1) -> str:
+    """Formats one JSON object with the probabilities of all classes, in [0, 1]."""
+    entries = [
+        {
+            "picture": str(entry.file), "class": entry.label, "probability": entry.probability,
+            "probabilities": entry.probabilities, "truth": entry.truth,
+            "unlike_all": entry.unlike,
+        }
+        for entry in found.entries
+    ]  # fmt: skip
+    known = found.known or None
+    body = {
+        "classes": found.names, "weights": found.weights, "algorithm": found.algorithm,
+        "steps": found.steps, "batch_norm": found.batch_norm, "calibrated": found.calibrated,
+        "fitted": found.fitted, "reason": found.reason,
+        "cut_out": [str(path) for path in found.cut_out],
+        "accuracy": known and found.correct / known,
+        "interval95": known and list(found.interval),
+        "confusions": known and found.confusions,
+        "predictions": entries,
+    }  # fmt: skip
+    return json.dumps(finite(body), allow_nan=False)
+
+
+def predictions_csv(found: Predictions, _top: int = 1) -> str:
+    """Formats one line per picture, with one column per class: its probability in [0, 1]."""
+    named = {name: f"p({encodable(name)})" for name in found.names}
+    rows: list[dict[str, object]] = [
+        {"picture": encodable(entry.file), "class": encodable(entry.label)}
+        | {"truth": encodable(entry.truth or ""), "unlike_all": int(entry.unlike)}
+        | {named[name]: value for name, value in entry.probabilities.items()}
+        for entry in found.entries
+    ]
+    return csv_text(list(rows[0]), rows).rstrip("\n")
+
+
+FORMS = {"table": predictions_table, "json": predictions_json, "csv": predictions_csv}

@@ -1,0 +1,67 @@
+"""Certainty of an adapted classifier: its temperature and distances."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.experiments.certainty import Certainty
+from l2l_omniglot.experiments.checkpoint import Checkpoint, read_checkpoint
+from l2l_omniglot.experiments.weights import find_weights
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return dataclasses.replace(find_weights("conv4"), certainty=Certainty(2.0, 3.0))
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+def adapted(checkpoint: Checkpoint, images: torch.Tensor) -> Classifier:
+    """Of three classes with one, two and three support images."""
+    return Classifier(checkpoint, images, torch.tensor([0, 1, 1, 2, 2, 2]), 3)
+
+
+def test_a_temperature_divides_the_logits(checkpoint, images):
+    warm = adapted(checkpoint, images).logits(images)
+    plain = adapted(dataclasses.replace(checkpoint, certainty=None), images)
+    assert torch.allclose(2 * warm, plain.logits(images), atol=1e-5)
+    assert torch.equal(warm.argmax(dim=1), plain.logits(images).argmax(dim=1))
+    assert torch.allclose(plain.logits(images).softmax(dim=1), plain.probabilities(images))
+
+
+def test_distances_are_those_of_the_prototypes(checkpoint, images):
+    """A prototype head's logits are the negative squared distances, scaled, up to a constant."""
+    classifier = adapted(dataclasses.replace(checkpoint, certainty=None), images)
+    distances, logits = classifier.distances(images), classifier.logits(images)
+    scale = float(checkpoint.head["scale"])
+    differences = logits - logits[:, :1] + scale * (distances - distances[:, :1])
+    assert differences.abs().max() < 1e-2 * logits.abs().max()
+    assert distances[0, 0] < 1e-3 and (distances >= 0).all()
+
+
+def test_the_reach_of_a_class_shrinks_with_its_shots(checkpoint, images):
+    far = torch.zeros(1, 1, 28, 28)
+    classifier = adapted(checkpoint, images)
+    nearest, label = (part.item() for part in classifier.distances(far).min(dim=1))
+    shots = (1, 2, 3)[label]
+    for factor, unlike in ((0.99, True), (1.01, False)):
+        reach = factor * nearest / (1 + 1 / shots)
+        found = adapted(dataclasses.replace(checkpoint, certainty=Certainty(1, reach)), images)
+        assert found.none_of_these(far).tolist() == [unlike]
+    unsure = adapted(dataclasses.replace(checkpoint, certainty=None), images)
+    assert unsure.none_of_these(far).tolist() == [False]
+
+
+def test_certainty_is_kept_in_the_file(checkpoint):
+    again = read_checkpoint(checkpoint.to_bytes(), "memory")
+    assert again.certainty == Certainty(2.0, 3.0)
+    none = read_checkpoint(dataclasses.replace(checkpoint, certainty=None).to_bytes(), "memory")
+    assert none.certainty is None
+    with pytest.raises(SettingsError, match="temperature=0: expected a number above 0"):
+        Certainty(0, 1)
