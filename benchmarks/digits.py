@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +23,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import l2l_omniglot as lo
 from l2l_omniglot._util.text import percent, table
+from l2l_omniglot.classify import preparation
 from l2l_omniglot.classify.predictor import predict
 from l2l_omniglot.data.picture_folders import Collection
-from l2l_omniglot.data.pictures import PAPER, read_picture
+from l2l_omniglot.data.pictures import PAPER, centre_and_scale, read_picture
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.baselines import Baseline
 
@@ -73,6 +75,12 @@ class Digits:
         )
 
 
+@cache
+def _prepared(size: tuple[int, int], content: bytes) -> Image.Image:
+    """Prepares a picture once for all draws, which takes 20 ms."""
+    return centre_and_scale(Image.frombytes("L", size, content))
+
+
 def nearest(digits: Digits, draw: Draw) -> float:
     """Accuracy of the nearest support picture's class."""
     flat = digits.images.reshape(len(digits.images), -1)
@@ -101,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first draw (0)")
     parser.add_argument("--weights", nargs="+", default=["resnet8", "conv4"], help="names")
     given = parser.parse_args(arguments)
+    vars(preparation)["centre_and_scale"] = lambda one: _prepared(one.size, one.tobytes())
     digits, seeds = Digits(), range(given.seed, given.seed + given.draws)
     methods: dict[str, Callable[[Digits, Draw], float]] = {"nearest neighbour, pixels": nearest}
     for name in given.weights:

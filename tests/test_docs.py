@@ -116,7 +116,14 @@ def env(
         path.chmod(0o755)
     (tmp_path / "archives").symlink_to(raw_archives)
     shutil.make_archive(str(tmp_path / "all_runs"), "zip", one_shot_runs)
-    for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "setup.py", "examples"):
+    for name in (
+        "requirements.txt",
+        "requirements-torch.txt",
+        "requirements-dev.txt",
+        "setup.cfg",
+        "setup.py",
+        "examples",
+    ):
         (tmp_path / name).symlink_to(ROOT / name)
     put_into_cache(raw_npy)
     env = {

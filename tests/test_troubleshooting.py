@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +37,14 @@ def test_every_message_is_one_of_the_package():
 
 def test_a_message_nobody_gives_would_be_noticed():
     assert not any(p.fullmatch("the loss went up and nobody knows why") for p in _messages())
+
+
+def test_every_extra_is_listed_with_its_packages():
+    extras = ConfigParser()
+    extras.read(ROOT / "setup.cfg")
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page, re.MULTILINE)
+    listed = {name: set(re.findall("`([^`]+)`", packages)) for name, packages in rows}
+    for name, packages in extras["options.extras_require"].items():
+        if name not in {"all", "test", "dev", "docs"}:
+            assert listed[name] == set(packages.split()), name

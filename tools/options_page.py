@@ -17,7 +17,7 @@ from l2l_omniglot.experiments.declaration import Declaration
 from l2l_omniglot.experiments.settings import DECLARED
 
 PAGE = Path(__file__).parents[1] / "docs" / "options.md"
-COMMON = ("config", "verbose", "quiet")
+COMMON = ("config", "verbose", "quiet", "offline")
 HEADER = ("option", "meaning", "default", "values")
 _WORDS = {
     "integer": "a whole number",

@@ -15,6 +15,7 @@ but for pictures that cannot be read, 130 stopped by Ctrl-C (143 by SIGTERM).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -22,6 +23,7 @@ import traceback
 import click
 
 from l2l_omniglot._util.process import launched, prepare_process
+from l2l_omniglot._util.text import shown
 from l2l_omniglot.cli.config import PREFIX, Group, from_where
 from l2l_omniglot.cli.console import VERBOSE, echo_error, log, open_console, wants_colour
 from l2l_omniglot.cli.draw import draw
@@ -76,6 +78,8 @@ def main() -> None:
         code = cli.main(prog_name=PROGRAM, standalone_mode=False, color=wants_colour())
     except Exception as error:  # reported as a sentence, and by its exit code
         code = _end(error)
+    finally:  # it ends anyhow: a second Ctrl-C would only add a traceback of torch's cleaning up
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 
@@ -110,7 +114,8 @@ def _end(error: Exception) -> int:
 
 
 def _echo_failure(text: str) -> None:
-    echo_error(f"{click.style('Error:', fg='red', bold=True)} {text}")
+    lines = "\n".join(map(shown, text.split("\n")))  # which may quote what came
+    echo_error(f"{click.style('Error:', fg='red', bold=True)} {lines}")
 
 
 def _wrong_usage(error: click.ClickException) -> int:

@@ -14,7 +14,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from l2l_omniglot._util.files import OFFLINE_VARIABLE
 from l2l_omniglot._util.process import launched
+from l2l_omniglot._util.reading import MOST_DOTS, MOST_TOML, UnreadableError, check_depth, read_text
 from l2l_omniglot.cli.console import QUIET, VERBOSE, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, SettingsError, did_you_mean, expected_name
 
@@ -25,7 +27,7 @@ _FILES, _LEVEL = f"{__name__}.files", f"{__name__}.level"  # of a context's `met
 
 
 class _Common(click.Command):
-    """A command with ``--config``, ``--verbose`` and ``--quiet``."""
+    """A command with ``--config``, ``--verbose``, ``--quiet`` and ``--offline``."""
 
     def __init__(self, *arguments: Any, **values: Any) -> None:
         super().__init__(*arguments, **values)
@@ -38,6 +40,10 @@ class _Common(click.Command):
             ),
             level(["-v", "--verbose"], help="Print more, and the traceback of a crash."),
             level(["-q", "--quiet"], help="Print only results and errors."),
+            click.Option(
+                ["--offline"], is_flag=True, expose_value=False, callback=_go_offline,
+                help="Never use the network; what would be downloaded is an error.",
+            ),
         ]  # fmt: skip
 
 
@@ -97,6 +103,11 @@ def _set_level(context: click.Context, option: click.Parameter, wanted: bool) ->
     if context.meta.setdefault(_LEVEL, level) != level:
         raise click.UsageError("--verbose and --quiet: expected only one", context)
     log.setLevel(level)
+
+
+def _go_offline(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        os.environ[OFFLINE_VARIABLE] = "1"  # of this process, and of those it starts
 
 
 @contextmanager
@@ -201,10 +212,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        if path.exists() and not path.is_file():  # such as /dev/zero, which never ends
-            raise ValueError("not a plain file")
-        body: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, MOST_TOML)
+        if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+            raise UnreadableError(f"a line of more than {MOST_DOTS} dots")
+        body: dict[str, Any] = tomllib.loads(text)
+        check_depth(body)
         return body
+    except RecursionError as error:
+        raise SettingsError(
+            f"--config {path}: not a readable TOML file: nested too deep"
+        ) from error
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"--config {path}: not a readable TOML file: {reason}") from error

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot._util.process import launched
-from l2l_omniglot._util.text import fold
+from l2l_omniglot._util.text import fold, printable
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.metrics import MetricsRow
@@ -50,12 +50,12 @@ def open_console() -> None:
 
 def echo_error(line: str) -> None:
     """Prints a line on stderr, even if quiet: why the program ends, for example."""
-    click.echo(fitted(line, sys.stderr), err=True, color=wants_colour())
+    click.echo(fitted(printable(line), sys.stderr), err=True, color=wants_colour())
 
 
 def say(text: str) -> None:
     """Prints a result that people read on stdout."""
-    click.echo(fitted(text, sys.stdout))
+    click.echo(fitted(printable(text), sys.stdout))
 
 
 def fitted(text: str, stream: IO[str]) -> str:

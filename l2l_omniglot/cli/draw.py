@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log
-from l2l_omniglot.errors import need
+from l2l_omniglot.errors import SettingsError, need
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from l2l_omniglot.page.examples import StackExamples
 
 THREADS = 4
+EVERYWHERE = ("0.0.0.0", "::")
+ELSEWHERE = "192.0.2.1"  # an address for documentation (RFC 5737), which exists nowhere
 PATIENCE = 20  # seconds that a connection may be silent
 
 
@@ -104,12 +107,43 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
     found = several[0][1] if several else server.effective_port
     address = f"http://{f'[{host}]' if ':' in host else host}:{found}/"
     click.echo(address)
+    if host in EVERYWHERE:
+        _invite(found)
     sys.stdout.flush()
     log.info("Ctrl-C ends it.")
     if browser:
         webbrowser.open(address)
     settle()
     server.run()  # returns at Ctrl-C
+
+
+def _invite(port: int) -> None:
+    """Says where other machines in this network find the page, as a QR code too."""
+    address = _own_address()
+    if address is None:
+        log.info("Note: no network found: other machines cannot reach the page now.")
+        return
+    link = f"http://{address}:{port}/"
+    click.echo(f"From a phone in the same network: {link}")
+    try:
+        need("segno", "the QR code", "draw")
+    except SettingsError as error:
+        log.info(f"Note: {error}")
+        return
+    import segno
+
+    segno.make(link, error="l").terminal(out=sys.stdout, compact=True)
+
+
+def _own_address() -> str | None:
+    """Returns this machine's address in its network; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((ELSEWHERE, 9))
+        except OSError:
+            return None
+        found = str(probe.getsockname()[0])
+    return None if found.startswith(("0.", "127.")) else found
 
 
 def _has_desktop() -> bool:

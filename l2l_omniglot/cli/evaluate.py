@@ -48,8 +48,8 @@ class EvaluationOptions:
 def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
     """The options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
     return options.combined(
-        click.option("--tasks", type=click.IntRange(min=2), default=tasks, show_default=True,
-                     help="Tasks to evaluate on."),
+        click.option("--tasks", type=click.IntRange(2, options.COUNT), default=tasks,
+                     show_default=True, help="Tasks to evaluate on."),
         options.part_option,
         options.settings_options("shots", "queries", by_default="as trained"),
         options.steps_option(),
@@ -64,7 +64,7 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
 @click.command(cls=Command, short_help="Test a trained network on many tasks.")
 @options.weights_option("the newest run's best")
 @evaluation_options(tasks=500)
-@click.option("--ways", type=click.IntRange(min=2), default=None,
+@click.option("--ways", type=click.IntRange(2, 100_000), default=None,
               help="Classes per task; weights with a trained head refuse any other number than "
               "in training (as trained).")  # fmt: skip
 @options.alphabet_option

@@ -39,33 +39,42 @@ def export(
     """Adapt a network to the pictures in SUPPORT and write it as ONNX or PyTorch archive.
 
     SUPPORT has one sub-folder per class, named after it. The exported file classifies any number
-    of images without this package; its metadata has the class names and how to prepare a
-    picture. It is checked against the original network before it is kept.
+    of images without this package. It is checked against the original network before it is kept.
+    A script beside it, NAME_pictures.py, prepares pictures for it and classifies them.
     """
     from l2l_omniglot.data.picture_folders import read_support
 
     examples = read_support(support, picture_ink)
+    from l2l_omniglot.classify.companion import companion_path, write_companion
     from l2l_omniglot.classify.export import check_export, export_classifier
     from l2l_omniglot.classify.predictor import adapt_to_pictures
 
     check_export(out)
+    companion_path(out)
     names = examples.names
     checkpoint = options.load_weights(weights, len(names))
     classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, fit=fit)
     exported = export_classifier(
         classifier, out, names, ink=checkpoint.settings.ink,
-        fitted=preparation.fitted, stretched=preparation.stretched, output=returns,
+        fitted=preparation.fitted, cleaned=preparation.cleaned, output=returns,
         about={"weights": Path(checkpoint.source).name, "steps": classifier.steps},
     )  # fmt: skip
+    script = write_companion(out, preparation, picture_ink)
     if json:
         from json import dumps
 
-        about = {"path": str(out), "difference": exported.difference, "images": exported.images}
+        about = {
+            "path": str(out),
+            "script": str(script),
+            "difference": exported.difference,
+            "images": exported.images,
+        }
         click.echo(dumps({**about, **exported.metadata}))
     else:
         say(
             f"{out}: {returns} of {len(names)} classes ({', '.join(names)})\n"
             f"Differs from the original by at most {exported.difference:.1e}, on "
-            f"{exported.images} images."
+            f"{exported.images} images.\n"
+            f"{script}: prepares pictures for it, and classifies them."
         )
     note_unread(examples)

@@ -93,10 +93,7 @@ def _variables() -> dict[str, Any]:
 def _backbones() -> dict[str, Any]:
     from l2l_omniglot.backbones.registry import list_backbones
 
-    return {
-        entry.name: f"{entry.target} of {entry.package}{entry.error and f': {entry.error}'}"
-        for entry in list_backbones()
-    }
+    return {entry.name: f"{entry.target} of {entry.package}" for entry in list_backbones()}
 
 
 def _pretrained() -> dict[str, Any]:

@@ -58,6 +58,9 @@ class Name(click.Choice):  # type: ignore[type-arg]  # it is not generic in clic
         return str(value)
 
 
+MOST_MINUTES = 10_000_000.0  # 19 years
+
+
 class _Minutes(click.FloatRange):
     """Above 0; click's own range lets NaN through."""
 
@@ -70,7 +73,8 @@ class _Minutes(click.FloatRange):
         return number
 
 
-MINUTES = _Minutes(min=0, min_open=True)
+MINUTES = _Minutes(min=0, min_open=True, max=MOST_MINUTES)
+COUNT = 10_000_000  # of tasks, images or pairs, at most
 
 
 class OutputPath(click.Path):
@@ -200,7 +204,7 @@ alphabet_option = click.option("--within-alphabet", is_flag=True,
 json_option = click.option("--json", is_flag=True, help="Print JSON.")
 
 
-def steps_option(most: int | None = None) -> Callable[[F], F]:
+def steps_option(most: int = 10_000) -> Callable[[F], F]:
     """``--steps``."""
     return click.option(
         "--steps", type=click.IntRange(0, most), default=None,

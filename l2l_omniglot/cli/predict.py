@@ -27,8 +27,8 @@ picture_options = options.combined(
                  show_default=True, help="Shade of the ink. auto: the minority shade, or the one "
                  "unlike the border."),
     click.option("--fit", type=options.Name(["auto", "always", "never"]), default="auto",
-                 show_default=True, help="Centre and scale the ink as in Omniglot's drawings, and "
-                 "stretch the grey values. auto: centre and scale only if needed."),
+                 show_default=True, help="Make paper white and ink black; centre and scale the ink "
+                 "and redraw it as in Omniglot's drawings. auto: the last only if needed."),
 )  # fmt: skip
 
 
@@ -45,8 +45,14 @@ picture_options = options.combined(
 @options.json_option
 @click.option("--csv", is_flag=True,
               help="Print CSV: one row per picture, one column per class.")  # fmt: skip
+@click.option("--reject", is_flag=True,
+              help="Predict \"none of these\" for what is unlike all classes.")  # fmt: skip
+@click.option("--top", type=click.IntRange(1, 100_000), default=1, show_default=True,
+              help="Classes to name of each picture, the most probable first.")  # fmt: skip
 @click.option("--out", type=options.OutputPath(), default=None,
               help="File to write the predictions to (stdout).")  # fmt: skip
+@click.option("--show", type=options.OutputPath(), default=None,
+              help="PNG file to write what the network saw of each picture to (none).")  # fmt: skip
 def predict(
     support: Path,
     queries: tuple[Path, ...],
@@ -58,7 +64,10 @@ def predict(
     fit: str,
     json: bool,
     csv: bool,
+    reject: bool,
+    top: int,
     out: Path | None,
+    show: Path | None,
 ) -> None:
     """Classify your own pictures, from a few examples of each class.
 
@@ -73,18 +82,27 @@ def predict(
     # Pictures first: a wrong folder is refused before torch is imported.
     examples = read_support(support, picture_ink)
     collection = read_queries(queries, examples.names, picture_ink)
-    from l2l_omniglot.classify import predictor
+    from l2l_omniglot.classify import predictions, predictor
 
     checkpoint = options.load_weights(weights, len(examples.names))
     found = predictor.predict(
-        checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, fit=fit, device=device
-    )
-    text = predictor.FORMS["json" if json else "csv" if csv else "table"](found)
+        checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, fit=fit,
+        device=device, reject=reject,
+    )  # fmt: skip
+    text = predictions.FORMS["json" if json else "csv" if csv else "table"](found, top)
     if out is None:
         click.echo(text) if json or csv else say(text)
     else:
         write_text(out, text + "\n")
         log.info(f"Wrote {out}.")
+    if show is not None:
+        from l2l_omniglot.reports.contact_sheet import write_sheet
+        from l2l_omniglot.reports.prediction_sheet import Answer, prediction_sheet
+
+        pairs = zip(found.queries_seen, found.entries, strict=True)
+        answers = [Answer(seen, entry.label, entry.truth) for seen, entry in pairs]
+        write_sheet(prediction_sheet(found.weights, found.support_seen, answers), show)
+        log.info(f"Wrote {show}.")
     note_unread(examples, collection)
 
 
@@ -97,6 +115,8 @@ def note_unread(*collections: Collection) -> None:
     ignored = [shown(path) for found in collections for path in found.left]
     if ignored:
         log.info(f"Note: ignored (unsupported extension): {', '.join(ignored)}")
+    for sentence in (sentence for found in collections for sentence in found.passed):
+        log.info(f"Note: {shown(sentence)}.")
     skipped = [sentence for found in collections for sentence in found.skipped]
     if skipped:
         every = len(skipped) + sum(len(found.files) for found in collections)

@@ -26,11 +26,11 @@ page_options = options.combined(
                  show_default=True, help="HTML file to write."),
     click.option("--pictures", type=options.OutputPath(folder=True), default=None,
                  help="Folder to also write plots and sample tasks to, as PNG files (none)."),
-    click.option("--samples", type=click.IntRange(min=0), default=3, show_default=True,
+    click.option("--samples", type=click.IntRange(0, 1000), default=3, show_default=True,
                  help="Number of tasks to show, of the first and of the worst."),
-    click.option("--characters", type=click.IntRange(min=0), default=12, show_default=True,
+    click.option("--characters", type=click.IntRange(0, 10_000), default=12, show_default=True,
                  help="Hardest characters to show."),
-    click.option("--pairs", type=click.IntRange(min=0), default=8, show_default=True,
+    click.option("--pairs", type=click.IntRange(0, 10_000), default=8, show_default=True,
                  help="Most confused pairs to show."),
 )  # fmt: skip
 

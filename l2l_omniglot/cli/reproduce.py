@@ -49,7 +49,7 @@ comparison_options = options.combined(
     click.option("--budget", type=options.MINUTES, default=None,
                  help="Minutes of training in all, shared evenly by the conditions; last "
                       "validations and evaluations come on top (none: whole recipes)."),
-    click.option("--tasks", type=click.IntRange(min=2), default=None,
+    click.option("--tasks", type=click.IntRange(2, options.COUNT), default=None,
                  help=f"Test tasks per condition (as the protocol, else {TASKS})."),
     options.settings_options("iterations", "data", "split", "seed"),
     options.device_option(),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from l2l_omniglot._util.files import atomic_write
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, Group
 from l2l_omniglot.cli.console import log
@@ -37,11 +36,11 @@ def show() -> None:
 @show.command(cls=Command)
 @click.option("--part", type=options.Name(["all", "train", "validation", "test"]), default="all",
               show_default=True, help="Part of the split to choose classes from.")  # fmt: skip
-@click.option("--classes", type=click.IntRange(min=1), default=20, show_default=True,
+@click.option("--classes", type=click.IntRange(1, 10_000), default=20, show_default=True,
               help="Number of classes, spread evenly over the part.")  # fmt: skip
 @click.option("--class", multiple=True, metavar="NAME",
               help="Only classes with NAME in their name; may be repeated (none).")  # fmt: skip
-@click.option("--items", type=click.IntRange(min=1), default=10, show_default=True,
+@click.option("--items", type=click.IntRange(1, 10_000), default=10, show_default=True,
               help="Images per class.")  # fmt: skip
 @data_options
 @out_option
@@ -67,7 +66,7 @@ def data(part: str, classes: int, items: int, out: Path | None, **given: Any) ->
 
 
 @show.command(cls=Command, short_help="Show one task.")
-@click.argument("number", type=click.IntRange(min=0))
+@click.argument("number", type=click.IntRange(0, 10**12))
 @options.weights_option("none: settings of a recipe")
 @options.part_option
 @options.settings_options("ways", "shots", "queries")
@@ -141,8 +140,7 @@ def _write(sheet: ContactSheet, out: Path | None) -> None:
         text = to_text(sheet, shutil.get_terminal_size().columns)
         click.echo(text.encode(encoding, "replace").decode(encoding))
         return
-    from l2l_omniglot.reports.contact_sheet import to_image
+    from l2l_omniglot.reports.contact_sheet import write_sheet
 
-    with atomic_write(out) as file:
-        to_image(sheet).save(file, "png", optimize=True)
+    write_sheet(sheet, out)
     log.info(f"Wrote {out}.")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NEWEST = "newest"
 # What may change when a run is resumed; the rest decides what it computes.
-RESUMABLE = ("iterations",)
+RESUMABLE = ("iterations", "skip_bad_updates")
 
 run_options = options.combined(
     click.option("--time-limit", type=options.MINUTES, default=None,
@@ -133,8 +133,8 @@ def _check_changes(folder: RunFolder, saved: Settings, given: dict[str, Any]) ->
             raise click.UsageError(
                 f"--resume {folder.path} with {name.replace('_', '-')} {value}"
                 f"{from_where(click.get_current_context(), name)}: the run has "
-                f"{getattr(saved, name)}; only --iterations, --time-limit, --device, --engine and "
-                "--tensorboard may change"
+                f"{getattr(saved, name)}; only --iterations, --skip-bad-updates, --time-limit, "
+                "--device, --engine and --tensorboard may change"
             )
     parts = max(saved.first_order_until, saved.multi_step_until)
     if parts and given.get("iterations", saved.iterations) != saved.iterations:

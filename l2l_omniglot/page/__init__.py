@@ -86,7 +86,10 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
         pixels = (image[0] * 255).round().clamp(0, 255).to(torch.uint8)
         encoded = base64.b64encode(pixels.numpy().tobytes()).decode()
         seen = {"side": len(pixels), "pixels": encoded, "ink": answers.ink}
-        return {"probabilities": found, "seen": seen}
+        return {
+            "probabilities": found, "seen": seen,
+            **answers.nearness(question.support, image)._asdict(),
+        }  # fmt: skip
 
 
 def _add_examples(app: Flask, ways: tuple[int, int], stack: StackExamples | None) -> None:

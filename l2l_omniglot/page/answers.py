@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
@@ -16,6 +17,20 @@ from l2l_omniglot.page.examples import StackExamples
 from l2l_omniglot.page.question import WAYS, Example, Item, Support
 
 KEPT = 8  # support sets; each takes 10 MB for 20 steps and 20 ways
+
+
+class Nearness(NamedTuple):
+    """How near a query is to the characters; see `Classifier`.
+
+    Attributes:
+        distances: squared, from each character's mean embedding.
+        reach: within which queries of each usually are; None if that was not measured.
+        unlike: whether it seems to be none of them.
+    """
+
+    distances: list[float]
+    reach: list[float] | None
+    unlike: bool
 
 
 class Answers:
@@ -87,6 +102,17 @@ class Answers:
             rows = [classifier.probabilities(image[None], step) for step in range(self.steps + 1)]
         found: list[list[float]] = torch.cat(rows).tolist()
         return found
+
+    def nearness(self, support: Support, image: torch.Tensor) -> Nearness:
+        """Measures how far a query's image (1, H, W) is from the characters, after all steps."""
+        with self._lock:
+            classifier = self._classifier(support)
+            distances: list[float] = classifier.distances(image[None])[0].tolist()
+            unlike = bool(classifier.none_of_these(image[None])[0])
+        known = classifier.certainty
+        shots = [len(examples) for examples in support]
+        reach = [known.distance * (1 + 1 / n) for n in shots] if known else None
+        return Nearness(distances, reach, unlike)
 
     def image(self, example: Example) -> torch.Tensor:
         """Turns an example into the network's image: float32 (1, H, W) in [0, 1].

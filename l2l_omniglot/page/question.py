@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple, TypeAlias
 
+from l2l_omniglot._util.reading import UnreadableError, parse_json
 from l2l_omniglot.data.strokes import Point, Strokes
 from l2l_omniglot.errors import SettingsError
 
@@ -42,9 +43,9 @@ def read_question(body: bytes, ways: tuple[int, int] = WAYS) -> Question:
         SettingsError: if it is anything else, or exceeds the bounds of this module.
     """
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"the request is not readable JSON: {type(error).__name__}") from error
+        found = parse_json(body)
+    except UnreadableError as error:
+        raise SettingsError(f"the request is not readable: {error}") from error
     fields = _fields(found, "the request", {"support", "query"})
     support = tuple(
         tuple(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from l2l_omniglot._util.files import atomic_write
 from l2l_omniglot.data.stack import TURNS, ImageStack
 from l2l_omniglot.data.tasks import Tasks
 
@@ -20,7 +21,8 @@ SIDE = 56  # pixels that smaller images are magnified to, by a whole number
 GAP, MARGIN = 6, 16  # pixels between images, and around all
 PARTING = 26  # pixels between groups
 TEXT_SIZE = 15
-PAPER, INK, FAINT, LINE = "#eef0f3", "#1c2024", "#5b6470", "#b6bcc6"
+REMARK_SIZE = 11
+PAPER, INK, FAINT, LINE, RED = "#eef0f3", "#1c2024", "#5b6470", "#b6bcc6", "#b3261e"
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,12 @@ class Row:
     Attributes:
         label: the name of the class.
         groups: uint8 images (H, W) or (H, W, 3), in one group for each of the sheet's.
+        remarks: short texts in red on images, by number of the group and place in it.
     """
 
     label: str
     groups: tuple[tuple[Pixels, ...], ...]
+    remarks: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,12 @@ def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
     return tuple(values[..., 0] if grey else values)
 
 
+def write_sheet(sheet: ContactSheet, path: Path) -> None:
+    """Writes a sheet as a PNG file."""
+    with atomic_write(path) as file:
+        to_image(sheet).save(file, "png", optimize=True)
+
+
 def to_image(sheet: ContactSheet) -> Image.Image:
     """Draws a sheet as a picture for a PNG file."""
     font = ImageFont.load_default(TEXT_SIZE)
@@ -127,11 +137,25 @@ def to_image(sheet: ContactSheet) -> Image.Image:
     for start in starts[1:-1]:
         x = start - (PARTING + GAP) // 2
         pen.line((x, top - TEXT_SIZE, x, picture.height - MARGIN), LINE, 2)
-    for number, row in enumerate(sheet.rows):
-        y = top + number * (height + GAP)
+    for line, row in enumerate(sheet.rows):
+        y = top + line * (height + GAP)
         pen.text((MARGIN, y + height // 2), row.label, INK, font, "lm")
-        for start, group in zip(starts, row.groups, strict=False):
+        for number, (start, group) in enumerate(zip(starts, row.groups, strict=False)):
             for place, pixels in enumerate(group):
                 tile = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
-                picture.paste(tile, (start + place * (width + GAP), y))
+                x = start + place * (width + GAP)
+                picture.paste(tile, (x, y))
+                if remark := row.remarks.get((number, place)):
+                    _remark(pen, (x, y, x + width - 1, y + height - 1), remark)
     return picture
+
+
+def _remark(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: str) -> None:
+    """Frames an image, and writes on its lower edge as much of a text as fits."""
+    font = ImageFont.load_default(REMARK_SIZE)
+    left, _, right, lower = box
+    while font.getlength(text) > right - left - 4 and len(text) > 1:
+        text = text.rstrip("…")[:-1] + "…"
+    pen.rectangle((left, lower - REMARK_SIZE - 3, right, lower), RED)
+    pen.rectangle(box, outline=RED, width=2)
+    pen.text((left + 3, lower - 1), text, "white", font, "lb")

@@ -26,6 +26,7 @@ from l2l_omniglot.meta.evaluation import Evaluation, half_width, mean
 from l2l_omniglot.reports import plots as plot
 from l2l_omniglot.reports.confusions import TaskPredictions, confused, hardest
 from l2l_omniglot.reports.contact_sheet import as_pixels, class_name, task_sheet, to_image
+from l2l_omniglot.reports.steps import earlier_step
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def write_report(
         loader=PackageLoader("l2l_omniglot.reports"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    own = class_name, confused, hardest, pngs, uri
+    own = class_name, confused, earlier_step, hardest, pngs, uri
     for function in (*own, as_typed, counted, percent, span, train_command, zip):
         environment.globals[function.__name__] = function
     text = environment.get_template("report.html").render(
@@ -151,8 +152,9 @@ def _value(value: Any) -> str:
 
 
 def _learning(subjects: Sequence[Subject]) -> dict[str, Sequence[MetricsRow]]:
-    """Returns the metrics of those that have some, by name."""
-    return {subject.name: subject.history.rows for subject in subjects if subject.history.rows}
+    """Returns the metrics by name, some of them maybe none; empty if nobody has any."""
+    found: dict[str, Sequence[MetricsRow]] = {s.name: s.history.rows for s in subjects}
+    return found if any(found.values()) else {}
 
 
 def pngs(stack: ImageStack, images: torch.Tensor) -> list[str]:

@@ -46,7 +46,7 @@ def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
         path: of the file.
     """
     modes = list(next(iter(results.values())).curves)
-    figure = _drawn(_steps, results, modes, LIGHT, sharey=True)
+    figure = _drawn(_steps, results, modes, LIGHT)
     for panel, mode in zip(figure.axes, modes, strict=True):
         panel.set_title(f"{mode} batch norm")
         panel.label_outer()
@@ -60,17 +60,20 @@ def plot_learning(runs: Mapping[str, Sequence[MetricsRow]], path: Path) -> None:
         runs: the metrics of each run, by its name.
         path: of the file.
     """
-    _save(_drawn(_learning, runs, MEASURES, LIGHT), path)
+    _save(_drawn(learning, runs, MEASURES, LIGHT), path)
 
 
 def steps_svg(results: dict[str, Evaluation], mode: str, look: Look) -> bytes:
-    """Draws one panel of `plot_steps`, on a transparent background, as SVG."""
-    return _svg(_drawn(_steps, results, [mode], look))
+    """Draws one panel of `plot_steps`, on a transparent background, as SVG.
+
+    Those of all modes have the same axes.
+    """
+    return svg(_drawn(_steps, results, [mode], look))
 
 
 def learning_svg(runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look) -> bytes:
     """Draws the panel of `plot_learning` for one of `MEASURES`, likewise, as SVG."""
-    return _svg(_drawn(_learning, runs, [measure], look))
+    return svg(_drawn(learning, runs, [measure], look))
 
 
 def _steps(panel: Axes, results: dict[str, Evaluation], mode: str, look: Look) -> None:
@@ -86,15 +89,35 @@ def _steps(panel: Axes, results: dict[str, Evaluation], mode: str, look: Look) -
             label=f" {name}" if name.startswith("_") else name,
         )  # fmt: skip
     panel.locator_params(axis="x", integer=True)
-    _dress(panel, look, "inner steps", "accuracy, %", legend=len(results) > 1)
+    panel.set_ylim(*_limits(results))
+    dress(panel, look, "inner steps", "accuracy, %", legend=len(results) > 1)
 
 
-def _learning(
+def _limits(results: dict[str, Evaluation]) -> tuple[float, float]:
+    """Returns the ends of the axis of accuracies, %, which all modes of all results fit."""
+    ends = [
+        100 * (middle + sign * half)
+        for result in results.values()
+        for curve in result.curves.values()
+        for middle, half in zip(curve.accuracy_per_step, curve.ci95_per_step, strict=True)
+        for sign in (-1, 1)
+    ]
+    edge = max(0.05 * (max(ends) - min(ends)), 0.5)
+    return min(ends) - edge, max(ends) + edge
+
+
+def learning(
     panel: Axes, runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look
 ) -> None:
+    """Draws training and validation over iterations, of one of `MEASURES`, by run.
+
+    A run without metrics takes a colour, but is not drawn.
+    """
     factor = 100 if measure == "accuracy" else 1
     styles = zip(cycle(look.runs), cycle(MARKERS), runs.items(), strict=False)
     for colour, shape, (name, rows) in styles:
+        if not rows:  # the others keep the colours that they have elsewhere
+            continue
         about = f", {name}" if len(runs) > 1 else ""
         validated = [row for row in rows if row.validated]
         for part, line, own in (("train", ":", rows), ("validation", "-", validated)):
@@ -115,10 +138,10 @@ def _learning(
                 panel.errorbar(at, middle, half, color=colour, linestyle="", capsize=2.5)
     label = "accuracy, %" if measure == "accuracy" else "loss, nats"
     panel.set_xlim(left=0)
-    _dress(panel, look, "iteration", label, legend=True)
+    dress(panel, look, "iteration", label, legend=True)
 
 
-def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
+def dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
     """Labels and colours everything but the lines."""
     panel.set_xlabel(across, color=look.ink)
     panel.set_ylabel(up, color=look.ink)
@@ -133,14 +156,12 @@ def _dress(panel: Axes, look: Look, across: str, up: str, legend: bool) -> None:
             text.set_parse_math(False)  # a name with dollar signs is not a formula
 
 
-def _drawn(
-    draw: Callable[..., None], runs: Any, parts: Sequence[str], look: Look, **shared: Any
-) -> Figure:
+def _drawn(draw: Callable[..., None], runs: Any, parts: Sequence[str], look: Look) -> Figure:
     """Draws one panel for each part."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PANEL[0] * len(parts), PANEL[1]), layout="constrained")
-    panels = figure.subplots(1, len(parts), squeeze=False, **shared)[0]
+    panels = figure.subplots(1, len(parts), squeeze=False)[0]
     for panel, part in zip(panels, parts, strict=True):
         draw(panel, runs, part, look)
     return figure
@@ -151,11 +172,11 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(file, format="png", dpi=110)
 
 
-def _svg(figure: Figure) -> bytes:
-    """Returns the same text each time for the same figure."""
+def svg(figure: Figure, paper: bool = False) -> bytes:
+    """Returns a figure as SVG, on its own paper or none; the same text each time."""
     import matplotlib as mpl
 
     out = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "l2l-omniglot", "svg.fonttype": "path"}):
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(out, format="svg", transparent=not paper, metadata={"Date": None})
     return out.getvalue()

@@ -16,7 +16,7 @@ TABLE = [
     ("evalaute", 2, "Did you mean 'evaluate'?"),
     ("train --nothing", 2, "No such option"),
     ("train --way 3", 2, "Did you mean"),
-    ("evaluate --tasks 1", 2, "1 is not in the range x>=2"),
+    ("evaluate --tasks 1", 2, "1 is not in the range 2<=x<=10000000"),
     ("-v -q info", 2, "--verbose and --quiet: expected only one"),
     ("-v info -q", 2, "--verbose and --quiet: expected only one"),
     ("info -q -v", 2, "--verbose and --quiet: expected only one"),

@@ -169,7 +169,7 @@ def test_no_option_has_the_variable_of_something_else():
         ("[prepare]\nsource = 'a'", '[prepare] source = "a": expected a list of texts'),
         ("[train]\nno-rotations = true", "the other side of an option; expected rotations = false"),
         ("[train]\nrecipe = 'papr'", "[train] recipe: 'papr': expected one of default, tutorial, "),
-        ("[evaluate]\ntasks = 1", "[evaluate] tasks: 1 is not in the range x>=2"),
+        ("[evaluate]\ntasks = 1", "[evaluate] tasks: 1 is not in the range 2<=x<=10000000"),
         ("config = 'x'", "'config': expected an option of any command"),
         ("train = 5", "'train': expected an option of any command"),
         ("ways = '3'", 'ways (of train) = "3": expected a whole number'),

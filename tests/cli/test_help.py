@@ -89,7 +89,7 @@ def test_train_groups_its_options_as_they_are_declared():
         assert re.search(_word(option), found["Run"], re.M)
     assert re.search(_word("--device"), found["Computing"], re.M)
     options = re.findall(r"^  (?:-\w, )?--[\w-]+", found["Others"], re.M)
-    assert len(options) == 4  # --config, --verbose, --quiet, --help
+    assert len(options) == 5  # --config, --verbose, --quiet, --offline, --help
     assert max(len(re.findall("^  -", body, re.M)) for body in found.values()) < 20
 
 
@@ -112,15 +112,19 @@ def test_every_command_has_help_and_what_all_have(name: str):
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
     assert result.output.startswith("Usage: ")
-    for option in ("--config", "--verbose", "--quiet"):
+    for option in ("--config", "--verbose", "--quiet", "--offline"):
         assert option in result.output
 
 
 def test_every_command_that_writes_one_file_calls_it_out():
-    files = {
-        name: option.opts
+    files = [
+        (name, *option.opts)
         for name, option, _ in OPTIONS
         if isinstance(option.type, OutputPath) and not option.type.dir_okay
-    }
-    assert {"export", "predict", "prepare", "report", "show data", "show task"} <= set(files)
-    assert all(opts == ["--out"] for opts in files.values()), files
+    ]
+    more = ("predict", "--show")  # beside the predictions, a picture of them
+    assert more in files
+    files.remove(more)
+    commands = {"export", "predict", "prepare", "report", "show data", "show task"}
+    assert commands <= {name for name, *_ in files}
+    assert all(options == ["--out"] for _, *options in files), files

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import importlib
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import segno
 import torch
 from flask.testing import FlaskClient
 from PIL import Image
@@ -26,7 +28,7 @@ from l2l_omniglot.data.synthetic import synthetic_strokes
 from l2l_omniglot.errors import DataError, SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.settings import make_settings
-from l2l_omniglot.experiments.weights import find_weights
+from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 from l2l_omniglot.page import create_app
 from l2l_omniglot.page.answers import KEPT, Answers
 from l2l_omniglot.page.examples import StackExamples
@@ -36,6 +38,7 @@ from l2l_omniglot.page.question import MAX_BODY, MAX_POINTS, MAX_STROKES, Item
 PIPE = (((0.5, 0.1), (0.5, 0.9)),)
 RING = (tuple((0.5 + 0.3 * np.cos(a), 0.5 + 0.3 * np.sin(a)) for a in np.linspace(0, 6.3, 40)),)
 CROSS = (((0.25, 0.25), (0.75, 0.75)), ((0.75, 0.25), (0.25, 0.75)))
+SCRIBBLE = (tuple((0.1 + 0.8 * (n % 2), 0.1 + 0.02 * n) for n in range(40)),)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,22 @@ def test_answers_are_the_classifiers(client: FlaskClient, checkpoint: Checkpoint
     seen = np.frombuffer(base64.b64decode(found["seen"]["pixels"]), np.uint8)
     assert (found["seen"]["side"], found["seen"]["ink"]) == (28, "white")
     np.testing.assert_allclose(seen / 255, query.flatten(), atol=0.003)
+    torch.testing.assert_close(torch.tensor(found["distances"]), classifier.distances(query)[0])
+    known = classifier.certainty
+    assert known and found["reach"] == [known.distance * (1 + 1 / shots) for shots in (2, 1, 1)]
+    assert found["unlike"] == bool(classifier.none_of_these(query)[0])
+
+
+def test_where_reach_was_not_measured_nothing_is_unlike(checkpoint: Checkpoint):
+    answers = Answers(dataclasses.replace(checkpoint, certainty=None))
+    near = answers.nearness(((PIPE,), (RING,)), answers.image(CROSS))
+    assert near.reach is None and not near.unlike and len(near.distances) == 2
+
+
+def test_a_scribble_is_unlike_all_of_the_default_weights():
+    answers = Answers(find_weights(best_pretrained()))
+    for query, unlike in ((RING, False), (SCRIBBLE, True)):
+        assert answers.nearness(((PIPE,), (RING,)), answers.image(query)).unlike == unlike
 
 
 def test_without_a_query_it_only_adapts(client: FlaskClient):
@@ -229,9 +248,9 @@ def test_what_is_just_within_bounds_is_answered(client: FlaskClient):
 @pytest.mark.parametrize(
     ("data", "kind", "status", "said"),
     [
-        (b"{", "application/json", 400, "not readable JSON"),
-        (b"\xff", "application/json", 400, "not readable JSON"),
-        (b"[" * 100_000, "application/json", 400, "not readable JSON"),
+        (b"{", "application/json", 400, "not readable: "),
+        (b"\xff", "application/json", 400, "not readable: "),
+        (b"[" * 100_000, "application/json", 400, "not readable: "),
         (b"{}", "text/plain", 415, "expected application/json"),
         (b" " * (MAX_BODY + 1), "application/json", 413, "limit"),
     ],
@@ -421,3 +440,25 @@ def luminance(colour: str) -> float:
     values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_a_phone_is_told_an_address_it_can_open(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    command = importlib.import_module("l2l_omniglot.cli.draw")  # the package's name is a Command
+    monkeypatch.setattr(command, "_own_address", lambda: "192.168.1.7")
+    command._invite(8105)
+    first, *code = capsys.readouterr().out.splitlines()
+    link = "http://192.168.1.7:8105/"
+    assert first == f"From a phone in the same network: {link}"
+    light = {" ": (0, 0), "▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
+    halves = [[light[letter] for letter in line] for line in code if line]
+    dark = np.array([[1 - half[row] for half in line] for line in halves for row in (0, 1)])
+    border = segno.make(link, error="l").default_border_size
+    expected = np.pad(np.array(list(segno.make(link, error="l").matrix)), border)
+    np.testing.assert_array_equal(dark[: len(expected)], expected)
+
+
+def test_the_own_address_is_no_other_machines_loopback():
+    found = importlib.import_module("l2l_omniglot.cli.draw")._own_address()
+    assert found is None or not is_loopback(found)

@@ -221,6 +221,7 @@ def test_pretrained_weights_and_a_bare_checkpoint_say_what_is_missing(tmp_path: 
     assert "pretrained weights come without the metrics.csv of a run" in text
     assert "a single checkpoint comes without the metrics.csv of a run" in text
     assert "transductive, %" not in text and "inductive, %" in text
+    assert "No inner step was taken" in text and "Accuracy by inner step" not in text
     assert history("conv4", checkpoint).sha256 in text
     assert "data omniglot omniglot" in text  # as trained
     assert "test classes may have been trained on" in text
@@ -278,6 +279,13 @@ def test_a_plot_is_the_same_text_every_time_in_its_own_colours():
     light, again, dark = (learning_svg(rows, "loss", look) for look in (LIGHT, LIGHT, DARK))
     assert light == again != dark
     assert LIGHT.runs[0].encode() in light and DARK.runs[0].encode() in dark
+
+
+def test_a_run_without_metrics_leaves_the_others_their_colours():
+    rows = [MetricsRow(i, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3) for i in (5, 10)]
+    plot = learning_svg({"none": [], "one": rows}, "loss", LIGHT).decode()
+    assert LIGHT.runs[1] in plot and LIGHT.runs[0] not in plot
+    assert "validation, one" in plot and "validation, none" not in plot
 
 
 def test_equal_names_are_told_apart():

@@ -1,6 +1,7 @@
 // The answer: the most probable character, a bar for each, and their course over the inner steps.
 
 import { drawn } from "./card.js";
+import { showDistances } from "./distances.js";
 import { paint } from "./pad.js";
 import { byId, make, percent, speak } from "./parts.js";
 
@@ -13,6 +14,8 @@ export class Answer {
     this.slider.max = this.slider.value = String(steps);
     this.steps = steps;
     byId("steps").hidden = steps === 0; // there is one answer only
+    byId("distances").hidden = steps > 0;
+    byId("last-step").textContent = `step ${steps}`;
     this.found = null;
     this.slider.addEventListener("input", () => { this.stop(); this.moved(); });
     byId("play").addEventListener("click", () => (this.playing ? this.stop() : this.play()));
@@ -35,15 +38,16 @@ export class Answer {
   }
 
   /** Shows probabilities (steps + 1 rows) of characters; announces them when they are final. */
-  show(probabilities, characters, seen, note, final) {
+  show({ probabilities, seen, distances, reach, unlike }, characters, note, final) {
     const same = this.characters && characters.length === this.characters.length
       && characters.every((character, i) => character === this.characters[i]) && this.found;
     Object.assign(this, { found: probabilities, characters });
     byId("hint").hidden = true;
     byId("found").hidden = false;
-    byId("note").textContent = note;
+    byId("note").textContent = unlike ? `${note} It is unlike all of them, perhaps none of these.`.trim() : note;
     if (!same || final) this.makeBars();
     this.drawSeen(seen);
+    if (!this.steps) showDistances(distances, reach, characters);
     this.moved(final);
   }
 

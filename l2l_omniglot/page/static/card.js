@@ -17,14 +17,15 @@ export class Card {
   /**
    * @param {object} character see `newCharacter`; changed in place.
    * @param {object} limits the server's.
-   * @param {object} page `changed(final)` and `remove(character)`.
+   * @param {object} page `changed(final)`, `remove(character)`, `ownName(name, character)`.
    */
   constructor(character, limits, page) {
     Object.assign(this, { character, limits, page });
     this.pad = new Pad(limits, (final) => this.drew(final), speak);
     this.name = make("input", {
       class: "name", value: character.name, maxlength: 12, spellcheck: "false", autocomplete: "off",
-      oninput: () => this.rename(),
+      oninput: () => this.rename(this.name.value.trim() || "?"),
+      onchange: () => this.settle(),
     });
     this.removal = iconButton("cross", "", () => page.remove(character));
     this.back = iconButton("undo", "", () => this.pad.undo());
@@ -36,10 +37,18 @@ export class Card {
     this.show();
   }
 
-  rename() {
-    this.character.name = this.name.value.trim() || "?";
+  rename(name) {
+    this.character.name = name;
     this.show();
     this.page.changed(true);
+  }
+
+  /** Makes the name different from all others when it has been typed. */
+  settle() {
+    const name = this.page.ownName(this.character.name, this.character);
+    if (name !== this.character.name) speak(`The name ${this.character.name} is taken; this one is ${name}.`);
+    this.name.value = name;
+    this.rename(name);
   }
 
   drew(final) {

@@ -2,6 +2,7 @@
 
 import { Answer } from "./answer.js";
 import { Card, drawn, newCharacter } from "./card.js";
+import { keep, kept, read, save, toDocument } from "./drawings.js";
 import { Pad, asExample, blank, isEmpty } from "./pad.js";
 import { byId, iconButton, make, speak, toast } from "./parts.js";
 
@@ -43,6 +44,7 @@ function ask(final) {
 }
 
 async function send(final) {
+  if (final) keep(toDocument(characters, query.picture));
   if (asking) { again = final || again === true; return; }
   const shown = characters.filter((character) => drawn(character).length);
   const picture = query.present();
@@ -61,7 +63,7 @@ async function send(final) {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
     });
     if (found.probabilities && !isEmpty(query.present())) {
-      answer.show(found.probabilities, shown, found.seen, note, final);
+      answer.show(found, shown, note, final);
     }
   } catch (error) {
     answer.hint(error instanceof TypeError ? GONE : error.message, true);
@@ -83,7 +85,7 @@ function missing(count) {
 
 // The characters.
 function build() {
-  cards = characters.map((character) => new Card(character, settings, { changed: ask, remove }));
+  cards = characters.map((character) => new Card(character, settings, { changed: ask, remove, ownName }));
   byId("cards").replaceChildren(...cards.map((card) => card.element), addPlace);
   for (const card of cards) card.refresh(); // thumbnails have a size only now
   countChanged();
@@ -96,7 +98,7 @@ function countChanged() {
 
 function freeName() {
   const taken = new Set(characters.map(({ name }) => name));
-  return [...LETTERS].find((letter) => !taken.has(letter)) ?? "?";
+  return [...LETTERS].find((letter) => !taken.has(letter)) ?? ownName("A");
 }
 
 function remove(character) {
@@ -148,10 +150,34 @@ function startOver() {
   toast("All drawings cleared.", () => replace(...before));
 }
 
+async function load() {
+  const [file] = byId("file").files, before = [characters, query.picture, note];
+  byId("file").value = ""; // so that the same file can be chosen again
+  try {
+    const found = await read(file, settings);
+    replace(found.characters, found.query);
+    toast(`${file.name} loaded.`, () => replace(...before));
+  } catch (error) {
+    toast(error.message);
+    speak(error.message);
+  }
+}
+
+/** The name, or one with a number behind it that no other character has. */
+function ownName(name, character) {
+  const taken = new Set(characters.filter((each) => each !== character).map((each) => each.name));
+  if (!taken.has(name)) return name;
+  let number = 2;
+  while (taken.has(numbered(name, number))) number += 1;
+  return numbered(name, number);
+}
+
+const numbered = (name, number) => `${name.slice(0, 11 - String(number).length)} ${number}`;
+
 function addCharacter() {
   const character = newCharacter(freeName());
   characters = [...characters, character];
-  const card = new Card(character, settings, { changed: ask, remove });
+  const card = new Card(character, settings, { changed: ask, remove, ownName });
   cards.push(card);
   addPlace.before(card.element);
   card.refresh();
@@ -174,9 +200,13 @@ byId("query-pad").append(query.canvas);
 byId("query-tools").append(queryBack, queryBin);
 byId("tools").addEventListener("submit", exampleSet);
 byId("start-over").addEventListener("click", startOver);
+byId("save").addEventListener("click", () => save(toDocument(characters, query.picture)));
+byId("load").addEventListener("click", () => byId("file").click());
+byId("file").addEventListener("change", load);
 byId("add-character").addEventListener("click", addCharacter);
 new IntersectionObserver(([entry]) => byId("jump").classList.toggle("away", entry.isIntersecting))
   .observe(byId("query"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => replace(characters, query.picture, note));
-replace(characters, blank());
+const before = kept(settings);
+replace(before?.characters ?? characters, before?.query ?? blank());
 document.documentElement.dataset.ready = "";

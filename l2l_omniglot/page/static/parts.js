@@ -38,9 +38,10 @@ export function percent(share) {
 }
 
 let toastTimer = 0;
-/** Reports an action, with a button that undoes it. */
+/** Reports an action, with a button that undoes it if it can be undone. */
 export function toast(sentence, undo) {
   const box = byId("toast"), [text, button] = box.children;
+  button.hidden = !undo;
   text.textContent = sentence;
   button.onclick = () => { box.hidden = true; undo(); };
   box.hidden = false;

@@ -1,0 +1,52 @@
+"""The pictures of docs/results.md show what is stored, and the page shows them."""
+
+import re
+
+import pytest
+
+from tools.results_pictures import (
+    DOCS,
+    FOLDER_OF_PICTURES,
+    PICTURES,
+    drawn,
+    read_protocols,
+    read_table,
+)
+
+PAGE = (DOCS / "results.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_up_to_date(name: str):
+    """To the byte: `python -m tools.results_pictures` writes them again."""
+    assert (FOLDER_OF_PICTURES / name).read_bytes() == drawn(name)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_page_shows_it_and_says_what_it_shows_and_where_it_is_from(name: str):
+    found = re.search(rf"^!\[(.+)\]\(pictures/{name}\)\n\n(\*(?:.+\n)+)", PAGE, re.M)
+    assert found, f"docs/results.md does not show {name}"
+    alt, caption = found.groups()
+    assert len(alt) > 60 and re.search(r"\d", alt)
+    for word in ("seed 0", "November 2026", "2 cores of", "`"):
+        assert word in caption, (word, caption)
+
+
+def test_a_table_is_read_as_it_is_written():
+    first, second, third = read_table(DOCS / "results.md", "step")
+    assert (first.name, third.name) == ("5-way 1-shot", "tutorial's recipe")
+    assert first.places == [0, 1, 2, 3, 4, 5]
+    assert f"| 1 | {first.accuracies[1]:.2f} ± {first.halves[1]:.2f} % | 97.44 ± 0.24 %" in PAGE
+    assert (second.accuracies[1], second.halves[1]) == (97.44, 0.24)
+
+
+def test_cards_give_the_figures_of_the_page():
+    for line, row in zip(read_protocols("resnet8"), ("99.35", "99.36", "99.15"), strict=True):
+        assert f"{line.accuracies[0]:.2f}" == row
+        assert re.search(
+            r"`resnet8` \| "
+            + r" \| ".join(
+                f"{a:.2f} ± {h:.2f}" for a, h in zip(line.accuracies, line.halves, strict=True)
+            ),
+            PAGE,
+        )

@@ -1,0 +1,165 @@
+"""Writes the pictures of docs/results.md from what is stored: cards and tables.
+
+Run `python -m tools.results_pictures` after a change to one of them; a test compares the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot.experiments.card import CONFIG, Result, read_card
+from l2l_omniglot.experiments.weights import FOLDER
+from l2l_omniglot.reports.plots import LIGHT, MARKERS, dress, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DOCS = Path(__file__).parents[1] / "docs"
+FOLDER_OF_PICTURES = DOCS / "pictures"
+PAPER = "#f7f7fa"  # behind every picture, so that it can be read on a dark page, too
+HEIGHT, WIDTH = 3.5, 8.6  # inches
+SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
+# By name: protocol, split and mode of batch normalisation.
+PROTOCOLS = {
+    "Snell et al., inductive": ("snell", "vinyals", "inductive"),
+    "ours, transductive": ("ours", "tutorial", "transductive"),
+    "ours, inductive": ("ours", "tutorial", "inductive"),
+}
+# Snell et al. 2017, table 1, in %, by the protocol named after them.
+PUBLISHED = (98.8, 99.7, 96.0, 98.9)
+
+
+class Line(NamedTuple):
+    """Accuracies in % and half widths of their 95 % intervals, at places of the axis across."""
+
+    name: str
+    places: list[float]
+    accuracies: list[float]
+    halves: list[float]
+
+
+def read_table(page: Path, first: str) -> list[Line]:
+    """Reads the lines of a table, one per column, from the page's table with this first cell.
+
+    Cells read `95.67 ± 0.43 %`; the first column holds the places.
+    """
+    rows = [
+        [cell.strip(" *").replace("`", "") for cell in row.strip().strip("|").split("|")]
+        for row in re.findall(rf"^\| {first} \|.*\n(?:^\|.*\n)+", page.read_text("utf-8"), re.M)[0]
+        .strip()
+        .split("\n")
+    ]
+    names, body = rows[0][1:], rows[2:]
+    places = [float(row[0]) for row in body]
+    found = []
+    for column, name in enumerate(names, 1):
+        cells = [re.fullmatch(r"([\d.]+) ± ([\d.]+) %", row[column]) for row in body]
+        figures = [(float(cell[1]), float(cell[2])) for cell in cells if cell]
+        accuracies, halves = map(list, zip(*figures, strict=True))
+        found.append(Line(name, places, accuracies, halves))
+    return found
+
+
+def read_protocols(name: str) -> list[Line]:
+    """Reads a line per protocol, over `SETTINGS`, from the card of pretrained weights."""
+    results = read_card(FOLDER / name / CONFIG).results
+
+    def one(kind: tuple[str, str, str], setting: tuple[int, int]) -> Result:
+        key = *kind, *setting
+        return next(
+            r for r in results if (r.protocol, r.split, r.batch_norm, r.ways, r.shots) == key
+        )
+
+    found = []
+    for place, (label, kind) in enumerate(PROTOCOLS.items()):
+        own = [one(kind, setting) for setting in SETTINGS]
+        places = [number + 0.16 * (place - 1) for number in range(len(SETTINGS))]
+        figures = [100 * r.accuracy for r in own], [100 * r.ci95 for r in own]
+        found.append(Line(label, places, *figures))
+    return found
+
+
+def draw_lines(panel: Axes, lines: Sequence[Line], style: str = "-") -> None:
+    """Draws lines with their intervals."""
+    for colour, marker, line in zip(LIGHT.runs, MARKERS, lines, strict=False):
+        panel.errorbar(
+            line.places, line.accuracies, line.halves, label=line.name, color=colour, marker=marker,
+            linestyle=style, markersize=4.5, capsize=3, linewidth=1.4,
+        )  # fmt: skip
+
+
+def panels(title: str, count: int) -> tuple[Figure, list[Axes]]:
+    """Makes a figure with panels side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained", facecolor=PAPER)
+    figure.suptitle(title, color=LIGHT.ink, fontsize="large")
+    found = list(figure.subplots(1, count, squeeze=False)[0])
+    for panel in found:
+        panel.set_facecolor(PAPER)
+    return figure, found
+
+
+def over_ways() -> Figure:
+    """Accuracy over the number of classes."""
+    figure, (panel,) = panels("One example each: accuracy by number of classes", 1)
+    draw_lines(panel, read_table(DOCS / "predict.md", "classes"))
+    dress(panel, LIGHT, "ways (classes to tell apart)", "accuracy, %", legend=True)
+    return figure
+
+
+def over_steps() -> Figure:
+    """Accuracy after each inner step: of all, and what is near the top enlarged."""
+    figure, (whole, part) = panels("Accuracy after each inner step", 2)
+    lines = read_table(DOCS / "results.md", "step")
+    draw_lines(whole, lines)
+    draw_lines(part, [Line(line.name, *(part[1:] for part in line[1:])) for line in lines[:2]])
+    for panel, title in ((whole, "all"), (part, "the two at the top, from the first step on")):
+        panel.set_title(title, color=LIGHT.ink, fontsize="medium")
+        panel.locator_params(axis="x", integer=True)
+        dress(panel, LIGHT, "inner steps", "accuracy, %", legend=True)
+    return figure
+
+
+def protocols() -> Figure:
+    """The same weights tested by several protocols."""
+    figure, both = panels("The same weights under three protocols", 2)
+    for panel, name in zip(both, ("resnet8", "conv4"), strict=True):
+        draw_lines(panel, read_protocols(name), style="")
+        panel.plot(
+            [place - 0.32 for place in range(len(SETTINGS))], PUBLISHED, color=LIGHT.runs[-1],
+            linestyle="", marker="_", markersize=11, label="published by Snell et al.",
+        )  # fmt: skip
+        panel.set_xticks(range(4), [f"{ways}-way\n{shots}-shot" for ways, shots in SETTINGS])
+        panel.set_ylim(94.6, 100.1)
+        panel.set_title(name, color=LIGHT.ink, fontsize="medium")
+        dress(panel, LIGHT, "", "accuracy, %", legend=panel is both[0])
+    return figure
+
+
+PICTURES: dict[str, Callable[[], Figure]] = {
+    "results-protocols.svg": protocols,
+    "results-ways.svg": over_ways,
+    "results-steps.svg": over_steps,
+}
+
+
+def drawn(name: str) -> bytes:
+    """Returns the content of a picture's file."""
+    return svg(PICTURES[name](), paper=True)
+
+
+def main() -> None:
+    """Runs the tool."""
+    for name in PICTURES:
+        with atomic_write(FOLDER_OF_PICTURES / name) as file:
+            file.write(drawn(name))
+
+
+if __name__ == "__main__":
+    main()
