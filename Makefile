@@ -30,7 +30,7 @@ check: $(READY)
 	@$(MAKE) --no-print-directory --jobs 3 --keep-going quick-tests lint types
 
 tests: $(READY)
-	$(PYTEST)
+	$(PYTEST) --durations=25
 
 quick-tests: $(READY)
 	$(PYTEST) -m "not slow"

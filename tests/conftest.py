@@ -25,6 +25,8 @@ from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.synthetic import synthetic_stack
 
 REAL = os.environ.get(SOURCE_VARIABLE)
+ORDER = os.environ.get("TESTS_ORDER", "")  # a seed: the tests run in the order that it draws
+SECONDS, SECONDS_SLOW = 60, 300  # for each test, on a machine of half the usual speed, too
 # pytest's workers, and what they start, share the cores out.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
@@ -41,7 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if WHOLE & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.slow)
+        slow = item.get_closest_marker("slow") is not None
+        item.add_marker(pytest.mark.timeout(SECONDS_SLOW if slow else SECONDS))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if ORDER:
+        _shuffle(items, random.Random(ORDER))
     if REAL:
         return
     for item in items:
@@ -49,9 +55,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"{SOURCE_VARIABLE} is not set"))
 
 
+def _shuffle(items: list[pytest.Item], generator: random.Random) -> None:
+    """Modules in any order, and the tests of each: it opens its page or its site once."""
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.nodeid.split("::")[0], []).append(item)
+    for own in modules.values():
+        generator.shuffle(own)
+    items[:] = [
+        item for name in generator.sample([*modules], len(modules)) for item in modules[name]
+    ]
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test has its own cache and working folder, and an untouched environment."""
+    """Every test has its own cache and working folder, an untouched environment, no proxy."""
+    monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("L2L_OMNIGLOT_CACHE", str(tmp_path / "cache"))
     colours = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"}
     for name in os.environ:

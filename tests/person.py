@@ -17,7 +17,7 @@ PIPE = [[(0.5, 0.1), (0.52, 0.5), (0.5, 0.9)]]
 RING = [[(0.5 + 0.33 * np.sin(a), 0.5 - 0.33 * np.cos(a)) for a in np.linspace(0, 6.2, 13)]]
 OTHER_RING = [[(0.45 + 0.25 * np.sin(a), 0.5 - 0.3 * np.cos(a)) for a in np.linspace(0.3, 6.5, 13)]]
 CROSS = [[(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)]]
-SECONDS = 20  # until something is shown; far more than it takes
+SECONDS = 120  # until something is shown: far more than it takes
 
 
 class Person:
@@ -118,11 +118,12 @@ class Person:
 
 
 def stayed_at_home(person: Person, address: str) -> None:
-    """No request to another host, no error in the console."""
+    """No request to another host, no error of the page in the console."""
     entries = person.driver.execute_script(
         "return [...performance.getEntriesByType('resource'), "
         "...performance.getEntriesByType('navigation')].map((entry) => entry.name)"
     )
     assert any(entry.endswith("/static/main.js") for entry in entries)
     assert all(entry.startswith(address) for entry in entries), entries
-    assert person.driver.get_log("browser") == []
+    log = person.driver.get_log("browser")  # in which Chromium has notes of its own, too
+    assert not [entry for entry in log if entry["level"] == "SEVERE"], log

@@ -105,6 +105,16 @@ class Started:
     def sentinel(self) -> int:
         return self._process.sentinel
 
+    def wait_for(self, text: str) -> None:
+        """Reads its errors up to a line with the text; pytest-timeout ends what never comes."""
+        assert self.stderr is not None
+        seen = []
+        for line in self.stderr:
+            seen.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"ended without {text!r}:\n{''.join(seen)}")
+
     def poll(self) -> int | None:
         return self.returncode
 

@@ -18,11 +18,13 @@ def plain(text: str) -> str:
 
 
 class Terminal:
-    """Runs a command on a terminal of 24 lines and 160 columns; reads what it shows."""
+    """Runs a command on a terminal of 24 lines; reads what it shows."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], env: dict[str, str] | None = None, width: int = 160
+    ) -> None:
         self._own, child = pty.openpty()
-        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         self.process = subprocess.Popen(
             command, stdin=child, stdout=child, stderr=child, env=env, start_new_session=True
         )

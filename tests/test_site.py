@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from browser import chromium
+from person import SECONDS
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -108,7 +109,7 @@ def test_a_browser_fetches_from_the_site_only_and_finds_words(address: str, tmp_
             assert all(name.startswith(address) for name in names), names
         driver.find_element(By.CSS_SELECTOR, "input.md-search__input").send_keys("inductive")
         results = "li.md-search-result__item"
-        WebDriverWait(driver, 20).until(lambda d: d.find_elements(By.CSS_SELECTOR, results))
+        WebDriverWait(driver, SECONDS).until(lambda d: d.find_elements(By.CSS_SELECTOR, results))
         severe = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert not severe, severe
 

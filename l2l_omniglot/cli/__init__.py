@@ -76,18 +76,19 @@ def main() -> None:
     open_console()
     try:
         code = cli.main(prog_name=PROGRAM, standalone_mode=False, color=wants_colour())
-    except Exception as error:  # reported as a sentence, and by its exit code
+    except (Exception, KeyboardInterrupt) as error:  # a sentence, and an exit code
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends anyhow
         code = _end(error)
-    finally:  # it ends anyhow: a second Ctrl-C would only add a traceback of torch's cleaning up
+    finally:  # a second Ctrl-C would only add a traceback of torch's cleaning up
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 
-def _end(error: Exception) -> int:
+def _end(error: BaseException) -> int:
     """Reports the failure; returns the exit code."""
     if isinstance(error, click.ClickException):
         return _wrong_usage(error)
-    if isinstance(error, click.Abort):
+    if isinstance(error, click.Abort | KeyboardInterrupt):  # click turns the first into its own
         echo_error("Stopped.")
         return 130
     if isinstance(error, L2LOmniglotError):

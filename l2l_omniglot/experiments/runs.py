@@ -91,9 +91,10 @@ def newest_run(trained: bool = False) -> RunFolder:
     )
 
 
-def taken(run: RunFolder) -> str:
-    """Says which run is the newest, and how old it is."""
-    return f"Taking the newest run: {run.path}, saved {_age(time.time() - (_saved(run) or 0))}."
+def taken(run: RunFolder, now: float | None = None) -> str:
+    """Says which run is the newest, and how old it is: now, or at a time in seconds."""
+    age = (time.time() if now is None else now) - (_saved(run) or 0)
+    return f"Taking the newest run: {run.path}, saved {_age(age)}."
 
 
 def _saved(run: RunFolder) -> float | None:

@@ -58,7 +58,7 @@ def first(batch: TaskBatch) -> Task:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_query_has_the_same_logits_alone_and_in_company(tasks: Tasks, name: str, engine: str):
-    learner = Learner(some_backbone(name), 0.1, engine="stacked")
+    learner = Learner(some_backbone(name).double(), 0.1, engine="stacked")
     batch = learner.batch([tasks[0]])
     together, transductive = adapted_logits(learner, batch, engine, batch.query)
     alone = [
@@ -66,31 +66,31 @@ def test_a_query_has_the_same_logits_alone_and_in_company(tasks: Tasks, name: st
         for i in range(4)
     ]
     for number, logits in enumerate(alone):
-        torch.testing.assert_close(logits[:, 0], together[:, number], atol=1e-5, rtol=0)
+        torch.testing.assert_close(logits[:, 0], together[:, number], atol=1e-9, rtol=0)
     assert (together - transductive).abs().max() > 1e-2  # not the same thing by accident
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_single_query_is_enough(tasks: Tasks, name: str, engine: str):
-    learner = Learner(some_backbone(name), 0.1, engine="stacked")
+    learner = Learner(some_backbone(name).double(), 0.1, engine="stacked")
     batch = learner.batch([tasks[0]])
     together, _ = adapted_logits(learner, batch, engine, batch.query)
     weights = adapt(learner, batch, engine)
     with torch.no_grad():
         alone = weights.logits(batch.query[:, :1], weights.record(batch.support))
-    torch.testing.assert_close(alone[:, 0], together[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone[:, 0], together[:, 0], atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_the_queries_does_not_matter(tasks: Tasks, name: str, engine: str):
-    learner = Learner(some_backbone(name), 0.1, engine="stacked")
+    learner = Learner(some_backbone(name).double(), 0.1, engine="stacked")
     batch = learner.batch([tasks[1]])
     order = torch.randperm(batch.query.shape[1])
     one, _ = adapted_logits(learner, batch, engine, batch.query)
     other, _ = adapted_logits(learner, batch, engine, batch.query[:, order])
-    torch.testing.assert_close(other, one[:, order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(other, one[:, order], atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,11 +107,13 @@ def test_both_engines_score_alike(tasks: Tasks, name: str):
 
 
 def test_the_support_set_itself_is_normalised_as_in_its_own_batch():
-    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, track_running_stats=False))
-    support = torch.rand(6, 1, 5, 5)
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, track_running_stats=False)
+    ).double()
+    support = torch.rand(6, 1, 5, 5).double()
     with torch.no_grad():
         found = with_support_statistics(network, support, support, nn.Module.__call__)
-        torch.testing.assert_close(found, network(support), atol=1e-5, rtol=0)
+        torch.testing.assert_close(found, network(support), atol=1e-12, rtol=0)
     assert "forward" not in network[1].__dict__
 
 
@@ -354,7 +356,7 @@ def test_moments_of_layers_that_were_not_recorded_are_refused():
 
 
 def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
-    learner = Learner(some_backbone("basenet"), 0.1, statistics="population")
+    learner = Learner(some_backbone("basenet").double(), 0.1, statistics="population")
     batch = learner.batch([tasks[0]])
     with pytest.raises(BackboneError, match="no population statistics; expected those of a run"):
         learner.score_steps(batch, 1, batch_norms=["inductive"])
@@ -375,5 +377,5 @@ def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
     for statistics in ("batch", "support", "population"):
         learner.train_statistics = statistics
         losses[statistics] = float(learner.meta_gradient(batch, 1).scores.losses)
-    assert losses["population"] == pytest.approx(float(found[1][1].losses), rel=1e-5)
+    assert losses["population"] == pytest.approx(float(found[1][1].losses), rel=1e-9)
     assert len(set(losses.values())) == 3

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import run_cli
+from rounding import PROBABILITY
 
 from l2l_omniglot.classify.companion import MARK, SOURCES, companion_path, write_companion
 from l2l_omniglot.classify.export import export_classifier
@@ -92,7 +93,7 @@ def test_it_gives_what_predict_gives(photos: Path, tmp_path: Path, ending: str, 
     names = run_blocked(CLASSIFY, script, [each.file for each in entries], *blocked)
     assert names.split() == support.names
     expected = [list(each.probabilities.values()) for each in entries]  # in the classes' order
-    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), expected, atol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), expected, atol=PROBABILITY, rtol=0)
 
 
 @pytest.mark.slow

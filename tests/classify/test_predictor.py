@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import run_cli
 from PIL import Image, ImageDraw, ImageOps
+from rounding import PROBABILITY
 
 from benchmarks.digits import Digits, Draw, by_predict, nearest
 from l2l_omniglot.classify.predictions import predictions_table
@@ -107,9 +108,9 @@ def test_an_answer_does_not_depend_on_the_others(folders: tuple[Path, Path]):
         return next(e["probability"] for e in entries if e["picture"].endswith("cross/1.png"))
 
     alone = query / "class2 cross" / "1.png"
-    assert first(str(alone)) == pytest.approx(first(str(query)), abs=1e-5)
+    assert first(str(alone)) == pytest.approx(first(str(query)), abs=PROBABILITY)
     together = ("--batch-norm", "transductive")
-    assert first(str(alone), *together) != pytest.approx(first(str(query), *together), abs=1e-5)
+    assert abs(first(str(alone), *together) - first(str(query), *together)) > 10 * PROBABILITY
 
 
 def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
@@ -142,7 +143,7 @@ def test_pale_and_dark_pictures_are_answered_as_clear_ones(tmp_path: Path):
         answers.append([entry["class"] for entry in json.loads(done.stdout)["predictions"]])
     for other in answers[1:]:
         same = sum(one == two for one, two in zip(answers[0], other, strict=True))
-        assert same >= 19  # of 20; few grey values make thinner strokes
+        assert same >= 19  # of 20
 
 
 def shade(picture: Image.Image, kind: str) -> Image.Image:
@@ -173,7 +174,7 @@ def test_uneven_light_is_evened_out(tmp_path: Path, kind: str, ink: str):
         shade(Image.open(path).convert("L").point(change), kind).save(target)
     found = predict(find_weights("resnet8"), support, read_queries([tmp_path], support.names))
     # Of 20. Where the light is not evened out, 3 to 6, 3 to 4 and 4 to 10 are right.
-    assert found.correct >= {"dark": 18, "pale": 10, "chalk": 14}[ink]
+    assert found.correct >= 19  # of 20
 
 
 def collection(images: torch.Tensor, labels: list[int]) -> Collection:

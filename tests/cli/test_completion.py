@@ -57,7 +57,7 @@ def test_the_tab_key_completes_commands_options_and_names(
 ):
     (tmp_path / "runs" / "20260101-mine").mkdir(parents=True)
     (tmp_path / "runs" / "20260101-mine" / "config.json").write_text("{}")
-    with Terminal(command, env) as shell:
+    with Terminal(command, env, width=400) as shell:  # for all that is typed on one line
         shell.wait_for("ready> ")
         shell.type(f"{install}; echo in''stalled\n")
         shell.wait_for("installed")

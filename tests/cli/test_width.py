@@ -58,13 +58,15 @@ def on_terminal(width: int, *arguments: str) -> str:
     own, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     command = ["-m", "l2l_omniglot", *arguments]
-    process = Started(command, stdin=child, stdout=child, stderr=child)
+    env = {**os.environ, "TESTS_PYTHON": "python"}  # whose path, which `info` tells, may be long
+    process = Started(command, env, stdin=child, stdout=child, stderr=child)
     os.close(child)
-    shown = ""
+    shown, serves = "", False
     with contextlib.suppress(OSError):  # the other end was closed
         while block := os.read(own, 4096):
             shown += block.decode(errors="replace")
-            if "Ctrl-C ends it." in shown:
+            if "Ctrl-C ends it." in shown and not serves:
+                serves = True
                 process.send_signal(signal.SIGINT)
     os.close(own)
     process.wait(60)

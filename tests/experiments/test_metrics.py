@@ -1,7 +1,6 @@
 """Lines of metrics between validations: when there is one, what it says, and that files have it."""
 
 import math
-import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +128,5 @@ def test_two_hundred_updates_make_a_curve_that_costs_next_to_nothing(tmp_path: P
             rows += 1
     assert rows in {9, 10}  # as the hundredths add up
     long = [MetricsRow(i, 0.1, 1.5, 0.5, *NAN, 40.0, 1e-3) for i in range(1000)]
-    start = time.perf_counter()
     write_rows(tmp_path / "metrics.csv", long)
-    assert time.perf_counter() - start < 0.5  # of a second at least, then of ten
+    assert (tmp_path / "metrics.csv").stat().st_size < 100_000  # to be written every ten seconds

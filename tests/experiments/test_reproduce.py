@@ -77,19 +77,11 @@ def start(*arguments: str) -> Started:
     return Started(["-c", code, *arguments])
 
 
-def wait_for(process: Started, text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    raise AssertionError(f"ended without {text!r}")
-
-
 @pytest.mark.slow
 def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
     long = [word.replace("2", "1000000") if word == "2" else word for word in SMALL]
     process = start(*long)
-    wait_for(process, "iteration ")
+    process.wait_for("iteration ")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -99,7 +91,7 @@ def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
     shutil.rmtree("grid")
     many = [word.replace("3", "100000") if word == "3" else word for word in SMALL]
     process = start(*many)
-    wait_for(process, "evaluating: ")
+    process.wait_for("evaluating: ")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Stopped" in said

@@ -183,9 +183,8 @@ def test_training_in_bfloat16_is_close_and_evaluation_does_not_change(stack: Ima
         assert flat.dtype == torch.float32
         found[bfloat16] = learner.score_steps(batch, 0)[0][0].losses, flat, gradient.scores.losses
     assert torch.equal(found[False][0], found[True][0])
-    assert not torch.equal(found[False][2], found[True][2])
     cosine = torch.cosine_similarity(found[False][1], found[True][1], dim=0)
-    assert float(cosine) > 0.98
+    assert 0.95 < float(cosine) < 0.9999  # 8 bits of a number, not 24
 
 
 def test_without_inner_steps_auto_takes_torchs_own_layers(stack: ImageStack):

@@ -50,10 +50,22 @@ def test_from_the_first_stroke_to_the_prediction(person: Person):
     assert "step 1 of 5" in person.find("#step").get_attribute("aria-valuetext")
     person.slide(5)
     assert person.shares() == last
-    person.button("Play the steps").click()
-    assert person.text("step-number") == "0 of 5"
-    person.until(lambda: person.text("step-number") == "5 of 5")
+    shown = played(person)
+    assert shown == [f"{step} of 5" for step in range(6)]
     assert person.find("#play").get_attribute("aria-label") == "Play the steps"
+
+
+def played(person: Person) -> list[str]:
+    """What the number of the step shows from the first to the last, however late this looks."""
+    person.driver.execute_script(
+        "const number = document.getElementById('step-number'); window.shown = [];"
+        "new MutationObserver(() => { if (window.shown.at(-1) !== number.textContent)"
+        " window.shown.push(number.textContent); })"
+        ".observe(number, { childList: true, characterData: true, subtree: true });"
+    )
+    person.button("Play the steps").click()
+    person.until(lambda: person.driver.execute_script("return window.shown.at(-1)") == "5 of 5")
+    return person.driver.execute_script("return window.shown")
 
 
 def test_weights_without_steps_have_one_answer(tmp_path: Path):
