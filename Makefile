@@ -8,7 +8,7 @@ DOCS := .venv-docs
 # With LOCKED set only files with the hashes of requirements.lock are installed (Python 3.11.5 on).
 PINNED := $(if $(LOCKED),--require-hashes -r requirements.lock,-r requirements-dev.txt)
 
-.PHONY: demo test check soak matrix fuzz lock lint types tests quick-tests docs bench bench-accuracy install clean
+.PHONY: demo test check portability soak matrix fuzz lock lint types tests quick-tests docs bench bench-accuracy install clean
 
 demo: $(READY)
 	@echo "Training on built-in characters, a few minutes; 1,000 iterations."
@@ -34,6 +34,10 @@ tests: $(READY)
 
 quick-tests: $(READY)
 	$(PYTEST) -m "not slow"
+
+# Two hours: the tests as on other processors, and on a machine of half the speed (CONTRIBUTING.md).
+portability: $(READY)
+	$(BIN)/python -m tools.portability
 
 # An hour: real trainings, injured more than 500 times (docs/reliability.md).
 soak: $(READY)

@@ -28,8 +28,8 @@ REAL = os.environ.get(SOURCE_VARIABLE)
 ORDER = os.environ.get("TESTS_ORDER", "")  # a seed: the tests run in the order that it draws
 SECONDS, SECONDS_SLOW = 60, 300  # for each test, on a machine of half the usual speed, too
 # pytest's workers, and what they start, share the cores out.
-os.environ["OMP_NUM_THREADS"] = "1"
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = os.environ.get("TESTS_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 WHOLE = {"raw_archives", "real_source"}  # to prepare them takes seconds

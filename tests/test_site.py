@@ -15,6 +15,7 @@ import pytest
 from browser import chromium
 from person import SECONDS
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 import l2l_omniglot
@@ -102,16 +103,21 @@ def test_a_browser_fetches_from_the_site_only_and_finds_words(address: str, tmp_
     with chromium(tmp_path / "profile", 1200, 900) as driver:
         for page in ("method.html", "index.html"):
             driver.get(address + page)
-            names = driver.execute_script(
-                "return performance.getEntriesByType('resource').map(entry => entry.name)"
-            )
-            assert len(names) > 3
+            names = WebDriverWait(driver, SECONDS).until(loaded)
             assert all(name.startswith(address) for name in names), names
         driver.find_element(By.CSS_SELECTOR, "input.md-search__input").send_keys("inductive")
         results = "li.md-search-result__item"
         WebDriverWait(driver, SECONDS).until(lambda d: d.find_elements(By.CSS_SELECTOR, results))
         severe = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
         assert not severe, severe
+
+
+def loaded(driver: WebDriver) -> list[str]:
+    """What the page has fetched, once that is more than its first files."""
+    names: list[str] = driver.execute_script(
+        "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    )
+    return names if len(names) > 3 else []
 
 
 def test_the_api_page_has_every_public_name_with_its_docstring(site: Path):

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import run_cli
 from PIL import Image
 
+ELSEWHERE = "mps" if torch.cuda.is_available() else "cuda"  # a device that is not here
 # The command (variables before it, as in a shell), its exit code, and words of its one sentence.
 TABLE = [
     # Commands and options.
@@ -29,7 +31,8 @@ TABLE = [
     ("train --data own.npy --recipe quick", 2, "'quick': expected one of default"),
     ("train --recipe tutorail", 2, "did you mean 'tutorial'?"),
     ("train --algorithm metasgd", 2, "did you mean 'meta-sgd'?"),
-    ("train --data own.npy --device xla", 2, "--device 'xla': not available here; expected one of"),
+    (f"train --data own.npy --device {ELSEWHERE}", 2,
+     f"--device '{ELSEWHERE}': not available here; expected one of"),
     ("reproduce --settings 5w1", 2, "did you mean '5w1s'?"),
     ("reproduce --settings 5w2s", 2, "'5w2s': expected one of"),
     ("reproduce --settings ,", 2, "nothing to compare: expected at least one setting"),

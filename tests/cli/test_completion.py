@@ -82,7 +82,7 @@ def test_the_tab_key_completes_commands_options_and_names(
     [
         ("l2l-omniglot eval", ["evaluate"]),
         (f"l2l-omniglot evaluate --weights {WEIGHTS[:-1]}", [WEIGHTS]),
-        ("l2l-omniglot train --backbone ", ["basenet", "cnn4", "fc"]),
+        ("l2l-omniglot train --backbone ", sorted(backbone_names())),
         ("l2l-omniglot train --recipe t", ["tutorial"]),
     ],
 )
