@@ -17,6 +17,7 @@ import numpy as np
 import processes
 import pytest
 import torch
+from click.testing import CliRunner
 from filelock import FileLock
 from PIL import Image
 
@@ -235,6 +236,18 @@ def one_shot_runs(tmp_path: Path) -> Path:
             lines.append(f"{name}/test/item{item:02d}.png {name}/training/class{answer:02d}.png")
         (folder / name / "class_labels.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def invoke(
+    *arguments: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in this process: for what neither computes nor is interrupted."""
+    from l2l_omniglot.cli import run
+
+    with CliRunner().isolation(env=env) as (output, errors, _):
+        code = run(arguments)
+    texts = (stream.getvalue().decode() for stream in (output, errors))
+    return subprocess.CompletedProcess(arguments, code, *texts)
 
 
 def run_cli(

@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 
 import click
 
@@ -73,15 +74,22 @@ for command in (
 def main() -> None:
     """Runs the command line; every failure is reported on stderr and has its exit code."""
     prepare_process()
+    code = run(sys.argv[1:])
+    # It ends anyhow: a second Ctrl-C would only add a traceback of torch's cleaning up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line on its arguments; reports a failure, and returns the exit code."""
     open_console()
     try:
-        code = cli.main(prog_name=PROGRAM, standalone_mode=False, color=wants_colour())
-    except (Exception, KeyboardInterrupt) as error:  # a sentence, and an exit code
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends anyhow
-        code = _end(error)
-    finally:  # a second Ctrl-C would only add a traceback of torch's cleaning up
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(code)
+        done = cli.main(
+            list(arguments), prog_name=PROGRAM, standalone_mode=False, color=wants_colour()
+        )
+        return done if isinstance(done, int) else 0
+    except (Exception, KeyboardInterrupt) as error:
+        return _end(error)
 
 
 def _end(error: BaseException) -> int:
