@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-
 import torch
 from torch import nn
 from torch.nn.functional import linear
 
 from l2l_omniglot.backbones import HEADS
-from l2l_omniglot.backbones.batch_norm import checked_forward
+from l2l_omniglot.backbones.batch_norm import (
+    check_norms,
+    checked_forward,
+    convert_norms,
+    has_own_weight,
+    replace_layers,
+)
+from l2l_omniglot.backbones.passes import Moments, Pass, present
 from l2l_omniglot.errors import BackboneError, check_choice
 
 MOST_EQUAL_WAYS = 50
@@ -32,30 +35,115 @@ class EqualLinear(nn.Linear):
         return (features.unsqueeze(1) * self.weight).sum(dim=2) + self.bias
 
 
-class TrainedHead(nn.Module):
+class Head(nn.Module):
+    """Takes the place of a backbone's last linear layer, with its parameters.
+
+    It tells the present `Pass` what it is given, and computes in the precision of its weights,
+    under autocast, too: distances are small differences of large numbers, which bfloat16 does not
+    have.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.__dict__.update(layer.__dict__)
+        self.equal = isinstance(layer, EqualLinear)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Computes logits: (B, features) to (B, ways)."""
+        present().see(features)
+        return logits_of(features, self.weight, self.bias, self.equal)
+
+
+def logits_of(
+    features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, equal: bool
+) -> torch.Tensor:
+    """Computes logits (..., B, ways) from (..., B, features), (..., ways, features), (..., ways).
+
+    They are of one task or, with a leading T, of several. If `equal`, equal rows give equal logits,
+    see `EqualLinear`.
+    """
+    device = features.device.type
+    if torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return logits_of(features.to(weight.dtype), weight, bias, equal)
+    if equal and weight.shape[-2] <= MOST_EQUAL_WAYS:
+        logits = (features.unsqueeze(-2) * weight.unsqueeze(-3)).sum(dim=-1)
+    else:
+        logits = features @ weight.mT
+    return logits if bias is None else logits + bias.unsqueeze(-2)
+
+
+def convert(backbone: nn.Module) -> nn.Module:
+    """Gives a backbone, in place, the layers that ask the present `Pass`; returns it.
+
+    These are its batch normalisation and, if that is linear, its head. Names do not change.
+    """
+
+    def replacement(name: str, layer: nn.Module) -> nn.Module | None:
+        known = type(layer).forward in (nn.Linear.forward, EqualLinear.forward)
+        is_head = name == head and known and has_own_weight(layer)
+        return Head(layer) if is_head else None  # type: ignore[arg-type]
+
+    head = head_name(backbone)
+    return replace_layers(convert_norms(backbone), replacement)
+
+
+def the_features(now: Pass) -> torch.Tensor:
+    """Returns what the head was given in a pass, (B, features).
+
+    Raises:
+        BackboneError: if the head was not used exactly once.
+    """
+    found = now.features or []
+    if len(found) != 1:
+        raise BackboneError(f"the backbone uses its last layer {len(found)} times; expected once")
+    return found[0].flatten(1)
+
+
+def embed(network: nn.Module, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
+    """Computes the head's input for images, (B, features), in a converted network.
+
+    Images (B, channels, H, W) are normalised by the given moments, or as one batch.
+
+    Raises:
+        BackboneError: see `the_features`.
+    """
+    check_norms(network, moments is not None)
+    with Pass(given=moments, features=[]) as now:
+        checked_forward(network, images)
+    return the_features(now)
+
+
+class HeadStart(nn.Module):
     """Starts every task with the backbone's own head, as trained, for its number of ways.
 
     Subclasses start it otherwise, for any number of ways; what they train for that is among their
     parameters.
     """
 
-    plain = True  # the backbone's own head is used, and `start` not called
+    computed = False  # whether it is called
+    embeds = False  # whether it needs embeddings
 
-    def start(
-        self,
-        _parameters: dict[str, torch.Tensor],
-        _embeddings: Callable[[], torch.Tensor],
-        _labels: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        """Computes the head of each of T tasks before the first inner step, for any number of ways.
+    def forward(
+        self, weight: torch.Tensor, embeddings: torch.Tensor | None, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Computes the head of each of T tasks before the first inner step.
 
-        From the backbone's parameters, each with a leading T, and the support sets' embeddings
-        (T, B, features) and labels (T, B). Returns the parameters to replace, by name.
+        Args:
+            weight: the backbone's own, (T, ways, features).
+            embeddings: of the support sets, (T, B, features), if it needs them.
+            labels: (T, B).
+
+        Returns:
+            Weight (T, ways, features) and bias (T, ways), of the ways of the labels.
         """
-        return {}
+        raise NotImplementedError
 
 
-class ZeroHead(TrainedHead):
+class ZeroHead(HeadStart):
     """Starts every task with a head of zeros (Kao et al. 2022, "the zeroing trick").
 
     Args:
@@ -65,31 +153,18 @@ class ZeroHead(TrainedHead):
         BackboneError: if its head is not one weight (ways, features) with a bias (ways,).
     """
 
-    plain = False
+    computed = True
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.weight_name, self.bias_name = _linear_parameters(backbone)
+        self.own_weight, self.own_bias = _linear_parameters(backbone)
 
-    def start(
-        self,
-        parameters: dict[str, torch.Tensor],
-        embeddings: Callable[[], torch.Tensor],
-        labels: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        """See `TrainedHead`."""
-        weight, bias = self.rows(parameters[self.weight_name], embeddings, labels)
-        return {self.weight_name: weight, self.bias_name: bias}
-
-    def rows(
-        self,
-        own: torch.Tensor,
-        _embeddings: Callable[[], torch.Tensor],
-        labels: torch.Tensor,
+    def forward(
+        self, weight: torch.Tensor, _embeddings: torch.Tensor | None, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Computes weight (T, ways, features) and bias (T, ways) from the backbone's own weight."""
-        weight = own.new_zeros(len(own), _ways(labels), own.shape[2]).requires_grad_()
-        return weight, own.new_zeros(weight.shape[:2]).requires_grad_()
+        """See `HeadStart`."""
+        rows = weight.new_zeros(len(weight), ways_of(labels), weight.shape[2])
+        return rows.requires_grad_(), rows.new_zeros(rows.shape[:2]).requires_grad_()
 
 
 class SharedHead(ZeroHead):
@@ -97,18 +172,15 @@ class SharedHead(ZeroHead):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__(backbone)
-        named = dict(backbone.named_parameters())
-        self.weight = nn.Parameter(named[self.weight_name].detach().mean(dim=0))
-        self.bias = nn.Parameter(named[self.bias_name].detach().mean())
+        own = dict(backbone.named_parameters())
+        self.weight = nn.Parameter(own[self.own_weight].detach().mean(dim=0))
+        self.bias = nn.Parameter(own[self.own_bias].detach().mean())
 
-    def rows(
-        self,
-        own: torch.Tensor,
-        _embeddings: Callable[[], torch.Tensor],
-        labels: torch.Tensor,
+    def forward(
+        self, weight: torch.Tensor, _embeddings: torch.Tensor | None, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `ZeroHead`."""
-        tasks, ways = len(own), _ways(labels)
+        """See `HeadStart`."""
+        tasks, ways = len(weight), ways_of(labels)
         return self.weight.expand(tasks, ways, -1), self.bias.expand(tasks, ways)
 
 
@@ -120,33 +192,33 @@ class PrototypeHead(ZeroHead):
     is Proto-MAML (Triantafillou et al. 2020, section 3); the scale s is learned, from 1.
     """
 
+    embeds = True
+
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__(backbone)
         like = next(backbone.parameters()).detach()
         self.scale = nn.Parameter(like.new_ones(()))
 
-    def rows(
-        self,
-        own: torch.Tensor,
-        embeddings: Callable[[], torch.Tensor],
-        labels: torch.Tensor,
+    def forward(
+        self, weight: torch.Tensor, embeddings: torch.Tensor | None, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `ZeroHead`."""
-        means = class_means(embeddings().to(own.dtype), labels)
+        """See `HeadStart`."""
+        assert embeddings is not None
+        means = class_means(embeddings.to(weight.dtype), labels)
         return 2 * self.scale * means, -self.scale * means.square().sum(dim=2)
 
 
 def class_means(embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Averages embeddings (T, B, features) by label (T, B): (T, ways, features)."""
     tasks, _, features = embeddings.shape
-    sums = embeddings.new_zeros(tasks, _ways(labels), features)
+    sums = embeddings.new_zeros(tasks, ways_of(labels), features)
     sums = sums.scatter_add(1, labels[..., None].expand_as(embeddings), embeddings)
     counts = labels.new_zeros(sums.shape[:2]).scatter_add(1, labels, torch.ones_like(labels))
     return sums / counts[..., None]
 
 
-def make_head(kind: str, backbone: nn.Module) -> TrainedHead:
-    """Makes a head of a kind: ``trained``, ``shared``, ``zero`` or ``prototypes``.
+def make_head(kind: str, backbone: nn.Module) -> HeadStart:
+    """Makes a head's start of a kind: ``trained``, ``shared``, ``zero`` or ``prototypes``.
 
     Raises:
         SettingsError: if the kind is unknown.
@@ -154,11 +226,12 @@ def make_head(kind: str, backbone: nn.Module) -> TrainedHead:
     """
     check_choice("head", kind, HEADS)
     if kind == "trained":
-        return TrainedHead()
+        return HeadStart()
     return {"shared": SharedHead, "zero": ZeroHead, "prototypes": PrototypeHead}[kind](backbone)
 
 
-def _ways(labels: torch.Tensor) -> int:
+def ways_of(labels: torch.Tensor) -> int:
+    """Returns the number of classes."""
     return int(labels.max()) + 1
 
 
@@ -208,64 +281,3 @@ def resize_rows(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str
         if rows != weight.shape[:1]:
             found[name] = weight.mean(dim=0, keepdim=True).expand(*rows, *weight.shape[1:])
     return found
-
-
-class HeadUse(NamedTuple):
-    """One use of the head in a forward pass: what it was given, and what it made of that."""
-
-    given: Any
-    made: Any
-
-
-def watch_head(
-    network: nn.Module, images: torch.Tensor, head: str
-) -> tuple[torch.Tensor, list[HeadUse]]:
-    """Passes images (B, channels, H, W) through a network; returns logits and uses of its head.
-
-    No other thread may use the network meanwhile.
-    """
-    uses: list[HeadUse] = []
-    layer = network.get_submodule(head)
-    original = layer.forward
-
-    def forward(batch: Any) -> Any:
-        uses.append(HeadUse(batch, original(batch)))
-        return uses[-1].made
-
-    with _replaced(layer, forward):
-        return checked_forward(network, images), uses
-
-
-def float_head(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
-    """Computes logits under autocast, but those of the head in its own precision.
-
-    Distances are small differences of large numbers, which bfloat16 does not have.
-    """
-    layer = network.get_submodule(head)
-    original, dtype = layer.forward, next(layer.parameters()).dtype
-
-    def forward(batch: torch.Tensor) -> Any:
-        with torch.autocast(batch.device.type, enabled=False):
-            return original(batch.to(dtype))
-
-    with _replaced(layer, forward):
-        return checked_forward(network, images)
-
-
-@contextmanager
-def _replaced(layer: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    # Not a hook: a learn2learn clone shares its hooks with the backbone, hence other threads.
-    layer.forward = forward
-    try:
-        yield
-    finally:
-        del layer.forward
-
-
-def embed(network: nn.Module, images: torch.Tensor, head: str) -> torch.Tensor:
-    """Computes the head's input for images, (B, features); see `watch_head`."""
-    _, uses = watch_head(network, images, head)
-    if len(uses) != 1:
-        raise BackboneError(f"the backbone uses its last layer {len(uses)} times; expected once")
-    features: torch.Tensor = uses[0].given.flatten(1)
-    return features

@@ -54,10 +54,10 @@ def prototype_baseline(
     policy = learner.policy(batch_norm)
 
     def accuracy(task: Task) -> float:
-        weights = learner.reference.start(1, first_order=True)
+        weights = learner.reference.start(1, learner.loop())
         support_images = task.support[None]
-        moments = policy.for_query(lambda: weights.record(support_images))
-        support = weights.embeddings(support_images, policy.population)
+        moments = policy.for_query(0, lambda: weights.record(support_images))
+        support = weights.embeddings(support_images, policy.for_support(0))
         query = weights.embeddings(task.query[None], moments)
         means = class_means(support, task.support_labels[None])
         return _accuracy(torch.cdist(query, means)[0].argmin(dim=1), task)
