@@ -11,6 +11,6 @@
 """
 
 BATCH_NORMS = ("transductive", "inductive")
-STATISTICS = ("batch", "support", "population")
+STATISTICS = ("batch", "support", "population", "per-step")
 HEADS = ("trained", "shared", "zero", "prototypes")
 EVALUATED = {name: (name,) for name in BATCH_NORMS} | {"both": BATCH_NORMS}

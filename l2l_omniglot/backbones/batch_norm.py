@@ -22,15 +22,20 @@ class Policy:
     """Says by which statistics the images of a task are normalised.
 
     ``batch``: support and query set each by its own; ``support``: both by the support set's;
-    ``population``: both by those of `average_moments`, which no task changes.
+    ``population``: both by those of `average_moments`, which no task changes; ``per-step``: by
+    those after as many inner steps (Antoniou et al. 2019, "BNRS"), the last known beyond.
     """
 
     by: str
     population: Moments | None = None
 
-    def for_support(self, step: int) -> Moments | None:  # noqa: ARG002 - of MAML++ they do
+    def for_support(self, step: int) -> Moments | None:
         """Returns the moments for the support set after so many steps, or None for its own."""
-        return self.population
+        if self.by != "per-step" or self.population is None:
+            return self.population
+        step = min(step, max(found for key in self.population if (found := step_of(key)) >= 0))
+        named = self.population.items()
+        return {key.partition(":")[2]: own for key, own in named if step_of(key) == step}
 
     def for_query(self, step: int, record_support: Callable[[], Moments]) -> Moments | None:
         """Returns the moments for the query set after so many steps, or None for its own."""
@@ -82,6 +87,17 @@ class Norm(nn.Module):
 class _Folded(nn.BatchNorm2d):
     def _check_input_dim(self, _input: torch.Tensor) -> None:
         """Takes any dimensions."""
+
+
+def of_step(step: int, moments: Moments) -> Moments:
+    """Names moments as those after so many inner steps: ``<step>:<layer>/<use>``."""
+    return {f"{step}:{key}": own for key, own in moments.items()}
+
+
+def step_of(key: str) -> int:
+    """Inverts `of_step` for a key; -1 if it says no step."""
+    number, colon, _ = key.partition(":")
+    return int(number) if colon and number.isdecimal() else -1
 
 
 def average_moments(recorded: Sequence[Moments]) -> Moments:

@@ -138,9 +138,10 @@ class Classifier:
 
         They are the population's, or the support set's, which are computed once.
         """
-        if self._inductive.population is not None:
-            return self._inductive.population
         step %= len(self._networks)
+        population = self._inductive.for_support(step)
+        if population is not None:
+            return population
         if step not in self._moments:
             self._moments[step] = record_moments(self._networks[step], self.support)
         return self._moments[step]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ from l2l_omniglot.backbones.batch_norm import (
     Policy,
     average_moments,
     check_inductive,
+    of_step,
+    step_of,
 )
 from l2l_omniglot.backbones.heads import convert, make_head
 from l2l_omniglot.backbones.passes import Moments
@@ -51,13 +54,14 @@ class Learner(nn.Module):
         rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one per weight)
             or ``layer-step`` (one per layer and step).
         adapt: what the inner loop changes: ``all`` or the ``head``.
-        inner_steps: gradient steps K in training, for ``layer-step``. With 0 nothing adapts, and
-            ``auto`` is ``learn2learn``.
+        inner_steps: gradient steps K in training, for ``layer-step`` and ``per-step``. With 0
+            nothing adapts, and ``auto`` is ``learn2learn``.
         head: how each task's head starts: ``trained``, ``shared``, ``zero`` or ``prototypes``, see
             `l2l_omniglot.backbones.heads`. All but the first fit any number of ways.
         train_statistics: by which statistics images are normalised in training: ``batch``,
-            ``support`` or ``population``, see `l2l_omniglot.backbones.batch_norm.Policy`.
-        statistics: ``support`` or ``population``: those of inductive scores.
+            ``support``, ``population`` or ``per-step``, see
+            `l2l_omniglot.backbones.batch_norm.Policy`.
+        statistics: all but ``batch``: those of inductive scores.
         bfloat16: compute layers in bfloat16 in training (autocast); weights stay as they are.
         rule: how tasks make a meta-gradient, see `l2l_omniglot.meta.rules`.
 
@@ -95,7 +99,7 @@ class Learner(nn.Module):
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         self.backbone = backbone = convert(backbone)
-        self.inner_lr, self.first_order = inner_lr, first_order
+        self.inner_lr, self.first_order, self.inner_steps = inner_lr, first_order, inner_steps
         self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
         self.head = make_head(head, backbone)
         self.train_statistics, self.statistics = train_statistics, statistics
@@ -261,13 +265,24 @@ class Learner(nn.Module):
             check_inductive(lambda images: weights.logits(images[None], moments)[0], batch.query[0])
 
     def measure_population(self, tasks: Iterable[Task]) -> None:
-        """Measures the population statistics of the present weights on some (training) tasks."""
-        with self.evaluating(), torch.no_grad():
-            weights = self.reference.start(1, self.loop())
-            self.population = average_moments([
-                weights.record(torch.cat([task.support, task.query])[None])
-                for task in (task.to(self.device, self.dtype) for task in tasks)
-            ])  # fmt: skip
+        """Measures the population statistics of the present weights on some (training) tasks.
+
+        Those of ``per-step`` are measured after each of 0 to K inner steps.
+        """
+        needed = {self.statistics, self.train_statistics}
+        steps = self.inner_steps if "per-step" in needed else 0
+        recorded: dict[int, list[Moments]] = defaultdict(list)
+        with self.evaluating(), torch.enable_grad():
+            for task in (self.batch([task]) for task in tasks):
+                whole = torch.cat([task.support, task.query], dim=1)
+                weights = self.reference.start(1, self.loop(steps))
+                for adapted in inner_loop(weights, task.support, task.support_labels):
+                    with torch.no_grad():
+                        recorded[adapted.taken].append(adapted.record(whole))
+        averages = {step: average_moments(found) for step, found in recorded.items()}
+        self.population = averages[0] if needed != {"per-step"} else {}
+        for step, found in averages.items() if "per-step" in needed else ():
+            self.population |= of_step(step, found)
 
     def policy(self, batch_norm: str) -> Policy:
         """Returns the policy of ``transductive`` or ``inductive`` scores.
@@ -280,11 +295,12 @@ class Learner(nn.Module):
         return BY_BATCH if batch_norm == "transductive" else self._policy(self.statistics)
 
     def _policy(self, statistics: str) -> Policy:
-        if statistics != "population":
+        if statistics in ("batch", "support"):
             return BY_SUPPORT if statistics == "support" else BY_BATCH
-        if self.population is None:
+        known = self.population or {}
+        if not any((step_of(key) >= 0) == (statistics == "per-step") for key in known):
             raise BackboneError(
-                "the weights have no population statistics; expected those of a run that has "
+                f"the weights have no {statistics} statistics; expected those of a run that has "
                 "validated at least once"
             )
         return Policy(statistics, self.population)

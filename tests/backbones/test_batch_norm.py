@@ -376,3 +376,48 @@ def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
         losses[statistics] = float(learner.meta_gradient(batch, 1).scores.losses)
     assert losses["population"] == pytest.approx(float(found[1][1].losses), rel=1e-9)
     assert len(set(losses.values())) == 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_statistics_per_step_are_those_after_as_many_steps(tasks: Tasks, engine: str):
+    network = some_backbone("basenet").double()
+    learner = Learner(
+        network, 0.1, inner_steps=2, statistics="per-step", train_statistics="per-step"
+    )
+    with pytest.raises(BackboneError, match="no per-step statistics"):
+        learner.policy("inductive")
+    learner.measure_population([tasks[1]])
+    task, batch = learner.batch([tasks[1]]), learner.batch([tasks[0]])
+    steps = inner_loop(learner.reference.start(1, Inner(2)), task.support, task.support_labels)
+    whole, policy = torch.cat([task.support, task.query], dim=1), learner.policy("inductive")
+    for number, weights in enumerate(steps):
+        found, expected = policy.for_support(number), weights.record(whole)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in found)
+    beyond, last = policy.for_query(9, dict), policy.for_support(2)
+    assert all(beyond[key] is last[key] for key in last)
+
+    chosen = choose(learner, tasks[0], engine)
+    weights = chosen.start(1, Inner(3, policy=policy))
+    scores = [score(w, batch, policy) for w in inner_loop(weights, *batch[:2])]
+    one = learner.reference.start(1, Inner())
+    losses = task_losses(one.logits(batch.support, policy.for_support(0)), batch.support_labels)
+    one.step(losses)
+    expected = task_losses(one.logits(batch.query, policy.for_support(1)), batch.query_labels)
+    torch.testing.assert_close(scores[1].losses, expected)
+    with_steps = learner.score_steps(batch, 3, chosen, ["transductive", "inductive"])
+    for (_, inductive), alone in zip(with_steps, scores, strict=True):
+        torch.testing.assert_close(inductive.losses, alone.losses)
+    learner.check_inductive(tasks[0])
+    assert learner.meta_gradient(batch, 2, chosen).gradients[0].abs().max() > 0
+
+
+def test_statistics_per_step_and_of_the_population_stand_side_by_side(tasks: Tasks):
+    network = some_backbone("basenet")
+    learner = Learner(network, 0.1, statistics="population", train_statistics="per-step")
+    learner.measure_population([tasks[1]])
+    losses = [learner.meta_gradient(learner.batch([tasks[0]]), 1).scores.losses]
+    learner.train_statistics = "population"
+    losses.append(learner.meta_gradient(learner.batch([tasks[0]]), 1).scores.losses)
+    assert losses[0] != losses[1]
+    assert learner.score_steps(learner.batch([tasks[0]]), 1, batch_norms=["inductive"])
