@@ -7,7 +7,8 @@
 - ``resnet8``: a small residual network
 - ``passes``: one forward pass, of which layers ask what to normalise by
 - ``batch_norm``: by the batch at hand, the support set's statistics or the population's
-- ``heads``: the layer that makes the logits, and how each task starts it
+- ``heads``: the layer that makes the logits
+- ``head_starts``: how each task starts it
 """
 
 BATCH_NORMS = ("transductive", "inductive")

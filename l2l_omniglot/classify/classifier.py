@@ -10,7 +10,8 @@ from torch import nn
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import forward_by, record_moments
-from l2l_omniglot.backbones.heads import class_means, embed
+from l2l_omniglot.backbones.head_starts import class_means
+from l2l_omniglot.backbones.heads import embed
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.errors import refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint

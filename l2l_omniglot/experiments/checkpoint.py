@@ -139,6 +139,8 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
         for part in (_MODEL, _RATES, _HEAD, _POPULATION, _OPTIMIZER)
     )
+    if settings.head == "shared":
+        _drop_shared_bias(head, optimizer)
     return Checkpoint(
         settings,
         iteration,
@@ -151,6 +153,17 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         moments or None,
         certainty,
     )
+
+
+def _drop_shared_bias(head: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor]) -> None:
+    """Drops the bias that a shared head once trained, though it cancels in the softmax.
+
+    It was the last of all trained parameters, which number the optimiser's tensors.
+    """
+    if head.pop("bias", None) is not None and optimizer:
+        last = max(int(name.partition(".")[0]) for name in optimizer)
+        for name in [name for name in optimizer if name.partition(".")[0] == str(last)]:
+            del optimizer[name]
 
 
 def _seal(content: bytes) -> bytes:

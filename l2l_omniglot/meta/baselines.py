@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.heads import class_means
+from l2l_omniglot.backbones.head_starts import class_means
 from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.errors import check_number
 from l2l_omniglot.meta.evaluation import TaskStream, half_width, mean

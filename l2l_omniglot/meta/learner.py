@@ -19,7 +19,8 @@ from l2l_omniglot.backbones.batch_norm import (
     of_step,
     step_of,
 )
-from l2l_omniglot.backbones.heads import convert, make_head
+from l2l_omniglot.backbones.head_starts import make_head
+from l2l_omniglot.backbones.heads import convert
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
@@ -57,7 +58,7 @@ class Learner(nn.Module):
         inner_steps: gradient steps K in training, for ``layer-step`` and ``per-step``. With 0
             nothing adapts, and ``auto`` is ``learn2learn``.
         head: how each task's head starts: ``trained``, ``shared``, ``zero`` or ``prototypes``, see
-            `l2l_omniglot.backbones.heads`. All but the first fit any number of ways.
+            `l2l_omniglot.backbones.head_starts`. All but the first fit any number of ways.
         train_statistics: by which statistics images are normalised in training: ``batch``,
             ``support``, ``population`` or ``per-step``, see
             `l2l_omniglot.backbones.batch_norm.Policy`.
@@ -68,7 +69,7 @@ class Learner(nn.Module):
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
         rates: of the inner loop, see `l2l_omniglot.meta.inner_rates`.
-        head: how each task's head starts, see `l2l_omniglot.backbones.heads`.
+        head: how each task's head starts, see `l2l_omniglot.backbones.head_starts`.
         population: the population statistics, None before `measure_population`.
         reference: the learn2learn engine.
 

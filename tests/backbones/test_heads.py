@@ -6,13 +6,12 @@ from strangers import some_backbone
 from tiny import TinyNet, finite_differences, flat_gradient, tiny_task
 from torch import nn
 
+from l2l_omniglot.backbones.head_starts import class_means, make_head
 from l2l_omniglot.backbones.heads import (
-    class_means,
     convert,
     embed,
     head_name,
     head_parameters,
-    make_head,
     resize_rows,
 )
 from l2l_omniglot.backbones.registry import make_backbone
@@ -135,8 +134,8 @@ def test_gradients_pass_through_a_computed_head(
     torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
     if kind == "prototypes":
         assert found[-1].abs() > 0.1  # of the scale
-    if kind == "shared":  # one row and one bias for all classes cancel in the softmax
-        assert found[-9:].abs().max() < 1e-12
+    if kind == "shared":  # one row for all classes cancels in the softmax
+        assert found[-8:].abs().max() < 1e-12
     first = [flat_gradient(learner, task, step_weights, e, True) for e in engines.values()]
     torch.testing.assert_close(*first)
     assert (first[0] - found).abs().max() > 1e-4
@@ -211,3 +210,27 @@ def test_under_autocast_the_head_computes_in_its_own_precision():
         given, found = embed(network, images).float(), network(images)
     assert found.dtype == torch.float32 and rounded.dtype == torch.bfloat16
     torch.testing.assert_close(found, network.top(given))
+
+
+class Cosine(nn.Linear):
+    """A head that is not torch's linear layer."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        rows = nn.functional.normalize(self.weight, dim=1)
+        return nn.functional.linear(nn.functional.normalize(features, dim=1), rows, self.bias)
+
+
+@pytest.mark.parametrize("kind", ["trained", "prototypes"])
+def test_what_another_head_than_a_linear_one_is_given_is_seen(stack: ImageStack, kind: str):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Tanh(), Cosine(8, 5)).double()
+    learner = Learner(network, 0.1, engine="stacked", head=kind)
+    assert convert(network) is network  # once more: it is watched once
+    batch = learner.batch([Tasks(stack, range(60), queries=3)[0]])
+    expected = network[:3](batch.query[0])
+    assert torch.equal(embed(network, batch.query[0]), expected)
+    stacked = learner.choose(Tasks(stack, range(60), queries=3)[0]).engine
+    found = stacked.start(1, Inner()).embeddings(batch.query)
+    torch.testing.assert_close(found[0], expected)
+    one, other = (learner.meta_gradient(batch, 1, e) for e in (learner.reference, stacked))
+    torch.testing.assert_close(one.scores.losses, other.scores.losses)

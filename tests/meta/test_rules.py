@@ -86,3 +86,33 @@ def test_threads_share_a_network_each_with_moments_of_its_own(stack: ImageStack)
         for _ in range(5):
             for one, other in zip(pool.map(logits, range(4)), alone, strict=True):
                 assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+def test_a_parameter_that_was_replaced_is_noticed(engine: str):
+    learner, task = Learner(TinyNet().double(), 0.3, engine=engine), tiny_task()
+    chosen = learner.choose(task).engine
+    learner.meta_gradient(learner.batch([task]), 1, chosen)
+    own = learner.backbone.linear
+    own.weight = torch.nn.Parameter(own.weight.detach() * 2)
+    with pytest.raises(BackboneError, match=r"'linear.weight' was replaced after the learner"):
+        learner.meta_gradient(learner.batch([task]), 1, chosen)
+
+
+def test_eight_threads_adapt_and_predict_with_one_learner(stack: ImageStack):
+    network = some_backbone("conv4")
+    learner = Learner(network, 0.1, engine="stacked", head="prototypes")
+    tasks = list(Tasks(stack, range(60), queries=3).batch(0, 8))
+    engines = learner.reference, learner.choose(tasks[0]).engine
+
+    def losses(number: int) -> torch.Tensor:
+        batch, engine = learner.batch([tasks[number]]), engines[number % 2]
+        scores = learner.score_steps(batch, 2, engine, ["transductive", "inductive"])
+        return torch.stack([score.losses for step in scores for score in step])
+
+    learner.backbone.eval()
+    alone = [losses(number) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for one, other in zip(pool.map(losses, range(8)), alone, strict=True):
+                assert torch.equal(one, other)

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot.backbones.batch_norm import BY_BATCH, Policy, check_norms
-from l2l_omniglot.backbones.heads import HeadStart, head_parameters, the_features
+from l2l_omniglot.backbones.head_starts import HeadStart
+from l2l_omniglot.backbones.heads import head_parameters, the_features
 from l2l_omniglot.backbones.passes import Moments, Pass
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.inner_rates import InnerRates
@@ -61,6 +62,7 @@ class Engine(ABC):
         self, backbone: nn.Module, module: nn.Module, rates: InnerRates, head: HeadStart | None
     ) -> None:
         self.backbone, self.rates, self.head = backbone, rates, head or HeadStart()
+        self._parameters = dict(backbone.named_parameters())
         # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
         # prints and swallows them. Parameters a forward pass does not use stay as they are.
         self.maml: Any = l2l.algorithms.MAML(
@@ -79,6 +81,20 @@ class Engine(ABC):
     def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Passes images (T, B, channels, H, W) through a prepared clone: (T, B, ways)."""
 
+    def check(self) -> None:
+        """Refuses a backbone whose parameters are not those that the engine was made with.
+
+        Raises:
+            BackboneError: if one was replaced since, or frozen or unfrozen.
+        """
+        self.rates.check(self.backbone)
+        for name, parameter in self.backbone.named_parameters():
+            if parameter is not self._parameters.get(name):
+                raise BackboneError(
+                    f"its parameter {name!r} was replaced after the learner was built; change its "
+                    "values in place, or build the learner again"
+                )
+
     def start(self, tasks: int, inner: Inner) -> FastWeights:
         """Copies the backbone's weights for each of `tasks` tasks."""
         return FastWeights(self, tasks, inner)
@@ -94,7 +110,7 @@ class FastWeights:
     """
 
     def __init__(self, engine: Engine, tasks: int, inner: Inner) -> None:
-        engine.rates.check(engine.backbone)
+        engine.check()
         self.engine, self.inner, self.taken = engine, inner, 0
         self.network = _clone(engine.maml, inner.first_order)
         for layer in self.network.modules():  # as made, it shares its original's buffers

@@ -8,6 +8,7 @@ A stacked layer has its original's parameters; a clone that computes has T copie
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from l2l_omniglot.backbones.batch_norm import Norm, scale_and_shift
-from l2l_omniglot.backbones.heads import Head, logits_of
+from l2l_omniglot.backbones.heads import Head, is_watched, logits_of, watch
 from l2l_omniglot.backbones.passes import present
 from l2l_omniglot.meta.engines.convolution import Geometry, convolve
 
@@ -106,6 +107,10 @@ class VmappedLayer(StackedLayer):
         """Computes (T * B, ...) of (T * B, ...)."""
         weights = {name: own for name, own in self._parameters.items() if own is not None}
         layer = copy.copy(self.original[0])  # other threads may use the original
+        if is_watched(layer):  # not within vmap, whose tensors must not leave it
+            present().see(batch)
+            hooks = layer._forward_pre_hooks.items()
+            layer._forward_pre_hooks = OrderedDict((k, h) for k, h in hooks if h is not watch)
         layer._parameters = dict(layer._parameters)
         found: torch.Tensor = vmap(partial(functional_call, layer))(weights, self.by_task(batch))
         return found.flatten(0, 1)

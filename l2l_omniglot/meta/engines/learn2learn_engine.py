@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.backbones.batch_norm import checked_forward
-from l2l_omniglot.backbones.heads import HeadStart
+from l2l_omniglot.backbones.head_starts import HeadStart
 from l2l_omniglot.meta.engines.fast_weights import Engine
 from l2l_omniglot.meta.inner_rates import InnerRates
 

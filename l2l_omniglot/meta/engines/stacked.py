@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.backbones.batch_norm import checked_forward
-from l2l_omniglot.backbones.heads import HeadStart
+from l2l_omniglot.backbones.head_starts import HeadStart
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.engines.blocks import StackedSequential
 from l2l_omniglot.meta.engines.fast_weights import Engine
