@@ -90,8 +90,8 @@ class _Folded(nn.BatchNorm2d):
 
 
 def of_step(step: int, moments: Moments) -> Moments:
-    """Names moments as those after so many inner steps: ``<step>:<layer>/<use>``."""
-    return {f"{step}:{key}": own for key, own in moments.items()}
+    """Copies moments as those after so many inner steps: ``<step>:<layer>/<use>``."""
+    return {f"{step}:{key}": own.clone() for key, own in moments.items()}
 
 
 def step_of(key: str) -> int:

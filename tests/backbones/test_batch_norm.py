@@ -18,6 +18,8 @@ from l2l_omniglot.backbones.batch_norm import (
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task, TaskBatch, Tasks
 from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.experiments.checkpoint import Checkpoint, read_checkpoint
+from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, Inner, inner_loop, task_losses
 from l2l_omniglot.meta.evaluation import evaluate
 from l2l_omniglot.meta.learner import Learner
@@ -421,3 +423,5 @@ def test_statistics_per_step_and_of_the_population_stand_side_by_side(tasks: Tas
     losses.append(learner.meta_gradient(learner.batch([tasks[0]]), 1).scores.losses)
     assert losses[0] != losses[1]
     assert learner.score_steps(learner.batch([tasks[0]]), 1, batch_norms=["inductive"])
+    saved = Checkpoint(Settings(), 0, {}, population=learner.population).to_bytes()
+    assert read_checkpoint(saved, "memory").population.keys() == learner.population.keys()

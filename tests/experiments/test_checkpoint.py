@@ -183,7 +183,9 @@ def test_the_bias_that_a_shared_head_once_trained_is_dropped(stack: ImageStack):
     trainer.step()
     now = experiment.checkpoint(trainer, experiment.facts(), resumable=True)
     number, nothing = len(experiment.learner.trained), torch.zeros(())
-    added = {f"{number}.{key}": nothing for key in ("step", "exp_avg", "exp_avg_sq", "average")}
+    added = {
+        f"{number}.{key}": nothing.clone() for key in ("step", "exp_avg", "exp_avg_sq", "average")
+    }
     old = dataclasses.replace(
         now, head=now.head | {"bias": nothing}, optimizer=now.optimizer | added
     )
