@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -130,6 +130,12 @@ class Learner(nn.Module):
     def set_extra_state(self, state: Moments) -> None:
         """Inverts `get_extra_state`."""
         self.population = {name: found.to(self.device) for name, found in state.items()} or None
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Learner:
+        """Moves or casts the population statistics along, as `to` and `double` do the rest."""
+        self.set_extra_state({name: fn(found) for name, found in self.get_extra_state().items()})
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @property
     def device(self) -> torch.device:

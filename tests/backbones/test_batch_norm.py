@@ -34,7 +34,7 @@ def tasks(stack: ImageStack) -> Tasks:
     return Tasks(stack, range(60), queries=3)
 
 
-def with_support_statistics(network: nn.Module, support: torch.Tensor, images: torch.Tensor):
+def logits_by_support(network: nn.Module, support: torch.Tensor, images: torch.Tensor):
     return forward_by(network, record_moments(network, support), images)
 
 
@@ -117,7 +117,7 @@ def test_the_support_set_itself_is_normalised_as_in_its_own_batch():
     network, support = nn.Sequential(*layers).double(), torch.rand(6, 1, 5, 5).double()
     with torch.no_grad():
         expected = network(support)
-        found = with_support_statistics(convert_norms(network), support, support)
+        found = logits_by_support(convert_norms(network), support, support)
         torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
@@ -174,7 +174,7 @@ class Moody(nn.Module):
 def test_a_layer_used_more_often_for_queries_is_refused():
     with pytest.raises(BackboneError, match="'norm' is used more often than in the pass"):
         images = torch.rand(3, 1, 2, 2)
-        with_support_statistics(convert_norms(Moody()), images, images[:1])
+        logits_by_support(convert_norms(Moody()), images, images[:1])
 
 
 class Twice(nn.Module):
@@ -207,7 +207,7 @@ class BySupport(nn.Module):
         self.network = network
 
     def forward(self, support: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        return with_support_statistics(self.network, support, query)
+        return logits_by_support(self.network, support, query)
 
 
 @pytest.mark.parametrize("kind", [TinyNet, Twice])
