@@ -66,12 +66,8 @@ case "$1 $2" in
   "-m pip") exec {python} -m pip install --dry-run --quiet "${{@:4}}" ;;
   "-m benchmarks") exec {fork} -m benchmarks --quick ;;
   "-m benchmarks.speed") exec {fork} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
-  "-m benchmarks.ablation") exec {fork} "$@" --rounds 1 --tasks 2 --queries 2 --settings 5-way ;;
   "-m benchmarks.draw") exec {fork} "$@" --rounds 1 ;;
   "-m benchmarks.scaling") exec {fork} "$@" --rounds 1 ;;
-  "-m benchmarks.ways") exec {fork} "$@" --data synthetic --tasks 2 --ways 2 5 ;;
-  "-m benchmarks.inner_steps")
-    exec {fork} "$@" --data synthetic --tasks 2 --rates 0.01 --scales 0.1 ;;
   "-m benchmarks.time_to_accuracy")
     exec {fork} "$@" --goals default --minutes 0.01 --data synthetic --meta-batch-size 1 \
       --validation-tasks 2 ;;

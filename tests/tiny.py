@@ -58,7 +58,7 @@ def finite_differences(
 ) -> torch.Tensor:
     """Central differences of the meta-loss, number by number of all that is trained."""
     found = []
-    for parameter in learner.parameters():
+    for parameter in learner.trained:
         flat = parameter.data.view(-1)
         for i in range(flat.numel()):
             value = flat[i].item()
@@ -82,7 +82,7 @@ def flat_gradient(
     found = learner.meta_gradient(
         learner.batch([task]), len(step_weights) - 1, engine, first_order, step_weights
     ).gradients
-    pairs = zip(found, learner.parameters(), strict=True)
+    pairs = zip(found, learner.trained, strict=True)
     return torch.cat(
         [torch.zeros_like(p).flatten() if g is None else g.flatten() for g, p in pairs]
     )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# The generators are the process's: the threads' blocks follow each other.
+_TURN = threading.RLock()
 
 
 def derive_seed(*key: object) -> int:
@@ -20,12 +24,13 @@ def derive_seed(*key: object) -> int:
 @contextmanager
 def python_random(*key: object) -> Iterator[None]:
     """Seeds Python's global ``random``, which learn2learn's transforms use, inside the block."""
-    state = random.getstate()
-    random.seed(derive_seed(*key))
-    try:
-        yield
-    finally:
-        random.setstate(state)
+    with _TURN:
+        state = random.getstate()
+        random.seed(derive_seed(*key))
+        try:
+            yield
+        finally:
+            random.setstate(state)
 
 
 @contextmanager
@@ -38,8 +43,8 @@ def all_random(*key: object) -> Iterator[None]:
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    numpy_state = np.random.get_state()
     with python_random(*key), torch.random.fork_rng(devices=devices):
+        numpy_state = np.random.get_state()
         reseed(*key)
         try:
             yield

@@ -5,11 +5,13 @@
 - ``learn2learn_nets``: learn2learn's own networks
 - ``conv4``: the network of prototypical networks
 - ``resnet8``: a small residual network
+- ``passes``: one forward pass, of which layers ask what to normalise by
 - ``batch_norm``: by the batch at hand, the support set's statistics or the population's
-- ``heads``: the layer that makes the logits, and how each task starts it
+- ``heads``: the layer that makes the logits
+- ``head_starts``: how each task starts it
 """
 
 BATCH_NORMS = ("transductive", "inductive")
-STATISTICS = ("batch", "support", "population")
+STATISTICS = ("batch", "support", "population", "per-step")
 HEADS = ("trained", "shared", "zero", "prototypes")
 EVALUATED = {name: (name,) for name in BATCH_NORMS} | {"both": BATCH_NORMS}

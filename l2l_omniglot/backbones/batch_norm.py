@@ -3,81 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.parameter import is_lazy
 
+from l2l_omniglot.backbones.passes import Moments, Pass, present
 from l2l_omniglot.errors import BackboneError
-
-Moments: TypeAlias = tuple[torch.Tensor, torch.Tensor]  # biased variance, and mean
-Forward: TypeAlias = Callable[[nn.Module, torch.Tensor], torch.Tensor]
-# Returns the moments that a layer normalises by; its argument computes those of the batch.
-Source: TypeAlias = Callable[[Callable[[], Moments]], Moments]
-
-
-@dataclass(frozen=True)
-class BatchMoments:
-    """The moments of every normalisation layer in one forward pass.
-
-    Of every layer, by name, variance and mean for each of its uses, (T, channels) for T tasks side
-    by side or (1, channels). Gradients flow through those recorded with gradients enabled.
-    """
-
-    layers: dict[str, list[Moments]] = field(default_factory=dict)
-
-    def to(self, device: torch.device) -> BatchMoments:
-        """Moves them to a device."""
-        return BatchMoments.of(self.tensors(), device)
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Returns them by ``<layer>/<use>``, each variance over mean (2, T, channels)."""
-        return {
-            f"{layer}/{use}": torch.stack(found)
-            for layer, uses in self.layers.items()
-            for use, found in enumerate(uses)
-        }
-
-    @classmethod
-    def of(
-        cls, tensors: Mapping[str, torch.Tensor], device: torch.device | None = None
-    ) -> BatchMoments:
-        """Inverts `tensors`."""
-        layers: dict[str, dict[int, Moments]] = {}
-        for name, tensor in tensors.items():
-            layer, _, use = name.rpartition("/")
-            variance, mean = tensor.to(device)
-            layers.setdefault(layer, {})[int(use)] = variance, mean
-        return cls({layer: [uses[i] for i in sorted(uses)] for layer, uses in layers.items()})
-
-    def record(self, layer: str) -> Source:
-        """Makes a layer normalise by the batch's moments, which are kept."""
-        uses = self.layers.setdefault(layer, [])
-
-        def keep(own: Callable[[], Moments]) -> Moments:
-            uses.append(own())
-            return uses[-1]
-
-        return keep
-
-    def replay(self, layer: str) -> Source:
-        """Makes a layer normalise by its recorded moments, use by use."""
-        left = iter(self.layers.get(layer, ()))
-
-        def recall(_own: Callable[[], Moments]) -> Moments:
-            for found in left:
-                return found
-            raise BackboneError(
-                f"the batch normalisation layer {layer!r} is used more often than in the pass "
-                "that recorded its statistics"
-            )
-
-        return recall
 
 
 @dataclass(frozen=True)
@@ -85,42 +22,129 @@ class Policy:
     """Says by which statistics the images of a task are normalised.
 
     ``batch``: support and query set each by its own; ``support``: both by the support set's;
-    ``population``: both by those of `average_moments`, which no task changes.
+    ``population``: both by those of `average_moments`, which no task changes; ``per-step``: by
+    those after as many inner steps (Antoniou et al. 2019, "BNRS"), the last known beyond.
     """
 
     by: str
-    population: BatchMoments | None = None
+    population: Moments | None = None
 
-    def for_query(self, record_support: Callable[[], BatchMoments]) -> BatchMoments | None:
-        """Returns the moments for the query set, or None for its own."""
-        return record_support() if self.by == "support" else self.population
+    def for_support(self, step: int) -> Moments | None:
+        """Returns the moments for the support set after so many steps, or None for its own."""
+        if self.by != "per-step" or self.population is None:
+            return self.population
+        step = min(step, max(found for key in self.population if (found := step_of(key)) >= 0))
+        named = self.population.items()
+        return {key.partition(":")[2]: own for key, own in named if step_of(key) == step}
+
+    def for_query(self, step: int, record_support: Callable[[], Moments]) -> Moments | None:
+        """Returns the moments for the query set after so many steps, or None for its own."""
+        return record_support() if self.by == "support" else self.for_support(step)
 
 
 BY_BATCH, BY_SUPPORT = Policy("batch"), Policy("support")
 
 
-def average_moments(recorded: Sequence[BatchMoments]) -> BatchMoments:
-    """Computes population statistics: mean variance and mean over batches and their tasks."""
+class Norm(nn.Module):
+    """Takes the place of torch's batch normalisation, with its parameters; keeps no statistics.
 
-    def average(uses: Sequence[Moments]) -> Moments:
-        variances, means = (torch.cat(part).detach() for part in zip(*uses, strict=True))
-        return variances.mean(dim=0, keepdim=True), means.mean(dim=0, keepdim=True)
-
-    return BatchMoments({
-        name: [average(uses) for uses in zip(*(one.layers[name] for one in recorded), strict=True)]
-        for name in recorded[0].layers
-    })  # fmt: skip
-
-
-def use_batch_statistics(module: nn.Module) -> None:
-    """Removes the running statistics of every normalisation layer, in place.
-
-    PyTorch then normalises by the batch in training and evaluation mode alike.
+    It normalises by what the present `Pass` gives, else by the batch, in either mode.
     """
-    for layer in module.modules():
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    eps: float
+
+    def __init__(self, layer: _BatchNorm, name: str) -> None:
+        super().__init__()
+        self.__dict__.update(layer.__dict__)  # parameters, mode and hooks
+        self.name = name
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Normalises (B, channels, ...)."""
+        now = present()
+        if now.plain:
+            return batch_norm(batch, None, None, self.weight, self.bias, True, 0.0, self.eps)
+        found = now.recall(self.name)
+        if found is None:
+            others = [axis for axis in range(batch.ndim) if axis != 1]
+            values = batch.float() if batch.dtype == torch.bfloat16 else batch
+            own = torch.stack(torch.var_mean(values, others, correction=0))
+            found = now.note(self.name, own[:, None])
+        variance, mean = found
+        scale, shift = scale_and_shift(variance, mean, self.weight, self.bias, self.eps)
+        shape = (1, -1, *(1,) * (batch.ndim - 2))
+        return torch.addcmul(shift.view(shape), batch, scale.view(shape))
+
+    def folded(self, moments: torch.Tensor) -> nn.BatchNorm2d:
+        """Returns torch's layer in evaluation mode, for 2d and others, with running statistics."""
+        layer = _Folded(moments.shape[2], self.eps).to(moments).eval()
+        layer._parameters = self._parameters
+        layer.running_var, layer.running_mean = moments[:, 0]
+        return layer
+
+
+class _Folded(nn.BatchNorm2d):
+    def _check_input_dim(self, _input: torch.Tensor) -> None:
+        """Takes any dimensions."""
+
+
+def of_step(step: int, moments: Moments) -> Moments:
+    """Copies moments as those after so many inner steps: ``<step>:<layer>/<use>``."""
+    return {f"{step}:{key}": own.clone() for key, own in moments.items()}
+
+
+def step_of(key: str) -> int:
+    """Inverts `of_step` for a key; -1 if it says no step."""
+    number, colon, _ = key.partition(":")
+    return int(number) if colon and number.isdecimal() else -1
+
+
+def average_moments(recorded: Sequence[Moments]) -> Moments:
+    """Computes population statistics: mean variance and mean over batches and their tasks."""
+    return {
+        key: torch.cat([one[key] for one in recorded], dim=1).detach().mean(dim=1, keepdim=True)
+        for key in recorded[0]
+    }
+
+
+def replace_layers(
+    network: nn.Module, replacement: Callable[[str, nn.Module], nn.Module | None]
+) -> nn.Module:
+    """Puts other layers in the place of some, once each even if shared; returns the network."""
+    made: dict[int, nn.Module] = {}
+    for name, layer in list(network.named_modules(remove_duplicate=False)):
+        other = made[id(layer)] if id(layer) in made else replacement(name, layer)
+        if other is None:
+            continue
+        made[id(layer)] = other
+        if not name:
+            return other
+        parent, _, own = name.rpartition(".")
+        network.get_submodule(parent)._modules[own] = other
+    return network
+
+
+def has_own_weight(layer: nn.Module) -> bool:
+    """Tells whether a layer's weight is a parameter by now: not computed, and not lazy."""
+    return "weight" in layer._parameters and not is_lazy(layer._parameters["weight"])  # type: ignore[arg-type]
+
+
+def convert_norms(network: nn.Module) -> nn.Module:
+    """Replaces every batch normalisation by a `Norm`, in place; returns the network.
+
+    Subclasses that do more stay. All normalisation loses its running statistics.
+    """
+
+    def replacement(name: str, layer: nn.Module) -> nn.Module | None:
         if isinstance(layer, _NormBase):
             layer.track_running_stats = False
             layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+        if not isinstance(layer, _BatchNorm) or type(layer).forward is not _BatchNorm.forward:
+            return None
+        return Norm(layer, name) if has_own_weight(layer) else None
+
+    return replace_layers(network, replacement)
 
 
 def scale_and_shift(
@@ -163,63 +187,46 @@ def checked_forward(network: Callable[[torch.Tensor], Any], images: torch.Tensor
     return logits
 
 
-def forward_by(
-    network: nn.Module,
-    moments: BatchMoments | None,
-    images: torch.Tensor,
-    forward: Forward = checked_forward,
-) -> torch.Tensor:
-    """Passes images (B, channels, H, W) through a network by given moments of one task.
+def forward_by(network: nn.Module, moments: Moments | None, images: torch.Tensor) -> torch.Tensor:
+    """Passes images (B, channels, H, W) through a converted network by given moments of one task.
 
-    No image then affects another; only torch's own batch normalisation layers are recognised
-    (`check_inductive` finds others). Without moments, the batch's are used. No other thread may use
-    the network meanwhile.
+    Without moments, the batch's are used.
     """
-    if moments is None:
-        return forward(network, images)
-    with _normalising(network, moments.replay):
-        return forward(network, images)
+    check_norms(network, moments is not None)
+    with Pass(given=moments):
+        return checked_forward(network, images)
 
 
-def record_moments(
-    network: nn.Module, images: torch.Tensor, forward: Forward = checked_forward
-) -> BatchMoments:
-    """Passes images through a network and returns their moments; see `forward_by`."""
-    moments = BatchMoments()
-    with _normalising(network, moments.record):
-        forward(network, images)
-    return moments
+def record_moments(network: nn.Module, images: torch.Tensor) -> Moments:
+    """Passes images through a converted network and returns their moments."""
+    check_norms(network)
+    with Pass(recorded={}) as now:
+        checked_forward(network, images)
+    assert now.recorded is not None
+    return now.recorded
 
 
-def with_support_statistics(
-    network: nn.Module,
-    support: torch.Tensor,
-    images: torch.Tensor,
-    forward: Forward = checked_forward,
-) -> torch.Tensor:
-    """Passes images through a network by the statistics of a support set; see `forward_by`."""
-    return forward_by(network, record_moments(network, support, forward), images, forward)
-
-
-def fold_statistics(network: nn.Module, moments: BatchMoments, images: torch.Tensor) -> nn.Module:
-    """Copies a network in evaluation mode, with moments as its running statistics.
+def fold_statistics(network: nn.Module, moments: Moments, images: torch.Tensor) -> nn.Module:
+    """Copies a converted network in evaluation mode, with moments as its running statistics.
 
     `images`, two or more, are for checking that it is then inductive.
     """
-    folded = copy.deepcopy(network).eval()
+
+    def folded(_name: str, layer: nn.Module) -> nn.Module | None:
+        if not isinstance(layer, Norm):
+            return None
+        uses = [moments[key] for key in moments if key.rpartition("/")[0] == layer.name]
+        if len(uses) > 1:
+            raise BackboneError(
+                f"its batch normalisation {layer.name!r} is used {len(uses)} times in a forward "
+                "pass, with other statistics each, so it cannot be exported; expected once"
+            )
+        return layer.folded(uses[0]) if uses else None
+
     with torch.no_grad():
-        for name, layer in _layers(folded).items():
-            uses = moments.layers[name]
-            if len(uses) > 1:
-                raise BackboneError(
-                    f"its batch normalisation {name!r} is used {len(uses)} times in a forward "
-                    "pass, with other statistics each, so it cannot be exported; expected once"
-                )
-            for variance, mean in uses:
-                layer.track_running_stats = True
-                layer.running_mean, layer.running_var = mean[0], variance[0]
-        check_inductive(lambda batch: checked_forward(folded, batch), images)
-    return folded
+        found = replace_layers(copy.deepcopy(network).eval(), folded)
+        check_inductive(lambda batch: checked_forward(found, batch), images)
+    return found
 
 
 def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
@@ -236,42 +243,12 @@ def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torc
         )
 
 
-def _layers(network: nn.Module) -> dict[str, _BatchNorm]:
-    """Returns the batch normalisation layers by name; refuses those that do more."""
-    named = network.named_modules()
-    layers = {name: layer for name, layer in named if isinstance(layer, _BatchNorm)}
-    for name, layer in layers.items():
-        if type(layer).forward is not _BatchNorm.forward:
+def check_norms(network: nn.Module, needed: bool = True) -> None:
+    """Refuses batch normalisation that was not converted, if moments are needed."""
+    for name, layer in network.named_modules() if needed else ():
+        if isinstance(layer, _BatchNorm) and not isinstance(layer, _Folded):
             raise BackboneError(
                 f"{type(layer).__name__} {name!r} does more than torch's batch normalisation, so "
                 "it cannot use the support set's statistics; expected nn.BatchNorm1d, 2d or 3d, "
                 "or transductive evaluation"
             )
-    return layers
-
-
-@contextmanager
-def _normalising(network: nn.Module, source: Callable[[str], Source]) -> Iterator[None]:
-    """Makes the layers take their moments from the source inside the block."""
-    layers = _layers(network)
-    try:
-        for name, layer in layers.items():
-            layer.forward = partial(_normalise, layer, source(name))  # type: ignore[method-assign]
-        yield
-    finally:
-        for layer in layers.values():
-            layer.__dict__.pop("forward", None)
-
-
-def _normalise(layer: _BatchNorm, source: Source, batch: torch.Tensor) -> torch.Tensor:
-    """Normalises (B, channels, ...) by moments (1, channels) from the source."""
-
-    def own() -> Moments:
-        others = [axis for axis in range(batch.ndim) if axis != 1]
-        values = batch.float() if batch.dtype == torch.bfloat16 else batch
-        variance, mean = torch.var_mean(values, others, correction=0)
-        return variance[None], mean[None]
-
-    scale, shift = scale_and_shift(*source(own), layer.weight, layer.bias, layer.eps)
-    shape = (1, -1, *(1,) * (batch.ndim - 2))
-    return torch.addcmul(shift.view(shape), batch, scale.view(shape))

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.batch_norm import BatchMoments, forward_by, record_moments
-from l2l_omniglot.backbones.heads import class_means, embed, head_name
+from l2l_omniglot.backbones.batch_norm import forward_by, record_moments
+from l2l_omniglot.backbones.head_starts import class_means
+from l2l_omniglot.backbones.heads import embed
+from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.errors import refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import load_learner
@@ -64,14 +66,13 @@ class Classifier:
         self.certainty = checkpoint.certainty
         self.support, labels = support.to(learner.device), labels.to(learner.device)
         self._labels = labels
-        self._moments: dict[int, BatchMoments] = {}
+        self._moments: dict[int, Moments] = {}
         self._policy, self._inductive = learner.policy(batch_norm), learner.policy("inductive")
-        moments = self._policy.population
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
-            weights = learner.reference.start(1, first_order=True)
+            weights = learner.reference.start(1, learner.loop(self.steps, self._policy))
             self._networks = [
                 _frozen(learner.backbone, weights.network)
-                for _ in inner_loop(weights, self.support[None], labels[None], self.steps, moments)
+                for _ in inner_loop(weights, self.support[None], labels[None])
             ]
 
     def probabilities(self, images: torch.Tensor, step: int = -1) -> torch.Tensor:
@@ -106,14 +107,9 @@ class Classifier:
         class's support images; every image by itself, whatever the mode of batch normalisation.
         """
         network, moments = self._networks[step], self.moments(step)
-        name = head_name(network)
-
-        def forward(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-            return embed(network, images, name)
-
-        support = forward_by(network, moments, self.support, forward)
+        support = embed(network, self.support, moments)
         means = class_means(support[None], self._labels.to(support.device)[None])[0]
-        found = forward_by(network, moments, images.to(self.support), forward)
+        found = embed(network, images.to(self.support), moments)
         return torch.cdist(found, means).square().cpu()
 
     def none_of_these(self, images: torch.Tensor) -> torch.Tensor:
@@ -138,14 +134,15 @@ class Classifier:
         self._moments = {}
         return self
 
-    def moments(self, step: int = -1) -> BatchMoments:
+    def moments(self, step: int = -1) -> Moments:
         """Returns the statistics of inductive predictions after a number of steps.
 
         They are the population's, or the support set's, which are computed once.
         """
-        if self._inductive.population is not None:
-            return self._inductive.population
         step %= len(self._networks)
+        population = self._inductive.for_support(step)
+        if population is not None:
+            return population
         if step not in self._moments:
             self._moments[step] = record_moments(self._networks[step], self.support)
         return self._moments[step]

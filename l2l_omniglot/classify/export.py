@@ -88,7 +88,7 @@ def export_classifier(
     _check(classifier, class_names, output)
     network = copy.deepcopy(classifier.network(step)).cpu().eval()
     support = classifier.support.cpu()
-    moments = classifier.moments(step).to(support.device)
+    moments = {name: found.to(support) for name, found in classifier.moments(step).items()}
     folded = fold_statistics(network, moments, support)
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,

@@ -1,7 +1,7 @@
 """Checks a backbone against its contract, clause by clause, and says how to fix what fails.
 
-The checks are in ``output``, ``gradients``, ``tasks`` and ``weights``; ``candidate`` builds the
-backbone for them.
+The checks are in ``output``, ``gradients``, ``tasks``, ``conversion`` and ``weights``;
+``candidate`` builds the backbone for them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.registry import package_of
-from l2l_omniglot.contract import gradients, output, tasks, weights  # noqa: F401 (fill CHECKS)
+from l2l_omniglot.contract import (  # noqa: F401 (fill CHECKS)
+    conversion,
+    gradients,
+    output,
+    tasks,
+    weights,
+)
 from l2l_omniglot.contract.candidate import CHECKS, Candidate, Check
 from l2l_omniglot.errors import L2LOmniglotError
 

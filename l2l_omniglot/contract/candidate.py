@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import all_random, derive_seed, reseed
-from l2l_omniglot.backbones.batch_norm import use_batch_statistics
+from l2l_omniglot.backbones.heads import convert
 from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.meta.learner import Learner
@@ -48,8 +48,7 @@ class Candidate:
 
     def network(self, ways: int = WAYS, seed: int = 0) -> nn.Module:
         """Builds it with perturbed initial weights, normalising by batch statistics."""
-        network = self.build(ways, seed, init="zero")
-        use_batch_statistics(network)
+        network = convert(self.build(ways, seed, init="zero"))
         with torch.no_grad(), all_random("contract", "off", seed):
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))

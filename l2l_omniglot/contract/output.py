@@ -6,11 +6,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.batch_norm import (
-    checked_forward,
-    use_batch_statistics,
-    with_support_statistics,
-)
+from l2l_omniglot.backbones.batch_norm import checked_forward, forward_by, record_moments
+from l2l_omniglot.backbones.heads import convert
 from l2l_omniglot.backbones.registry import load_backbone
 from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
 from l2l_omniglot.errors import BackboneError
@@ -64,7 +61,7 @@ def statistics(candidate: Candidate) -> None:
         checked_forward(network, images(WAYS))
     except BackboneError:
         return  # for another reason, which the logits' check reports
-    use_batch_statistics(network)
+    network = convert(network)
     try:
         checked_forward(network, images(WAYS))
     except BackboneError as error:
@@ -104,7 +101,7 @@ def one_image(candidate: Candidate) -> str:
         try:
             checked_forward(network, images(1))
         except BackboneError:
-            with_support_statistics(network, images(10), images(1, key="one"))
+            forward_by(network, record_moments(network, images(10)), images(1, key="one"))
             return "by the support set's statistics"
     return ""
 
@@ -157,8 +154,7 @@ def _pass(network: nn.Module, seed: int) -> torch.Tensor:
 def other_images(candidate: Candidate) -> str:
     """Use channels and image_size, which may be (height, width); else only 1 x 28 x 28 works."""
     for channels, size in _OTHERS:
-        network = candidate.build(channels=channels, image_size=size, init="zero").eval()
-        use_batch_statistics(network)
+        network = convert(candidate.build(channels=channels, image_size=size, init="zero")).eval()
         with torch.no_grad():
             _check_logits(network, images(WAYS, channels, size), WAYS)
     return "1 and 3 channels; 28, 84 and (28, 40) pixels"

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.batch_norm import checked_forward
+from l2l_omniglot.backbones.batch_norm import Norm, checked_forward
 from l2l_omniglot.contract.candidate import INNER_LR, Candidate, check, images, some_task
 from l2l_omniglot.contract.gradients import SOUND
 from l2l_omniglot.contract.output import one_image
@@ -34,8 +34,8 @@ def adapts(candidate: Candidate) -> None:
     network = candidate.network().eval()  # not a copy: that, too, would miss what a clone misses
     write_weights(network, read_weights(learner.backbone), "its weights")
     with learner.evaluating():
-        weights = learner.reference.start(1, first_order=True)
-        for _ in inner_loop(weights, batch.support, batch.support_labels, 1):
+        weights = learner.reference.start(1, learner.loop(1))
+        for _ in inner_loop(weights, batch.support, batch.support_labels):
             pass
         stepped = dict(weights.network.module.named_parameters())
         expected = _one_step(network, batch)
@@ -150,7 +150,7 @@ def inductive(candidate: Candidate) -> str:
     """Mix images by nn.BatchNorm1d, 2d or 3d only; else only --batch-norm transductive works."""
     learner = candidate.learner()
     learner.check_inductive(some_task())
-    layers = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in learner.backbone.modules())
+    layers = sum(isinstance(m, Norm) for m in learner.backbone.modules())
     return f"{layers} batch normalisation layers" if layers else "no image depends on another"
 
 

@@ -14,7 +14,7 @@ import torch
 
 from l2l_omniglot._util.files import atomic_write
 from l2l_omniglot._util.reading import MOST_CHECKPOINT, UnreadableError, parse_json, read_bytes
-from l2l_omniglot.backbones.batch_norm import BatchMoments
+from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.certainty import Certainty
 from l2l_omniglot.experiments.settings import Settings
@@ -50,7 +50,7 @@ class Checkpoint:
     source: str = "checkpoint"
     rates: dict[str, torch.Tensor] = field(default_factory=dict)
     head: dict[str, torch.Tensor] = field(default_factory=dict)
-    population: BatchMoments | None = None
+    population: Moments | None = None
     certainty: Certainty | None = None
 
     @property
@@ -70,7 +70,7 @@ class Checkpoint:
             _MODEL: self.weights,
             _RATES: self.rates,
             _HEAD: self.head,
-            _POPULATION: self.population.tensors() if self.population else {},
+            _POPULATION: self.population or {},
             _OPTIMIZER: self.optimizer,
         }
         tensors = {
@@ -139,10 +139,31 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
         for part in (_MODEL, _RATES, _HEAD, _POPULATION, _OPTIMIZER)
     )
-    population = BatchMoments.of(moments) if moments else None
+    if settings.head == "shared":
+        _drop_shared_bias(head, optimizer)
     return Checkpoint(
-        settings, iteration, weights, optimizer, facts, source, rates, head, population, certainty
+        settings,
+        iteration,
+        weights,
+        optimizer,
+        facts,
+        source,
+        rates,
+        head,
+        moments or None,
+        certainty,
     )
+
+
+def _drop_shared_bias(head: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor]) -> None:
+    """Drops the bias that a shared head once trained, though it cancels in the softmax.
+
+    It was the last of all trained parameters, which number the optimiser's tensors.
+    """
+    if head.pop("bias", None) is not None and optimizer:
+        last = max(int(name.partition(".")[0]) for name in optimizer)
+        for name in [name for name in optimizer if name.partition(".")[0] == str(last)]:
+            del optimizer[name]
 
 
 def _seal(content: bytes) -> bytes:

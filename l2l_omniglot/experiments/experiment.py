@@ -251,8 +251,8 @@ class Experiment(TaskStreams):
         )
 
     def measure_population(self) -> None:
-        """Measures the population statistics, if inductive scores need them."""
-        if self.settings.statistics == "population":
+        """Measures the population statistics, if training or inductive scores need them."""
+        if {self.settings.statistics, self.settings.train_statistics} & {"population", "per-step"}:
             self.learner.measure_population(self.tasks("train").batch(0, POPULATION_TASKS))
 
     def choose_engine(self) -> Choice:

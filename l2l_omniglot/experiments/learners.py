@@ -124,7 +124,7 @@ def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
     write_weights(learner.rates, checkpoint.rates, checkpoint.source)
     write_weights(learner.head, checkpoint.head, checkpoint.source)
     if checkpoint.population:
-        learner.population = checkpoint.population.to(learner.device)
+        learner.set_extra_state(checkpoint.population)
 
 
 def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
@@ -136,7 +136,7 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
         RunError: if the weights do not fit, other than in the number of ways.
     """
     weights, head = dict(checkpoint.weights), head_parameters(learner.backbone)
-    if not learner.head.plain:
+    if learner.head.computed:
         weights = {name: tensor for name, tensor in weights.items() if name not in head}
     elif not weights.keys() & set(head):  # its head was computed: ours stays as it starts
         weights |= {k: v for k, v in read_weights(learner.backbone).items() if k in head}
@@ -145,7 +145,7 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
     if checkpoint.head.keys() == dict(learner.head.named_parameters()).keys():
         write_weights(learner.head, checkpoint.head, checkpoint.source)
     if checkpoint.population:
-        learner.population = checkpoint.population.to(learner.device)
+        learner.set_extra_state(checkpoint.population)
     rates = resize_rows(checkpoint.rates, learner.rates)
     if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
         write_weights(learner.rates, rates, checkpoint.source)
@@ -160,7 +160,7 @@ def read_backbone(learner: Learner) -> dict[str, torch.Tensor]:
 
 def _unused(learner: Learner) -> tuple[str, ...]:
     """Returns the parameters of the backbone's own head, if tasks start with another."""
-    return () if learner.head.plain else head_parameters(learner.backbone)
+    return head_parameters(learner.backbone) if learner.head.computed else ()
 
 
 def read_weights(module: nn.Module) -> dict[str, torch.Tensor]:

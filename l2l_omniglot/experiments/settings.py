@@ -193,7 +193,7 @@ class Settings:
     @property
     def validation_batch_norm(self) -> str:
         """The mode of batch normalisation in validation."""
-        return "inductive" if self.statistics == "population" else "transductive"
+        return "transductive" if self.statistics == "support" else "inductive"
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain values, for JSON."""

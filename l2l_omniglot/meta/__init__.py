@@ -1,6 +1,8 @@
 """MAML: adapting to tasks, training on them, evaluating on them.
 
 - ``inner_rates``: which parameters the inner loop changes, and how far
+- ``rules``: how tasks make a meta-gradient: scores, MAML's
+- ``reptile``: Reptile's
 - ``learner``: a backbone that adapts to tasks
 - ``engines``: how that is computed: the one inner loop, learn2learn's clones, stacked tasks
 - ``chunks``: the tasks of a meta-batch in chunks, on all cores

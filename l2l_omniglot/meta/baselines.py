@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from l2l_omniglot._util.rng import all_random
-from l2l_omniglot.backbones.heads import class_means
+from l2l_omniglot.backbones.head_starts import class_means
 from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.errors import check_number
 from l2l_omniglot.meta.evaluation import TaskStream, half_width, mean
@@ -54,10 +54,10 @@ def prototype_baseline(
     policy = learner.policy(batch_norm)
 
     def accuracy(task: Task) -> float:
-        weights = learner.reference.start(1, first_order=True)
+        weights = learner.reference.start(1, learner.loop())
         support_images = task.support[None]
-        moments = policy.for_query(lambda: weights.record(support_images))
-        support = weights.embeddings(support_images, policy.population)
+        moments = policy.for_query(0, lambda: weights.record(support_images))
+        support = weights.embeddings(support_images, policy.for_support(0))
         query = weights.embeddings(task.query[None], moments)
         means = class_means(support, task.support_labels[None])
         return _accuracy(torch.cdist(query, means)[0].argmin(dim=1), task)

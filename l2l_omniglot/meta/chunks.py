@@ -73,7 +73,7 @@ def draws_random_numbers(learner: Learner, task: Task) -> bool:
         with all_random("draws"), torch.no_grad():
             before = _random_states()
             query = learner.batch([task]).query
-            learner.reference.start(1, first_order=True).logits(query)
+            learner.reference.start(1, learner.loop()).logits(query)
             learner.draws[mode] = _random_states() != before
     return learner.draws[mode]
 

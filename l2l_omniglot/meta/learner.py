@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,64 +13,36 @@ from l2l_omniglot.backbones import BATCH_NORMS, STATISTICS
 from l2l_omniglot.backbones.batch_norm import (
     BY_BATCH,
     BY_SUPPORT,
-    BatchMoments,
     Policy,
     average_moments,
     check_inductive,
-    use_batch_statistics,
+    of_step,
+    step_of,
 )
-from l2l_omniglot.backbones.heads import make_head
+from l2l_omniglot.backbones.head_starts import make_head
+from l2l_omniglot.backbones.heads import convert
+from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
 from l2l_omniglot.meta import ENGINES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
-from l2l_omniglot.meta.engines.fast_weights import (
-    FastWeights,
-    inner_loop,
-    task_losses,
-    trained_parameters,
-)
+from l2l_omniglot.meta.engines.fast_weights import Inner, inner_loop
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
 from l2l_omniglot.meta.inner_rates import make_rates
+from l2l_omniglot.meta.rules import MetaGradient, Rule, Scores, maml, score
 
 TRIED = 40  # images to try an engine on
 
 
-class Scores(NamedTuple):
-    """Losses, accuracies and predictions on the query sets of T tasks.
-
-    Attributes:
-        losses: (T,), each task's mean cross-entropy in nats.
-        accuracies: float64 (T,) on the CPU, fractions of query images classified correctly.
-        predictions: int64 (T, queries of a task), the label predicted for each query image.
-    """
-
-    losses: torch.Tensor
-    accuracies: torch.Tensor
-    predictions: torch.Tensor
-
-
-class MetaGradient(NamedTuple):
-    """The contribution of T tasks to the meta-gradient.
-
-    Attributes:
-        scores: of the query sets after the last step, without a graph.
-        gradients: of the sum of the query losses, one for each of the learner's `parameters`,
-            of its shape; None if the losses do not depend on it.
-    """
-
-    scores: Scores
-    gradients: tuple[torch.Tensor | None, ...]
-
-
-class Learner:
+class Learner(nn.Module):
     """A backbone that adapts to tasks: MAML (Finn et al. 2017, algorithm 1 and 2).
 
     With ``adapt="head"`` it is ANIL, with ``rates="parameter"`` Meta-SGD, and with
     ``rates="layer-step"`` it has the learned rates of MAML++; they can be combined.
 
-    Batch normalisation in the backbone loses its running statistics, in place: it then always
-    uses the current batch's, so that no task can influence the next.
+    The backbone is converted in place, see `l2l_omniglot.backbones.heads.convert`: its batch
+    normalisation keeps no running statistics, so that no task can influence the next. The
+    learner's `state_dict` holds all that training changes or measures.
 
     Args:
         backbone: module from float32 (B, channels, H, W) to logits (B, ways).
@@ -83,19 +55,21 @@ class Learner:
         rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one per weight)
             or ``layer-step`` (one per layer and step).
         adapt: what the inner loop changes: ``all`` or the ``head``.
-        inner_steps: gradient steps K in training, for ``layer-step``. With 0 nothing adapts, and
-            ``auto`` is ``learn2learn``.
+        inner_steps: gradient steps K in training, for ``layer-step`` and ``per-step``. With 0
+            nothing adapts, and ``auto`` is ``learn2learn``.
         head: how each task's head starts: ``trained``, ``shared``, ``zero`` or ``prototypes``, see
-            `l2l_omniglot.backbones.heads`. All but the first fit any number of ways.
+            `l2l_omniglot.backbones.head_starts`. All but the first fit any number of ways.
         train_statistics: by which statistics images are normalised in training: ``batch``,
-            ``support`` or ``population``, see `l2l_omniglot.backbones.batch_norm.Policy`.
-        statistics: ``support`` or ``population``: those of inductive scores.
+            ``support``, ``population`` or ``per-step``, see
+            `l2l_omniglot.backbones.batch_norm.Policy`.
+        statistics: all but ``batch``: those of inductive scores.
         bfloat16: compute layers in bfloat16 in training (autocast); weights stay as they are.
+        rule: how tasks make a meta-gradient, see `l2l_omniglot.meta.rules`.
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
         rates: of the inner loop, see `l2l_omniglot.meta.inner_rates`.
-        head: how each task's head starts, see `l2l_omniglot.backbones.heads`.
+        head: how each task's head starts, see `l2l_omniglot.backbones.head_starts`.
         population: the population statistics, None before `measure_population`.
         reference: the learn2learn engine.
 
@@ -117,19 +91,21 @@ class Learner:
         train_statistics: str = "batch",
         statistics: str = "support",
         bfloat16: bool = False,
+        rule: Rule = maml,
     ) -> None:
+        super().__init__()
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
         check_choice("statistics", statistics, STATISTICS[1:])
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
-        use_batch_statistics(backbone)
-        self.backbone, self.inner_lr, self.first_order = backbone, inner_lr, first_order
+        self.backbone = backbone = convert(backbone)
+        self.inner_lr, self.first_order, self.inner_steps = inner_lr, first_order, inner_steps
         self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
         self.head = make_head(head, backbone)
         self.train_statistics, self.statistics = train_statistics, statistics
-        self.population: BatchMoments | None = None
-        self.bfloat16 = bfloat16
+        self.population: Moments | None = None
+        self.in_bfloat16, self.rule = bfloat16, rule
         self.reference = Learn2learnEngine(backbone, self.rates, self.head)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
         self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
@@ -137,14 +113,29 @@ class Learner:
 
     def __repr__(self) -> str:
         kinds = ", ".join(type(part).__name__ for part in (self.backbone, self.rates, self.head))
-        count = sum(parameter.numel() for parameter in self.parameters())
+        count = sum(parameter.numel() for parameter in self.trained)
         order = "first" if self.first_order else "second"
         about = f"inner_lr={self.inner_lr:g}, {order} order, on {self.device}"
         return f"Learner({kinds}, {count:,} trained parameters, {about})"
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Returns what is trained: of the backbone, then the rates, then the head's start."""
-        return trained_parameters(self.backbone, self.rates, self.head)
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """What is trained: of the backbone, then the rates, then the head's start."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def get_extra_state(self) -> Moments:
+        """Returns what `state_dict` holds besides parameters and buffers: the population's."""
+        return self.population or {}
+
+    def set_extra_state(self, state: Moments) -> None:
+        """Inverts `get_extra_state`."""
+        self.population = {name: found.to(self.device) for name, found in state.items()} or None
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Learner:
+        """Moves or casts the population statistics along, as `to` and `double` do the rest."""
+        self.set_extra_state({name: fn(found) for name, found in self.get_extra_state().items()})
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -162,6 +153,16 @@ class Learner:
             images = torch.cat([task.support, task.query])[:TRIED]
             self._choice = choose_engine(self._engine, self.reference, self.backbone, images)
         return self._choice
+
+    def loop(
+        self,
+        steps: int = 0,
+        policy: Policy = BY_BATCH,
+        first_order: bool = True,
+        bfloat16: bool = False,
+    ) -> Inner:
+        """Returns how an inner loop of this learner runs; see `Inner`."""
+        return Inner(steps, first_order, policy, bfloat16)
 
     def batch(self, tasks: Sequence[Task]) -> TaskBatch:
         """Joins tasks of the same sizes, on the learner's device and of its type."""
@@ -185,8 +186,8 @@ class Learner:
             BackboneError: if the backbone fails on the images, returns anything but (B, ways)
                 logits, or its loss does not depend on its parameters.
         """
-        clone = self.reference.start(1, self.first_order)
-        for _ in inner_loop(clone, support[None], support_labels[None], steps):
+        clone = self.reference.start(1, self.loop(steps, first_order=self.first_order))
+        for _ in inner_loop(clone, support[None], support_labels[None]):
             yield clone.network
 
     def score_steps(
@@ -217,12 +218,11 @@ class Learner:
         loops = {id(policy.population): policy.population for policy in policies.values()}
         with self.evaluating(), torch.enable_grad():
             for moments in loops.values():
-                # Nothing differentiates through these steps: first order keeps no graph of them.
-                weights = (engine or self.reference).start(len(tasks.support), first_order=True)
                 alike = [how for how, policy in policies.items() if policy.population is moments]
-                for adapted in inner_loop(
-                    weights, tasks.support, tasks.support_labels, steps, moments
-                ):
+                # Nothing differentiates through these steps: first order keeps no graph of them.
+                loop = self.loop(steps, policies[alike[0]])
+                weights = (engine or self.reference).start(len(tasks.support), loop)
+                for adapted in inner_loop(weights, tasks.support, tasks.support_labels):
                     with torch.no_grad():
                         for how in alike:
                             scores[how].append(score(adapted, tasks, policies[how]))
@@ -254,18 +254,9 @@ class Learner:
         shares = (*(0.0,) * steps, 1.0) if step_weights is None else tuple(step_weights)
         if len(shares) != steps + 1 or not shares[-1] > 0:
             raise SettingsError(f"step weights {shares}: expected {steps + 1}, the last above 0")
-        policy = self._policy(self.train_statistics)
-        weights = (engine or self.reference).start(len(tasks.support), order)
-        weights.bfloat16 = self.bfloat16
-        adapting = inner_loop(
-            weights, tasks.support, tasks.support_labels, steps, policy.population
-        )
-        for share, adapted in zip(shares, adapting, strict=True):
-            if share:
-                result = score(adapted, tasks, policy)
-                adapted.add_loss(share * result.losses)
-        gradients = weights.meta_gradient()
-        return MetaGradient(result._replace(losses=result.losses.detach()), gradients)
+        loop = self.loop(steps, self._policy(self.train_statistics), order, self.in_bfloat16)
+        weights = (engine or self.reference).start(len(tasks.support), loop)
+        return self.rule(weights, tasks, self.trained, shares)
 
     def check_inductive(self, task: Task) -> None:
         """Checks on a task that inductive scores are independent of other queries.
@@ -275,21 +266,30 @@ class Learner:
         """
         batch, policy = self.batch([task]), self.policy("inductive")
         with self.evaluating(), torch.no_grad():
-            start = self.reference.start(1, first_order=True)
-            weights = next(
-                inner_loop(start, batch.support, batch.support_labels, 0, policy.population)
-            )
-            moments = policy.for_query(lambda: weights.record(batch.support))
+            start = self.reference.start(1, self.loop(0, policy))
+            weights = next(inner_loop(start, batch.support, batch.support_labels))
+            moments = policy.for_query(0, lambda: weights.record(batch.support))
             check_inductive(lambda images: weights.logits(images[None], moments)[0], batch.query[0])
 
     def measure_population(self, tasks: Iterable[Task]) -> None:
-        """Measures the population statistics of the present weights on some (training) tasks."""
-        with self.evaluating(), torch.no_grad():
-            weights = self.reference.start(1, first_order=True)
-            self.population = average_moments([
-                weights.record(torch.cat([task.support, task.query])[None])
-                for task in (task.to(self.device, self.dtype) for task in tasks)
-            ])  # fmt: skip
+        """Measures the population statistics of the present weights on some (training) tasks.
+
+        Those of ``per-step`` are measured after each of 0 to K inner steps.
+        """
+        needed = {self.statistics, self.train_statistics}
+        steps = self.inner_steps if "per-step" in needed else 0
+        recorded: dict[int, list[Moments]] = defaultdict(list)
+        with self.evaluating(), torch.enable_grad():
+            for task in (self.batch([task]) for task in tasks):
+                whole = torch.cat([task.support, task.query], dim=1)
+                weights = self.reference.start(1, self.loop(steps))
+                for adapted in inner_loop(weights, task.support, task.support_labels):
+                    with torch.no_grad():
+                        recorded[adapted.taken].append(adapted.record(whole))
+        averages = {step: average_moments(found) for step, found in recorded.items()}
+        self.population = averages[0] if needed != {"per-step"} else {}
+        for step, found in averages.items() if "per-step" in needed else ():
+            self.population |= of_step(step, found)
 
     def policy(self, batch_norm: str) -> Policy:
         """Returns the policy of ``transductive`` or ``inductive`` scores.
@@ -302,11 +302,12 @@ class Learner:
         return BY_BATCH if batch_norm == "transductive" else self._policy(self.statistics)
 
     def _policy(self, statistics: str) -> Policy:
-        if statistics != "population":
+        if statistics in ("batch", "support"):
             return BY_SUPPORT if statistics == "support" else BY_BATCH
-        if self.population is None:
+        known = self.population or {}
+        if not any((step_of(key) >= 0) == (statistics == "per-step") for key in known):
             raise BackboneError(
-                "the weights have no population statistics; expected those of a run that has "
+                f"the weights have no {statistics} statistics; expected those of a run that has "
                 "validated at least once"
             )
         return Policy(statistics, self.population)
@@ -321,19 +322,3 @@ class Learner:
         finally:
             for module, training in modes.items():
                 module.training = training
-
-
-def score(weights: FastWeights, tasks: TaskBatch, batch_norm: Policy = BY_BATCH) -> Scores:
-    """Scores T networks on the query sets of T tasks; see `Learner.score_steps`.
-
-    Raises:
-        BackboneError: if the backbone's ways are not the tasks'.
-    """
-    moments = batch_norm.for_query(lambda: weights.record(tasks.support))
-    logits = weights.logits(tasks.query, moments)
-    if logits.shape[2] != tasks.ways:
-        raise BackboneError(f"the backbone has {logits.shape[2]} ways; the task has {tasks.ways}")
-    predictions = logits.argmax(dim=2)
-    correct = (predictions == tasks.query_labels).sum(dim=1)
-    accuracies = correct.to("cpu", torch.float64) / logits.shape[1]
-    return Scores(task_losses(logits, tasks.query_labels), accuracies, predictions)

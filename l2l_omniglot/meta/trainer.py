@@ -19,9 +19,9 @@ from l2l_omniglot.meta import SCHEDULES
 from l2l_omniglot.meta.average import WeightAverage
 from l2l_omniglot.meta.chunks import map_chunks
 from l2l_omniglot.meta.engines import Engine
-from l2l_omniglot.meta.engines.fast_weights import trained_parameters
 from l2l_omniglot.meta.evaluation import mean
-from l2l_omniglot.meta.learner import Learner, MetaGradient
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.rules import MetaGradient
 from l2l_omniglot.meta.workers import ALONE, Workers
 
 _AVERAGE = "average"
@@ -154,14 +154,13 @@ class Trainer:
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
         self.iteration = self.skipped = 0
         self.skip_bad_updates = skip_bad_updates
+        decayed = {id(parameter) for parameter in learner.backbone.parameters()}
         groups = [
-            {"params": trained_parameters(learner.backbone), "weight_decay": weight_decay},
-            {"params": trained_parameters(learner.rates, learner.head), "weight_decay": 0.0},
+            {"params": [p for p in learner.trained if (id(p) in decayed) == own], "weight_decay": w}
+            for own, w in ((True, weight_decay), (False, 0.0))
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=schedule.meta_lr)
-        self.average = (
-            WeightAverage(learner.parameters(), average_weights) if average_weights else None
-        )
+        self.average = WeightAverage(learner.trained, average_weights) if average_weights else None
 
     def step(self) -> StepResult:
         """Makes one meta-update, or skips a bad one, which leaves the parameters unchanged.
@@ -175,7 +174,7 @@ class Trainer:
         with all_random(*key):
             losses, accuracies = self._compute_gradient(key)
         loss = mean(losses)
-        gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.learner.trained if p.grad is not None]
         if not (math.isfinite(loss) and all(bool(g.isfinite().all()) for g in gradients)):
             self._skip(losses)
             return StepResult(self.iteration, loss, mean(accuracies), skipped=True)
@@ -220,7 +219,7 @@ class Trainer:
             start, done = done, done + len(part.scores.losses)
             results[0, start:done] = part.scores.losses
             results[1, start:done] = part.scores.accuracies
-            for parameter, gradient in zip(self.learner.parameters(), part.gradients, strict=True):
+            for parameter, gradient in zip(self.learner.trained, part.gradients, strict=True):
                 if gradient is not None:
                     own = gradient / self.meta_batch_size
                     parameter.grad = own if parameter.grad is None else parameter.grad + own
@@ -236,7 +235,7 @@ class Trainer:
 
     def _exchange(self, results: torch.Tensor) -> None:
         """Sums gradients and results over the workers: two all-reduces an update."""
-        parameters = self.learner.parameters()
+        parameters = self.learner.trained
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = parameters_to_vector(parts)
         self.workers.sum(flat)

@@ -36,7 +36,8 @@ class Nearness(NamedTuple):
 class Answers:
     """Adapts a trained network to support sets, and classifies queries.
 
-    Safe to use from many threads, which take turns.
+    Safe to use from many threads: they take turns to adapt, so that one adapts for all that ask
+    about the same support set, and classify side by side.
 
     Args:
         checkpoint: trained weights, on square images of one channel.
@@ -84,8 +85,7 @@ class Answers:
 
     def adapt(self, support: Support) -> None:
         """Adapts to a support set in advance of its first query."""
-        with self._lock:
-            self._classifier(support)
+        self._adapted(support)
 
     def probabilities(self, support: Support, image: torch.Tensor) -> list[list[float]]:
         """Predicts probabilities after 0, 1, ..., K steps: K + 1 rows, one number per class.
@@ -97,18 +97,16 @@ class Answers:
         Raises:
             SettingsError: if an example is an item that does not exist.
         """
-        with self._lock:  # normalising by the support set changes the network for a moment
-            classifier = self._classifier(support)
-            rows = [classifier.probabilities(image[None], step) for step in range(self.steps + 1)]
+        classifier = self._adapted(support)
+        rows = [classifier.probabilities(image[None], step) for step in range(self.steps + 1)]
         found: list[list[float]] = torch.cat(rows).tolist()
         return found
 
     def nearness(self, support: Support, image: torch.Tensor) -> Nearness:
         """Measures how far a query's image (1, H, W) is from the characters, after all steps."""
-        with self._lock:
-            classifier = self._classifier(support)
-            distances: list[float] = classifier.distances(image[None])[0].tolist()
-            unlike = bool(classifier.none_of_these(image[None])[0])
+        classifier = self._adapted(support)
+        distances: list[float] = classifier.distances(image[None])[0].tolist()
+        unlike = bool(classifier.none_of_these(image[None])[0])
         known = classifier.certainty
         shots = [len(examples) for examples in support]
         reach = [known.distance * (1 + 1 / n) for n in shots] if known else None
@@ -126,6 +124,10 @@ class Answers:
             where = f"item [{example.character}, {example.number}]"
             raise SettingsError(f"{where}: no stack is loaded; expected strokes")
         return self._stack.image(example)
+
+    def _adapted(self, support: Support) -> Classifier:
+        with self._lock:
+            return self._classifier(support)
 
     def _adapt(self, support: Support) -> Classifier:
         images = [self.image(example) for examples in support for example in examples]

@@ -2,26 +2,28 @@
 
 import pytest
 import torch
-from strangers import some_backbone
+from strangers import some_backbone, untouched
 from tiny import TinyNet, tiny_task
 from torch import nn
 
 from l2l_omniglot.backbones.batch_norm import (
     BY_BATCH,
     BY_SUPPORT,
-    BatchMoments,
     Policy,
     average_moments,
+    convert_norms,
     forward_by,
     record_moments,
-    with_support_statistics,
 )
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task, TaskBatch, Tasks
 from l2l_omniglot.errors import BackboneError, SettingsError
-from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
+from l2l_omniglot.experiments.checkpoint import Checkpoint, read_checkpoint
+from l2l_omniglot.experiments.settings import Settings
+from l2l_omniglot.meta.engines.fast_weights import FastWeights, Inner, inner_loop, task_losses
 from l2l_omniglot.meta.evaluation import evaluate
-from l2l_omniglot.meta.learner import Learner, score
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.rules import differentiate, score
 
 NAMES = ["basenet", "cnn4", "fc", "residual"]
 ENGINES = ["learn2learn", "stacked"]
@@ -32,13 +34,17 @@ def tasks(stack: ImageStack) -> Tasks:
     return Tasks(stack, range(60), queries=3)
 
 
+def logits_by_support(network: nn.Module, support: torch.Tensor, images: torch.Tensor):
+    return forward_by(network, record_moments(network, support), images)
+
+
 def adapt(learner: Learner, batch: TaskBatch, engine: str) -> FastWeights:
     """The weights after two steps."""
     kinds = {"learn2learn": learner.reference, "stacked": learner.choose(first(batch)).engine}
     chosen = kinds[engine]
     assert chosen.name == engine
-    weights = chosen.start(len(batch.support), first_order=True)
-    for _ in inner_loop(weights, batch.support, batch.support_labels, 2):
+    weights = chosen.start(len(batch.support), Inner(2))
+    for _ in inner_loop(weights, batch.support, batch.support_labels):
         pass
     return weights
 
@@ -107,14 +113,12 @@ def test_both_engines_score_alike(tasks: Tasks, name: str):
 
 
 def test_the_support_set_itself_is_normalised_as_in_its_own_batch():
-    network = nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, track_running_stats=False)
-    ).double()
-    support = torch.rand(6, 1, 5, 5).double()
+    layers = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten()
+    network, support = nn.Sequential(*layers).double(), torch.rand(6, 1, 5, 5).double()
     with torch.no_grad():
-        found = with_support_statistics(network, support, support, nn.Module.__call__)
-        torch.testing.assert_close(found, network(support), atol=1e-12, rtol=0)
-    assert "forward" not in network[1].__dict__
+        expected = network(support)
+        found = logits_by_support(convert_norms(network), support, support)
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
 class WithActivation(nn.BatchNorm2d):
@@ -164,13 +168,13 @@ class Moody(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         hidden = self.norm(images)
-        return self.norm(hidden) if len(images) == 1 else hidden
+        return (self.norm(hidden) if len(images) == 1 else hidden).flatten(1)
 
 
 def test_a_layer_used_more_often_for_queries_is_refused():
     with pytest.raises(BackboneError, match="'norm' is used more often than in the pass"):
         images = torch.rand(3, 1, 2, 2)
-        with_support_statistics(Moody(), images, images[:1], nn.Module.__call__)
+        logits_by_support(convert_norms(Moody()), images, images[:1])
 
 
 class Twice(nn.Module):
@@ -203,7 +207,7 @@ class BySupport(nn.Module):
         self.network = network
 
     def forward(self, support: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        return with_support_statistics(self.network, support, query)
+        return logits_by_support(self.network, support, query)
 
 
 @pytest.mark.parametrize("kind", [TinyNet, Twice])
@@ -227,13 +231,14 @@ def choose(learner: Learner, task: Task, engine: str):
     return chosen
 
 
-def meta_loss(learner: Learner, task: Task, engine: str, steps: int) -> tuple[FastWeights, float]:
+def meta_loss(learner: Learner, task: Task, engine: str, steps: int) -> torch.Tensor:
     """Inner steps on losses of the query set by support statistics; then the same loss.
 
     Its gradient has the second derivative of what goes by the moments in it.
     """
     batch = learner.batch([task, tiny_task(3)] if engine == "stacked" else [task])
-    weights = choose(learner, task, engine).start(len(batch.support), first_order=False)
+    inner = Inner(first_order=False)
+    weights = choose(learner, task, engine).start(len(batch.support), inner)
 
     def losses() -> torch.Tensor:
         moments = weights.record(batch.support)
@@ -241,8 +246,7 @@ def meta_loss(learner: Learner, task: Task, engine: str, steps: int) -> tuple[Fa
 
     for _ in range(steps):
         weights.step(losses())
-    weights.add_loss(losses())
-    return weights, losses().sum().item()
+    return losses().sum()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -250,14 +254,14 @@ def meta_loss(learner: Learner, task: Task, engine: str, steps: int) -> tuple[Fa
 @pytest.mark.parametrize("steps", [0, 2])
 def test_gradients_pass_through_the_support_sets_moments(kind, engine: str, steps: int):
     learner = Learner(smooth(kind), 0.3, engine="stacked")
-    found = meta_loss(learner, tiny_task(), engine, steps)[0].meta_gradient()
-    for parameter, gradient in zip(learner.parameters(), found, strict=True):
+    found = differentiate(meta_loss(learner, tiny_task(), engine, steps), learner.trained)
+    for parameter, gradient in zip(learner.trained, found, strict=True):
         flat, differences = parameter.data.view(-1), []
         for number in range(flat.numel()):
             value, around = flat[number].item(), []
             for shifted in (value + 1e-6, value - 1e-6):
                 flat[number] = shifted
-                around.append(meta_loss(learner, tiny_task(), engine, steps)[1])
+                around.append(meta_loss(learner, tiny_task(), engine, steps).item())
             flat[number] = value
             differences.append((around[0] - around[1]) / 2e-6)
         expected = torch.tensor(differences, dtype=torch.float64).view_as(gradient)
@@ -270,14 +274,14 @@ def test_gradients_through_moments_are_the_same_in_both_engines(tasks: Tasks, na
     drawn = [tasks[number] for number in range(3)]
     found = []
     for parts in (drawn,), [[task] for task in drawn]:
-        sums = [torch.zeros_like(p) for p in learner.parameters()]
+        sums = [torch.zeros_like(p) for p in learner.trained]
         for part in parts:
             engine = choose(learner, drawn[0], "stacked" if len(part) > 1 else "learn2learn")
             batch = learner.batch(part)
-            weights = engine.start(len(part), first_order=False)
-            for _ in inner_loop(weights, batch.support, batch.support_labels, 1):
-                weights.add_loss(score(weights, batch, BY_SUPPORT).losses)
-            for total, gradient in zip(sums, weights.meta_gradient(), strict=True):
+            weights = engine.start(len(part), Inner(1, first_order=False))
+            steps = inner_loop(weights, batch.support, batch.support_labels)
+            loss = sum(score(one, batch, BY_SUPPORT).losses.sum() for one in steps)
+            for total, gradient in zip(sums, differentiate(loss, learner.trained), strict=True):
                 total.add_(0 if gradient is None else gradient)
         found.append(sums)
     for one, other in zip(*found, strict=True):
@@ -293,34 +297,32 @@ def test_population_statistics_are_those_of_torchs_running_averages(tasks: Tasks
     batch, count = learner.batch(drawn), len(drawn)
     recorded = []
     for task in drawn:
-        one = learner.reference.start(1, first_order=True)
+        one = learner.reference.start(1, Inner())
         recorded.append(one.record(learner.batch([task]).query))
-    both = choose(learner, drawn[0], "stacked").start(count, first_order=True).record(batch.query)
+    both = choose(learner, drawn[0], "stacked").start(count, Inner()).record(batch.query)
     population, again = average_moments(recorded), average_moments([both])
-    for layer, uses in population.layers.items():
-        for one, other in zip(uses, again.layers[layer], strict=True):
-            torch.testing.assert_close(one, other)
-            assert not one[0].requires_grad and one[0].shape[0] == 1
+    assert population.keys() == again.keys()
+    for key, one in population.items():
+        torch.testing.assert_close(one, again[key])
+        assert not one.requires_grad and one.shape[1] == 1
     with torch.no_grad():
         for parameter in network.parameters():  # a bias before the normalisation counts now
             parameter.add_(0.1 * torch.randn_like(parameter))
-    for layer, module in network.named_modules():
-        if layer in population.layers:
-            ((variance, mean),) = population.layers[layer]
-            module.running_mean, module.running_var = mean[0], variance[0]
-    network.eval()
-    expected = network(batch.query.flatten(0, 1))
+    torchs = untouched(name).double().eval()
+    torchs.load_state_dict(network.state_dict(), strict=False)
+    for layer, module in torchs.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_var, module.running_mean = population[f"{layer}/0"][:, 0]
+    expected = torchs(batch.query.flatten(0, 1))
     loss = nn.functional.cross_entropy(expected, batch.query_labels.flatten())
-    slopes = torch.autograd.grad(loss, list(network.parameters()))
-    network.train()
-    Learner(network, 0.1)
-    stacked = choose(learner, drawn[0], "stacked").start(count, first_order=True)
+    slopes = torch.autograd.grad(loss, list(torchs.parameters()))
+    stacked = choose(learner, drawn[0], "stacked").start(count, Inner())
     result = score(stacked, batch, Policy("population", population))
     torch.testing.assert_close(result.losses.mean(), loss)
-    stacked.add_loss(result.losses / count)
-    for one, other in zip(stacked.meta_gradient(), slopes, strict=True):
+    found = differentiate(result.losses.mean(), learner.trained)
+    for one, other in zip(found, slopes, strict=True):
         torch.testing.assert_close(one, other)
-    alone = learner.reference.start(1, first_order=True).logits(batch.query[:1], population)
+    alone = learner.reference.start(1, Inner()).logits(batch.query[:1], population)
     torch.testing.assert_close(alone[0], expected[: batch.query.shape[1]])
 
 
@@ -329,12 +331,12 @@ def test_population_statistics_are_those_of_torchs_running_averages(tasks: Tasks
 def test_no_task_changes_another_under_any_policy(tasks: Tasks, name: str, engine: str):
     learner = Learner(some_backbone(name), 0.1, engine="stacked")
     population = average_moments([record_moments(learner.backbone, tasks[9].query)])
-    kept = {layer: [m.clone() for m in uses[0]] for layer, uses in population.layers.items()}
+    kept = {key: found.clone() for key, found in population.items()}
 
     def losses(policy, number: int) -> torch.Tensor:
         batch = learner.batch([tasks[number]])
-        weights = choose(learner, tasks[0], engine).start(1, first_order=True)
-        steps = inner_loop(weights, batch.support, batch.support_labels, 2, policy.population)
+        weights = choose(learner, tasks[0], engine).start(1, Inner(2, policy=policy))
+        steps = inner_loop(weights, batch.support, batch.support_labels)
         return torch.cat([score(adapted, batch, policy).losses.detach() for adapted in steps])
 
     policies = BY_BATCH, BY_SUPPORT, Policy("population", population)
@@ -344,15 +346,13 @@ def test_no_task_changes_another_under_any_policy(tasks: Tasks, name: str, engin
         losses(policy, 5)
     for policy, expected in zip(policies, alone, strict=True):
         assert torch.equal(losses(policy, 4), expected)
-    for layer, moments in kept.items():
-        for one, other in zip(moments, population.layers[layer][0], strict=True):
-            assert torch.equal(one, other)
+    assert all(torch.equal(found, population[key]) for key, found in kept.items())
 
 
 def test_moments_of_layers_that_were_not_recorded_are_refused():
     network = TinyNet()
     with pytest.raises(BackboneError, match="'norm' is used more often"):
-        forward_by(network, BatchMoments(), torch.rand(3, 1, 4, 4))
+        forward_by(convert_norms(network), {}, torch.rand(3, 1, 4, 4))
 
 
 def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
@@ -362,7 +362,7 @@ def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
         learner.score_steps(batch, 1, batch_norms=["inductive"])
     learner.measure_population(tasks.batch(1, 3))
     assert learner.population
-    kept = {name: tensor.clone() for name, tensor in learner.population.tensors().items()}
+    kept = {name: tensor.clone() for name, tensor in learner.population.items()}
     found = learner.score_steps(batch, 2, batch_norms=["transductive", "inductive"])
     modes = "transductive", "inductive"
     apart = [learner.score_steps(batch, 2, batch_norms=[how]) for how in modes]
@@ -370,8 +370,7 @@ def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
         for mode, score_of_mode in enumerate(scores):
             assert torch.equal(score_of_mode.losses, apart[mode][step][0].losses)
     learner.check_inductive(tasks[0])
-    copied = BatchMoments.of(learner.population.tensors())
-    for name, tensor in copied.tensors().items():
+    for name, tensor in learner.population.items():
         assert torch.equal(tensor, kept[name])  # no task has changed it
     losses = {}
     for statistics in ("batch", "support", "population"):
@@ -379,3 +378,50 @@ def test_a_learner_scores_and_trains_by_population_statistics(tasks: Tasks):
         losses[statistics] = float(learner.meta_gradient(batch, 1).scores.losses)
     assert losses["population"] == pytest.approx(float(found[1][1].losses), rel=1e-9)
     assert len(set(losses.values())) == 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_statistics_per_step_are_those_after_as_many_steps(tasks: Tasks, engine: str):
+    network = some_backbone("basenet").double()
+    learner = Learner(
+        network, 0.1, inner_steps=2, statistics="per-step", train_statistics="per-step"
+    )
+    with pytest.raises(BackboneError, match="no per-step statistics"):
+        learner.policy("inductive")
+    learner.measure_population([tasks[1]])
+    task, batch = learner.batch([tasks[1]]), learner.batch([tasks[0]])
+    steps = inner_loop(learner.reference.start(1, Inner(2)), task.support, task.support_labels)
+    whole, policy = torch.cat([task.support, task.query], dim=1), learner.policy("inductive")
+    for number, weights in enumerate(steps):
+        found, expected = policy.for_support(number), weights.record(whole)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in found)
+    beyond, last = policy.for_query(9, dict), policy.for_support(2)
+    assert all(beyond[key] is last[key] for key in last)
+
+    chosen = choose(learner, tasks[0], engine)
+    weights = chosen.start(1, Inner(3, policy=policy))
+    scores = [score(w, batch, policy) for w in inner_loop(weights, *batch[:2])]
+    one = learner.reference.start(1, Inner())
+    losses = task_losses(one.logits(batch.support, policy.for_support(0)), batch.support_labels)
+    one.step(losses)
+    expected = task_losses(one.logits(batch.query, policy.for_support(1)), batch.query_labels)
+    torch.testing.assert_close(scores[1].losses, expected)
+    with_steps = learner.score_steps(batch, 3, chosen, ["transductive", "inductive"])
+    for (_, inductive), alone in zip(with_steps, scores, strict=True):
+        torch.testing.assert_close(inductive.losses, alone.losses)
+    learner.check_inductive(tasks[0])
+    assert learner.meta_gradient(batch, 2, chosen).gradients[0].abs().max() > 0
+
+
+def test_statistics_per_step_and_of_the_population_stand_side_by_side(tasks: Tasks):
+    network = some_backbone("basenet")
+    learner = Learner(network, 0.1, statistics="population", train_statistics="per-step")
+    learner.measure_population([tasks[1]])
+    losses = [learner.meta_gradient(learner.batch([tasks[0]]), 1).scores.losses]
+    learner.train_statistics = "population"
+    losses.append(learner.meta_gradient(learner.batch([tasks[0]]), 1).scores.losses)
+    assert losses[0] != losses[1]
+    assert learner.score_steps(learner.batch([tasks[0]]), 1, batch_norms=["inductive"])
+    saved = Checkpoint(Settings(), 0, {}, population=learner.population).to_bytes()
+    assert read_checkpoint(saved, "memory").population.keys() == learner.population.keys()

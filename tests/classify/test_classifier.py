@@ -1,6 +1,7 @@
 """Certainty of an adapted classifier: its temperature and distances."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -66,3 +67,25 @@ def test_certainty_is_kept_in_the_file(checkpoint):
     assert none.certainty is None
     with pytest.raises(SettingsError, match="temperature=0: expected a number above 0"):
         Certainty(0, 1)
+
+
+def test_eight_threads_adapt_and_predict_as_one(checkpoint, images):
+    """With one classifier, and each with one of its own that adapts beside the others."""
+    shared, state = adapted(checkpoint, images), torch.get_rng_state()
+    batches = [images[:1], images[1:3], images]
+
+    def predict(number: int) -> list[torch.Tensor]:
+        found = []
+        for classifier in (shared, adapted(checkpoint, images * (1 - 0.05 * number))):
+            for step in (0, -1):
+                batch = batches[number % 3]
+                found += [classifier.probabilities(batch, step), classifier.distances(batch, step)]
+        return found
+
+    alone = [predict(number) for number in range(8)]
+    shared = adapted(checkpoint, images)  # has no statistics of its support set yet
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for found, expected in zip(pool.map(predict, range(8)), alone, strict=True):
+                assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)

@@ -17,11 +17,11 @@ from torch import nn
 
 import l2l_omniglot.classify.export as module
 from l2l_omniglot.backbones.batch_norm import (
-    BatchMoments,
+    convert_norms,
     fold_statistics,
     record_moments,
-    use_batch_statistics,
 )
+from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.backbones.registry import make_backbone
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.export import LARGEST, METADATA, export_classifier, load_exported
@@ -44,7 +44,7 @@ def checkpoint_of(name: str) -> Checkpoint:
     if name == "resnet8":
         return load_pretrained_checkpoint(name)
     network = make_backbone(name, ways=len(NAMES))
-    use_batch_statistics(network)
+    convert_norms(network)
     facts = {"channels": 1, "image_size": 28}
     settings = make_settings(backbone=name, ways=len(NAMES), head="trained", inner_lr=0.1)
     return Checkpoint(settings, 1, read_weights(network), facts=facts)
@@ -161,7 +161,7 @@ def test_a_file_that_does_something_else_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
     ending: str,
 ):
-    def wrong(network: nn.Module, moments: BatchMoments, support: torch.Tensor) -> nn.Module:
+    def wrong(network: nn.Module, moments: Moments, support: torch.Tensor) -> nn.Module:
         folded = fold_statistics(network, moments, support)
         folded.linear.bias += torch.tensor([0.01, 0, 0])
         return folded
@@ -215,7 +215,8 @@ def test_what_cannot_be_folded_is_refused():
     for reason, network in refused.items():
         with pytest.raises(BackboneError, match=reason):
             images = torch.rand(6, 1, 28, 28)
-            fold_statistics(network, record_moments(network, images), images)
+            converted = convert_norms(network)
+            fold_statistics(converted, record_moments(converted, images), images)
 
 
 def test_a_network_that_cannot_be_traced_is_refused(

@@ -293,6 +293,21 @@ class HeadFirst(Net):
         return self.last_made(super().hidden(images))
 
 
+class ListedNorm(Net):
+    def __init__(self, ways=5, **others):
+        super().__init__(ways, **others)
+        self.norms = [nn.BatchNorm1d(8, affine=False)]
+
+    def hidden(self, images):
+        return super().hidden(images) + self.norms[0](self.first(images.flatten(1)))
+
+
+class AsksForTheClass(Net):
+    def hidden(self, images):
+        hidden = super().hidden(images)
+        return 2 * hidden if isinstance(self.norm, nn.BatchNorm1d) else hidden
+
+
 class WrongHeadName(Net):
     head_name = "classifier"
 
@@ -380,6 +395,11 @@ DEFECTS = {
     "OwnNorm": (["inductive", "every gradient", "stacked"], "query images affect each other"),
     "Conv1d": (["stacked"], "Conv1d has no stacked form"),
     "HeadFirst": (["head"], "its head 'last_made' does not make the logits"),
+    "ListedNorm": (
+        ["converted", "one image", "float64", "stacked"],
+        "'norms' is a list that holds batch normalisation",
+    ),
+    "AsksForTheClass": (["converted"], "it may ask isinstance"),
     "WrongHeadName": (["head"], "its head 'classifier' is no layer of it"),
     "FrozenHead": (["head"], "its head 'head' has no parameter that is trained"),
     "Unsaved": (["saved and loaded"], "loads the saved weights has different logits"),

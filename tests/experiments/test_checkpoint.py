@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -11,8 +12,10 @@ from safetensors.torch import save_file
 from l2l_omniglot._util.files import atomic_write
 from l2l_omniglot.backbones.basenet import BaseNet
 from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
+from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import read_weights, write_weights
 from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.run_folder import RunFolder
@@ -168,3 +171,32 @@ def test_any_flipped_bit_is_noticed(tmp_path: Path):
             assert (found.settings, found.iteration) == (expected.settings, expected.iteration)
             assert all(torch.equal(found.weights[n], w) for n, w in expected.weights.items())
             assert place < header
+
+
+def test_the_bias_that_a_shared_head_once_trained_is_dropped(stack: ImageStack):
+    """It was the last trained parameter; the optimiser and the average had its number."""
+    settings = make_settings(
+        head="shared", average_weights=0.9, meta_batch_size=1, inner_steps=1, iterations=2
+    )
+    experiment = Experiment.build(settings, stack)
+    trainer = experiment.trainer()
+    trainer.step()
+    now = experiment.checkpoint(trainer, experiment.facts(), resumable=True)
+    number, nothing = len(experiment.learner.trained), torch.zeros(())
+    added = {
+        f"{number}.{key}": nothing.clone() for key in ("step", "exp_avg", "exp_avg_sq", "average")
+    }
+    old = dataclasses.replace(
+        now, head=now.head | {"bias": nothing}, optimizer=now.optimizer | added
+    )
+    loaded = read_checkpoint(old.to_bytes(), "memory")
+    assert set(loaded.head) == {"weight"} and loaded.optimizer.keys() == now.optimizer.keys()
+    again = Experiment.load(loaded, stack)
+    resumed = again.trainer()
+    resumed.restore(loaded.iteration, loaded.optimizer)
+    resumed.step()
+    trainer.step()
+    pairs = zip(experiment.learner.trained, again.learner.trained, strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    fewer = read_checkpoint(dataclasses.replace(old, optimizer={}).to_bytes(), "memory")
+    assert set(fewer.head) == {"weight"} and not fewer.optimizer

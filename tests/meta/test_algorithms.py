@@ -84,7 +84,7 @@ def by_hand(learner: Learner, task: Task, step_weights: tuple[float, ...]) -> to
         for name, gradient in zip(names, gradients, strict=True):
             if name in learner.rates.names:
                 weights[name] = weights[name] - learner.rates.rate(name, step) * gradient
-    gradients = torch.autograd.grad(total, learner.parameters())
+    gradients = torch.autograd.grad(total, learner.trained)
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
@@ -107,7 +107,7 @@ def test_rates_that_have_not_learned_yet_give_mamls_numbers(task, rates, first_o
     network = TinyNet().double()
     plain = Learner(copy.deepcopy(network), 0.5, first_order, engine)
     other = Learner(copy.deepcopy(network), 0.5, first_order, engine, rates, inner_steps=2)
-    count = len(plain.parameters())
+    count = len(plain.trained)
     found, expected = (
         learner.meta_gradient(learner.batch([task]), 2, learner.choose(task).engine)
         for learner in (other, plain)
@@ -127,7 +127,7 @@ def test_meta_sgd_is_learn2learns(task: Task, first_order: bool):
     for _ in range(2):
         theirs.adapt(cross_entropy(theirs(task.support), task.support_labels))
     loss = cross_entropy(theirs(task.query), task.query_labels)
-    expected = torch.autograd.grad(loss, learner.parameters())
+    expected = torch.autograd.grad(loss, learner.trained)
     found = flat_gradient(learner, task, LAST)
     torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]))
 
@@ -143,7 +143,7 @@ def test_anil_is_learn2learns_maml_on_the_head(task: Task):
     for _ in range(2):
         head.adapt(cross_entropy(head(features(task.support)), task.support_labels))
     loss = cross_entropy(head(features(task.query)), task.query_labels)
-    expected = torch.autograd.grad(loss, learner.parameters())
+    expected = torch.autograd.grad(loss, learner.trained)
     found = flat_gradient(learner, task, LAST)
     torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]))
 
@@ -190,11 +190,11 @@ def test_trainer_follows_the_schedule(stack: ImageStack):
     for _ in range(2):
         losses = [trainer.step().loss for trainer in trainers]
         assert losses[0] == losses[1]
-    weights = [[p.detach().clone() for p in t.learner.parameters()] for t in trainers]
+    weights = [[p.detach().clone() for p in t.learner.trained] for t in trainers]
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
     for trainer in trainers:
         trainer.step()
-    pairs = zip(*(t.learner.parameters() for t in trainers), strict=True)
+    pairs = zip(*(t.learner.trained for t in trainers), strict=True)
     assert not all(torch.equal(one, other) for one, other in pairs)
 
 
@@ -213,9 +213,9 @@ def test_trainer_counts_the_loss_of_every_step_while_that_lasts(stack: ImageStac
         expected = learner.meta_gradient(batch, 2, engine, step_weights=weights).gradients
         trainer.step()
         bound = rounding(*expected)
-        for parameter, gradient in zip(learner.parameters(), expected, strict=True):
+        for parameter, gradient in zip(learner.trained, expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=bound)
-        gradients.append(torch.cat([p.grad.flatten() for p in learner.parameters()]))
+        gradients.append(torch.cat([p.grad.flatten() for p in learner.trained]))
     assert (gradients[0] - gradients[1]).abs().max() > 1e-3
 
 
@@ -276,7 +276,7 @@ def test_every_algorithm_trains_saves_and_goes_on_exactly(stack, tmp_path, algor
     resumed.restore(checkpoint.iteration, checkpoint.optimizer)
     for _ in range(3):
         resumed.step()
-    pairs = zip(through.learner.parameters(), again.learner.parameters(), strict=True)
+    pairs = zip(through.learner.trained, again.learner.trained, strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     moved = [p for p in again.learner.rates.parameters() if p.min() != p.max()]
     assert bool(moved) == again.learner.rates.learned

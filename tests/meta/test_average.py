@@ -37,7 +37,7 @@ def test_a_restored_trainer_has_the_same_average(stack: ImageStack):
     for _ in range(2):
         stopped.step()
     resumed = trainer(stack)
-    for own, other in zip(resumed.learner.parameters(), stopped.learner.parameters(), strict=True):
+    for own, other in zip(resumed.learner.trained, stopped.learner.trained, strict=True):
         own.data.copy_(other.data)
     resumed.restore(2, stopped.optimizer_tensors())
     for _ in range(4):

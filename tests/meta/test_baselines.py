@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -31,7 +33,7 @@ def test_nearest_pixels_written_out(tasks: Tasks):
 @pytest.mark.parametrize("mode", ["transductive", "inductive"])
 def test_class_means_written_out(tasks: Tasks, mode: str):
     network = BaseNet()
-    learner = Learner(network, 0.4)
+    learner = Learner(copy.deepcopy(network), 0.4)  # converted; this one keeps torch's layers
     right = []
     for task in tasks.batch(0, 3):
         with torch.no_grad():

@@ -88,7 +88,7 @@ def test_what_a_notebook_shows_says_what_it_is(stack: ImageStack):
         f"Tasks('train' of {stack.name}, 3-way 2-shot, 4 queries, 160 classes, seed=7)"
     )
     learner = Learner(BaseNet(ways=3), 0.5, first_order=True, rates="layer-step", head="shared")
-    count = sum(parameter.numel() for parameter in learner.parameters())
+    count = sum(parameter.numel() for parameter in learner.trained)
     assert repr(learner) == (
         f"Learner(BaseNet, LayerStepRates, SharedHead, {count:,} trained parameters, inner_lr=0.5, "
         "first order, on cpu)"

@@ -167,7 +167,7 @@ def test_update_is_adams(stack: ImageStack):
 
 def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageStack):
     trainer = make_trainer(stack)
-    trainer.learner.choose(trainer.tasks[0]).engine.rates.initial = 1e38
+    trainer.learner.choose(trainer.tasks[0]).engine.maml.lr = 1e38
     before = weights(trainer)
     with pytest.raises(
         TrainingError,

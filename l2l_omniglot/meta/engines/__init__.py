@@ -22,6 +22,7 @@ from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.engines.fast_weights import Engine as Engine
+from l2l_omniglot.meta.engines.fast_weights import Inner
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
 from l2l_omniglot.meta.engines.stacked import StackedEngine
 from l2l_omniglot.meta.inner_rates import InnerRates
@@ -79,10 +80,11 @@ def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> No
         name: torch.stack([p.detach(), p.detach() * 1.5 + 0.01])
         for name, p in network.named_parameters()
     }
-    engine = StackedEngine(network, rates)
+    weights = StackedEngine(copy.deepcopy(network), rates).start(2, Inner())
+    weights.replace(stacked)
     with torch.no_grad(), all_random("engine"), warnings.catch_warnings():
         warnings.filterwarnings("error", "There is a performance drop")  # vmap's loops
-        found = engine.run(stacked, 2, torch.cat(batches)).unflatten(0, (2, half))
+        found = weights.logits(torch.stack(batches))
         for task, batch in enumerate(batches):
             for name, parameter in network.named_parameters():
                 parameter.copy_(stacked[name][task])

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from l2l_omniglot.backbones.batch_norm import Moments
+from l2l_omniglot.backbones.passes import present
 from l2l_omniglot.meta.engines.convolution import FEW_PRODUCTS, convolve, products, windows
 from l2l_omniglot.meta.engines.layers import (
-    StackedBatchNorm,
     StackedConv2d,
+    StackedNorm,
     channels_last,
     moments,
     single,
     spread,
 )
 from l2l_omniglot.meta.engines.pooling import pool
-
-Step: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 class StackedSequential(nn.Sequential):
@@ -40,36 +38,36 @@ class StackedSequential(nn.Sequential):
         self.training = training
         for name, layer in layers.items():
             self.add_module(name, layer)
-        self._steps = list(_steps(list(layers.values())))
+        # By name: a learn2learn clone has other layers.
+        self._steps = list(_steps(list(layers), list(layers.values())))
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Passes (T * B, ...) through the layers."""
-        for step in self._steps:
-            batch = step(batch)
+        for names in self._steps:
+            layers: list[Any] = [self._modules[name] for name in names]
+            batch = layers[0](batch) if len(layers) == 1 else block(layers, batch)
         return batch
 
 
-def _steps(layers: list[nn.Module]) -> Iterator[Step]:
-    """Yields the layers, or one block for four of them."""
-    while layers:
-        block = _find_block(layers[:4])
-        yield block or layers[0]
-        layers = layers[4 if block else 1 :]
+def _steps(names: list[str], layers: list[nn.Module]) -> Iterator[list[str]]:
+    """Yields the names of layers one by one, or of four if they are a block."""
+    while names:
+        count = 4 if _is_block(layers[:4]) else 1
+        yield names[:count]
+        names, layers = names[count:], layers[count:]
 
 
-def _find_block(layers: list[nn.Module]) -> StackedBlock | None:
+def _is_block(layers: list[nn.Module]) -> bool:
     kinds = [type(layer) for layer in layers]
     if kinds not in _BLOCKS or not _halves(layers[kinds.index(nn.MaxPool2d)]):
-        return None
-    conv, norm = layers[0], layers[kinds.index(StackedBatchNorm)]
-    assert isinstance(conv, StackedConv2d) and isinstance(norm, StackedBatchNorm)
-    return StackedBlock(conv, norm, kinds[1] is nn.ReLU) if norm.affine else None
+        return False
+    return layers[kinds.index(StackedNorm)].weight is not None
 
 
 _BLOCKS: list[list[type[nn.Module]]] = [
-    [StackedConv2d, StackedBatchNorm, nn.ReLU, nn.MaxPool2d],
-    [StackedConv2d, StackedBatchNorm, nn.MaxPool2d, nn.ReLU],
-    [StackedConv2d, nn.ReLU, StackedBatchNorm, nn.MaxPool2d],
+    [StackedConv2d, StackedNorm, nn.ReLU, nn.MaxPool2d],
+    [StackedConv2d, StackedNorm, nn.MaxPool2d, nn.ReLU],
+    [StackedConv2d, nn.ReLU, StackedNorm, nn.MaxPool2d],
 ]
 
 
@@ -81,7 +79,7 @@ def _halves(pool: Any) -> bool:
     return plain and not pool.ceil_mode and not pool.return_indices
 
 
-class StackedBlock:
+def block(layers: list[Any], batch: torch.Tensor) -> torch.Tensor:
     """Computes a block, with the normalisation after the pooling instead of before.
 
     Normalisation is monotone in each channel, so it commutes with the maximum (with the
@@ -90,47 +88,56 @@ class StackedBlock:
     of its windows, without a pass over its output.
 
     Args:
-        conv: the convolution.
-        norm: the normalisation, with scale and shift.
-        relu_first: ReLU before the normalisation instead of after it.
+        layers: one of `_BLOCKS`.
+        batch: (T * B, channels, H, W).
+
+    Returns:
+        (T * B, filters, H', W').
     """
-
-    def __init__(self, conv: StackedConv2d, norm: StackedBatchNorm, relu_first: bool) -> None:
-        self.conv, self.norm, self.relu_first = conv, norm, relu_first
-
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Computes (T * B, filters, H', W') of (T * B, channels, H, W)."""
-        images = self.conv.cast(self.conv.by_task(batch.permute(0, 2, 3, 1)))
-        scale, shift, bias = self.norm.weight, self.norm.bias, self.conv.bias
-        assert scale is not None and shift is not None
-        maps, of_products = self._convolve(images)
-        if self.relu_first:
-            maps = relu(maps if bias is None else maps + bias[:, None, None, None])
-        elif bias is not None:
-            shift = shift + 0 * bias  # its gradient is zero, but it has one
-        own = (lambda: moments(maps)) if self.relu_first else of_products
-        lacking = None if self.relu_first else bias
-        variance, mean = self.norm.moments(own, lacking)
-        out = self.norm.normalise(pool(maps, scale.detach()), variance, mean, scale, shift)
-        out = out if self.relu_first else relu(out)
-        return out.flatten(0, 1).permute(0, 3, 1, 2)
-
-    def _convolve(self, images: torch.Tensor) -> tuple[torch.Tensor, Callable[[], Moments]]:
-        """Computes maps (T, B, H', W', filters) without the bias, and how to get their moments."""
-        geometry = self.conv.geometry(images)
-        weight = self.conv.cast(channels_last(self.conv.weight))
-        if weight[0, 0].numel() > FEW_PRODUCTS:
-            maps = convolve(images, weight, geometry)
-            return maps, lambda: moments(maps)
-        seen = windows(images, geometry)
-        return products(seen, weight), lambda: product_moments(seen, weight.flatten(2))
+    relu_first = type(layers[1]) is nn.ReLU
+    conv, norm = layers[0], layers[2 if relu_first else 1]
+    images = conv.cast(conv.by_task(batch.permute(0, 2, 3, 1)))
+    scale, shift, bias = norm.weight, norm.bias, conv.bias
+    maps, seen, weight = _convolve(conv, images)
+    if relu_first:
+        maps, seen = relu(maps if bias is None else maps + bias[:, None, None, None]), None
+        bias = None
+    elif bias is not None:
+        shift = shift + 0 * bias  # its gradient is zero, but it has one
+    now = present()
+    found = now.recall(norm.name)
+    if found is None:
+        variance, mean = moments(maps) if seen is None else product_moments(seen, weight)
+        if now.recorded is not None:  # with the bias, which the maps here lack
+            whole = mean if bias is None else mean + bias
+            now.note(norm.name, torch.stack([variance, whole]))
+    else:
+        variance, mean = found if bias is None else (found[0], found[1] - bias)
+    out = norm.normalise(pool(maps, scale.detach()), variance, mean, scale, shift)
+    out = out if relu_first else relu(out)
+    return out.flatten(0, 1).permute(0, 3, 1, 2)
 
 
-def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
-    """Computes variance and mean of products of windows (T, B, ..., K) and weights (T, filters, K).
+def _convolve(
+    conv: StackedConv2d, images: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Computes maps (T, B, H', W', filters) without the bias.
 
-    The covariance of the windows is summed in float64: the gradient of a normalised product is
-    a small difference of large numbers.
+    Returns them, the windows that they are products of, if so, and the weight.
+    """
+    geometry = conv.geometry(images)
+    weight = conv.cast(channels_last(conv.weight))
+    if weight[0, 0].numel() > FEW_PRODUCTS:
+        return convolve(images, weight, geometry), None, weight
+    seen = windows(images, geometry)
+    return products(seen, weight), seen, weight.flatten(2)
+
+
+def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Computes variance over mean, (2, T, filters), of the products of windows and weights.
+
+    These are (T, B, ..., K) and (T, filters, K). The covariance of the windows is summed in
+    float64: the gradient of a normalised product is a small difference of large numbers.
     """
     with torch.autocast(seen.device.type, enabled=False):
         by_image, weight = single(seen.flatten(2, -2)), single(weight)
@@ -139,4 +146,5 @@ def product_moments(seen: torch.Tensor, weight: torch.Tensor) -> Moments:
         squares = torch.bmm(centred.transpose(1, 2), centred).unflatten(0, by_image.shape[:2])
         covariance, wide = squares.double().mean(dim=1) / by_image.shape[2], weight.double()
         variance = (torch.bmm(wide, covariance) * wide).sum(dim=2)
-        return variance.to(weight.dtype), torch.bmm(weight, mean[:, :, None])[:, :, 0]
+        means = torch.bmm(weight, mean[:, :, None])[:, :, 0]
+        return torch.stack([variance.to(weight.dtype), means])

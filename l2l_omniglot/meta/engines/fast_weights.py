@@ -4,23 +4,45 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from l2l_omniglot.backbones.batch_norm import BatchMoments, Forward, checked_forward
-from l2l_omniglot.backbones.heads import TrainedHead, embed, float_head, head_name
+from l2l_omniglot._util.compat import l2l
+from l2l_omniglot.backbones.batch_norm import BY_BATCH, Policy, check_norms
+from l2l_omniglot.backbones.head_starts import HeadStart
+from l2l_omniglot.backbones.heads import head_parameters, the_features
+from l2l_omniglot.backbones.passes import Moments, Pass
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.inner_rates import InnerRates
 
 
+@dataclass(frozen=True)
+class Inner:
+    """All that is decided about an inner loop before it starts.
+
+    Attributes:
+        steps: gradient steps K, 0 or more.
+        first_order: treat inner gradients as constants, and keep no graph of them.
+        policy: by which statistics images are normalised.
+        bfloat16: compute layers in bfloat16 (autocast); the head and all weights do not.
+    """
+
+    steps: int = 0
+    first_order: bool = True
+    policy: Policy = BY_BATCH
+    bfloat16: bool = False
+
+
 class Engine(ABC):
-    """Computes tasks under fast weights.
+    """Computes tasks with learn2learn's clones of a module.
 
     Args:
-        backbone: see `Learner`.
+        backbone: see `Learner`; converted.
+        module: what is cloned and adapted; has the backbone's parameters, by the same names.
         rates: of the inner loop.
         head: how each task's head starts; as trained by default.
 
@@ -28,44 +50,75 @@ class Engine(ABC):
         name: as `--engine` takes it.
         threads_share: what a CPU's threads share: ``operations`` (all of them compute each), or
             ``chunks`` (each thread computes a chunk of tasks of its own).
+        leading: whether a clone's weights have a leading T.
+        maml: learn2learn's ``MAML`` around the module.
     """
 
     name: str
     threads_share: str
+    leading: bool
 
     def __init__(
-        self, backbone: nn.Module, rates: InnerRates, head: TrainedHead | None = None
+        self, backbone: nn.Module, module: nn.Module, rates: InnerRates, head: HeadStart | None
     ) -> None:
-        self.backbone, self.rates, self.head = backbone, rates, head or TrainedHead()
+        self.backbone, self.rates, self.head = backbone, rates, head or HeadStart()
+        self._parameters = dict(backbone.named_parameters())
+        # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
+        # prints and swallows them. Parameters a forward pass does not use stay as they are.
+        self.maml: Any = l2l.algorithms.MAML(
+            module, rates.initial, allow_unused=True, allow_nograd=True
+        )
 
     @abstractmethod
     def tasks_at_once(self, pixels: int) -> int:
         """Returns how many tasks are best computed together, if a larger set has so many pixels."""
 
     @abstractmethod
-    def start(self, tasks: int, first_order: bool) -> FastWeights:
+    def prepare(self, clone: nn.Module, tasks: int) -> None:
+        """Prepares a clone of the module for T tasks."""
+
+    @abstractmethod
+    def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Passes images (T, B, channels, H, W) through a prepared clone: (T, B, ways)."""
+
+    def check(self) -> None:
+        """Refuses a backbone whose parameters are not those that the engine was made with.
+
+        Raises:
+            BackboneError: if one was replaced since, or frozen or unfrozen.
+        """
+        self.rates.check(self.backbone)
+        for name, parameter in self.backbone.named_parameters():
+            if parameter is not self._parameters.get(name):
+                raise BackboneError(
+                    f"its parameter {name!r} was replaced after the learner was built; change its "
+                    "values in place, or build the learner again"
+                )
+
+    def start(self, tasks: int, inner: Inner) -> FastWeights:
         """Copies the backbone's weights for each of `tasks` tasks."""
+        return FastWeights(self, tasks, inner)
 
 
-class FastWeights(ABC):
-    """A backbone's weights, one copy for each of T tasks.
+class FastWeights:
+    """A backbone's weights, one copy for each of T tasks, which learn2learn adapts.
 
     Attributes:
-        head: how each task's head starts.
-        bfloat16: whether layers compute in bfloat16 (autocast); the head and all weights do not.
+        engine, inner: that made it, and how.
+        taken: number of steps so far.
+        network: the clone; of the learn2learn engine from (B, channels, H, W) to (B, ways).
     """
 
-    bfloat16 = False
+    def __init__(self, engine: Engine, tasks: int, inner: Inner) -> None:
+        engine.check()
+        self.engine, self.inner, self.taken = engine, inner, 0
+        self.network = _clone(engine.maml, inner.first_order)
+        for layer in self.network.modules():  # as made, it shares its original's buffers
+            for name, buffer in layer._buffers.items():
+                layer._buffers[name] = None if buffer is None else buffer.clone()
+        engine.prepare(self.network.module, tasks)
 
-    def __init__(self, engine: Engine, first_order: bool) -> None:
-        engine.rates.check(engine.backbone)
-        self.head, self._backbone, self._rates = engine.head, engine.backbone, engine.rates
-        self._head_name = head_name(engine.backbone)
-        self._parameters = trained_parameters(engine.backbone, engine.rates, engine.head)
-        self._first_order, self._step = first_order, 0
-        self._losses: list[torch.Tensor] = []
-
-    def logits(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
+    def logits(self, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Passes each task's images (T, B, channels, H, W) through its own copy: (T, B, ways).
 
         Batch normalisation treats all images of a task as one batch; with given moments, of T
@@ -74,31 +127,19 @@ class FastWeights(ABC):
         Raises:
             BackboneError: if the backbone fails, or returns another shape.
         """
-        if not self.bfloat16:
-            return self._forward(images, moments, checked_forward)
-        with self.autocast(images):
-            return self._forward(images, moments, partial(float_head, head=self._head_name))
+        return self._run(images, Pass(given=moments))
 
-    def autocast(self, images: torch.Tensor) -> torch.autocast:
-        """For forward passes only: gradients follow in the precision of what was computed."""
-        return torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16)
-
-    def embeddings(self, images: torch.Tensor, moments: BatchMoments | None = None) -> torch.Tensor:
+    def embeddings(self, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Computes the head's input, (T, B, features); see `logits`.
 
         Raises:
             BackboneError: as `logits`, or if the head is not used exactly once per forward pass.
         """
-        with self.autocast(images):
-            return self._forward(images, moments, partial(embed, head=self._head_name))
+        now = Pass(given=moments, features=[])
+        self._run(images, now)
+        return the_features(now).view(*images.shape[:2], -1)
 
-    @abstractmethod
-    def _forward(
-        self, images: torch.Tensor, moments: BatchMoments | None, forward: Forward
-    ) -> torch.Tensor: ...
-
-    @abstractmethod
-    def record(self, images: torch.Tensor) -> BatchMoments:
+    def record(self, images: torch.Tensor) -> Moments:
         """Computes the moments of each task's images (T, B, channels, H, W) as one batch.
 
         They are those of the present weights, to which gradients flow.
@@ -106,12 +147,31 @@ class FastWeights(ABC):
         Raises:
             BackboneError: as `logits`, or if a layer does more than normalise.
         """
+        found: Moments = {}
+        self._run(images, Pass(recorded=found))
+        return found
 
-    @abstractmethod
-    def head_parameters(self) -> dict[str, torch.Tensor]:
-        """Returns the head's present parameters, by name, each with a leading T."""
+    def _run(self, images: torch.Tensor, now: Pass) -> torch.Tensor:
+        check_norms(self.engine.backbone, not now.plain)
+        # Autocast is for forward passes only: gradients follow in the precision of what was
+        # computed.
+        half = torch.autocast(images.device.type, torch.bfloat16, enabled=self.inner.bfloat16)
+        with now, half:
+            return self.engine.forward(self.network, images)
 
-    @abstractmethod
+    def named(self) -> dict[str, torch.Tensor]:
+        """Returns the present weights by name, each with a leading T."""
+        named = self.network.module.named_parameters()
+        return {name: own if self.engine.leading else own[None] for name, own in named}
+
+    def replace(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Replaces weights, by name, each with a leading T."""
+        own = dict(self.network.module.named_parameters())
+        new = {id(own[n]): w if self.engine.leading else w[0] for n, w in weights.items()}
+        for layer in self.network.module.modules():
+            for name, old in layer._parameters.items():  # of which several may be one
+                layer._parameters[name] = new.get(id(old), old)
+
     def restart(self, head: Mapping[str, torch.Tensor]) -> None:
         """Replaces the head's parameters, and forgets what they were computed from.
 
@@ -121,6 +181,8 @@ class FastWeights(ABC):
         Args:
             head: by name, each with a leading T.
         """
+        self.network = _clone(self.network, self.inner.first_order)
+        self.replace(head)
 
     def step(self, losses: torch.Tensor) -> None:
         """Takes one gradient step of every copy on its own task's loss (T,).
@@ -132,81 +194,59 @@ class FastWeights(ABC):
             self._adapt(losses.sum())
         except RuntimeError as error:
             raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
-        self._step += 1
+        self.taken += 1
 
-    @abstractmethod
-    def _adapt(self, loss: torch.Tensor) -> None: ...
-
-    def _gradients(
-        self, loss: torch.Tensor, weights: Mapping[str, torch.Tensor]
-    ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor | float]]:
-        """Yields name, gradient and rate of the weights that adapt and that the loss depends on."""
-        names = self._rates.names
+    def _adapt(self, loss: torch.Tensor) -> None:
+        """Adapts by learn2learn; if some parameters or rates differ, as its `MetaSGD.adapt`."""
+        rates = self.engine.rates
+        if rates.plain:
+            self.network.adapt(loss)
+            return
+        own = dict(self.network.module.named_parameters())
         gradients = torch.autograd.grad(
-            loss, [weights[name] for name in names], create_graph=not self._first_order,
-            allow_unused=True,
+            loss, [own[name] for name in rates.names],
+            create_graph=not self.inner.first_order, allow_unused=True,
         )  # fmt: skip
-        for name, gradient in zip(names, gradients, strict=True):
+        for name, gradient in zip(rates.names, gradients, strict=True):
             if gradient is not None:
-                yield name, gradient, self._rates.rate(name, self._step)
-
-    def add_loss(self, losses: torch.Tensor) -> None:
-        """Adds losses (T,) of the present weights to the loss that `meta_gradient` differentiates.
-
-        Raises:
-            BackboneError: if the losses do not depend on any parameter.
-        """
-        self._losses.append(losses)
-
-    def meta_gradient(self) -> tuple[torch.Tensor | None, ...]:
-        """Differentiates the sum of all added losses by each parameter that is trained.
-
-        Through the steps, or in first order past them. In order of `trained_parameters`; None for
-        parameters that the losses do not depend on.
-
-        Raises:
-            BackboneError: if the losses do not depend on any parameter.
-        """
-        try:
-            total = torch.stack(self._losses).sum()
-            return torch.autograd.grad(total, self._parameters, allow_unused=True)
-        except (RuntimeError, ValueError) as error:
-            raise BackboneError(f"the query loss has no gradient: {error}") from error
+                own[name].update = -rates.rate(name, self.taken) * gradient
+        self.network.module = l2l.update_module(self.network.module)
 
 
-def trained_parameters(*modules: nn.Module) -> list[nn.Parameter]:
-    """Returns those that require gradients, of a backbone, its inner rates and its head's start."""
-    return [p for module in modules for p in module.parameters() if p.requires_grad]
+def _clone(maml: Any, first_order: bool) -> Any:
+    """Clones, and makes one layer of those that are one; learn2learn clones each place."""
+    clone = maml.clone(first_order=first_order)
+    first: dict[nn.Module, str] = {}
+    for name, layer in maml.module.named_modules(remove_duplicate=False):
+        if first.setdefault(layer, name) != name:
+            parent, _, own = name.rpartition(".")
+            same = clone.module.get_submodule(first[layer])
+            clone.module.get_submodule(parent)._modules[own] = same
+    return clone
 
 
 def inner_loop(
-    weights: FastWeights,
-    support: torch.Tensor,
-    support_labels: torch.Tensor,
-    steps: int,
-    moments: BatchMoments | None = None,
+    weights: FastWeights, support: torch.Tensor, labels: torch.Tensor
 ) -> Iterator[FastWeights]:
     """Takes gradient steps on the support sets (Finn et al. 2017, algorithm 1, lines 5 to 7).
 
     Args:
         weights: the backbone's own.
         support: images (T, ways * shots, channels, H, W) in [0, 1].
-        support_labels: int64 (T, ways * shots) in [0, ways).
-        steps: gradient steps K, 0 or more.
-        moments: to normalise the support sets by; their own by default.
+        labels: int64 (T, ways * shots) in [0, ways).
 
     Yields:
         The weights after 0, 1, ..., K steps: each time the same object.
     """
-    if not weights.head.plain:
-        parameters = weights.head_parameters()
-        head = weights.head.start(
-            parameters, lambda: weights.embeddings(support, moments), support_labels
-        )
-        weights.restart(head)
+    head, policy = weights.engine.head, weights.inner.policy
+    if head.computed:
+        names, own = head_parameters(weights.engine.backbone), weights.named()
+        embeddings = weights.embeddings(support, policy.for_support(0)) if head.embeds else None
+        start = head(own[names[0]], embeddings, labels)
+        weights.restart(dict(zip(names, start, strict=True)))
     yield weights
-    for _ in range(steps):
-        weights.step(task_losses(weights.logits(support, moments), support_labels))
+    for step in range(weights.inner.steps):
+        weights.step(task_losses(weights.logits(support, policy.for_support(step)), labels))
         yield weights
 
 

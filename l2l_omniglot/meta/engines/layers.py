@@ -2,33 +2,43 @@
 
 The images of all tasks are one batch, (T * B, ...), task by task. Only layers with parameters and
 batch normalisation must know where one task ends; what treats every image alone works as it is.
-A stacked layer has its original's parameters by the same names, each with a leading T, set before
-every use.
+A stacked layer has its original's parameters; a clone that computes has T copies of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections import OrderedDict
 from functools import partial
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
-from l2l_omniglot.backbones.batch_norm import Moments, Source, scale_and_shift
+from l2l_omniglot.backbones.batch_norm import Norm, scale_and_shift
+from l2l_omniglot.backbones.heads import Head, is_watched, logits_of, watch
+from l2l_omniglot.backbones.passes import present
 from l2l_omniglot.meta.engines.convolution import Geometry, convolve
 
 
 class StackedLayer(nn.Module):
     """A layer for T tasks.
 
+    Args:
+        layer: the original, whose parameters it has.
+
     Attributes:
-        tasks: T, set before each use.
-        names: of the original's parameters, set before each use (None if it has none).
+        tasks: T, set in a clone.
+        weight, bias: most layers', in a clone with a leading T.
     """
 
-    names: tuple[str, ...] = ("weight", "bias")
     tasks: int
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self._parameters = dict(layer._parameters)
 
     def by_task(self, batch: torch.Tensor) -> torch.Tensor:
         """Views (T * B, ...) as (T, B, ...)."""
@@ -39,11 +49,8 @@ class StackedLayer(nn.Module):
 class StackedConv2d(StackedLayer):
     """An `nn.Conv2d` without dilation, groups or other padding than zeros."""
 
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-
     def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__()
+        super().__init__(layer)
         self.kernel, self.stride, self.padding = layer.kernel_size, layer.stride, layer.padding
 
     def cast(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -67,9 +74,6 @@ class StackedConv2d(StackedLayer):
 class StackedLinear(StackedLayer):
     """An `nn.Linear`."""
 
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Computes (T * B, ..., out) of (T * B, ..., features)."""
         rows = self.by_task(batch).flatten(1, -2)
@@ -79,55 +83,56 @@ class StackedLinear(StackedLayer):
         return products.reshape(*batch.shape[:-1], -1)
 
 
+class StackedHead(StackedLayer):
+    """A `Head`."""
+
+    def __init__(self, layer: Head) -> None:
+        super().__init__(layer)
+        self.equal = layer.equal
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Computes logits: (T * B, features) to (T * B, ways)."""
+        present().see(batch)
+        return logits_of(self.by_task(batch), self.weight, self.bias, self.equal).flatten(0, 1)
+
+
 class VmappedLayer(StackedLayer):
     """Any other layer with parameters, mapped over the tasks by torch."""
 
     def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.names, self.layer = tuple(dict(layer.named_parameters())), layer
+        super().__init__(layer)
+        self.original = (layer,)  # in a tuple: not a part of this one
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Computes (T * B, ...) of (T * B, ...)."""
-        weights = {name: getattr(self, name) for name in self.names}
-        found: torch.Tensor = vmap(partial(functional_call, self.layer))(
-            weights, self.by_task(batch)
-        )
+        weights = {name: own for name, own in self._parameters.items() if own is not None}
+        layer = copy.copy(self.original[0])  # other threads may use the original
+        if is_watched(layer):  # not within vmap, whose tensors must not leave it
+            present().see(batch)
+            hooks = layer._forward_pre_hooks.items()
+            layer._forward_pre_hooks = OrderedDict((k, h) for k, h in hooks if h is not watch)
+        layer._parameters = dict(layer._parameters)
+        found: torch.Tensor = vmap(partial(functional_call, layer))(weights, self.by_task(batch))
         return found.flatten(0, 1)
 
 
-class StackedBatchNorm(StackedLayer):
-    """Batch normalisation by the statistics of each task's own batch."""
+class StackedNorm(StackedLayer):
+    """A `Norm`: by the moments that the present pass gives, else by those of each task's batch."""
 
-    weight: torch.Tensor | None
-    bias: torch.Tensor | None
+    weight: torch.Tensor | None  # type: ignore[assignment]
 
-    def __init__(self, eps: float, affine: bool) -> None:
-        super().__init__()
-        self.eps, self.affine = eps, affine
-        self.source: Source | None = None
-
-    def moments(self, own: Callable[[], Moments], bias: torch.Tensor | None = None) -> Moments:
-        """Returns the variance and mean to normalise by: the source's, else the batch's own.
-
-        Args:
-            own: computes those of the values without the bias; (T, channels) each.
-            bias: (T, channels).
-        """
-        if self.source is None or bias is None:
-            return own() if self.source is None else self.source(own)
-
-        def whole() -> Moments:
-            variance, mean = own()
-            return variance, mean + bias
-
-        variance, mean = self.source(whole)
-        return variance, mean - bias
+    def __init__(self, layer: Norm) -> None:
+        super().__init__(layer)
+        self.eps, self.name = layer.eps, layer.name
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Normalises (T * B, channels, ...)."""
-        values = self.by_task(batch.movedim(1, -1))
-        found = self.moments(lambda: moments(values))
-        normed = self.normalise(values, *found, self.weight, self.bias)
+        values, now = self.by_task(batch.movedim(1, -1)), present()
+        found = now.recall(self.name)
+        if found is None:
+            found = now.note(self.name, moments(values))
+        variance, mean = found
+        normed = self.normalise(values, variance, mean, self.weight, self.bias)
         return normed.flatten(0, 1).movedim(-1, 1)
 
     def normalise(
@@ -143,14 +148,14 @@ class StackedBatchNorm(StackedLayer):
         return torch.addcmul(spread(shift, values), values, spread(scale, values))
 
 
-def moments(values: torch.Tensor) -> Moments:
-    """Computes biased variance and mean of (T, ..., channels): each (T, channels).
+def moments(values: torch.Tensor) -> torch.Tensor:
+    """Computes biased variance over mean of (T, ..., channels): (2, T, channels).
 
     Those of values in bfloat16 are in float32.
     """
     rows = single(values.flatten(1, -2))
     mean = rows.mean(dim=1)  # in two passes: torch.var_mean takes three times as long
-    return (rows - mean[:, None]).square().mean(dim=1), mean
+    return torch.stack([(rows - mean[:, None]).square().mean(dim=1), mean])
 
 
 def single(tensor: torch.Tensor) -> torch.Tensor:
@@ -173,10 +178,13 @@ def make_stacked(layer: nn.Module) -> StackedLayer | None:
     if isinstance(layer, nn.modules.conv._ConvNd):
         return StackedConv2d(layer) if type(layer) is nn.Conv2d and _plain(layer) else None
     if isinstance(layer, nn.modules.batchnorm._NormBase):
-        known = type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d)
-        return StackedBatchNorm(layer.eps, layer.affine) if known else None
+        return None
+    if type(layer) is Norm:
+        return StackedNorm(layer)
+    if type(layer) is Head:
+        return StackedHead(layer)
     if type(layer) is nn.Linear:
-        return StackedLinear()
+        return StackedLinear(layer)
     has_own = any(True for _ in layer.named_parameters(recurse=False))
     return VmappedLayer(layer) if has_own and not layer._modules else None
 

@@ -1,0 +1,120 @@
+"""Reptile beside MAML; a learner as a module; threads that share a network."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from strangers import some_backbone
+from tiny import TinyNet, tiny_task
+from torch.nn.functional import cross_entropy
+
+from l2l_omniglot.backbones.basenet import BaseNet
+from l2l_omniglot.backbones.batch_norm import forward_by, record_moments
+from l2l_omniglot.backbones.heads import convert
+from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.meta.evaluation import evaluate
+from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.reptile import reptile
+from l2l_omniglot.meta.trainer import Trainer
+
+
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+def test_reptile_with_one_step_is_the_gradient_of_the_support_loss(engine: str):
+    torch.manual_seed(0)
+    learner, task = Learner(TinyNet().double(), 0.3, engine=engine, rule=reptile), tiny_task()
+    loss = cross_entropy(learner.backbone(task.support), task.support_labels)
+    expected = torch.autograd.grad(loss, learner.trained)
+    found = learner.meta_gradient(learner.batch([task]), 1, learner.choose(task).engine)
+    for one, other in zip(found.gradients, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    three = [
+        learner.meta_gradient(learner.batch([task]), 3, e).gradients
+        for e in (learner.reference, learner.choose(task).engine)
+    ]
+    for one, other in zip(*three, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_reptile_trains_by_the_same_trainer_and_refuses_what_it_cannot(stack: ImageStack):
+    torch.manual_seed(0)
+    learner = Learner(BaseNet(filters=16), 0.2, rule=reptile)
+    tasks = Tasks(stack, range(40), shots=3, queries=5, rotations=True)
+    held_out = Tasks(stack, range(40, 60), name="test")
+    before = evaluate(learner, held_out, 30, 5)
+    trainer = Trainer(learner, tasks, meta_batch_size=5, inner_steps=5, meta_lr=3e-3)
+    for _ in range(80):
+        trainer.step()
+    assert evaluate(learner, held_out, 30, 5).accuracy > before.accuracy + 0.04
+    other = Learner(some_backbone("basenet"), 0.1, head="zero", rule=reptile)
+    with pytest.raises(BackboneError, match="Reptile trains what the inner loop changes"):
+        other.meta_gradient(other.batch([tasks[0]]), 1)
+
+
+def test_a_learner_is_a_module_and_its_state_is_all_that_training_changes(stack: ImageStack):
+    def make() -> Learner:
+        return Learner(
+            some_backbone("basenet"), 0.1, rates="layer-step", head="prototypes",
+            statistics="population", train_statistics="population",
+        )  # fmt: skip
+
+    tasks = Tasks(stack, range(60), queries=3)
+    one, other = make(), make()
+    one.measure_population(tasks.batch(0, 2))
+    with torch.no_grad():
+        for parameter in one.trained:
+            parameter.mul_(1.1)
+    other.load_state_dict(one.state_dict())
+    found = [each.meta_gradient(each.batch([tasks[3]]), 1).gradients for each in (one, other)]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True) if a is not None)
+    one.double()
+    assert {found.dtype for found in one.population.values()} == {torch.float64}
+    parts = {name.partition(".")[0] for name in one.state_dict()}
+    assert parts == {"backbone", "rates", "head", "_extra_state"}
+
+
+def test_threads_share_a_network_each_with_moments_of_its_own(stack: ImageStack):
+    network = convert(some_backbone("conv4"))
+    images = [torch.rand(20, 1, 28, 28) * (1 + number) for number in range(4)]
+    query = torch.rand(30, 1, 28, 28)
+
+    @torch.no_grad()
+    def logits(number: int) -> torch.Tensor:
+        return forward_by(network, record_moments(network, images[number]), query)
+
+    alone = [logits(number) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for one, other in zip(pool.map(logits, range(4)), alone, strict=True):
+                assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+def test_a_parameter_that_was_replaced_is_noticed(engine: str):
+    learner, task = Learner(TinyNet().double(), 0.3, engine=engine), tiny_task()
+    chosen = learner.choose(task).engine
+    learner.meta_gradient(learner.batch([task]), 1, chosen)
+    own = learner.backbone.linear
+    own.weight = torch.nn.Parameter(own.weight.detach() * 2)
+    with pytest.raises(BackboneError, match=r"'linear.weight' was replaced after the learner"):
+        learner.meta_gradient(learner.batch([task]), 1, chosen)
+
+
+def test_eight_threads_adapt_and_predict_with_one_learner(stack: ImageStack):
+    network = some_backbone("conv4")
+    learner = Learner(network, 0.1, engine="stacked", head="prototypes")
+    tasks = list(Tasks(stack, range(60), queries=3).batch(0, 8))
+    engines = learner.reference, learner.choose(tasks[0]).engine
+
+    def losses(number: int) -> torch.Tensor:
+        batch, engine = learner.batch([tasks[number]]), engines[number % 2]
+        scores = learner.score_steps(batch, 2, engine, ["transductive", "inductive"])
+        return torch.stack([score.losses for step in scores for score in step])
+
+    learner.backbone.eval()
+    alone = [losses(number) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for one, other in zip(pool.map(losses, range(8)), alone, strict=True):
+                assert torch.equal(one, other)
