@@ -238,9 +238,7 @@ def one_shot_runs(tmp_path: Path) -> Path:
     return folder
 
 
-def invoke(
-    *arguments: str, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def invoke(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Runs the command line in this process: for what neither computes nor is interrupted."""
     from l2l_omniglot.cli import run
 
