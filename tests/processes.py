@@ -106,14 +106,9 @@ class Started:
         return self._process.sentinel
 
     def wait_for(self, text: str) -> None:
-        """Reads its errors up to a line with the text; pytest-timeout ends what never comes."""
+        """Reads its errors up to a line with the text."""
         assert self.stderr is not None
-        seen = []
-        for line in self.stderr:
-            seen.append(line)
-            if text in line:
-                return
-        raise AssertionError(f"ended without {text!r}:\n{''.join(seen)}")
+        wait_for(self.stderr, text)
 
     def poll(self) -> int | None:
         return self.returncode
@@ -145,6 +140,16 @@ class Started:
             if file:
                 file.close()
         return left[0].result(), left[1].result()
+
+
+def wait_for(lines: Iterable[str], text: str) -> None:
+    """Reads lines up to one with the text; pytest-timeout ends what never comes."""
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"ended without {text!r}:\n{''.join(seen)}")
 
 
 def run(

@@ -45,7 +45,7 @@ class Pass:
 
     @property
     def plain(self) -> bool:
-        """Whether layers just normalise by their batch."""
+        """Returns whether layers just normalise by their batch."""
         return self.given is None and self.recorded is None
 
     def recall(self, layer: str) -> torch.Tensor | None:

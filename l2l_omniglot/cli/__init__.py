@@ -74,8 +74,11 @@ for command in (
 def main() -> None:
     """Runs the command line; every failure is reported on stderr and has its exit code."""
     prepare_process()
-    code = run(sys.argv[1:])
-    # It ends anyhow: a second Ctrl-C would only add a traceback of torch's cleaning up.
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # a second Ctrl-C, while the first or a failure was being reported
+        code = 130
+    # It ends anyhow: another would only add a traceback of torch's cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 

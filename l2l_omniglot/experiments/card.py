@@ -41,7 +41,7 @@ class Result:
 
     @property
     def place(self) -> tuple[int, str, str, int, int]:
-        """What it is the result of; also sorts results."""
+        """Returns what it is the result of, by which results are sorted, too."""
         protocol = list(PROTOCOLS).index(self.protocol)
         return protocol, self.split, self.batch_norm, self.ways, self.shots
 

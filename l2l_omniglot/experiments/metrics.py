@@ -45,7 +45,7 @@ class MetricsRow:
 
     @property
     def validated(self) -> bool:
-        """Whether there was a validation; its loss may be NaN, its accuracy never is."""
+        """Returns whether there was a validation; its loss may be NaN, its accuracy never is."""
         return not math.isnan(self.validation_accuracy)
 
 

@@ -187,7 +187,7 @@ class Settings:
 
     @property
     def any_ways(self) -> bool:
-        """Whether the weights fit tasks of any number of ways: no row, and no rate of one."""
+        """Returns whether the weights fit any number of ways: no row, and no rate of one."""
         return self.head != "trained" and self.inner_rates != "parameter"
 
     @property

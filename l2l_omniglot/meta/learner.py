@@ -120,7 +120,7 @@ class Learner(nn.Module):
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        """What is trained: of the backbone, then the rates, then the head's start."""
+        """Returns what is trained: of the backbone, then the rates, then the head's start."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def get_extra_state(self) -> Moments:

@@ -15,6 +15,8 @@ from conftest import run_cli
 from processes import Started, start_cli
 from test_bad_input import TABLE
 
+from l2l_omniglot.cli import main
+
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 PICTURES = Path(__file__).parents[2] / "examples" / "pictures" / "support"
 SHORT = (
@@ -157,3 +159,20 @@ def test_the_program_ends_with(
 def test_these_are_the_documented_ones():
     refused, workers = {code for _, code, _ in TABLE}, {8}  # the latter in test_workers.py
     assert {code for code, _, _ in CASES} | refused | workers == documented()
+
+
+def test_a_second_ctrl_c_while_the_first_is_reported_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def interrupted(_arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("l2l_omniglot.cli.prepare_process", lambda: None)
+    monkeypatch.setattr("l2l_omniglot.cli.run", interrupted)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == 130

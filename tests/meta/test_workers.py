@@ -10,12 +10,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
 
 import pytest
 import torch
 from conftest import run_cli
-from processes import Started, start_cli
+from processes import Started, start_cli, wait_for
 
 from l2l_omniglot.cli import PAUSE, _end
 from l2l_omniglot.errors import RunError, SettingsError, WorkerError
@@ -141,16 +140,6 @@ def test_no_thread_of_the_group_outlives_it(straight: Path, tmp_path: Path):
     )  # fmt: skip
     assert done.stdout.endswith("left []\n"), done.stderr
     assert_same(straight, tmp_path / "run")
-
-
-def wait_for(log: IO[str], text: str) -> str:
-    """The first line with the text; pytest-timeout ends what never comes."""
-    seen = []
-    for line in log:
-        seen.append(line)
-        if text in line:
-            return line
-    raise AssertionError(f"no {text!r} in:\n{''.join(seen)}")
 
 
 def worker(run: Path, rank: int) -> int:
