@@ -1,8 +1,9 @@
 """Draws characters as people photograph them: python -m tools.photographs FOLDER.
 
 Invented characters, written by a program and degraded as a phone's pictures are: on paper that lies
-on a table, askew, half in shade, blurred, in chalk. The characters of the development half, for
-choosing how pictures are prepared, are not those of the test half, for measuring it.
+on a table, askew, half in shade, blurred, in chalk, by pens of all kinds. The characters of the
+development half, for choosing how pictures are prepared, are not those of the test half, for
+measuring it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,26 @@ from skimage.transform import ProjectiveTransform, warp
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.pictures import as_drawing
-from l2l_omniglot.data.strokes import draw
+from l2l_omniglot.data.strokes import Strokes, draw
 from l2l_omniglot.data.synthetic import Points, synthetic_strokes
 
 Scene: TypeAlias = npt.NDArray[np.float64]  # (H, W, 3) in [0, 1]
 Random: TypeAlias = np.random.Generator
 Drawing: TypeAlias = list[Points]
 
-WIDTH, HEIGHT = 640, 480
-UNSTEADY = 0.5  # as far as the hands of `synthetic_strokes` differ is 1
+WIDTH, HEIGHT = 800, 600
+UNSTEADY = 0.7  # as far as the hands of `synthetic_strokes` differ is 1
 HALVES = {"development": 1, "test": 2}  # with the seeds of their characters
 INK = (0.08, 0.08, 0.1)
 PENS = ((0.1, 0.2, 0.65), (0.75, 0.1, 0.12), (0.08, 0.45, 0.2), (0.4, 0.4, 0.42), (0.45, 0.1, 0.5))
 BOARDS = ((0.1, 0.25, 0.18), (0.12, 0.13, 0.14), (0.2, 0.2, 0.24))
-TABLES = ((0.25, 0.17, 0.11), (0.12, 0.12, 0.13), (0.35, 0.24, 0.16), (0.2, 0.24, 0.3))
+TABLES = ((0.25, 0.17, 0.11), (0.12, 0.12, 0.13), (0.35, 0.24, 0.16), (0.2, 0.24, 0.3),
+          (0.5, 0.38, 0.26))  # fmt: skip
+THINGS = ((0.75, 0.72, 0.7), (0.1, 0.1, 0.12), (0.7, 0.2, 0.15), (0.15, 0.3, 0.6))
+# Widths of pens, as shares of the drawing's longer side: hair lines, most pens, markers.
+HAIR, PEN, MARKER = (0.012, 0.022), (0.025, 0.06), (0.07, 0.12)
+LINES = ((0.55, 0.68, 0.85), (0.75, 0.62, 0.65), (0.6, 0.6, 0.62))
+PEN_WIDTHS = 0.8, 1.7, 2.1, 2.6, 3.1, 4.2, 5.8, 7.9, 10.5  # pixels of 105
 
 
 def drawings(half: str, characters: int, each: int) -> list[list[Drawing]]:
@@ -62,9 +69,8 @@ def photograph(kind: str, drawing: Drawing, seed: int) -> Image.Image:
 
 def tidy(drawing: Drawing, random: Random) -> Image.Image:
     """A clean drawing as Omniglot's are, of any size from 80 to 200 pixels."""
-    strokes = tuple(tuple((float(x), float(y)) for x, y in stroke) for stroke in drawing)
     side = int(random.integers(80, 201))
-    return draw(strokes).resize((side, side), Image.Resampling.BICUBIC)
+    return draw(_points(drawing)).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def small(drawing: Drawing, random: Random) -> Image.Image:
@@ -72,10 +78,28 @@ def small(drawing: Drawing, random: Random) -> Image.Image:
     return _shot(_write(_paper(random), drawing, random, (0.12, 0.25)), random)
 
 
+def with_pen(width: float, drawing: Drawing) -> Image.Image:
+    """Draws a clean drawing as Omniglot's are, with a pen of so many pixels of 105."""
+    return draw(_points(drawing), width)
+
+
+def _points(drawing: Drawing) -> Strokes:
+    return tuple(tuple((float(x), float(y)) for x, y in stroke) for stroke in drawing)
+
+
 def table(drawing: Drawing, random: Random) -> Image.Image:
     """A sheet of paper on a dark table."""
     sheet = _write(_paper(random), drawing, random, (0.35, 0.6))
     return _shot(_lay(sheet, _wood(random), random), random)
+
+
+def things(drawing: Drawing, random: Random) -> Image.Image:
+    """A sheet of paper among other things on a table; one of them may lie on its edge."""
+    sheet = _write(_paper(random), drawing, random, (0.35, 0.55))
+    below = _wood(random)
+    for _ in range(int(random.integers(1, 4))):
+        below = _put(below, random, THINGS[random.integers(len(THINGS))])
+    return _shot(_lay(sheet, below, random), random)
 
 
 def perspective(drawing: Drawing, random: Random) -> Image.Image:
@@ -103,17 +127,19 @@ def jpeg(drawing: Drawing, random: Random) -> Image.Image:
 
 def chalk(drawing: Drawing, random: Random) -> Image.Image:
     """Chalk on a board that was wiped badly."""
-    board = _sheet(BOARDS[random.integers(len(BOARDS))], random)
+    mask = _ink(drawing, random, (0.35, 0.6), (0.025, 0.06))
+    dust = 0.65 + 0.35 * random.random((HEIGHT, WIDTH))
+    return _shot(_cover(_board(random), mask * dust, (0.9, 0.9, 0.86)), random)
+
+
+def _board(random: Random) -> Scene:
     smudges = _clouds(random, 40)[..., None] * random.uniform(0.05, 0.15)
-    mask = _ink(drawing, random, (0.35, 0.6), (0.03, 0.05))
-    dust = 0.75 + 0.25 * random.random((HEIGHT, WIDTH))
-    return _shot(_cover(board + smudges, mask * dust, (0.9, 0.9, 0.86)), random)
+    return _sheet(BOARDS[random.integers(len(BOARDS))], random) + smudges
 
 
 def pens(drawing: Drawing, random: Random) -> Image.Image:
-    """Coloured pens and pencils."""
-    pen = PENS[random.integers(len(PENS))]
-    return _shot(_write(_paper(random), drawing, random, (0.35, 0.6), pen), random)
+    """Coloured pens and pencils, from hair lines to markers."""
+    return _shot(_write(_paper(random), drawing, random, (0.35, 0.6), *_any_pen(random)), random)
 
 
 def ruled(drawing: Drawing, random: Random) -> Image.Image:
@@ -127,9 +153,63 @@ def squared(drawing: Drawing, random: Random) -> Image.Image:
     return _shot(_write(page, drawing, random, (0.35, 0.6)), random)
 
 
+def phone(drawing: Drawing, random: Random) -> Image.Image:
+    """All of it, mildly: any pen, any paper, on a table, half in shade, a little out of focus."""
+    page = _paper(random)
+    if random.random() < 0.5:
+        page = _lines(page, random, both=random.random() < 0.5)
+    lit = _write(page, drawing, random, (0.35, 0.55), *_any_pen(random))
+    lit = _lay(lit, _wood(random), random) if random.random() < 0.6 else _askew(lit, random)
+    shaded = lit * _shadow(random) if random.random() < 0.5 else lit
+    blurred, quality = float(random.uniform(0.6, 2.0)), int(random.integers(30, 80))
+    return _shot(shaded, random, blur=blurred, quality=quality)
+
+
 KINDS: dict[str, Callable[[Drawing, Random], Image.Image]] = {
-    "tidy": tidy, "small": small, "table": table, "perspective": perspective, "shade": shade,
-    "blur": blur, "jpeg": jpeg, "chalk": chalk, "pens": pens, "ruled": ruled, "squared": squared,
+    "tidy": tidy, "small": small, "table": table, "things": things, "perspective": perspective,
+    "shade": shade, "blur": blur, "jpeg": jpeg, "chalk": chalk, "pens": pens, "ruled": ruled,
+    "squared": squared, "phone": phone,
+}  # fmt: skip
+
+
+def nothing(kind: str, seed: int) -> Image.Image:
+    """Takes a photograph without any drawing.
+
+    Args:
+        kind: one of `NOTHINGS`.
+        seed: of everything that differs from one photograph to the next.
+    """
+    return NOTHINGS[kind](np.random.default_rng(derive_seed("nothing", kind, seed)))
+
+
+def solid_square(random: Random) -> Image.Image:
+    """A solid black square on white."""
+    picture, side = Image.new("L", (105, 105), 255), int(random.integers(30, 90))
+    left, upper = random.integers(0, 105 - side, 2).tolist()
+    picture.paste(0, (left, upper, left + side, upper + side))
+    return picture
+
+
+def noise(random: Random) -> Image.Image:
+    """Noise, of grey or of black and white pixels."""
+    grey = random.random((105, 105))
+    values = grey if random.random() < 0.5 else grey < random.uniform(0.1, 0.6)
+    return Image.fromarray((values * 255).astype(np.uint8))
+
+
+def empty_board(random: Random) -> Image.Image:
+    """A board without chalk, wiped badly."""
+    return _shot(_board(random), random)
+
+
+def bare_table(random: Random) -> Image.Image:
+    """A table top on which nothing lies."""
+    return _shot(_wood(random), random)
+
+
+NOTHINGS: dict[str, Callable[[Random], Image.Image]] = {
+    "solid square": solid_square, "noise": noise, "empty board": empty_board,
+    "bare table": bare_table,
 }  # fmt: skip
 
 
@@ -167,25 +247,29 @@ def _shadow(random: Random) -> Scene:
     """Shade over a part of the picture, with a soft edge: (HEIGHT, WIDTH, 1) in [0, 1]."""
     angle, soft = random.uniform(0, 2 * np.pi), random.uniform(8, 60)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    off = random.uniform(-120, 120)
+    off = random.uniform(-150, 150)
     side = (x - WIDTH / 2) * np.cos(angle) + (y - HEIGHT / 2) * np.sin(angle) - off
     light: Scene = 1 - random.uniform(0.35, 0.6) / (1 + np.exp(-side / soft))
     return light[..., None]
 
 
 def _lines(page: Scene, random: Random, both: bool = False) -> Scene:
-    """Rules a page with thin lines, in one direction or two."""
-    step, colour = int(random.integers(26, 44)), np.array([0.55, 0.68, 0.85])
-    mask = np.zeros((HEIGHT, WIDTH))
-    mask[int(random.integers(step)) :: step] = 1
+    """Rules a page with lines, in one direction or two, a little aslant, pale or strong."""
+    step, slant = random.uniform(28, 55), np.tan(np.radians(random.uniform(-4, 4)))
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
+    width, strength = random.uniform(1.2, 2.4), random.uniform(0.5, 1.0)
+    mask = _every(y + slant * x + random.uniform(0, step), step, width)
     if both:
-        mask[:, int(random.integers(step)) :: step] = 1
-    return _cover(page, _soften(mask, 0.6), colour * page.mean() * 1.05)
+        mask = np.maximum(mask, _every(x - slant * y + random.uniform(0, step), step, width))
+    colour = np.array(LINES[random.integers(len(LINES))])
+    return _cover(page, strength * mask, colour * page.mean() * 1.05)
 
 
-def _soften(mask: Scene, radius: float) -> Scene:
-    picture = Image.fromarray((mask * 255).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))) / 255
+def _every(along: Scene, step: float, width: float) -> Scene:
+    """Masks lines of a width, one a step, with soft edges: [0, 1]."""
+    off = np.abs((along + step / 2) % step - step / 2)
+    mask: Scene = np.clip(width / 2 + 0.5 - off, 0, 1)
+    return mask
 
 
 def _cover(scene: Scene, mask: Scene, colour: npt.ArrayLike) -> Scene:
@@ -217,10 +301,16 @@ def _write(
     random: Random,
     sizes: tuple[float, float],
     pen: tuple[float, float, float] = INK,
+    widths: tuple[float, float] = PEN,
 ) -> Scene:
     """Writes a drawing on a page; sizes are shares of the page's height."""
-    mask = _ink(drawing, random, sizes, (0.025, 0.06)) * random.uniform(0.75, 1.0)
+    mask = _ink(drawing, random, sizes, widths) * random.uniform(0.75, 1.0)
     return _cover(page, mask, pen)
+
+
+def _any_pen(random: Random) -> tuple[tuple[float, float, float], tuple[float, float]]:
+    """Chooses the colour of a pen, and the range of its width."""
+    return (INK, *PENS)[random.integers(len(PENS) + 1)], (HAIR, PEN, MARKER)[random.integers(3)]
 
 
 def _askew(page: Scene, random: Random) -> Scene:
@@ -231,14 +321,24 @@ def _askew(page: Scene, random: Random) -> Scene:
     return np.asarray(warp(page, seen, mode="edge"))
 
 
+def _put(below: Scene, random: Random, colour: tuple[float, float, float]) -> Scene:
+    """Puts a thing on a table: a box, turned anyhow."""
+    angle, half = random.uniform(0, np.pi), random.uniform(30, 140, 2)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    x, y = x - random.uniform(0, WIDTH), y - random.uniform(0, HEIGHT)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    mask = np.clip(half[0] - np.abs(along), 0, 1) * np.clip(half[1] - np.abs(across), 0, 1)
+    return _cover(below, mask, np.array(colour) * random.uniform(0.8, 1.1))
+
+
 def _lay(sheet: Scene, below: Scene, random: Random) -> Scene:
     """Lays a sheet on a table, somewhat turned and seen at an angle."""
     corners = np.array([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]], dtype=float)
     angle, scale = random.uniform(-0.3, 0.3), random.uniform(0.55, 0.75)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.array([WIDTH, HEIGHT]) / 2
-    placed = (corners - middle) @ turn.T + middle + random.uniform(-30, 30, 2)
-    placed += random.uniform(-25, 25, (4, 2))
+    placed = (corners - middle) @ turn.T + middle + random.uniform(-38, 38, 2)
+    placed += random.uniform(-31, 31, (4, 2))
     back = ProjectiveTransform.from_estimate(placed, corners)
     mask = warp(np.ones((HEIGHT, WIDTH)), back)[..., None]
     return np.asarray(below + mask * (warp(sheet, back, mode="edge") - below))

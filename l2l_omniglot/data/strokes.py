@@ -15,31 +15,35 @@ Point: TypeAlias = tuple[float, float]
 Stroke: TypeAlias = tuple[Point, ...]
 Strokes: TypeAlias = tuple[Stroke, ...]
 
-PEN = 3  # pixels wide, of 105
+PEN = 4.5  # pixels wide, of 105; those of Omniglot's drawings are about 5
 OVERSAMPLING = 4
 SMALLEST = 0.05  # of the paper's side: smaller drawings are dots, and stay small
 
 
-def draw(strokes: Strokes) -> Image.Image:
+def draw(strokes: Strokes, pen: float = PEN) -> Image.Image:
     """Draws strokes, centred and scaled to the average size of Omniglot's drawings.
 
     Strokes are of points (x, y), y downwards, in any one unit whose range is about 1; one point is
     a dot. The picture is 105 pixels a side: ink 0 on paper 255, without shades, as in the archives.
+
+    Args:
+        strokes: one or more.
+        pen: width, in pixels of 105.
     """
     points = [point for stroke in strokes for point in stroke]
     if not points:
         raise DataError("a drawing without a stroke: expected at least one point")
-    side, width = RAW_SIZE * OVERSAMPLING, PEN * OVERSAMPLING
+    side, width = RAW_SIZE * OVERSAMPLING, pen * OVERSAMPLING
     lowest, highest = np.min(points, axis=0), np.max(points, axis=0)
-    scale = side * (LONGER_SIDE - PEN / RAW_SIZE) / max(*(highest - lowest), SMALLEST)
+    scale = side * (LONGER_SIDE - pen / RAW_SIZE) / max(*(highest - lowest), SMALLEST)
     image = Image.new("L", (side, side), PAPER)
-    pen = ImageDraw.Draw(image)
+    canvas = ImageDraw.Draw(image)
     for stroke in strokes:
         path = (np.array(stroke) - (lowest + highest) / 2) * scale + side / 2
         if len(path) > 1:
-            pen.line(path.ravel().tolist(), fill=0, width=width)
+            canvas.line(path.ravel().tolist(), fill=0, width=round(width))
         for x, y in path.tolist():  # round ends and corners
-            pen.circle((x, y), width / 2, fill=0)
+            canvas.circle((x, y), width / 2, fill=0)
     small = image.resize((RAW_SIZE, RAW_SIZE), Image.Resampling.BOX)
     return small.point(lambda value: 0 if value < MIDDLE else PAPER)
 
