@@ -26,6 +26,9 @@ CHARACTERS_AN_ALPHABET = 20
 BACKGROUND_SHARE = 0.7
 OVERSAMPLING = 3
 POINTS_A_CURVE = 8
+# Points are rounded to its inverse: processors differ in the last bits of a matrix product, and the
+# end of a piece must be the same number as the start of the next, or Pillow joins them otherwise.
+FINEST = 2.0**40
 # How far hands differ, chosen so that raw pixels are a poor guide to the character.
 JITTER, SLANT, TURN, STRETCH, SHIFT = 0.05, 0.22, 0.20, 0.14, 0.07
 
@@ -152,4 +155,4 @@ def _curve(points: Points) -> Points:
             + (3 * b - 3 * c + d - a) * t**3
         )
         pieces.append(cubic / 2)
-    return np.concatenate(pieces)
+    return np.round(np.concatenate(pieces) * FINEST) / FINEST

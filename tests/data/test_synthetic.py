@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +11,26 @@ from l2l_omniglot.data.synthetic import synthetic_stack
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import DataError
 
+FORTY = "d143c287855d"  # SHA-256 of the images of 40 characters
+
 
 def test_same_seed_same_characters():
     first, again, other = (synthetic_stack(classes=12, seed=seed) for seed in (1, 1, 2))
     assert first.sha256 == again.sha256 != other.sha256
+
+
+def test_they_are_the_same_on_every_machine():
+    assert synthetic_stack(classes=40).sha256.startswith(FORTY)
+
+
+@pytest.mark.slow
+def test_they_do_not_depend_on_the_last_bits_of_a_processors_sums():
+    """Without fused multiplication and addition, as on processors that OpenBLAS does not know."""
+    ask = "from l2l_omniglot.data.synthetic import *; print(synthetic_stack(classes=40).sha256)"
+    plain = {"OPENBLAS_CORETYPE": "Prescott", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-AVX2"}
+    command = [sys.executable, "-c", ask]
+    found = subprocess.check_output(command, env=os.environ | plain, text=True, timeout=60)
+    assert found.startswith(FORTY)
 
 
 def test_a_character_does_not_depend_on_how_many_there_are():
