@@ -356,7 +356,7 @@ def _shot(scene: Scene, random: Random, blur: float = 0.0, quality: int = 0) -> 
 
 def overview(half: str = "development") -> Image.Image:
     """Draws a photograph of each kind, and below it what a network for 28 x 28 pixels is given."""
-    eye = Preparation(fitted=True, cleaned=True, size=28, channels=1, ink="white")
+    eye = Preparation(redraw="auto", size=28, channels=1, ink="white")
     pairs = [(few[0], kind) for few, kind in zip(drawings(half, len(KINDS), 1), KINDS, strict=True)]
     side, gap, line = 150, 10, 20
     columns, pitch = (len(pairs) + 1) // 2, line + 2 * side - gap

@@ -1,6 +1,6 @@
 """The script beside an exported file: it prepares pictures as here, and classifies them.
 
-It is made of the sources of `data.photographs`, `data.pictures` and what they read files with, so
+It is made of the sources of `data.pictures` and of what it reads files and finds drawings with, so
 that there is one preparation, and needs this package no more than the exported file does.
 """
 
@@ -16,18 +16,18 @@ from types import ModuleType
 from l2l_omniglot._util import reading
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data import photographs, pictures
+from l2l_omniglot.data import drawing, frame, ink, light, pictures, ruled, sheet
 from l2l_omniglot.errors import SettingsError
 
 MARK = "# Written by l2l-omniglot export."
 ABOVE = "l2l_omniglot", "__future__"  # what comes from there stands in START already
-SOURCES = reading, photographs, pictures
-LEFT_OUT = {"to_images", "is_photograph", "is_centred"}  # the script has no use for these
+SOURCES = reading, light, sheet, ruled, ink, frame, drawing, pictures
+LEFT_OUT = {"to_images"}  # the script has no use for it
 
 START = '''"""Classifies pictures: python {script} PICTURE ...
 
 Or, in Python: from {module} import image, classify. Needs NumPy and Pillow, {runner};
-scikit-image for photographs, and for pictures that are centred and scaled.
+scikit-image and SciPy for photographs, and for pictures that are redrawn.
 """
 {mark}
 
@@ -63,9 +63,7 @@ PICTURE_INK = {ink!r}
 def image(path):
     """Turns a picture's file into the network's image: float32 (channels, size, size)."""
     how = PREPARATION
-    picture = read_picture(Path(path), PICTURE_INK)
-    if how["cleaned"]:
-        picture = centre_and_scale(picture) if how["fitted"] else clean(picture)
+    picture = read_picture(Path(path), PICTURE_INK).prepared(how["redraw"])
     pixels = shrink(picture, how["size"]).astype(np.float32) * np.float32(1 / 255)
     pixels = 1 - pixels if how["ink"] == "white" else pixels
     return np.repeat(pixels[None], how["channels"], axis=0)
@@ -137,7 +135,7 @@ def write_companion(exported: Path, preparation: Preparation, picture_ink: str) 
     path = companion_path(exported)
     runner, classify = RUNNERS[exported.suffix]
     start = START.format(script=path.name, module=path.stem, runner=runner, mark=MARK)
-    how = {name: value for name, value in asdict(preparation).items() if name != "reason"}
+    how = asdict(preparation)
     end = END.format(file=exported.name, preparation=how, ink=picture_ink, classify=classify)
     body = "\n".join("".join(_own_lines(module)) for module in SOURCES)
     write_text(path, start + body + end)

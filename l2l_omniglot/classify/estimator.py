@@ -18,24 +18,23 @@ from sklearn.utils.validation import (
     column_or_1d,
     validate_data,
 )
-from torch.nn.functional import interpolate
 
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.inputs import (
     Array,
     InputError,
-    as_pictures,
+    as_drawings,
     check_range,
     flatten,
     value_range,
 )
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data.pictures import FITS, PAPER
+from l2l_omniglot.data.drawing import INKS, Drawing, find_drawing
+from l2l_omniglot.data.frame import PAPER
+from l2l_omniglot.data.light import ink_is_light
 from l2l_omniglot.errors import check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
-
-INKS = ("white", "black")
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -47,15 +46,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     bit if torch uses as many threads.
 
     Args:
-        checkpoint: run folder, checkpoint file or name of pretrained weights; by default the
+        weights: run folder, checkpoint file or name of pretrained weights; by default the
             most accurate pretrained weights for any number of classes.
         steps: gradient steps on the support set; see `Classifier`.
         batch_norm: ``inductive`` (every image by itself) or ``transductive`` (all images of a
             call together).
-        ink: of the images given: ``white`` is 1 on paper of 0, ``black`` is 0 on paper of 1.
-            They are inverted if the network was trained on the other.
-        centre: ``auto``, ``always`` or ``never``: whether to centre and scale the ink as in
-            Omniglot's drawings; the `fit` of `l2l_omniglot.classify.preparation.Preparation`.
+        picture_ink: shade of the ink in the images given: ``dark``, ``light``, or ``auto``: the
+            minority shade; of arrays it is found out once, of the support set.
+        redraw: ``auto``, ``always`` or ``never``: which images are centred, scaled and redrawn
+            with one pen; see `l2l_omniglot.data.drawing.Drawing.prepared`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Attributes:
@@ -68,30 +67,30 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Shape:
         Images (B, H, W) or (B, 1, H, W), or a list of B arrays (H, W); or (B, features) as usual in
-        scikit-learn: the rows of a square image, padded with paper if the number is no square. They
-        are resized to the size of the training images. Values: [0, 1], or [0, 255] if one is above
-        127; others are rescaled so that the support set's range becomes [0, 1].
+        scikit-learn: the rows of a square image, padded with paper if the number is no square.
+        Values: [0, 1], or [0, 255] if one is above 127; others are rescaled so that the support
+        set's range becomes [0, 1].
 
-        Or pictures of any size, prepared as `predict` prepares files, whatever `ink` is: a list of
-        B paths, Pillow images or arrays uint8 (H, W, 3), or one array uint8 (B, H, W, 3).
+        Or pictures of any size: a list of B paths, Pillow images or arrays (H, W, 3), or one array
+        (B, H, W, 3), uint8 or floats in [0, 1].
     """
 
     __module__ = "l2l_omniglot"  # where pickles look for it
 
     def __init__(
         self,
-        checkpoint: str | Path | None = None,
+        weights: str | Path | None = None,
         steps: int | None = None,
         batch_norm: str = "inductive",
-        ink: str = "white",
-        centre: str = "auto",
+        picture_ink: str = "auto",
+        redraw: str = "auto",
         device: str = "cpu",
     ) -> None:
-        self.checkpoint = checkpoint
+        self.weights = weights
         self.steps = steps
         self.batch_norm = batch_norm
-        self.ink = ink
-        self.centre = centre
+        self.picture_ink = picture_ink
+        self.redraw = redraw
         self.device = device
 
     def fit(self, X: Any, y: Any) -> FewShotClassifier:  # noqa: N803 - scikit-learn's names
@@ -101,47 +100,42 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: support images, see Shape above.
             y: labels (B,), of any type that can be sorted.
         """
-        check_choice("ink", self.ink, INKS)
-        check_choice("centre", self.centre, FITS)
-        own = "" if self.checkpoint else best_pretrained()
-        self._source = dataclasses.replace(find_weights(self.checkpoint, default=own), optimizer={})
-        pictures = as_pictures(X)
-        self._given_pictures = pictures is not None
-        images = self._fit_arrays(X, y) if pictures is None else self._fit_pictures(pictures, y)
-        self.classes_, labels = np.unique(self._y, return_inverse=True)
+        check_choice("picture_ink", self.picture_ink, INKS)
+        own = "" if self.weights else best_pretrained()
+        self._source = dataclasses.replace(find_weights(self.weights, default=own), optimizer={})
+        self._preparation = Preparation.of(self._source, self.redraw)
+        drawings = as_drawings(X, self.picture_ink)
+        self._given_pictures = drawings is not None
+        if drawings is None:
+            drawings, labels = self._fit_arrays(X, y)
+        else:
+            labels = column_or_1d(y)
+            check_consistent_length(drawings, labels)
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"1 class ({self.classes_[0]!r}) in y: expected at least 2")
-        support = images.contiguous().numpy(), labels.astype(np.int64)
-        how = len(self.classes_), self.steps, self.batch_norm, self.device
-        self._adaptation: tuple[Any, ...] = *support, *how
+        images = self._preparation.images(drawings)
+        self._support = images.contiguous().numpy(), numbers.astype(np.int64)
         self._adapt()
         return self
 
-    def _fit_arrays(self, images: Any, labels: Any) -> torch.Tensor:
+    def _fit_arrays(self, images: Any, labels: Any) -> tuple[list[Drawing], Array]:
         flat, self._shape = flatten(images)
-        flat, self._y = validate_data(self, flat, labels, dtype=np.float64, multi_output=False)
-        check_classification_targets(self._y)
+        flat, labels = validate_data(self, flat, labels, dtype=np.float64, multi_output=False)
         self._range = value_range(flat)
-        self._preparation: tuple[Any, ...] = ()
-        if self.centre != "never":
-            chosen = Preparation.of(self._source, self._pictures(flat), fit=self.centre)
-            self._preparation = dataclasses.astuple(chosen)
-        return self._images(flat)
-
-    def _fit_pictures(self, pictures: list[Image.Image], labels: Any) -> torch.Tensor:
-        self._y = column_or_1d(labels)
-        check_consistent_length(pictures, self._y)
-        check_classification_targets(self._y)
-        chosen = Preparation.of(self._source, pictures, fit=self.centre)
-        self._preparation = dataclasses.astuple(chosen)
-        return chosen.images(pictures)
+        self._light_ink = self.picture_ink == "light"
+        if self.picture_ink == "auto":
+            self._light_ink = ink_is_light(self._pictures(flat))
+        return self._drawings(flat), labels
 
     def _adapt(self) -> None:
         """Adapts the network to the support set given to `fit`."""
-        images, labels, *how = self._adaptation
+        images, labels = map(torch.from_numpy, self._support)
         self.classifier_ = Classifier(
-            self._source, torch.from_numpy(images), torch.from_numpy(labels), *how
-        ).double()
+            self._source, images, labels, len(self.classes_), self.steps, self.batch_norm,
+            self.device,
+        ).double()  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -158,25 +152,28 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Predicts probabilities float64 (B, classes), columns in the order of ``classes_``."""
         check_is_fitted(self)
-        pictures = as_pictures(X)
-        if (pictures is not None) != self._given_pictures:
+        drawings = as_drawings(X, self.picture_ink)
+        if (drawings is not None) != self._given_pictures:
             kinds = ("arrays", "pictures") if self._given_pictures else ("pictures", "arrays")
             raise InputError(f"{kinds[0]}: expected {kinds[1]}, as in fit")
-        if pictures is None:
-            images = self._checked(X)
-        else:
-            images = Preparation(*self._preparation).images(pictures)
+        if drawings is None:
+            drawings = self._drawings(self._checked(X))
+        images = self._preparation.images(drawings)
         found: Array = self.classifier_.probabilities(images).numpy()
         return found
 
-    def _checked(self, images: Any) -> torch.Tensor:
+    def _checked(self, images: Any) -> Array:
+        if self._shape and getattr(images, "shape", ()) == self._shape:
+            raise InputError(
+                f"one image of shape {self._shape}: expected several; pass image[None]"
+            )
         flat, shape = flatten(images)
         if shape and self._shape and shape != self._shape:
             raise InputError(f"images of shape {shape}: expected {self._shape}, as in fit")
         flat = validate_data(self, flat, dtype=np.float64, reset=False)
         if shape:  # rows of features may hold anything
             check_range(flat, *self._range)
-        return self._images(flat)
+        return flat  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> Array:  # noqa: N803
         """Predicts the most probable label of every image, (B,)."""
@@ -184,33 +181,26 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: Array = self.classes_[chosen]
         return labels
 
-    def _ink(self, flat: Array) -> Array:
-        """Turns (B, features) into drawings (B, height, width), ink 1 on paper 0."""
+    def _pictures(self, flat: Array, paper: float = 0.0) -> list[Image.Image]:
+        """Turns (B, features) into pictures, 8-bit grey, padded with paper, 0 or 1."""
         low, high = self._range
         values = np.clip((flat - low) / (high - low), 0, 1)
-        values = values if self.ink == "white" else 1 - values
         side = math.isqrt(values.shape[1] - 1) + 1
         height, width = self._shape or (side, side)
-        filled = np.pad(values, ((0, 0), (0, height * width - values.shape[1])))
-        return filled.reshape(-1, height, width)
+        missing = height * width - values.shape[1]
+        filled = np.pad(values, ((0, 0), (0, missing)), constant_values=paper)
+        grey = (PAPER * filled).round().astype(np.uint8)
+        return [Image.fromarray(image) for image in grey.reshape(-1, height, width)]
 
-    def _pictures(self, flat: Array) -> list[Image.Image]:
-        """Turns (B, features) into pictures, 8-bit grey: dark ink on white paper."""
-        grey = (PAPER * (1 - self._ink(flat))).round().astype(np.uint8)
-        return [Image.fromarray(picture) for picture in grey]
-
-    def _images(self, flat: Array) -> torch.Tensor:
-        """Turns (B, features) into the network's images: float32 (B, channels, height, width)."""
-        if self._preparation:
-            return Preparation(*self._preparation).images(self._pictures(flat))
-        source = self._source
-        images = torch.from_numpy(self._ink(flat).astype(np.float32))[:, None]
-        size = source.image_size
-        sizes = (size, size) if isinstance(size, int) else size
-        if images.shape[2:] != sizes:
-            images = interpolate(images, sizes, mode="bilinear", antialias=True)
-        images = images if source.settings.ink == "white" else 1 - images
-        return images.expand(-1, source.channels, -1, -1)
+    def _drawings(self, flat: Array) -> list[Drawing]:
+        """Finds drawings in (B, features), all with the support set's shade of ink."""
+        ink = "light" if self._light_ink else "dark"
+        pictures = self._pictures(flat, paper=float(not self._light_ink))
+        names = (f"image {number}" for number in range(len(pictures)))
+        return [
+            find_drawing(picture, name, ink, may_be_blank=True)
+            for picture, name in zip(pictures, names, strict=True)
+        ]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

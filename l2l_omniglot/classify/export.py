@@ -54,8 +54,7 @@ def export_classifier(
     class_names: Sequence[str],
     *,
     ink: str,
-    fitted: bool = False,
-    cleaned: bool = False,
+    redraw: str = "auto",
     output: str = "probabilities",
     step: int = -1,
     about: Mapping[str, Any] | None = None,
@@ -71,9 +70,8 @@ def export_classifier(
         path: ``.onnx`` (needs the extra ``export``), or ``.pt2`` for `torch.export.load`.
         class_names: names of the outputs, in the order of the labels.
         ink: of the images, for the metadata: ``white`` is 1, ``black`` is 0.
-        fitted: for the metadata: whether pictures must go through
-            `l2l_omniglot.data.pictures.centre_and_scale` (the script beside the file does that).
-        cleaned: likewise, whether at least through `l2l_omniglot.data.pictures.clean`.
+        redraw: for the metadata: how pictures are to be prepared, see
+            `l2l_omniglot.data.drawing.Drawing.prepared` (the script beside the file does that).
         output: ``probabilities`` or ``logits``.
         step: which network, after 0 to K gradient steps; the last by default.
         about: plain values to store in the metadata, too.
@@ -86,14 +84,14 @@ def export_classifier(
     path = Path(path)
     check_export(path)
     _check(classifier, class_names, output)
-    network = copy.deepcopy(classifier.network(step)).cpu().eval()
-    support = classifier.support.cpu()
+    network = copy.deepcopy(classifier.network(step)).cpu().float().eval()
+    support = classifier.support.cpu().float()
     moments = {name: found.to(support) for name, found in classifier.moments(step).items()}
     folded = fold_statistics(network, moments, support)
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
-        "ink": ink, "fitted": fitted, "cleaned": cleaned,
+        "ink": ink, "redraw": redraw,
     }  # fmt: skip
     batches = _batches(support)
     softmax = nn.Softmax(dim=1) if output == "probabilities" else nn.Identity()

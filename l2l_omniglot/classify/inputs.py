@@ -11,28 +11,34 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from l2l_omniglot.data.pictures import PAPER, as_drawing, read_picture
+from l2l_omniglot.data.drawing import Drawing
+from l2l_omniglot.data.frame import PAPER
+from l2l_omniglot.data.pictures import as_drawing, read_picture
 from l2l_omniglot.errors import DataError
 
 Array = npt.NDArray[Any]
 COLOURS = (3, 4)  # values of a pixel: RGB, or RGBA
+PICTURES = "paths, Pillow images, or arrays (H, W, 3)"
 
 
 class InputError(DataError, ValueError):
     """Images or labels that cannot be fitted or classified; a ValueError, too."""
 
 
-def as_pictures(images: Any) -> list[Image.Image] | None:
-    """Reads pictures as `predict` does: 8-bit grey, dark ink on white; None if X is of arrays.
+def as_drawings(images: Any, ink: str) -> list[Drawing] | None:
+    """Reads pictures as `predict` does; None if X is of arrays.
 
     Args:
-        images: a list of paths, Pillow images or arrays uint8 (H, W, 3), or one array of the
-            last, (B, H, W, 3).
+        images: a list of paths, Pillow images or arrays (H, W, 3), or one array of the last,
+            (B, H, W, 3), uint8, or floats in [0, 1].
+        ink: see `read_picture`.
 
     Raises:
         InputError: if one cannot be read, or only some are pictures.
     """
-    if isinstance(images, np.ndarray) and not _is_colour(images):
+    if isinstance(images, (str, PathLike, Image.Image)):
+        raise InputError(f"one picture ({_short(images)}): expected a list of pictures")
+    if isinstance(images, np.ndarray) and not _is_colour(images, 4):
         return None
     if not isinstance(images, (list, tuple, np.ndarray)):
         return None
@@ -41,28 +47,39 @@ def as_pictures(images: Any) -> list[Image.Image] | None:
         return None
     if not all(kinds):
         odd = images[kinds.index(False)]
-        raise InputError(f"{type(odd).__name__} among pictures: expected pictures only")
+        raise InputError(f"{type(odd).__name__} among pictures: expected {PICTURES} only")
     try:
-        return [_read(entry, number) for number, entry in enumerate(images)]
+        return [_read(entry, number, ink) for number, entry in enumerate(images)]
     except DataError as error:
         raise InputError(str(error)) from error
 
 
-def _is_colour(array: Array) -> bool:
-    return array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] in COLOURS
+def _short(image: Any) -> str:
+    return type(image).__name__ if isinstance(image, Image.Image) else repr(str(image))
+
+
+def _is_colour(array: Array, axes: int) -> bool:
+    """Returns whether an array has colours: uint8, or floats in [0, 1]."""
+    if array.ndim != axes or array.shape[-1] not in COLOURS:
+        return False
+    return array.dtype == np.uint8 or (
+        array.dtype.kind == "f" and array.size > 0 and array.min() >= 0 and array.max() <= 1
+    )
 
 
 def _is_picture(entry: Any) -> bool:
     if isinstance(entry, np.ndarray):
-        return _is_colour(entry[None])
+        return _is_colour(entry, 3)
     return isinstance(entry, (str, PathLike, Image.Image))
 
 
-def _read(entry: Any, number: int) -> Image.Image:
+def _read(entry: Any, number: int, ink: str) -> Drawing:
     if isinstance(entry, (str, PathLike)):
-        return read_picture(Path(entry))
-    image = Image.fromarray(entry) if isinstance(entry, np.ndarray) else entry
-    return as_drawing(image, f"picture {number}")
+        return read_picture(Path(entry), ink)
+    if isinstance(entry, np.ndarray):
+        pixels = entry if entry.dtype == np.uint8 else (PAPER * entry).round().astype(np.uint8)
+        entry = Image.fromarray(pixels)
+    return as_drawing(entry, f"picture {number}", ink)
 
 
 def flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
@@ -72,13 +89,19 @@ def flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
         arrays = [np.asarray(image) for image in images]
         shapes = sorted({array.shape for array in arrays})
         if len(shapes) > 1:
-            raise InputError(f"images of shapes {shapes[0]} and {shapes[1]}: expected equal shapes")
+            raise InputError(
+                f"images of shapes {shapes[0]} and {shapes[1]}: expected equal shapes, or "
+                f"pictures: {PICTURES}"
+            )
         images = np.stack(arrays)
     shape = tuple(getattr(images, "shape", ()))
     if len(shape) == 4 and shape[1] == 1:
         shape = (shape[0], *shape[2:])
     if len(shape) == 4:
-        raise InputError(f"images of shape {shape}: expected (B, H, W) or (B, 1, H, W)")
+        raise InputError(
+            f"images of shape {shape}: expected (B, H, W) or (B, 1, H, W); or in colour "
+            "(B, H, W, 3), uint8 or floats in [0, 1]"
+        )
     if len(shape) != 3:
         return images, ()
     return np.asarray(images).reshape(shape[0], math.prod(shape[1:])), shape[1:]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from scipy.special import betaincinv
 
@@ -20,10 +22,18 @@ from l2l_omniglot._util.text import (
     shown,
     table,
 )
+from l2l_omniglot.data.drawing import Drawing
 from l2l_omniglot.data.pictures import Pixels
 
 NONE_OF_THESE = "none of these"
 WIDEST = 78  # columns of a matrix of classes
+
+
+class Look(NamedTuple):
+    """A picture, step by step, and what the network saw of it: uint8 (H, W), dark on white."""
+
+    drawing: Drawing
+    seen: Pixels
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Prediction:
         truth: the true class, if it is known.
         unlike: whether it seems to be of no class, see `Classifier.none_of_these`.
         rejected: whether it is therefore predicted as `NONE_OF_THESE`.
+        steps: of the picture's preparation, see `Preparation.steps`.
+        doubt: see `Drawing`.
     """
 
     file: Path
@@ -43,6 +55,8 @@ class Prediction:
     truth: str | None = None
     unlike: bool = False
     rejected: bool = False
+    steps: Sequence[str] = ()
+    doubt: str = ""
 
     @property
     def likeliest(self) -> str:
@@ -72,12 +86,11 @@ class Predictions:
         algorithm: that trained them.
         steps: gradient steps on the support set.
         batch_norm: ``inductive`` or ``transductive``.
-        fitted: whether the pictures were centred and scaled, and drawn with one pen.
-        reason: why, in words; empty if that was asked for.
-        cut_out: the pictures whose sheet of paper was cut out of them.
-        support_seen: what the network saw of each support picture, uint8 (H, W), dark ink on white,
-            with its class.
-        queries_seen: likewise of the pictures.
+        prepared: what was done to how many pictures, in one sentence; empty if nothing was.
+        doubts: one sentence a picture, of support and queries, in which the ink may be wrong.
+        support_looks: of the support pictures.
+        support_classes: theirs.
+        query_looks: of the pictures.
     """
 
     entries: list[Prediction]
@@ -87,11 +100,11 @@ class Predictions:
     algorithm: str
     steps: int
     batch_norm: str
-    fitted: bool
-    reason: str
-    cut_out: tuple[Path, ...]
-    support_seen: list[tuple[Pixels, str]]
-    queries_seen: list[Pixels]
+    prepared: str
+    doubts: tuple[str, ...]
+    support_looks: list[Look]
+    support_classes: list[str]
+    query_looks: list[Look]
 
     @property
     def known(self) -> int:
@@ -143,12 +156,10 @@ def predictions_table(found: Predictions, top: int = 1) -> str:
     if unlike and not any(entry.rejected for entry in unlike):
         named = listed([shown(entry.file) for entry in unlike])
         parts.append(f"Unlike all classes (--reject says so in the table): {named}.")
-    if found.fitted:
-        reason = found.reason and f" ({found.reason})"
-        parts.append(f"All pictures were centred, scaled and redrawn with one pen{reason}.")
-    if found.cut_out:
-        cut = [shown(path) for path in found.cut_out]
-        parts.append(f"The sheet of paper was cut out of {listed(cut)}.")
+    if found.prepared:
+        parts.append(found.prepared)
+    if found.doubts:
+        parts.append(f"Doubtful: {'; '.join(map(shown, found.doubts))}.")
     return "\n\n".join(parts)
 
 
@@ -188,7 +199,7 @@ def predictions_json(found: Predictions, _top: int = 1) -> str:
         {
             "picture": str(entry.file), "class": entry.label, "probability": entry.probability,
             "probabilities": entry.probabilities, "truth": entry.truth,
-            "unlike_all": entry.unlike,
+            "unlike_all": entry.unlike, "steps": list(entry.steps), "doubt": entry.doubt,
         }
         for entry in found.entries
     ]  # fmt: skip
@@ -196,8 +207,7 @@ def predictions_json(found: Predictions, _top: int = 1) -> str:
     body = {
         "classes": found.names, "weights": found.weights, "algorithm": found.algorithm,
         "steps": found.steps, "batch_norm": found.batch_norm, "calibrated": found.calibrated,
-        "fitted": found.fitted, "reason": found.reason,
-        "cut_out": [str(path) for path in found.cut_out],
+        "prepared": found.prepared, "doubts": list(found.doubts),
         "accuracy": known and found.correct / known,
         "interval95": known and list(found.interval),
         "confusions": known and found.confusions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.classify.predictions import Prediction, Predictions
+from l2l_omniglot.classify.predictions import Look, Prediction, Predictions
 from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.errors import SettingsError
@@ -16,23 +16,20 @@ from l2l_omniglot.experiments.weights import weights_name
 def adapt_to_pictures(
     checkpoint: Checkpoint,
     support: Collection,
-    queries: Collection | None = None,
     *,
     steps: int | None = None,
     batch_norm: str = "inductive",
-    fit: str = "auto",
+    redraw: str = "auto",
     device: str = "cpu",
 ) -> tuple[Classifier, Preparation]:
     """Adapts a classifier to support pictures; returns it with the preparation for its queries.
 
-    `steps`, `batch_norm` and `device` are those of `Classifier`, `fit` that of `Preparation`, for
-    which queries that are known matter, too.
+    `steps`, `batch_norm` and `device` are those of `Classifier`, `redraw` that of `Preparation`.
     """
-    known = queries.pictures if queries else ()
-    preparation = Preparation.of(checkpoint, support.pictures, known, fit)
+    preparation = Preparation.of(checkpoint, redraw)
     names = support.names
     labels = torch.tensor([names.index(name) for name in support.classes if name is not None])
-    images = preparation.images(support.pictures)
+    images = preparation.images(support.drawings)
     classifier = Classifier(checkpoint, images, labels, len(names), steps, batch_norm, device)
     return classifier, preparation
 
@@ -44,7 +41,7 @@ def predict(
     *,
     steps: int | None = None,
     batch_norm: str = "inductive",
-    fit: str = "auto",
+    redraw: str = "auto",
     device: str = "cpu",
     reject: bool = False,
 ) -> Predictions:
@@ -61,24 +58,28 @@ def predict(
             "to reject nothing"
         )
     classifier, preparation = adapt_to_pictures(
-        checkpoint, support, queries, steps=steps, batch_norm=batch_norm, fit=fit, device=device
+        checkpoint, support, steps=steps, batch_norm=batch_norm, redraw=redraw, device=device
     )
-    images = preparation.images(queries.pictures)
+    images = preparation.images(queries.drawings)
     rows = classifier.probabilities(images).tolist()
     unlikes = classifier.none_of_these(images).tolist()
     names = support.names
     entries = [
-        Prediction(file, dict(zip(names, row, strict=True)), truth, unlike, unlike and reject)
-        for file, row, truth, unlike in zip(
-            queries.files, rows, queries.classes, unlikes, strict=True
+        Prediction(
+            file, dict(zip(names, row, strict=True)), truth, unlike, unlike and reject,
+            preparation.steps(drawing), drawing.doubt,
         )
-    ]
+        for file, row, truth, unlike, drawing in zip(
+            queries.files, rows, queries.classes, unlikes, queries.drawings, strict=True
+        )
+    ]  # fmt: skip
     examples = preparation.pixels(classifier.support.cpu())
     return Predictions(
         entries, checkpoint.certainty is not None, names,
         weights_name(checkpoint.source), checkpoint.settings.algorithm,
         classifier.steps, classifier.batch_norm,
-        preparation.fitted, preparation.reason, (*support.cut_out, *queries.cut_out),
-        [(seen, name or "") for seen, name in zip(examples, support.classes, strict=True)],
-        preparation.pixels(images),
+        preparation.said([*support.drawings, *queries.drawings]),
+        (*support.doubts, *queries.doubts),
+        list(map(Look, support.drawings, examples)), [name or "" for name in support.classes],
+        list(map(Look, queries.drawings, preparation.pixels(images))),
     )  # fmt: skip

@@ -2,83 +2,70 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.pictures import (
-    FITS,
-    Pixels,
-    centre_and_scale,
-    clean,
-    is_centred,
-    is_photograph,
-    to_images,
-)
+from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, REDRAWS, RULED, SHEET, Drawing
+from l2l_omniglot.data.pictures import Pixels, to_images
 from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import Checkpoint
+
+REDRAWN = "redrawn"
+SAID = {
+    SHEET: "the sheet was found and straightened",
+    PHOTOGRAPH: "ink was told from light and shade",
+    RULED: "ruled lines were taken out",
+    LIGHT_INK: "light ink was made dark",
+    REDRAWN: "ink was centred, scaled and redrawn with one pen",
+}
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The preparation of pictures as images for the network, the same for support and queries.
+    """The preparation of pictures as images for the network: of each by itself.
 
     Attributes:
-        fitted: whether pictures are centred and scaled, and drawn with one pen.
-        cleaned: whether paper is made white and ink black.
+        redraw: which pictures are centred, scaled and redrawn with one pen: ``auto``, ``always``
+            or ``never``, see `Drawing.prepared`.
         size: of the images, pixels per side.
         channels: of the images.
         ink: of the images, ``white`` (1) or ``black`` (0).
-        reason: why pictures are centred and scaled, in words; empty if they are not, or if that
-            was asked for.
     """
 
-    fitted: bool
-    cleaned: bool
+    redraw: str
     size: int
     channels: int
     ink: str
-    reason: str = ""
 
     @classmethod
-    def of(
-        cls,
-        checkpoint: Checkpoint,
-        support: Sequence[Image.Image],
-        queries: Sequence[Image.Image] = (),
-        fit: str = "auto",
-    ) -> Preparation:
-        """Chooses the preparation.
+    def of(cls, checkpoint: Checkpoint, redraw: str = "auto") -> Preparation:
+        """Returns the preparation for a network.
 
         Args:
             checkpoint: of the network; gives size, channels and ink.
-            support: the support pictures.
-            queries: the pictures to be classified, as far as they are known.
-            fit: ``always``: make paper white and ink black, and centre, scale and redraw as
-                Omniglot's drawings are; ``auto``: do the first, and the rest unless all pictures
-                look like Omniglot's drawings already; ``never``: leave pictures as they are.
+            redraw: see above.
 
         Raises:
             DataError: if the network was not trained on square images.
-            SettingsError: if scikit-image is needed and not installed.
+            SettingsError: if `redraw` is unknown.
         """
-        check_choice("fit", fit, FITS)
+        check_choice("redraw", redraw, REDRAWS)
         size = checkpoint.image_size
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: trained on images of {size}; expected square")
-        reason = _unlike_omniglot(support, queries) if fit == "auto" else ""
-        fitted = fit == "always" or bool(reason)
-        channels, ink = checkpoint.channels, checkpoint.settings.ink
-        return cls(fitted, fit != "never", size, channels, ink, reason)
+        return cls(redraw, size, checkpoint.channels, checkpoint.settings.ink)
 
-    def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """Turns B pictures into images, float32 (B, channels, size, size) in [0, 1]."""
-        if self.cleaned:
-            prepare = centre_and_scale if self.fitted else clean
-            pictures = [prepare(picture) for picture in pictures]
+    def images(self, drawings: Sequence[Drawing]) -> torch.Tensor:
+        """Turns B drawings into images, float32 (B, channels, size, size) in [0, 1].
+
+        Raises:
+            SettingsError: if one is to be redrawn, and scikit-image is not installed.
+        """
+        pictures = [drawing.prepared(self.redraw) for drawing in drawings]
         images = to_images(pictures, self.size, self.ink)
         return images.expand(-1, self.channels, -1, -1)
 
@@ -87,15 +74,14 @@ class Preparation:
         shown = 1 - images[:, 0] if self.ink == "white" else images[:, 0]
         return list((255 * shown).round().to(torch.uint8).numpy())
 
+    def steps(self, drawing: Drawing) -> list[str]:
+        """Lists what is done to a drawing, in order: names of `SAID`."""
+        done = frozenset[str]() if self.redraw == "never" else drawing.steps
+        redrawn = drawing.is_redrawn(self.redraw)
+        return [step for step in SAID if step in done or (step == REDRAWN and redrawn)]
 
-def _unlike_omniglot(support: Sequence[Image.Image], queries: Sequence[Image.Image]) -> str:
-    """Says in which way pictures do not look like Omniglot's drawings; empty if they do."""
-    for name, pictures in (("support picture", support), ("query", queries)):
-        photographs = sum(map(is_photograph, pictures))
-        if photographs:
-            all_of = counted(len(pictures), name).replace("querys", "queries")
-            return f"{photographs} of {all_of}: photographed or not square"
-    for name, pictures in (("support pictures", support), ("queries", queries)):
-        if pictures and not is_centred(pictures):
-            return f"the ink of most {name} is small, large or off-centre"
-    return ""
+    def said(self, drawings: Sequence[Drawing]) -> str:
+        """Says in one sentence what is done to how many of some drawings; empty if nothing is."""
+        counts = Counter(step for drawing in drawings for step in self.steps(drawing))
+        parts = [f"in {counts[step]} {text}" for step, text in SAID.items() if counts[step]]
+        return f"Of {counted(len(drawings), 'picture')}: {', '.join(parts)}." if parts else ""

@@ -33,7 +33,7 @@ def export(
     weights: str | None,
     steps: int | None,
     picture_ink: str,
-    fit: str,
+    redraw: str,
     json: bool,
 ) -> None:
     """Adapt a network to the pictures in SUPPORT and write it as ONNX or PyTorch archive.
@@ -53,10 +53,10 @@ def export(
     companion_path(out)
     names = examples.names
     checkpoint = options.load_weights(weights, len(names))
-    classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, fit=fit)
+    classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, redraw=redraw)
     exported = export_classifier(
         classifier, out, names, ink=checkpoint.settings.ink,
-        fitted=preparation.fitted, cleaned=preparation.cleaned, output=returns,
+        redraw=preparation.redraw, output=returns,
         about={"weights": Path(checkpoint.source).name, "steps": classifier.steps},
     )  # fmt: skip
     script = write_companion(out, preparation, picture_ink)

@@ -26,9 +26,10 @@ picture_options = options.combined(
     click.option("--picture-ink", type=options.Name(["auto", "dark", "light"]), default="auto",
                  show_default=True, help="Shade of the ink. auto: the minority shade, or the one "
                  "unlike the border."),
-    click.option("--fit", type=options.Name(["auto", "always", "never"]), default="auto",
-                 show_default=True, help="Make paper white and ink black; centre and scale the ink "
-                 "and redraw it as in Omniglot's drawings. auto: the last only if needed."),
+    click.option("--redraw", type=options.Name(["auto", "always", "never"]), default="auto",
+                 show_default=True, help="Centre and scale the ink, and redraw it with one pen, as "
+                 "in Omniglot's drawings. auto: of each picture that needs it; never: leave "
+                 "greys as they are, too."),
 )  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def predict(
     device: str,
     batch_norm: str,
     picture_ink: str,
-    fit: str,
+    redraw: str,
     json: bool,
     csv: bool,
     reject: bool,
@@ -86,7 +87,7 @@ def predict(
 
     checkpoint = options.load_weights(weights, len(examples.names))
     found = predictor.predict(
-        checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, fit=fit,
+        checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, redraw=redraw,
         device=device, reject=reject,
     )  # fmt: skip
     text = predictions.FORMS["json" if json else "csv" if csv else "table"](found, top)
@@ -99,9 +100,10 @@ def predict(
         from l2l_omniglot.reports.contact_sheet import write_sheet
         from l2l_omniglot.reports.prediction_sheet import Answer, prediction_sheet
 
-        pairs = zip(found.queries_seen, found.entries, strict=True)
-        answers = [Answer(seen, entry.label, entry.truth) for seen, entry in pairs]
-        write_sheet(prediction_sheet(found.weights, found.support_seen, answers), show)
+        pairs = zip(found.query_looks, found.entries, strict=True)
+        answers = [Answer(look, entry.label, entry.truth) for look, entry in pairs]
+        support = list(zip(found.support_looks, found.support_classes, strict=True))
+        write_sheet(prediction_sheet(found.weights, support, answers), show)
         log.info(f"Wrote {show}.")
     note_unread(examples, collection)
 

@@ -9,8 +9,13 @@
 - ``augment``: a small random affine map of every image
 - ``tasks``: numbered tasks from learn2learn's `TaskDataset`
 - ``one_shot_runs``: the official one-shot test as tasks
-- ``pictures``: a person's own pictures, made to look as Omniglot's
-- ``photographs``: paper and ink of photographs, one pen for all ink
+- ``pictures``: files of a person's own pictures, as drawings and as a network's input
+- ``drawing``: a picture step by step: sheet, light, ink, what the network is to see
+- ``light``: evenly lit or photographed, dark ink or light
+- ``sheet``: the sheet of paper of a photograph, straightened
+- ``ink``: the ink of a photograph
+- ``ruled``: the ruled lines of its paper
+- ``frame``: size, place and pen of ink, and its redrawing as Omniglot's is
 - ``picture_folders``: folders of such pictures, one a class
 - ``strokes``: strokes of a pen as pictures
 """

@@ -32,7 +32,8 @@ from l2l_omniglot._util.reading import (
     read_bytes,
     size_text,
 )
-from l2l_omniglot.data.pictures import RAW_SIZE, Pixels, shrink
+from l2l_omniglot.data.frame import RAW_SIZE
+from l2l_omniglot.data.pictures import Pixels, shrink
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, is_sidecar, sidecar_path
 from l2l_omniglot.errors import DataError, DownloadError, check_number
 

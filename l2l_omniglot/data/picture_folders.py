@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.pictures import CUT_OUT, SUFFIXES, read_picture
+from l2l_omniglot.data.drawing import Drawing
+from l2l_omniglot.data.pictures import SUFFIXES, read_picture
 from l2l_omniglot.errors import DataError
 
 DROPPINGS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir")
@@ -23,7 +22,7 @@ class Collection:
 
     Attributes:
         files: of the pictures.
-        pictures: 8-bit grey, dark ink on white.
+        drawings: what was found in them.
         classes: each picture's class by name; None where it is unknown.
         skipped: one sentence for each file that could not be read.
         left: files whose extension is not a picture's; not read.
@@ -31,17 +30,17 @@ class Collection:
     """
 
     files: list[Path] = field(default_factory=list)
-    pictures: list[Image.Image] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
     classes: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     left: list[Path] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
 
     @property
-    def cut_out(self) -> list[Path]:
-        """The files of pictures whose sheet of paper was cut out of them."""
-        pairs = zip(self.files, self.pictures, strict=True)
-        return [file for file, picture in pairs if picture.info.get(CUT_OUT)]
+    def doubts(self) -> list[str]:
+        """What speaks against the ink that was found, one sentence a picture."""
+        pairs = zip(self.files, self.drawings, strict=True)
+        return [f"{file}: {drawing.doubt}" for file, drawing in pairs if drawing.doubt]
 
     @property
     def names(self) -> list[str]:
@@ -86,7 +85,7 @@ class Collection:
 
     def _read(self, file: Path, name: str | None, ink: str) -> None:
         try:
-            self.pictures.append(read_picture(file, ink))
+            self.drawings.append(read_picture(file, ink))
         except DataError as error:
             self.skipped.append(str(error))
         else:
@@ -98,7 +97,7 @@ def read_support(folder: Path, ink: str = "auto") -> Collection:
     """Reads a folder with one sub-folder per class, of one picture or more each.
 
     Args:
-        folder: its sub-folders are the classes; files beside them are ignored.
+        folder: its sub-folders are the classes; pictures beside them are passed over.
         ink: see `read_picture`.
 
     Raises:
@@ -111,6 +110,9 @@ def read_support(folder: Path, ink: str = "auto") -> Collection:
             f"SUPPORT {folder}: has {len(folders)} sub-folders; expected at least 2, one per "
             "class, with its pictures inside"
         )
+    loose = sum(path.suffix.lower() in SUFFIXES for path in _entries(folder) if path.is_file())
+    if loose:
+        found.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
     for path in folders:
         before = len(found.files)
         found._read_class(path, ink)

@@ -15,7 +15,7 @@ Scene: TypeAlias = npt.NDArray[np.float64]
 Corners: TypeAlias = npt.NDArray[np.float64]  # (..., 4, 2) of (x, y), around a sheet
 
 # The development half of `tools.photographs` chose all that follows.
-SEARCHED = 320  # pixels of the longer side, in which a sheet is looked for
+SIDE = 320  # pixels of the longer side, in which a sheet is looked for
 WIDEST_STROKE = 1 / 16  # of the longer side; what is dark and narrower is no edge
 EDGE_BLUR, EDGE_LOW, EDGE_HIGH = 2.0, 0.02, 0.06  # of Canny's edges; greys are in [0, 1]
 MOST_LINES = 24  # that are tried as edges, besides the picture's own border
@@ -23,7 +23,7 @@ SHORTEST_LINE = 1 / 8  # of the longer side
 APART = 6  # pixels, and twice the degrees, between two such lines
 LEAST_ANGLE = 50  # degrees between neighbouring edges
 LEAST_SHEET, MOST_SHEET = 0.06, 0.97  # share of the picture
-SAMPLES, BESIDE = 32, 5  # points of an edge, and pixels either side of it, that are compared
+SAMPLES, OFFSET = 32, 5  # points of an edge, and pixels either side of it, that are compared
 STEP = 1.12  # times as bright as the table beside it
 HELD = 0.7  # of an edge's points, at least, have that step; a thing may lie on the rest
 SEEN = 0.5  # of an edge, at least, is in the picture
@@ -52,7 +52,7 @@ def straighten_sheet(picture: Image.Image) -> Image.Image | None:
         SettingsError: if scikit-image is not installed.
     """
     need("skimage", WHAT, EXTRA)
-    small = ImageOps.contain(picture.convert("L"), (SEARCHED, SEARCHED), Image.Resampling.BOX)
+    small = ImageOps.contain(picture.convert("L"), (SIDE, SIDE), Image.Resampling.BOX)
     corners = _find_sheet(_without_strokes(np.asarray(small) / 255))
     if corners is None:
         return None
@@ -111,9 +111,7 @@ def _long_lines(values: Scene) -> Scene:
     return np.array(found + border)
 
 
-def _quadrilaterals(
-    lines: Scene, shape: tuple[int, ...]
-) -> tuple[Corners, npt.NDArray[np.bool_]]:
+def _quadrilaterals(lines: Scene, shape: tuple[int, ...]) -> tuple[Corners, npt.NDArray[np.bool_]]:
     """Returns quadrilaterals (Q, 4, 2) of lines, and which of their sides (Q, 4) are no border."""
     height, width = shape
     border = np.arange(len(lines)) >= len(lines) - 4
@@ -166,7 +164,7 @@ def _held(values: Scene, corners: Corners) -> Scene:
     inwards /= np.maximum(np.linalg.norm(inwards, axis=-1, keepdims=True), 1e-9)
     shares = np.linspace(0.06, 0.94, SAMPLES)[:, None]
     points = corners[..., None, :] + along[..., None, :] * shares
-    beside = BESIDE * inwards[..., None, :]
+    beside = OFFSET * inwards[..., None, :]
     inner, outer = _at(values, points + beside), _at(values, points - beside)
     seen = (~np.isnan(inner) & ~np.isnan(outer)).mean(axis=-1)
     held = (inner > STEP * outer + 0.02).mean(axis=-1)  # not of what is not seen

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from l2l_omniglot.data.pictures import LONGER_SIDE, MIDDLE, PAPER, RAW_SIZE, to_images
+from l2l_omniglot.data.frame import LONGER_SIDE, MIDDLE, PAPER, PEN, RAW_SIZE
+from l2l_omniglot.data.pictures import to_images
 from l2l_omniglot.errors import DataError
 
 Point: TypeAlias = tuple[float, float]
 Stroke: TypeAlias = tuple[Point, ...]
 Strokes: TypeAlias = tuple[Stroke, ...]
 
-PEN = 4.5  # pixels wide, of 105; those of Omniglot's drawings are about 5
 OVERSAMPLING = 4
 SMALLEST = 0.05  # of the paper's side: smaller drawings are dots, and stay small
 

@@ -4,9 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from l2l_omniglot.data.photographs import cut_out_paper, even_pen, find_ink
 from PIL import Image
 
-from l2l_omniglot.data.photographs import cut_out_paper, even_pen, find_ink
 from l2l_omniglot.data.pictures import CUT_OUT, is_evenly_lit, read_picture
 from l2l_omniglot.errors import SettingsError
 from tools.photographs import HALVES, KINDS, drawings, photograph, seed
