@@ -155,4 +155,5 @@ def _curve(points: Points) -> Points:
             + (3 * b - 3 * c + d - a) * t**3
         )
         pieces.append(cubic / 2)
-    return np.round(np.concatenate(pieces) * FINEST) / FINEST
+    rounded: Points = np.round(np.concatenate(pieces) * FINEST) / FINEST
+    return rounded
