@@ -23,10 +23,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import l2l_omniglot as lo
 from l2l_omniglot._util.text import percent, table
-from l2l_omniglot.classify import preparation
 from l2l_omniglot.classify.predictor import predict
+from l2l_omniglot.data import drawing
+from l2l_omniglot.data.drawing import Drawing
+from l2l_omniglot.data.frame import PAPER, redraw
 from l2l_omniglot.data.picture_folders import Collection
-from l2l_omniglot.data.pictures import PAPER, centre_and_scale, read_picture
+from l2l_omniglot.data.pictures import read_picture
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.baselines import Baseline
 
@@ -49,10 +51,10 @@ class Digits:
         found = load_digits()
         self.images, self.labels = found.images, found.target
         with tempfile.TemporaryDirectory() as folder:
-            self._pictures = [self._read(Path(folder) / "digit.png", i) for i in self.images]
+            self._drawings = [self._read(Path(folder) / "digit.png", i) for i in self.images]
 
     @staticmethod
-    def _read(path: Path, image: Array) -> Image.Image:
+    def _read(path: Path, image: Array) -> Drawing:
         grey = PAPER - (PAPER / DARKEST * image).round()
         Image.fromarray(grey.astype(np.uint8)).save(path)
         return read_picture(path)
@@ -70,15 +72,15 @@ class Digits:
         """The pictures of these numbers, as `predict` reads them from folders."""
         return Collection(
             [Path(f"{number}.png") for number in numbers],
-            [self._pictures[number] for number in numbers],
+            [self._drawings[number] for number in numbers],
             [str(self.labels[number]) for number in numbers],
         )
 
 
 @cache
-def _prepared(size: tuple[int, int], content: bytes) -> Image.Image:
-    """Prepares a picture once for all draws, which takes 20 ms."""
-    return centre_and_scale(Image.frombytes("L", size, content))
+def _redrawn(size: tuple[int, int], content: bytes) -> Image.Image:
+    """Redraws a picture once for all draws, which takes 20 ms."""
+    return redraw(Image.frombytes("L", size, content))
 
 
 def nearest(digits: Digits, draw: Draw) -> float:
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first draw (0)")
     parser.add_argument("--weights", nargs="+", default=["resnet8", "conv4"], help="names")
     given = parser.parse_args(arguments)
-    vars(preparation)["centre_and_scale"] = lambda one: _prepared(one.size, one.tobytes())
+    vars(drawing)["redraw"] = lambda one: _redrawn(one.size, one.tobytes())
     digits, seeds = Digits(), range(given.seed, given.seed + given.draws)
     methods: dict[str, Callable[[Digits, Draw], float]] = {"nearest neighbour, pixels": nearest}
     for name in given.weights:

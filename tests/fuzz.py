@@ -77,9 +77,9 @@ def one_shot(content: bytes) -> None:
 
 
 def picture(content: bytes) -> None:
-    from l2l_omniglot.data.pictures import clean, read_picture, shrink
+    from l2l_omniglot.data.pictures import read_picture, shrink
 
-    shrink(clean(read_picture(file_of("a.png", content))), 28)
+    shrink(read_picture(file_of("a.png", content)).prepared("auto"), 28)
 
 
 def checkpoint(content: bytes) -> None:

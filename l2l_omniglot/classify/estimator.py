@@ -103,7 +103,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_choice("picture_ink", self.picture_ink, INKS)
         own = "" if self.weights else best_pretrained()
         self._source = dataclasses.replace(find_weights(self.weights, default=own), optimizer={})
-        self._preparation = Preparation.of(self._source, self.redraw)
+        self._prepared = dataclasses.asdict(Preparation.of(self._source, self.redraw))
         drawings = as_drawings(X, self.picture_ink)
         self._given_pictures = drawings is not None
         if drawings is None:
@@ -115,8 +115,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"1 class ({self.classes_[0]!r}) in y: expected at least 2")
-        images = self._preparation.images(drawings)
-        self._support = images.contiguous().numpy(), numbers.astype(np.int64)
+        images = Preparation(**self._prepared).images(drawings)
+        self._adaptation = {
+            "support": images.contiguous().numpy(), "labels": numbers.astype(np.int64),
+            "ways": len(self.classes_), "steps": self.steps, "batch_norm": self.batch_norm,
+            "device": self.device,
+        }  # fmt: skip
         self._adapt()
         return self
 
@@ -131,11 +135,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _adapt(self) -> None:
         """Adapts the network to the support set given to `fit`."""
-        images, labels = map(torch.from_numpy, self._support)
-        self.classifier_ = Classifier(
-            self._source, images, labels, len(self.classes_), self.steps, self.batch_norm,
-            self.device,
-        ).double()  # fmt: skip
+        how: dict[str, Any] = dict(self._adaptation)  # as fitted, whatever is set afterwards
+        how |= {name: torch.from_numpy(how[name]) for name in ("support", "labels")}
+        self.classifier_ = Classifier(self._source, **how).double()
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -158,15 +160,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"{kinds[0]}: expected {kinds[1]}, as in fit")
         if drawings is None:
             drawings = self._drawings(self._checked(X))
-        images = self._preparation.images(drawings)
+        images = Preparation(**self._prepared).images(drawings)
         found: Array = self.classifier_.probabilities(images).numpy()
         return found
 
     def _checked(self, images: Any) -> Array:
         if self._shape and getattr(images, "shape", ()) == self._shape:
-            raise InputError(
-                f"one image of shape {self._shape}: expected several; pass image[None]"
-            )
+            raise InputError(f"one image of shape {self._shape}: expected several, (B, H, W)")
         flat, shape = flatten(images)
         if shape and self._shape and shape != self._shape:
             raise InputError(f"images of shape {shape}: expected {self._shape}, as in fit")

@@ -102,8 +102,8 @@ def predict(
 
         pairs = zip(found.query_looks, found.entries, strict=True)
         answers = [Answer(look, entry.label, entry.truth) for look, entry in pairs]
-        support = list(zip(found.support_looks, found.support_classes, strict=True))
-        write_sheet(prediction_sheet(found.weights, support, answers), show)
+        named = list(zip(found.support_looks, found.support_classes, strict=True))
+        write_sheet(prediction_sheet(found.weights, named, answers), show)
         log.info(f"Wrote {show}.")
     note_unread(examples, collection)
 

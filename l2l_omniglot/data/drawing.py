@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from l2l_omniglot.data.frame import Frame, measure, redraw
+from l2l_omniglot.data.frame import Frame, ink_box, measure, redraw
 from l2l_omniglot.data.ink import find_ink
 from l2l_omniglot.data.light import ink_is_light, inverted, is_blank, is_evenly_lit
 from l2l_omniglot.data.sheet import straighten_sheet
@@ -18,8 +18,8 @@ REDRAWS = ("auto", "always", "never")
 MOST_NARROW = 100  # longer by shorter side; made square it would have that many times the pixels
 MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 LOOKED_AT = 168
-MOST_INK = 0.3  # of a photograph; more is hardly the line of a pen
-MOST_TOUCHED = 0.08  # of the border of a photograph
+MOST_TOUCHED = 0.08  # of the border of a photograph, by its ink
+MOST_SPANNED = 0.9  # of both sides of a photograph, by its ink
 SHEET, PHOTOGRAPH, RULED, LIGHT_INK = "sheet", "photograph", "ruled", "light ink"
 
 
@@ -128,8 +128,10 @@ def _doubt(level: Image.Image) -> str:
     """Says what speaks against the ink of a photograph, black on white."""
     ink = np.asarray(level) == 0
     border = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
-    if ink.mean() > MOST_INK:
-        return f"{ink.mean():.0%} of it seems to be ink"
     if border.mean() > MOST_TOUCHED:
         return "what seems to be ink runs along its border"
+    left, upper, right, lower = ink_box(level)
+    spanned = min((right - left) / level.width, (lower - upper) / level.height)
+    if ink.any() and spanned > MOST_SPANNED:
+        return "what seems to be ink reaches from border to border"
     return ""

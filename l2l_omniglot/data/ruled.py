@@ -13,7 +13,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 Rows: TypeAlias = npt.NDArray[np.int64]
 
 # The development half of `tools.photographs` chose all that follows.
-COLUMNS = 120  # of a picture, in which the lines' slant is looked for
+COLUMNS = 80  # of a picture, in which the lines' slant is looked for
 SLANTS = np.linspace(-0.12, 0.12, 49)  # rows a column, in the middle of the picture
 FANS = np.linspace(-0.16, 0.16, 9)  # how the slant differs from the upper to the lower end
 FINER_SLANTS, FINER_FANS = np.linspace(-0.004, 0.004, 9), np.linspace(-0.02, 0.02, 9)
@@ -92,9 +92,9 @@ def _slant(seen: Mask) -> tuple[float, float]:
 def _rows(shape: tuple[int, ...], slant: float, fan: float) -> Rows:
     """Returns the row in the middle column where the line through each pixel is, (H, W)."""
     height, width = shape
-    across = np.arange(width) - width / 2
-    y = np.arange(height)[:, None]
-    rows = (y - (slant - fan / 2) * across) / (1 + fan * across / height)
+    across = np.arange(width, dtype=np.float32) - width / 2
+    y = np.arange(height, dtype=np.float32)[:, None]
+    rows = (y - (slant - fan / 2) * across) / (1 + fan / height * across)
     found: Rows = rows.round().astype(np.int64).clip(0, height - 1)
     return found
 

@@ -94,16 +94,17 @@ def _find_sheet(values: Scene) -> Corners | None:
 
 
 def _long_lines(values: Scene) -> Scene:
-    """Returns lines (L, 3): x cos + y sin = distance, as (cos, sin, distance); the last 4 border."""
+    """Returns lines (L, 3), (cos, sin, distance): x cos + y sin = distance; last the border's 4."""
     from skimage.feature import canny
     from skimage.transform import hough_line, hough_line_peaks
 
     edges = canny(values, EDGE_BLUR, EDGE_LOW, EDGE_HIGH)
     angles = np.radians(np.arange(-90.0, 90.0, 0.5))
-    space = hough_line(edges, angles)
+    space, *axes = hough_line(edges, angles)
+    least = SHORTEST_LINE * max(values.shape)
     peaks = hough_line_peaks(
-        *space, min_distance=APART, min_angle=4 * APART, num_peaks=MOST_LINES,
-        threshold=SHORTEST_LINE * max(values.shape),
+        space, axes[0], axes[1], min_distance=APART, min_angle=4 * APART, threshold=least,
+        num_peaks=MOST_LINES,
     )  # fmt: skip
     height, width = values.shape
     found = [(np.cos(angle), np.sin(angle), d) for angle, d in zip(*peaks[1:], strict=True)]
@@ -157,7 +158,7 @@ def _cross(one: Corners, other: Corners) -> Scene:
 
 
 def _held(values: Scene, corners: Corners) -> Scene:
-    """Returns of each side (Q, 4) the share of its points that have paper on its inner side only."""
+    """Returns of each side (Q, 4) the share of points that have paper on the inner side only."""
     ends = np.roll(corners, -1, axis=1)
     along = ends - corners
     inwards = np.stack([-along[..., 1], along[..., 0]], axis=-1)

@@ -66,15 +66,17 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.mark.slow  # a process each
 @pytest.mark.parametrize("folder", ["examples", "photos"])
-@pytest.mark.parametrize("fit", ["never", "auto", "always"])
-def test_it_prepares_pictures_as_predict_does(photos: Path, tmp_path: Path, folder: str, fit: str):
+@pytest.mark.parametrize("redraw", ["never", "auto", "always"])
+def test_it_prepares_pictures_as_predict_does(
+    photos: Path, tmp_path: Path, folder: str, redraw: str
+):
     root = photos if folder == "photos" else EXAMPLES
     support = read_support(root / "support")
     checkpoint = load_pretrained_checkpoint(best_pretrained())
-    preparation = Preparation.of(checkpoint, support.pictures, fit=fit)
+    preparation = Preparation.of(checkpoint, redraw)
     script = write_companion(tmp_path / "letters.onnx", preparation, "auto")
     run_blocked(PREPARE, script, support.files, "torch", "onnxruntime")
-    expected = preparation.images(support.pictures)
+    expected = preparation.images(support.drawings)
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
 
 
@@ -85,7 +87,7 @@ def test_it_gives_what_predict_gives(photos: Path, tmp_path: Path, ending: str, 
     queries = read_queries([photos / "query"], support.names)
     checkpoint = load_pretrained_checkpoint(best_pretrained())
     classifier, preparation = adapt_to_pictures(checkpoint, support)
-    assert preparation.fitted
+    assert all(drawing.is_redrawn(preparation.redraw) for drawing in support.drawings)
     path = tmp_path / f"letters{ending}"
     export_classifier(classifier, path, support.names, ink=checkpoint.settings.ink)
     script = write_companion(path, preparation, "auto")
@@ -115,17 +117,17 @@ def test_the_command_writes_it_and_it_classifies_by_itself(tmp_path: Path):
     assert refused.stderr.startswith("Error: no.png: not a readable picture: ")
 
 
-def test_a_name_means_the_same_in_both_sources():
+def test_a_name_means_the_same_in_all_sources():
     """All become one module."""
     for first, second in combinations(SOURCES, 2):
         for name in vars(first).keys() & vars(second).keys():
             one, other = getattr(first, name), getattr(second, name)
-            if name != "Levels" and not name.startswith("__"):  # an alias for type checkers
+            if not name.startswith("__"):
                 assert one == other, name
 
 
 def test_a_file_of_somebody_elses_is_not_replaced(tmp_path: Path):
-    path, preparation = tmp_path / "a.onnx", Preparation(True, True, 28, 1, "white")
+    path, preparation = tmp_path / "a.onnx", Preparation("auto", 28, 1, "white")
     script = write_companion(path, preparation, "auto")
     assert MARK in script.read_text() and companion_path(path) == script
     assert write_companion(path, preparation, "dark") == script

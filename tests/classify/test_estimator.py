@@ -19,6 +19,7 @@ import l2l_omniglot as lo
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.inputs import InputError
 from l2l_omniglot.classify.predictor import predict
+from l2l_omniglot.data.drawing import find_drawing
 from l2l_omniglot.data.picture_folders import Collection, read_queries, read_support
 from l2l_omniglot.experiments.weights import find_weights
 
@@ -39,7 +40,7 @@ def fitted(task: lo.Task) -> lo.FewShotClassifier:
 def test_scikit_learns_own_checks_pass():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)
-        results = check_estimator(lo.FewShotClassifier(NAME, centre="never"), on_fail=None)
+        results = check_estimator(lo.FewShotClassifier(NAME, redraw="never"), on_fail=None)
     failed = [result["check_name"] for result in results if result["status"] == "failed"]
     skipped = {result["check_name"] for result in results if result["status"] == "skipped"}
     assert not failed
@@ -53,7 +54,7 @@ def test_it_says_what_the_classifier_says(task: lo.Task, batch_norm: str):
     expected = Classifier(
         find_weights(NAME), task.support, task.support_labels, 5, batch_norm=batch_norm
     ).probabilities(task.query)
-    fitted = lo.FewShotClassifier(NAME, batch_norm=batch_norm)
+    fitted = lo.FewShotClassifier(NAME, batch_norm=batch_norm, redraw="never")
     fitted.fit(task.support.numpy(), task.support_labels.numpy())
     found = fitted.predict_proba(task.query.numpy())
     assert found.dtype == np.float64
@@ -73,7 +74,9 @@ def test_images_may_be_flat_or_grey_bytes_or_on_white_paper(fitted, task):
     assert same(support, query)
     assert same(support.reshape(10, -1), query.reshape(20, -1))
     assert same(255 * support, 255 * query)
-    assert same(1 - support, 1 - query, ink="black")
+    assert same(1 - support, 1 - query)  # which is ink is found out
+    assert same(1 - support, 1 - query, picture_ink="dark")
+    assert not same(1 - support, 1 - query, picture_ink="light")
 
 
 def test_other_sizes_are_resized(task: lo.Task):
@@ -85,26 +88,24 @@ def test_other_sizes_are_resized(task: lo.Task):
         fitted.predict(task.query.numpy())
 
 
-@pytest.mark.parametrize("centre", ["auto", "always", "never"])
-def test_images_are_prepared_as_predict_prepares_pictures(task: lo.Task, centre: str):
+@pytest.mark.parametrize("redraw", ["auto", "always", "never"])
+def test_images_are_prepared_as_predict_prepares_pictures(task: lo.Task, redraw: str):
     """Small drawings in a corner of the paper."""
     wide = torch.nn.functional.pad(torch.cat([task.support, task.query]), (0, 40, 0, 40))
     grey = [Image.fromarray(picture) for picture in (255 * (1 - wide[:, 0])).byte().numpy()]
     labels = [str(label) for label in task.support_labels.tolist()]
-    support = Collection([Path("a")] * 10, grey[:10], labels)
-    query = Collection([Path("a")] * 20, grey[10:], [None] * 20)
-    expected = predict(find_weights(NAME), support, query, fit=centre)
-    assert expected.fitted == (centre != "never")
+    found = [find_drawing(picture, "a") for picture in grey]
+    support = Collection([Path("a")] * 10, found[:10], labels)
+    query = Collection([Path("a")] * 20, found[10:], [None] * 20)
+    expected = predict(find_weights(NAME), support, query, redraw=redraw)
+    assert ("redrawn" in expected.prepared) == (redraw != "never")
     ink = np.stack([255 - np.asarray(picture) for picture in grey])
-    fitted = lo.FewShotClassifier(NAME, centre=centre).fit(ink[:10], labels)
-    found = fitted.predict_proba(ink[10:])
+    fitted = lo.FewShotClassifier(NAME, redraw=redraw).fit(ink[:10], labels)
     rows = [list(entry.probabilities.values()) for entry in expected.entries]
-    if centre == "never":  # then they differ in how they are resized
-        assert (found.argmax(axis=1) == np.argmax(rows, axis=1)).mean() > 0.7
-    else:
-        np.testing.assert_allclose(found, rows, atol=PROBABILITY, rtol=0)
+    answers = fitted.predict_proba(ink[10:])
+    np.testing.assert_allclose(answers, rows, atol=PROBABILITY, rtol=0)
     again = pickle.loads(pickle.dumps(fitted))
-    assert np.array_equal(again.predict_proba(ink[10:]), found)
+    assert np.array_equal(again.predict_proba(ink[10:]), answers)
 
 
 def test_another_range_of_values_is_found_out(fitted, task: lo.Task):
@@ -112,7 +113,7 @@ def test_another_range_of_values_is_found_out(fitted, task: lo.Task):
     levels = [(16 * images.numpy()).round() for images in (task.support, task.query)]
     labels = task.support_labels.numpy()
     one, other = (
-        lo.FewShotClassifier(NAME, centre="never").fit(scale * levels[0], labels)
+        lo.FewShotClassifier(NAME, redraw="never").fit(scale * levels[0], labels)
         for scale in (1, 1 / 16)
     )
     found = other.predict_proba(levels[1] / 16)  # a power of two rounds nothing
@@ -131,9 +132,9 @@ def test_it_pickles_and_goes_through_a_grid_search(fitted, task, trained_head: P
     again = pickle.loads(pickle.dumps(fitted))
     query = task.query.numpy()
     assert np.array_equal(again.predict_proba(query), fitted.predict_proba(query))
-    search = GridSearchCV(lo.FewShotClassifier(NAME), {"ink": ["black", "white"]}, cv=2)
+    search = GridSearchCV(lo.FewShotClassifier(NAME), {"picture_ink": ["dark", "light"]}, cv=2)
     search.fit(query.reshape(20, -1), task.query_labels.numpy())
-    assert search.best_params_ == {"ink": "white"}
+    assert search.best_params_ == {"picture_ink": "light"}
 
 
 @pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
@@ -191,7 +192,7 @@ def test_images_may_be_a_list(fitted, task: lo.Task):
         lo.FewShotClassifier(NAME).fit(uneven, [0, 1])
 
 
-@pytest.mark.parametrize("kind", ["paths", "images", "colours"])
+@pytest.mark.parametrize("kind", ["paths", "images", "colours", "floats"])
 def test_pictures_are_prepared_as_files_are(kind: str):
     """Those of examples/pictures, as paths, Pillow images or arrays of colours."""
     root = Path(__file__).parents[2] / "examples" / "pictures"
@@ -201,6 +202,7 @@ def test_pictures_are_prepared_as_files_are(kind: str):
         "paths": str,
         "images": lambda path: Image.open(path).copy(),
         "colours": lambda path: np.asarray(Image.open(path).copy().convert("RGB")),
+        "floats": lambda path: np.asarray(Image.open(path).convert("RGB"), np.float32) / 255,
     }[kind]
     found = lo.FewShotClassifier().fit([make(f) for f in support.files], support.classes)
     probabilities = found.predict_proba([make(f) for f in queries.files])
@@ -212,7 +214,7 @@ def test_pictures_are_prepared_as_files_are(kind: str):
     assert np.array_equal(again.predict_proba([make(queries.files[0])]), probabilities[:1])
     with pytest.raises(InputError, match="arrays: expected pictures, as in fit"):
         found.predict(np.zeros((1, 28, 28)))
-    with pytest.raises(InputError, match="ndarray among pictures: expected pictures only"):
+    with pytest.raises(InputError, match="ndarray among pictures: expected paths, Pillow images"):
         found.predict([make(queries.files[0]), np.zeros((28, 28))])
 
 
@@ -248,10 +250,14 @@ def test_bad_input_is_one_sentence(task: lo.Task, trained_head: Path):
         lo.FewShotClassifier(NAME).fit(images, np.zeros(10))
     with pytest.raises(InputError, match="expected \\(B, H, W\\)"):
         lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
-    with pytest.raises(lo.L2LOmniglotError, match="ink='green'"):
-        lo.FewShotClassifier(NAME, ink="green").fit(images, labels)
-    with pytest.raises(lo.L2LOmniglotError, match="centre='yes': expected one of auto, always"):
-        lo.FewShotClassifier(NAME, centre="yes").fit(images, labels)
+    with pytest.raises(lo.L2LOmniglotError, match="picture_ink='green'"):
+        lo.FewShotClassifier(NAME, picture_ink="green").fit(images, labels)
+    with pytest.raises(lo.L2LOmniglotError, match="redraw='yes': expected one of auto, always"):
+        lo.FewShotClassifier(NAME, redraw="yes").fit(images, labels)
+    with pytest.raises(InputError, match=r"one image of shape \(28, 28\): expected several"):
+        lo.FewShotClassifier(NAME).fit(images[:, 0], labels).predict(images[0, 0])
+    with pytest.raises(InputError, match=r"one picture \('a.png'\): expected a list of pictures"):
+        lo.FewShotClassifier(NAME).fit("a.png", labels)
     with pytest.raises(lo.L2LOmniglotError, match="steps='3': expected a whole number"):
         lo.FewShotClassifier(NAME, steps="3").fit(images, labels)  # type: ignore[arg-type]
     with pytest.raises(lo.L2LOmniglotError, match="trained for 5 ways; expected 5, or weights for"):

@@ -284,6 +284,6 @@ def test_the_command_writes_a_file_that_classifies(
     run, metadata = load_exported("a.onnx")
     assert metadata["classes"] == NAMES
     assert (metadata["weights"], metadata["steps"]) == (zero_head.name, 5)
-    assert (metadata["ink"], metadata["fitted"]) == ("white", False)
+    assert (metadata["ink"], metadata["redraw"]) == ("white", "auto")
     images = stack.images([0, 1, 2], [0, 0, 0])
     assert run(images).argmax(dim=1).tolist() == [0, 1, 2]

@@ -20,14 +20,11 @@ from rounding import PROBABILITY
 from benchmarks.digits import Digits, Draw, by_predict, nearest
 from l2l_omniglot.classify.predictions import predictions_table
 from l2l_omniglot.classify.predictor import predict
+from l2l_omniglot.data.drawing import find_drawing
+from l2l_omniglot.data.frame import measure, redraw
+from l2l_omniglot.data.light import is_evenly_lit
 from l2l_omniglot.data.picture_folders import Collection, read_queries, read_support
-from l2l_omniglot.data.pictures import (
-    centre_and_scale,
-    clean,
-    is_centred,
-    is_evenly_lit,
-    read_picture,
-)
+from l2l_omniglot.data.pictures import read_picture
 from l2l_omniglot.data.stack import ImageStack, load_stack
 from l2l_omniglot.errors import DataError, SettingsError
 from l2l_omniglot.experiments.experiment import Experiment
@@ -88,7 +85,7 @@ def test_json_csv_and_output(folders: tuple[Path, Path], tmp_path: Path):
     body = json.loads(run_cli("predict", str(support), picture, "--json").stdout)
     (entry,) = body["predictions"]
     assert entry["class"] == "class1 bars" and entry["truth"] is None
-    assert body["accuracy"] is None and body["confusions"] is None and not body["fitted"]
+    assert body["accuracy"] is None and body["confusions"] is None and not body["prepared"]
     assert (body["weights"], body["algorithm"], body["steps"]) == ("resnet8", "protonet", 0)
     assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     out = tmp_path / "out.csv"
@@ -180,7 +177,7 @@ def test_uneven_light_is_evened_out(tmp_path: Path, kind: str, ink: str):
 def collection(images: torch.Tensor, labels: list[int]) -> Collection:
     """Images (B, 1, 28, 28), ink 1, as pictures that were read from files."""
     grey = (255 * (1 - images[:, 0])).round().to(torch.uint8).numpy()
-    pictures = [Image.fromarray(picture) for picture in grey]
+    pictures = [find_drawing(Image.fromarray(picture), "a", "dark") for picture in grey]
     files = [Path(f"{number}.png") for number in range(len(pictures))]
     return Collection(files, pictures, [str(label) for label in labels])
 
@@ -199,7 +196,7 @@ def test_predictions_are_those_of_evaluate(stack: ImageStack, ways: int):
         task = tasks[number]
         support = collection(task.support, task.support_labels.tolist())
         query = collection(task.query, task.query_labels.tolist())
-        entries = predict(checkpoint, support, query, fit="never").entries
+        entries = predict(checkpoint, support, query, redraw="never").entries
         assert [int(entry.label) for entry in entries] == expected
 
 
@@ -208,12 +205,12 @@ def test_tiny_pictures_with_ink_at_their_border_are_centred():
     tiny = Image.new("L", (8, 8), 255)
     ImageDraw.Draw(tiny).line((0, 0, 0, 6, 3, 6), fill=0)
     assert is_evenly_lit(tiny)
-    fitted = centre_and_scale(tiny).resize((105, 105))
-    ink = np.argwhere(np.asarray(fitted) < 128)
+    redrawn = redraw(tiny).resize((105, 105))
+    ink = np.argwhere(np.asarray(redrawn) < 128)
     assert np.abs(ink.min(axis=0) + ink.max(axis=0) - 104).max() <= 2
     assert np.ptp(ink, axis=0) + 1 == pytest.approx((67, 67 * 4 / 7), abs=9)
     blank = Image.new("L", (8, 8), 255)
-    assert np.asarray(centre_and_scale(blank)).min() == 255
+    assert np.asarray(redraw(blank)).min() == 255
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet8"])
@@ -239,7 +236,7 @@ def test_thick_strokes_in_even_light_stay(tmp_path: Path):
     picture = Image.new("L", (300, 300), 250)
     ImageDraw.Draw(picture).rectangle((60, 60, 240, 240), fill=110)
     picture.save(tmp_path / "block.png")
-    assert read_picture(tmp_path / "block.png").tobytes() == picture.tobytes()
+    assert read_picture(tmp_path / "block.png").picture.tobytes() == picture.tobytes()
     assert is_evenly_lit(picture)
 
 
@@ -248,16 +245,16 @@ def test_black_on_white_and_what_is_evenly_lit_stay(folders: tuple[Path, Path]):
         picture = drawing(name)
         assert is_evenly_lit(picture)
         grey = picture.point(lambda v: 90 + v // 2)
-        assert np.array_equal(clean(grey), picture)
+        assert np.array_equal(find_drawing(grey, name).ink, picture)
 
 
 def test_large_pictures_are_shrunk_as_they_are_read(tmp_path: Path):
     drawing("class1 bars", size=3000).save(tmp_path / "large.png")
     drawing("class1 bars").convert("RGB").save(tmp_path / "colour.tif")
-    assert read_picture(tmp_path / "large.png").size == (1050, 1050)
+    assert read_picture(tmp_path / "large.png").picture.size == (1050, 1050)
     lightness = Image.merge("LAB", [drawing("class1 bars")] + [Image.new("L", (105, 105), 128)] * 2)
     lightness.save(tmp_path / "lab.tif")
-    assert np.array_equal(read_picture(tmp_path / "lab.tif"), drawing("class1 bars"))
+    assert np.array_equal(read_picture(tmp_path / "lab.tif").picture, drawing("class1 bars"))
 
 
 def test_names_that_are_no_text_are_escaped(folders: tuple[Path, Path], tmp_path: Path):
@@ -280,7 +277,7 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10) % 9 + 65000).save(
         query / "paper.png"
     )
-    done = run_cli("predict", str(support), str(query), "--fit", "always")
+    done = run_cli("predict", str(support), str(query), "--redraw", "always")
     assert done.returncode == 9
     assert "7 of 7 correct" in done.stdout
     assert "pipe.png: not a readable picture: a pipe, a socket or a device" in done.stderr
@@ -378,12 +375,12 @@ def test_what_is_of_no_class_is_told(folders: tuple[Path, Path]):
     half.save(odd / "half.png")
     examples = read_support(support)
     queries = read_queries([query], examples.names)
-    found = predict(find_weights("resnet8"), examples, queries, fit="never", reject=True)
+    found = predict(find_weights("resnet8"), examples, queries, redraw="never", reject=True)
     told = {e.file.name for e in found.entries if e.label == "none of these"}
     assert {"square.png", "noise.png", "half.png"} <= told and found.calibrated
     assert sum(entry.unlike for entry in found.entries) <= 4  # of nine
     assert "none of these" in predictions_table(found)
-    plain = predict(find_weights("resnet8"), examples, queries, fit="never")
+    plain = predict(find_weights("resnet8"), examples, queries, redraw="never")
     assert "none of these" not in predictions_table(plain)
     assert "Unlike all classes (--reject says so in the table): " in predictions_table(plain)
     unsure = dataclasses.replace(find_weights("resnet8"), certainty=None)
@@ -411,7 +408,7 @@ def test_pictures_of_all_kinds_are_read_alike(tmp_path: Path):
 
     def read(name: str, picture: Image.Image, **how: object) -> np.ndarray:
         picture.save(tmp_path / name, **how)
-        return np.asarray(read_picture(tmp_path / name))
+        return np.asarray(read_picture(tmp_path / name).picture)
 
     for name in ("a.png", "a.bmp", "a.gif", "a.tiff"):
         assert (read(name, plain) == expected).all(), name
@@ -439,7 +436,8 @@ def test_ink_can_be_told(tmp_path: Path):
     ImageOps.invert(drawing("class1 bars", width=40)).save(tmp_path / "thick.png")
     for name in ("framed.png", "thick.png"):
         found, light, dark = (
-            np.asarray(read_picture(tmp_path / name, ink)) for ink in ("auto", "light", "dark")
+            np.asarray(read_picture(tmp_path / name, ink).picture)
+            for ink in ("auto", "light", "dark")
         )
         assert (found == light).all() and (light == 255 - dark).all()
 
@@ -456,15 +454,16 @@ def test_small_far_or_large_drawings_are_brought_to_one_place():
     large = drawing("class2 cross", 800)
     wide = Image.new("L", (900, 400), 230)
     wide.paste(drawing("class2 cross", 100).point(lambda v: 60 if v < 128 else 230), (700, 20))
-    fitted = [centre_and_scale(picture).resize((105, 105)) for picture in (large, wide)]
-    boxes = [np.argwhere(np.asarray(picture) < 128) for picture in fitted]
+    found = [find_drawing(picture, "a") for picture in (large, wide)]
+    redrawn = [each.prepared("always").resize((105, 105)) for each in found]
+    boxes = [np.argwhere(np.asarray(picture) < 128) for picture in redrawn]
     for box in boxes:
         assert np.abs(box.min(axis=0) + box.max(axis=0) - 104).max() <= 3
         assert abs(np.ptp(box, axis=0).max() + 1 - 67) <= 3
-        assert np.asarray(fitted[1]).max() == 255
-    assert is_centred([drawing("class2 cross")] * 3)
-    assert not is_centred([wide] * 3)
-    assert not is_centred([drawing("class2 cross", shift=60)] * 3)
+        assert np.asarray(redrawn[1]).max() == 255
+    assert measure(drawing("class2 cross", width=4)).usual
+    assert not measure(found[1].ink).usual
+    assert not measure(drawing("class2 cross", shift=60, width=4)).usual
 
 
 @pytest.mark.real
@@ -503,5 +502,5 @@ def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
                 "--batch-norm", mode,
             )  # fmt: skip
             body = json.loads(done.stdout)
-            assert not body["fitted"]
+            assert not body["prepared"]
             assert body["accuracy"] == pytest.approx(expected.accuracy_per_task[number])
