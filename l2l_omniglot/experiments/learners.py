@@ -62,6 +62,8 @@ def build_learner(
         settings.statistics,
         settings.precision == "bfloat16"
         or (settings.precision == "auto" and not adapts and bfloat16_pays(device)),
+        settings.rule,
+        settings.proximal,
     )
 
 

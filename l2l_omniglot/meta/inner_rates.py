@@ -12,6 +12,7 @@ from l2l_omniglot.errors import BackboneError, check_choice, check_number
 from l2l_omniglot.meta import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
+LEAST = 1e-3  # of the initial rate: the least that a learned rate of a layer becomes
 
 
 class InnerRates(nn.Module):
@@ -82,6 +83,9 @@ class InnerRates(nn.Module):
         """
         return self.initial
 
+    def bound(self) -> None:
+        """Brings rates that an update has moved out of their range back into it."""
+
 
 class ParameterRates(InnerRates):
     """A learned rate for every single weight: Meta-SGD (Li et al. 2017, algorithm 1)."""
@@ -102,7 +106,10 @@ class ParameterRates(InnerRates):
 
 
 class LayerStepRates(InnerRates):
-    """A learned rate for every layer and step (Antoniou et al. 2019, section 4, "LSLR")."""
+    """A learned rate for every layer and step (Antoniou et al. 2019, section 4, "LSLR").
+
+    They stay positive: a layer that climbs its own loss makes the meta-gradient explode.
+    """
 
     learned = True
 
@@ -115,6 +122,11 @@ class LayerStepRates(InnerRates):
     def rate(self, name: str, step: int) -> Rate:
         """See `InnerRates`."""
         return self.rates[self._number[name], min(step, self.rates.shape[1] - 1)]
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        """See `InnerRates`."""
+        self.rates.clamp_(min=LEAST * self.initial)
 
 
 def make_rates(

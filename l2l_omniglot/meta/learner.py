@@ -23,12 +23,14 @@ from l2l_omniglot.backbones.head_starts import make_head
 from l2l_omniglot.backbones.heads import convert
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
-from l2l_omniglot.meta import ENGINES
+from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number
+from l2l_omniglot.meta import ENGINES, RULES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
 from l2l_omniglot.meta.engines.fast_weights import Inner, inner_loop
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
+from l2l_omniglot.meta.imaml import imaml
 from l2l_omniglot.meta.inner_rates import make_rates
+from l2l_omniglot.meta.reptile import reptile
 from l2l_omniglot.meta.rules import MetaGradient, Rule, Scores, maml, score
 
 TRIED = 40  # images to try an engine on
@@ -64,7 +66,9 @@ class Learner(nn.Module):
             `l2l_omniglot.backbones.batch_norm.Policy`.
         statistics: all but ``batch``: those of inductive scores.
         bfloat16: compute layers in bfloat16 in training (autocast); weights stay as they are.
-        rule: how tasks make a meta-gradient, see `l2l_omniglot.meta.rules`.
+        rule: how tasks make a meta-gradient: ``maml``, ``reptile``, ``imaml``, or a function, see
+            `l2l_omniglot.meta.rules`.
+        proximal: lambda of the inner loop, see `Inner`; above 0 for ``imaml``.
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
@@ -91,9 +95,15 @@ class Learner(nn.Module):
         train_statistics: str = "batch",
         statistics: str = "support",
         bfloat16: bool = False,
-        rule: Rule = maml,
+        rule: str | Rule = "maml",
+        proximal: float = 0.0,
     ) -> None:
         super().__init__()
+        check_number("proximal", proximal, least=0)
+        if isinstance(rule, str):
+            check_choice("rule", rule, RULES)
+            check_number("proximal", proximal, above=0 if rule == "imaml" else None)
+            rule = dict(zip(RULES, (maml, reptile, imaml), strict=True))[rule]
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
         check_choice("statistics", statistics, STATISTICS[1:])
@@ -105,7 +115,7 @@ class Learner(nn.Module):
         self.head = make_head(head, backbone)
         self.train_statistics, self.statistics = train_statistics, statistics
         self.population: Moments | None = None
-        self.in_bfloat16, self.rule = bfloat16, rule
+        self.in_bfloat16, self.rule, self.proximal = bfloat16, rule, proximal
         self.reference = Learn2learnEngine(backbone, self.rates, self.head)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
         self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
@@ -162,7 +172,7 @@ class Learner(nn.Module):
         bfloat16: bool = False,
     ) -> Inner:
         """Returns how an inner loop of this learner runs; see `Inner`."""
-        return Inner(steps, first_order, policy, bfloat16)
+        return Inner(steps, first_order, policy, bfloat16, self.proximal)
 
     def batch(self, tasks: Sequence[Task]) -> TaskBatch:
         """Joins tasks of the same sizes, on the learner's device and of its type."""

@@ -29,12 +29,15 @@ class Inner:
         first_order: treat inner gradients as constants, and keep no graph of them.
         policy: by which statistics images are normalised.
         bfloat16: compute layers in bfloat16 (autocast); the head and all weights do not.
+        proximal: lambda, 0 or more: to a task's loss, lambda / 2 times the squared distance to
+            where its weights started is added (Rajeswaran et al. 2019, equation 3).
     """
 
     steps: int = 0
     first_order: bool = True
     policy: Policy = BY_BATCH
     bfloat16: bool = False
+    proximal: float = 0.0
 
 
 class Engine(ABC):
@@ -244,10 +247,23 @@ def inner_loop(
         embeddings = weights.embeddings(support, policy.for_support(0)) if head.embeds else None
         start = head(own[names[0]], embeddings, labels)
         weights.restart(dict(zip(names, start, strict=True)))
+    anchor = weights.named() if weights.inner.proximal else {}
     yield weights
     for step in range(weights.inner.steps):
-        weights.step(task_losses(weights.logits(support, policy.for_support(step)), labels))
+        losses = task_losses(weights.logits(support, policy.for_support(step)), labels)
+        if anchor:
+            losses = losses + weights.inner.proximal / 2 * squared_distances(weights, anchor)
+        weights.step(losses)
         yield weights
+
+
+def squared_distances(
+    weights: FastWeights, anchor: Mapping[str, torch.Tensor]
+) -> torch.Tensor | float:
+    """Computes how far each task's weights are from others, (T,), in those that adapt."""
+    now = weights.named()
+    moves = (now[name] - anchor[name] for name in weights.engine.rates.names)
+    return sum(move.square().flatten(1).sum(dim=1) for move in moves)
 
 
 def task_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
