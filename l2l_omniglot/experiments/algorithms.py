@@ -33,7 +33,8 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "fomaml": {"first_order": True},
     "anil": {"adapt": "head", "inner_steps": 5},
     "meta-sgd": {"inner_rates": "parameter"},
-    # Antoniou et al. 2019, "How to train your MAML"; clipping and warm-up are not theirs.
+    # Antoniou et al. 2019, "How to train your MAML"; clipping and warm-up are not theirs, and
+    # per-step batch normalisation is left to --norm-weights and --statistics.
     "maml++": {
         "first_order": False,
         "inner_rates": "layer-step",

@@ -342,5 +342,6 @@ class Experiment(TaskStreams):
             facts,
             rates=read_weights(self.learner.rates),
             head=read_weights(self.learner.head),
+            norms=read_weights(self.learner.norms),
             population=self.learner.population,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from l2l_omniglot.backbones import HEADS, STATISTICS
+from l2l_omniglot.backbones import HEADS, NORM_WEIGHTS, STATISTICS
 from l2l_omniglot.errors import check_choice, refused
 from l2l_omniglot.experiments.algorithms import ALGORITHMS, PAPERS, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
@@ -91,6 +91,12 @@ class Settings:
         "Head at the start of a task: trained, for --ways only; or for any number of ways one "
         "shared row, zero, or the prototypes",
         choices=HEADS,
+    )
+    norm_weights: str = _algorithm(
+        "adapted",
+        "Scale and shift of batch normalisation: adapted like other weights, or learned for each "
+        "inner step and not adapted (MAML++)",
+        choices=NORM_WEIGHTS,
     )
     train_statistics: str = _algorithm(
         "batch", "Statistics for batch normalisation in training", choices=STATISTICS

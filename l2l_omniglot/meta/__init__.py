@@ -1,6 +1,7 @@
 """MAML: adapting to tasks, training on them, evaluating on them.
 
 - ``inner_rates``: which parameters the inner loop changes, and how far
+- ``step_norms``: whether it changes batch normalisation's scale and shift
 - ``rules``: how tasks make a meta-gradient: scores, MAML's
 - ``reptile``: Reptile's
 - ``imaml``: iMAML's

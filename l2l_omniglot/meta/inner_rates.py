@@ -24,6 +24,7 @@ class InnerRates(nn.Module):
         adapt: ``all`` trained parameters, or only those of the ``head``: ANIL (Raghu et al.
             2020, "Rapid learning or feature reuse?").
         steps: gradient steps K in training.
+        left: names of parameters that are not adapted in any case.
 
     Attributes:
         names: of the adapted parameters.
@@ -38,14 +39,19 @@ class InnerRates(nn.Module):
     learned = False
 
     def __init__(
-        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+        self,
+        backbone: nn.Module,
+        initial: float,
+        adapt: str = "all",
+        steps: int = 1,
+        left: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         check_number("inner_lr", initial, above=0)
         check_choice("adapt", adapt, ADAPTED)
-        self.initial, self.adapt = initial, adapt
+        self.initial, self.adapt, self.left = initial, adapt, left
         self.names = self._adapted(backbone)
-        self.plain = adapt == "all" and not self.learned
+        self.plain = adapt == "all" and not self.learned and not left
         self._make(backbone, steps)
 
     def _make(self, backbone: nn.Module, steps: int) -> None:
@@ -57,6 +63,7 @@ class InnerRates(nn.Module):
             name
             for name, parameter in backbone.named_parameters()
             if parameter.requires_grad and (chosen is None or name in chosen)
+            if name not in self.left
         )
         if chosen is not None and not found:
             raise BackboneError(
@@ -130,7 +137,12 @@ class LayerStepRates(InnerRates):
 
 
 def make_rates(
-    kind: str, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+    kind: str,
+    backbone: nn.Module,
+    initial: float,
+    adapt: str = "all",
+    steps: int = 1,
+    left: tuple[str, ...] = (),
 ) -> InnerRates:
     """Makes rates of a kind: ``fixed``, ``parameter`` or ``layer-step``.
 
@@ -138,7 +150,7 @@ def make_rates(
         SettingsError: if the kind is unknown, or as `InnerRates`.
     """
     check_choice("inner_rates", kind, INNER_RATES)
-    return _KINDS[kind](backbone, initial, adapt, steps)
+    return _KINDS[kind](backbone, initial, adapt, steps, left)
 
 
 _KINDS: dict[str, type[InnerRates]] = dict(

@@ -32,6 +32,7 @@ from l2l_omniglot.meta.imaml import imaml
 from l2l_omniglot.meta.inner_rates import make_rates
 from l2l_omniglot.meta.reptile import reptile
 from l2l_omniglot.meta.rules import MetaGradient, Rule, Scores, maml, score
+from l2l_omniglot.meta.step_norms import StepNorms
 
 TRIED = 40  # images to try an engine on
 
@@ -61,6 +62,7 @@ class Learner(nn.Module):
             nothing adapts, and ``auto`` is ``learn2learn``.
         head: how each task's head starts: ``trained``, ``shared``, ``zero`` or ``prototypes``, see
             `l2l_omniglot.backbones.head_starts`. All but the first fit any number of ways.
+        norm_weights: scale and shift of batch normalisation: ``adapted``, or learned ``per-step``.
         train_statistics: by which statistics images are normalised in training: ``batch``,
             ``support``, ``population`` or ``per-step``, see
             `l2l_omniglot.backbones.batch_norm.Policy`.
@@ -74,6 +76,7 @@ class Learner(nn.Module):
         backbone: the meta-learned module itself; adapting never changes it.
         rates: of the inner loop, see `l2l_omniglot.meta.inner_rates`.
         head: how each task's head starts, see `l2l_omniglot.backbones.head_starts`.
+        norms: of batch normalisation, see `l2l_omniglot.meta.step_norms`.
         population: the population statistics, None before `measure_population`.
         reference: the learn2learn engine.
 
@@ -97,6 +100,7 @@ class Learner(nn.Module):
         bfloat16: bool = False,
         rule: str | Rule = "maml",
         proximal: float = 0.0,
+        norm_weights: str = "adapted",
     ) -> None:
         super().__init__()
         check_number("proximal", proximal, least=0)
@@ -111,12 +115,13 @@ class Learner(nn.Module):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         self.backbone = backbone = convert(backbone)
         self.inner_lr, self.first_order, self.inner_steps = inner_lr, first_order, inner_steps
-        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
-        self.head = make_head(head, backbone)
+        norms = StepNorms(norm_weights, backbone, inner_steps)
+        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps, norms.names)
+        self.head, self.norms = make_head(head, backbone), norms
         self.train_statistics, self.statistics = train_statistics, statistics
         self.population: Moments | None = None
         self.in_bfloat16, self.rule, self.proximal = bfloat16, rule, proximal
-        self.reference = Learn2learnEngine(backbone, self.rates, self.head)
+        self.reference = Learn2learnEngine(backbone, self.rates, self.head, norms)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
         self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
         self._choice: Choice | None = None
@@ -130,7 +135,7 @@ class Learner(nn.Module):
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        """Returns what is trained: of the backbone, then the rates, then the head's start."""
+        """Returns what is trained: of backbone, rates, head's start, normalisation, in order."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def get_extra_state(self) -> Moments:

@@ -100,10 +100,10 @@ def check_plain(name: str, weights: FastWeights) -> None:
     """
     engine = weights.engine
     rates = engine.rates
-    if engine.head.embeds or rates.learned or rates.adapt != "all":
+    if engine.head.embeds or engine.norms.names or rates.learned or rates.adapt != "all":
         raise BackboneError(
-            f"{name} trains what the inner loop changes: expected --adapt all, --inner-rates fixed "
-            "and a head that is not computed from prototypes"
+            f"{name} trains what the inner loop changes: expected --adapt all, --inner-rates "
+            "fixed, --norm-weights adapted and a head that is not computed from prototypes"
         )
 
 
