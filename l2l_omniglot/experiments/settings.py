@@ -78,7 +78,7 @@ class Settings:
     )
     proximal: float = _algorithm(
         0.0,
-        "Weight lambda of the squared distance to the start in the loss of the inner loop; above "
+        "Factor lambda of the squared distance to the start in the loss of the inner steps; above "
         "0 for iMAML",
         least=0,
         most=1e6,
@@ -128,7 +128,10 @@ class Settings:
         most=10**12,
     )
     clip_gradients: float = _optimiser(
-        0.0, "Norm that a longer meta-gradient is shortened to; 0: none is", least=0, most=1e6
+        0.0,
+        "Norm that longer gradients of meta-updates are shortened to; 0: none is",
+        least=0,
+        most=1e6,
     )
     weight_decay: float = _optimiser(
         0.0, "Decoupled weight decay (AdamW), times the learning rate", least=0, most=1
