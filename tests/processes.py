@@ -35,6 +35,8 @@ from typing import IO, Any, NoReturn
 TESTS = Path(__file__).parent
 STREAMS = ("stdin", "stdout", "stderr")
 PRELOADED = "preloaded"
+# The cache folder of what is no test's own: built-in characters, drawn once for all test runs.
+DRAWN = TESTS.parent / ".pytest_cache" / "d" / "drawn"
 # What the tests have on the path of modules, and the programs that they run have not; beside the
 # folders of tests, which pytest puts there.
 _OWN_PATH = {"", str(TESTS.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
@@ -52,7 +54,7 @@ _starting = threading.Lock()
 def _serve() -> None:
     """Sees to it that there is a process to fork from, with one thread and the tests' modules."""
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    changed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    changed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "L2L_OMNIGLOT_CACHE": str(DRAWN)}
     before = {name: os.environ.get(name) for name in changed}
     with _starting:
         os.environ.update(changed)
