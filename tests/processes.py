@@ -172,9 +172,14 @@ def start_cli(*arguments: str, **how: Any) -> Started:
     return Started(["-m", "l2l_omniglot", *arguments], **how)
 
 
+def client(door: Path) -> str:
+    """The command that stands for ``python`` where a shell or a program starts processes."""
+    return f"{sys.executable} -I -S {TESTS / 'client.py'} {door}"
+
+
 @contextmanager
 def served(path: Path) -> Iterator[None]:
-    """Inside the block `client.py` runs what it is asked to in a forked process."""
+    """Inside the block `client` runs what it is asked to in a forked process."""
     with socket.socket(socket.AF_UNIX) as door, ThreadPoolExecutor(8) as pool:
         door.bind(str(path))
         door.listen()
@@ -189,19 +194,19 @@ def served(path: Path) -> Iterator[None]:
         door.shutdown(socket.SHUT_RDWR)
 
 
-def _serve_client(client: socket.socket) -> None:
+def _serve_client(asks: socket.socket) -> None:
     """Runs what a client asks for on its streams, passes its signals on, tells it the end."""
-    with client:
-        size, streams, _, _ = socket.recv_fds(client, 4, len(STREAMS))
-        request = client.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+    with asks:
+        size, streams, _, _ = socket.recv_fds(asks, 4, len(STREAMS))
+        request = asks.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
         process = Started(*json.loads(request), *streams)
         for stream in streams:
             os.close(stream)
         while process.returncode is None:
-            ready = wait([client, process.sentinel])
-            if client in ready and process.sentinel not in ready:
-                process.send_signal(int.from_bytes(client.recv(1), "big") or signal.SIGKILL)
-        client.sendall(struct.pack("i", process.returncode))
+            ready = wait([asks, process.sentinel])
+            if asks in ready and process.sentinel not in ready:
+                process.send_signal(int.from_bytes(asks.recv(1), "big") or signal.SIGKILL)
+        asks.sendall(struct.pack("i", process.returncode))
 
 
 def _ends(given: IO[Any] | int) -> tuple[IO[str] | None, int]:

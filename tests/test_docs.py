@@ -19,10 +19,9 @@ from pathlib import Path
 
 import pytest
 from conftest import put_into_cache
-from processes import run, served
+from processes import client, run, served
 
 ROOT = Path(__file__).parents[1]
-CLIENT = Path(__file__).with_name("client.py")
 PAGES = [*sorted(ROOT.glob("[RC]*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
@@ -97,7 +96,7 @@ def env(
     values = {
         # Without the variable below, which would take the interpreter out of its environment.
         "python": f"env -u PYTHONEXECUTABLE {sys.executable}",
-        "fork": f"{sys.executable} -I -S {CLIENT} {tmp_path / 'door'}",
+        "fork": client(tmp_path / "door"),
         "root": ROOT,
         "make": subprocess.check_output(["bash", "-c", "command -v make"], text=True).strip(),
         "resume": RESUME,
