@@ -25,9 +25,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("[RC]*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
+    "best": "--train-ways 5",
     "evaluate": "--tasks 2",
     "report": "--tasks 2",
-    "reproduce": "--iterations 2 --tasks 2 --data synthetic",
+    "reproduce": "--iterations 2 --tasks 2 --data synthetic --backbones fc",
 }
 BLOCK = r"(?ms)^```(\w+)\n(.*?)^```$"  # its language, and what it says
 RESUME = "--iterations 3"
@@ -41,6 +42,7 @@ case "$*" in
     until grep -q "^http://" address; do kill -0 $page; sleep 0.1; done
     kill $page; exit 0 ;;
   "train --resume"*) extra="{resume}" ;;
+  "train --recipe best"*) extra="{train} {best}" ;;
   "train "*) extra="{train}" ;;
   "evaluate "*"protocol lake"*) extra="" ;;
   "evaluate "*) extra="{evaluate}" ;;

@@ -5,6 +5,7 @@
 - ``reading``: files that anybody may have made: bounds, JSON
 - ``files``: the cache folder; atomic writes; digests
 - ``kept``: what takes long to make, in the cache folder
+- ``products``: matrix products that round alike on every processor
 - ``text``: tables, percentages, CSV, names made safe for a terminal
 - ``process``: this process: memory, threads, device, signals, its place under torchrun
 """

@@ -17,6 +17,7 @@ import PIL
 from PIL import Image, ImageDraw
 
 from l2l_omniglot._util.kept import kept
+from l2l_omniglot._util.products import product
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.data.pictures import Pixels
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar
@@ -134,10 +135,12 @@ def _by_hand(strokes: list[Points], generator: np.random.Generator) -> list[Poin
     slant = np.array([[1, generator.normal(0, SLANT)], [0, 1]])
     stretch = np.diag(np.clip(generator.normal(1, STRETCH, size=2), 0.6, 1.3))
     shift = generator.normal(0, SHIFT, size=2)
+    # Where strokes have points twice, the last bit turns a joint, and pixels with it.
+    change = product(product(turn, slant), stretch).T
     written = []
     for stroke in strokes:
         bent = stroke + generator.normal(0, JITTER, size=stroke.shape)
-        written.append((bent - 0.5) @ (turn @ slant @ stretch).T + 0.5 + shift)
+        written.append(product(bent - 0.5, change) + 0.5 + shift)
     return written
 
 
