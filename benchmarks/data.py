@@ -29,9 +29,10 @@ def milliseconds(function: Callable[[], object], rounds: int) -> float:
     return 1000 * median(found)
 
 
-def row(queries: int, setting: Setting, rounds: int) -> tuple[str, ...]:
-    """Times drawing 32 tasks from 4,400 rotated classes, and one update on them."""
-    stream = Tasks(synthetic_stack(classes=1100), range(1100), queries=queries, rotations=True)
+def row(queries: int, setting: Setting, rounds: int, classes: int) -> tuple[str, ...]:
+    """Times drawing 32 tasks from rotated classes, and one update on them."""
+    stack = synthetic_stack(classes)
+    stream = Tasks(stack, range(classes), queries=queries, rotations=True)
     network = make_backbone("basenet", ways=setting.ways)
     drawn = draw(setting, TASKS, queries)
     update = package_loop(drawn, network, LR, setting.steps, setting.first_order, "auto")
@@ -49,10 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--rounds", type=int, default=15, help="repetitions; the median counts (15)"
     )
-    rounds = parser.parse_args(arguments).rounds
+    parser.add_argument(
+        "--classes", type=int, default=1100, help="each in four rotations (1100, as in training)"
+    )
+    given = parser.parse_args(arguments)
     keep_freed_memory()
     header = (f"{TASKS} tasks", "drawing", "update", "share of drawing")
-    print(table(header, [row(*case, rounds) for case in CASES]))
+    print(table(header, [row(*case, given.rounds, given.classes) for case in CASES]))
 
 
 if __name__ == "__main__":

@@ -88,17 +88,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints one table per factor."""
     parser = argparse.ArgumentParser(prog="benchmarks.scaling", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="repetitions; the median counts (7)")
+    parser.add_argument("--values", type=int, help="of each factor, the first so many (all)")
     given = parser.parse_args(arguments)
     keep_freed_memory()
     print(f"BaseNet, second order, {QUERIES} queries; by default {Case()}")
     for name, values in VALUES.items():
         times = [
             milliseconds(dataclasses.replace(Case(), **{name: value}), given.rounds)
-            for value in values
+            for value in values[: given.values]
         ]
         lines = [
             (str(value), f"{found:.0f} ms", f"{found / times[0]:.1f}")
-            for value, found in zip(values, times, strict=True)
+            for value, found in zip(values[: given.values], times, strict=True)
         ]
         print("\n" + table((name, "update", "times the first"), lines), flush=True)
     cores = torch.get_num_threads()

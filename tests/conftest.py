@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 from PIL import Image
 
+from l2l_omniglot._util.files import CACHE_VARIABLE
 from l2l_omniglot.data.omniglot import CHARACTERS, SOURCE_VARIABLE
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.synthetic import synthetic_stack
@@ -31,7 +32,7 @@ SECONDS, SECONDS_SLOW = 60, 300  # for each test, on a machine of half the usual
 # pytest's workers, and what they start, share the cores out.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("TESTS_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-
+os.environ[CACHE_VARIABLE] = str(processes.DRAWN)  # of fixtures; each test has its own
 
 WHOLE = {"raw_archives", "real_source"}  # to prepare them takes seconds
 
@@ -72,10 +73,10 @@ def _shuffle(items: list[pytest.Item], generator: random.Random) -> None:
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has its own cache and working folder, an untouched environment, no proxy."""
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("L2L_OMNIGLOT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     colours = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"}
     for name in os.environ:
-        if (name.startswith("L2L_OMNIGLOT_") and name != "L2L_OMNIGLOT_CACHE") or name in colours:
+        if (name.startswith("L2L_OMNIGLOT_") and name != CACHE_VARIABLE) or name in colours:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -187,7 +188,7 @@ def _fill_weights(head: str, weights: dict[str, torch.Tensor], folder: Path) -> 
 
 def put_into_cache(npy: Path) -> None:
     """Has the commands of this test find a prepared Omniglot."""
-    cache = Path(os.environ["L2L_OMNIGLOT_CACHE"])
+    cache = Path(os.environ[CACHE_VARIABLE])
     cache.mkdir()
     for path in (npy, npy.with_suffix(".json")):
         (cache / path.name).hardlink_to(path)

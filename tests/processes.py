@@ -35,6 +35,8 @@ from typing import IO, Any, NoReturn
 TESTS = Path(__file__).parent
 STREAMS = ("stdin", "stdout", "stderr")
 PRELOADED = "preloaded"
+# The cache folder of what is no test's own: built-in characters, drawn once for all test runs.
+DRAWN = TESTS.parent / ".pytest_cache" / "d" / "drawn"
 # What the tests have on the path of modules, and the programs that they run have not; beside the
 # folders of tests, which pytest puts there.
 _OWN_PATH = {"", str(TESTS.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
@@ -52,7 +54,7 @@ _starting = threading.Lock()
 def _serve() -> None:
     """Sees to it that there is a process to fork from, with one thread and the tests' modules."""
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    changed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    changed = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "L2L_OMNIGLOT_CACHE": str(DRAWN)}
     before = {name: os.environ.get(name) for name in changed}
     with _starting:
         os.environ.update(changed)
@@ -170,9 +172,14 @@ def start_cli(*arguments: str, **how: Any) -> Started:
     return Started(["-m", "l2l_omniglot", *arguments], **how)
 
 
+def client(door: Path) -> str:
+    """The command that stands for ``python`` where a shell or a program starts processes."""
+    return f"{sys.executable} -I -S {TESTS / 'client.py'} {door}"
+
+
 @contextmanager
 def served(path: Path) -> Iterator[None]:
-    """Inside the block `client.py` runs what it is asked to in a forked process."""
+    """Inside the block `client` runs what it is asked to in a forked process."""
     with socket.socket(socket.AF_UNIX) as door, ThreadPoolExecutor(8) as pool:
         door.bind(str(path))
         door.listen()
@@ -187,19 +194,19 @@ def served(path: Path) -> Iterator[None]:
         door.shutdown(socket.SHUT_RDWR)
 
 
-def _serve_client(client: socket.socket) -> None:
+def _serve_client(asks: socket.socket) -> None:
     """Runs what a client asks for on its streams, passes its signals on, tells it the end."""
-    with client:
-        size, streams, _, _ = socket.recv_fds(client, 4, len(STREAMS))
-        request = client.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+    with asks:
+        size, streams, _, _ = socket.recv_fds(asks, 4, len(STREAMS))
+        request = asks.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
         process = Started(*json.loads(request), *streams)
         for stream in streams:
             os.close(stream)
         while process.returncode is None:
-            ready = wait([client, process.sentinel])
-            if client in ready and process.sentinel not in ready:
-                process.send_signal(int.from_bytes(client.recv(1), "big") or signal.SIGKILL)
-        client.sendall(struct.pack("i", process.returncode))
+            ready = wait([asks, process.sentinel])
+            if asks in ready and process.sentinel not in ready:
+                process.send_signal(int.from_bytes(asks.recv(1), "big") or signal.SIGKILL)
+        asks.sendall(struct.pack("i", process.returncode))
 
 
 def _ends(given: IO[Any] | int) -> tuple[IO[str] | None, int]:

@@ -22,6 +22,8 @@ METHODS = {
     "anil": "ANIL (Raghu et al. 2020, arXiv:1909.09157)",
     "meta-sgd": "Meta-SGD (Li et al. 2017, arXiv:1707.09835)",
     "maml++": "MAML++ (Antoniou et al. 2019, arXiv:1810.09502)",
+    "reptile": "Reptile (Nichol et al. 2018, arXiv:1803.02999)",
+    "imaml": "iMAML (Rajeswaran et al. 2019, arXiv:1909.04630)",
     "protonet": "prototypical networks (Snell et al. 2017, arXiv:1703.05175)",
 }
 LIMITS = f"""## Limits

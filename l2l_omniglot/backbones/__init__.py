@@ -13,5 +13,6 @@
 
 BATCH_NORMS = ("transductive", "inductive")
 STATISTICS = ("batch", "support", "population", "per-step")
+NORM_WEIGHTS = ("adapted", "per-step")
 HEADS = ("trained", "shared", "zero", "prototypes")
 EVALUATED = {name: (name,) for name in BATCH_NORMS} | {"both": BATCH_NORMS}

@@ -15,8 +15,8 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log, say
 from l2l_omniglot.errors import need
+from l2l_omniglot.experiments.algorithms import ALGORITHMS
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
-from l2l_omniglot.experiments.settings import ALGORITHMS
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.stack import ImageStack

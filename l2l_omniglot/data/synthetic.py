@@ -7,13 +7,16 @@ hand of their own. Images are black ink on white paper, as Omniglot's are.
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image, ImageDraw
 
+from l2l_omniglot._util.kept import kept
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.data.pictures import Pixels
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar
@@ -66,17 +69,27 @@ def synthetic_stack(
     return ImageStack(array, "auto", ink, sidecar, "synthetic")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _draw_all(classes: int, drawers: int, image_size: int, seed: int) -> Pixels:
-    """Draws a stack's images; keeps the last result, which takes seconds."""
-    array = np.empty((classes, drawers, 1, image_size, image_size), dtype=np.uint8)
+    """Draws a stack's images, which takes seconds, or takes them from the cache folder."""
+    shape = (classes, drawers, 1, image_size, image_size)
+    sizes = "x".join(map(str, shape))
+    program = Path(__file__).read_bytes()
+    recipe = f"{sizes}, {seed}, numpy {np.__version__}, Pillow {PIL.__version__}\n".encode()
+    draw = partial(_drawn, classes, drawers, image_size, seed)
+    found = kept(f"synthetic-{sizes}", recipe + program, int(np.prod(shape)), draw)
+    return np.frombuffer(found, np.uint8).reshape(shape)
+
+
+def _drawn(classes: int, drawers: int, image_size: int, seed: int) -> bytes:
+    """Draws a stack's images, class after class, drawer after drawer."""
+    images = []
     for number in range(classes):
         generator = np.random.default_rng(derive_seed("synthetic", seed, number))
         strokes = _invent_character(generator)
-        for drawer in range(drawers):
-            array[number, drawer, 0] = _draw(_by_hand(strokes, generator), image_size, generator)
-    array.flags.writeable = False
-    return array
+        for _ in range(drawers):
+            images.append(_draw(_by_hand(strokes, generator), image_size, generator).tobytes())
+    return b"".join(images)
 
 
 def synthetic_strokes(classes: int, drawers: int, seed: int = 0) -> list[list[list[Points]]]:

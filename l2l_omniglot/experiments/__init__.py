@@ -1,7 +1,8 @@
 """Runs: from settings to results that can be reproduced.
 
 - ``declaration``: what is declared of a setting
-- ``settings``: every setting, declared once; recipes and algorithms
+- ``algorithms``: what makes up each published algorithm
+- ``settings``: every setting, declared once; recipes
 - ``experiment``: data, splits, task streams, learner and trainer of a run
 - ``protocols``: on which tasks the papers test
 - ``learners``: a learner from settings, or from trained weights

@@ -21,7 +21,7 @@ from l2l_omniglot.experiments.settings import Settings
 
 FORMAT = "l2l-omniglot checkpoint 1"
 _MODEL, _RATES, _OPTIMIZER = "model/", "rates/", "optimizer/"
-_HEAD, _POPULATION = "head/", "population/"
+_HEAD, _NORMS, _POPULATION = "head/", "norms/", "population/"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Checkpoint:
         source: the file it was read from, for error messages.
         rates: the inner loop's learned rates by name; empty if they are fixed.
         head: what starts the head of a task, by name; empty if the backbone's own head does.
+        norms: scale and shift of batch normalisation for each step; empty if they adapt.
         population: population statistics, if they were measured.
         certainty: how sure its predictions are, if that was measured.
     """
@@ -50,6 +51,7 @@ class Checkpoint:
     source: str = "checkpoint"
     rates: dict[str, torch.Tensor] = field(default_factory=dict)
     head: dict[str, torch.Tensor] = field(default_factory=dict)
+    norms: dict[str, torch.Tensor] = field(default_factory=dict)
     population: Moments | None = None
     certainty: Certainty | None = None
 
@@ -70,6 +72,7 @@ class Checkpoint:
             _MODEL: self.weights,
             _RATES: self.rates,
             _HEAD: self.head,
+            _NORMS: self.norms,
             _POPULATION: self.population or {},
             _OPTIMIZER: self.optimizer,
         }
@@ -135,9 +138,9 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         _check_facts(facts)
     except (KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
         raise RunError(f"{source}: its settings cannot be read: {error}") from error
-    weights, rates, head, moments, optimizer = (
+    weights, rates, head, norms, moments, optimizer = (
         {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
-        for part in (_MODEL, _RATES, _HEAD, _POPULATION, _OPTIMIZER)
+        for part in (_MODEL, _RATES, _HEAD, _NORMS, _POPULATION, _OPTIMIZER)
     )
     if settings.head == "shared":
         _drop_shared_bias(head, optimizer)
@@ -150,6 +153,7 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         source,
         rates,
         head,
+        norms,
         moments or None,
         certainty,
     )

@@ -245,8 +245,10 @@ class Experiment(TaskStreams):
             inner_steps=settings.inner_steps,
             schedule=schedule,
             workers=self.workers,
+            optimiser=settings.optimiser,
             weight_decay=settings.weight_decay,
             average_weights=settings.average_weights,
+            clip_gradients=settings.clip_gradients,
             skip_bad_updates=settings.skip_bad_updates,
         )
 
@@ -340,5 +342,6 @@ class Experiment(TaskStreams):
             facts,
             rates=read_weights(self.learner.rates),
             head=read_weights(self.learner.head),
+            norms=read_weights(self.learner.norms),
             population=self.learner.population,
         )

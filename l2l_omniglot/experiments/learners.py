@@ -62,6 +62,9 @@ def build_learner(
         settings.statistics,
         settings.precision == "bfloat16"
         or (settings.precision == "auto" and not adapts and bfloat16_pays(device)),
+        settings.rule,
+        settings.proximal,
+        settings.norm_weights,
     )
 
 
@@ -115,7 +118,7 @@ def load_pretrained(name: str, device: str = "cpu", engine: str = "auto") -> Lea
 
 
 def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Copies a checkpoint's weights and inner rates into a learner.
+    """Copies all that a checkpoint has trained into a learner.
 
     Raises:
         RunError: if they do not fit.
@@ -123,6 +126,7 @@ def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
     write_weights(learner.backbone, checkpoint.weights, checkpoint.source, _unused(learner))
     write_weights(learner.rates, checkpoint.rates, checkpoint.source)
     write_weights(learner.head, checkpoint.head, checkpoint.source)
+    write_weights(learner.norms, checkpoint.norms, checkpoint.source)
     if checkpoint.population:
         learner.set_extra_state(checkpoint.population)
 
@@ -149,6 +153,9 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
     rates = resize_rows(checkpoint.rates, learner.rates)
     if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
         write_weights(learner.rates, rates, checkpoint.source)
+    norms = resize_rows(checkpoint.norms, learner.norms)
+    if norms.keys() == dict(learner.norms.named_parameters()).keys():
+        write_weights(learner.norms, norms, checkpoint.source)
 
 
 def read_backbone(learner: Learner) -> dict[str, torch.Tensor]:

@@ -14,12 +14,13 @@ from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.reading import read_json
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.errors import RunError, TrainingError, check_choice
+from l2l_omniglot.experiments.algorithms import ALGORITHMS
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
 from l2l_omniglot.experiments.experiment import SYNTHETIC, Experiment
 from l2l_omniglot.experiments.learners import write_learner
 from l2l_omniglot.experiments.protocols import OURS, PROTOCOLS, SETTINGS
 from l2l_omniglot.experiments.run_folder import RunFolder
-from l2l_omniglot.experiments.settings import ALGORITHMS, Settings, make_settings
+from l2l_omniglot.experiments.settings import Settings, make_settings
 from l2l_omniglot.experiments.training import Observer, Outcome, TrainingRun
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.evaluation import Curve, Evaluation, evaluate

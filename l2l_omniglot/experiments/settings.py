@@ -7,30 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from l2l_omniglot.backbones import HEADS, STATISTICS
-from l2l_omniglot.errors import check_choice
+from l2l_omniglot.backbones import HEADS, NORM_WEIGHTS, STATISTICS
+from l2l_omniglot.errors import check_choice, refused
+from l2l_omniglot.experiments.algorithms import ALGORITHMS, PAPERS, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
-from l2l_omniglot.meta import ADAPTED, INNER_RATES, SCHEDULES
+from l2l_omniglot.meta import ADAPTED, INNER_RATES, OPTIMISERS, RULES, SCHEDULES
 
-# How the algorithms differ; each value is an option of its own, too. The last has the parts of
-# Antoniou et al. 2019, "How to train your MAML", except for per-step batch statistics.
-ALGORITHMS: dict[str, dict[str, Any]] = {
-    "maml": {"first_order": False},
-    "fomaml": {"first_order": True},
-    "anil": {"adapt": "head", "inner_steps": 5},
-    "meta-sgd": {"inner_rates": "parameter"},
-    "maml++": {
-        "first_order": False,
-        "inner_rates": "layer-step",
-        "multi_step_until": 0.15,
-        "first_order_until": 0.3,
-        "inner_steps": 5,
-        "inner_lr": 0.1,
-        "schedule": "cosine",
-    },
-    # Snell et al. 2017: prototypes, and nothing adapts.
-    "protonet": {"head": "prototypes", "inner_steps": 0, "eval_steps": 0},
-}
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -53,7 +35,7 @@ class Settings:
 
     recipe: str = _algorithm("default", "Recipe to start from")
     algorithm: str = _algorithm(
-        "maml", "Algorithm; sets --adapt, --inner-rates and others",
+        "maml", "Algorithm; sets --rule, --adapt, --inner-rates and others",
         choices=tuple(ALGORITHMS),
     )  # fmt: skip
     backbone: str = _algorithm("basenet", "Network, one of `l2l-omniglot backbones`")
@@ -88,6 +70,19 @@ class Settings:
         "Treat inner gradients as constants, or differentiate through them",
         otherwise="second-order",
     )
+    rule: str = _algorithm(
+        "maml",
+        "What makes the meta-gradient: the query loss through the inner steps (maml), the way to "
+        "the adapted weights (reptile), or the implicit gradient (imaml)",
+        choices=RULES,
+    )
+    proximal: float = _algorithm(
+        0.0,
+        "Factor lambda of the squared distance to the start in the loss of the inner steps; above "
+        "0 for iMAML",
+        least=0,
+        most=1e6,
+    )
     adapt: str = _algorithm(
         "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
     )
@@ -96,6 +91,12 @@ class Settings:
         "Head at the start of a task: trained, for --ways only; or for any number of ways one "
         "shared row, zero, or the prototypes",
         choices=HEADS,
+    )
+    norm_weights: str = _algorithm(
+        "adapted",
+        "Scale and shift of batch normalisation: adapted like other weights, or learned for each "
+        "inner step and not adapted (MAML++)",
+        choices=NORM_WEIGHTS,
     )
     train_statistics: str = _algorithm(
         "batch", "Statistics for batch normalisation in training", choices=STATISTICS
@@ -114,13 +115,23 @@ class Settings:
         0.0, "Fraction of the iterations, from the start, that count the loss after every step",
         least=0, most=1,
     )  # fmt: skip
-    meta_lr: float = _optimiser(2e-3, "Adam's learning rate", above=0, most=1e3)
-    schedule: str = _optimiser("cosine", "Schedule of Adam's learning rate", choices=SCHEDULES)
+    optimiser: str = _optimiser(
+        "adam", "What makes the meta-updates: Adam, or gradient descent", choices=OPTIMISERS
+    )
+    meta_lr: float = _optimiser(2e-3, "Learning rate of the meta-updates", above=0, most=1e3)
+    schedule: str = _optimiser("cosine", "Schedule of that learning rate", choices=SCHEDULES)
     warmup: int = _optimiser(
         0,
-        "Iterations over which Adam's learning rate rises from 0 to its start",
+        "Iterations over which that learning rate rises from 0 to its start, again after the "
+        "change to second order",
         least=0,
         most=10**12,
+    )
+    clip_gradients: float = _optimiser(
+        0.0,
+        "Norm that longer gradients of meta-updates are shortened to; 0: none is",
+        least=0,
+        most=1e6,
     )
     weight_decay: float = _optimiser(
         0.0, "Decoupled weight decay (AdamW), times the learning rate", least=0, most=1
@@ -184,6 +195,9 @@ class Settings:
             value = declared.typed(getattr(self, declared.name))
             object.__setattr__(self, declared.name, value)
             declared.check(value)
+        names = fitting(self)  # an algorithm's name says what its parts are
+        if self.algorithm not in names:
+            object.__setattr__(self, "algorithm", names[0])
 
     @property
     def any_ways(self) -> bool:
@@ -290,12 +304,14 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
 
     Args:
         recipe: ``default`` (MAML of BaseNet: best accuracy in 20 CPU minutes), ``tutorial``,
-            ``paper`` (Finn et al. 2017) or ``best`` (prototypical networks).
+            ``paper`` (Finn et al. 2017, or the paper of Reptile or iMAML) or ``best``
+            (prototypical networks).
         overrides: any field of `Settings`; None counts as not given. `queries` also sets
             `train_queries`, unless that is given.
 
     Raises:
-        SettingsError: if recipe or field are unknown, or a value is out of range.
+        SettingsError: if recipe or field are unknown, a value is out of range, or the values make
+            up another algorithm than the one given.
     """
     check_choice("recipe", recipe, RECIPES)
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -304,10 +320,18 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     for name, value in given.items():
         check_choice("setting", name, sorted(DECLARED))
         given[name] = DECLARED[name].typed(value)  # the recipes count with ways and shots
-    values = RECIPES[recipe](given.get("ways", Settings.ways), given.get("shots", Settings.shots))
+    size = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
+    values = RECIPES[recipe](*size)
     if "algorithm" in given:
         DECLARED["algorithm"].check(given["algorithm"])
         values |= ALGORITHMS[given["algorithm"]]
-    elif values.get("first_order"):
-        values["algorithm"] = "fomaml"
-    return Settings(**{**values, **given, "recipe": recipe})
+        if recipe == "paper" and given["algorithm"] in PAPERS:
+            values |= PAPERS[given["algorithm"]](*size)
+    made = Settings(**{**values, **given, "recipe": recipe})
+    if made.algorithm != given.get("algorithm", made.algorithm):
+        raise refused(
+            "algorithm", given["algorithm"],
+            f"with the other settings that is {made.algorithm}; expected {made.algorithm}, or "
+            "the settings of this algorithm",
+        )  # fmt: skip
+    return made

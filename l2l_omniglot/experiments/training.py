@@ -96,6 +96,9 @@ class TrainingRun:
         start = {}
         if settings.start_from and not self.trainer.iteration:
             start["start_sha256"] = self._start()
+        known = self.experiment.learner.population is not None
+        if settings.train_statistics in ("population", "per-step") and not known:
+            self.experiment.measure_population()
         if workers.first and resumed:
             self.folder.reopen(settings)
         elif workers.first:

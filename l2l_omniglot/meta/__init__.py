@@ -1,8 +1,10 @@
 """MAML: adapting to tasks, training on them, evaluating on them.
 
 - ``inner_rates``: which parameters the inner loop changes, and how far
+- ``step_norms``: whether it changes batch normalisation's scale and shift
 - ``rules``: how tasks make a meta-gradient: scores, MAML's
 - ``reptile``: Reptile's
+- ``imaml``: iMAML's
 - ``learner``: a backbone that adapts to tasks
 - ``engines``: how that is computed: the one inner loop, learn2learn's clones, stacked tasks
 - ``chunks``: the tasks of a meta-batch in chunks, on all cores
@@ -13,7 +15,9 @@
 - ``baselines``: nearest neighbour on pixels, prototypes of embeddings
 """
 
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "linear")
+OPTIMISERS = ("adam", "sgd")
+RULES = ("maml", "reptile", "imaml")
 ENGINES = ("auto", "learn2learn", "stacked")
 INNER_RATES = ("fixed", "parameter", "layer-step")
 ADAPTED = ("all", "head")

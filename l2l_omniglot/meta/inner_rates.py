@@ -12,6 +12,7 @@ from l2l_omniglot.errors import BackboneError, check_choice, check_number
 from l2l_omniglot.meta import ADAPTED, INNER_RATES
 
 Rate: TypeAlias = "float | torch.Tensor"
+LEAST = 1e-3  # of the initial rate: the least that a learned rate of a layer becomes
 
 
 class InnerRates(nn.Module):
@@ -23,6 +24,7 @@ class InnerRates(nn.Module):
         adapt: ``all`` trained parameters, or only those of the ``head``: ANIL (Raghu et al.
             2020, "Rapid learning or feature reuse?").
         steps: gradient steps K in training.
+        left: names of parameters that are not adapted in any case.
 
     Attributes:
         names: of the adapted parameters.
@@ -37,14 +39,19 @@ class InnerRates(nn.Module):
     learned = False
 
     def __init__(
-        self, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+        self,
+        backbone: nn.Module,
+        initial: float,
+        adapt: str = "all",
+        steps: int = 1,
+        left: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         check_number("inner_lr", initial, above=0)
         check_choice("adapt", adapt, ADAPTED)
-        self.initial, self.adapt = initial, adapt
+        self.initial, self.adapt, self.left = initial, adapt, left
         self.names = self._adapted(backbone)
-        self.plain = adapt == "all" and not self.learned
+        self.plain = adapt == "all" and not self.learned and not left
         self._make(backbone, steps)
 
     def _make(self, backbone: nn.Module, steps: int) -> None:
@@ -56,6 +63,7 @@ class InnerRates(nn.Module):
             name
             for name, parameter in backbone.named_parameters()
             if parameter.requires_grad and (chosen is None or name in chosen)
+            if name not in self.left
         )
         if chosen is not None and not found:
             raise BackboneError(
@@ -82,6 +90,9 @@ class InnerRates(nn.Module):
         """
         return self.initial
 
+    def bound(self) -> None:
+        """Brings rates that an update has moved out of their range back into it."""
+
 
 class ParameterRates(InnerRates):
     """A learned rate for every single weight: Meta-SGD (Li et al. 2017, algorithm 1)."""
@@ -102,7 +113,10 @@ class ParameterRates(InnerRates):
 
 
 class LayerStepRates(InnerRates):
-    """A learned rate for every layer and step (Antoniou et al. 2019, section 4, "LSLR")."""
+    """A learned rate for every layer and step (Antoniou et al. 2019, section 4, "LSLR").
+
+    They stay positive: a layer that climbs its own loss makes the meta-gradient explode.
+    """
 
     learned = True
 
@@ -116,9 +130,19 @@ class LayerStepRates(InnerRates):
         """See `InnerRates`."""
         return self.rates[self._number[name], min(step, self.rates.shape[1] - 1)]
 
+    @torch.no_grad()
+    def bound(self) -> None:
+        """See `InnerRates`."""
+        self.rates.clamp_(min=LEAST * self.initial)
+
 
 def make_rates(
-    kind: str, backbone: nn.Module, initial: float, adapt: str = "all", steps: int = 1
+    kind: str,
+    backbone: nn.Module,
+    initial: float,
+    adapt: str = "all",
+    steps: int = 1,
+    left: tuple[str, ...] = (),
 ) -> InnerRates:
     """Makes rates of a kind: ``fixed``, ``parameter`` or ``layer-step``.
 
@@ -126,7 +150,7 @@ def make_rates(
         SettingsError: if the kind is unknown, or as `InnerRates`.
     """
     check_choice("inner_rates", kind, INNER_RATES)
-    return _KINDS[kind](backbone, initial, adapt, steps)
+    return _KINDS[kind](backbone, initial, adapt, steps, left)
 
 
 _KINDS: dict[str, type[InnerRates]] = dict(

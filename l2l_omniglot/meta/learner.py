@@ -23,13 +23,16 @@ from l2l_omniglot.backbones.head_starts import make_head
 from l2l_omniglot.backbones.heads import convert
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import BackboneError, SettingsError, check_choice
-from l2l_omniglot.meta import ENGINES
+from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number
+from l2l_omniglot.meta import ENGINES, RULES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
 from l2l_omniglot.meta.engines.fast_weights import Inner, inner_loop
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
+from l2l_omniglot.meta.imaml import imaml
 from l2l_omniglot.meta.inner_rates import make_rates
+from l2l_omniglot.meta.reptile import reptile
 from l2l_omniglot.meta.rules import MetaGradient, Rule, Scores, maml, score
+from l2l_omniglot.meta.step_norms import StepNorms
 
 TRIED = 40  # images to try an engine on
 
@@ -59,17 +62,21 @@ class Learner(nn.Module):
             nothing adapts, and ``auto`` is ``learn2learn``.
         head: how each task's head starts: ``trained``, ``shared``, ``zero`` or ``prototypes``, see
             `l2l_omniglot.backbones.head_starts`. All but the first fit any number of ways.
+        norm_weights: scale and shift of batch normalisation: ``adapted``, or learned ``per-step``.
         train_statistics: by which statistics images are normalised in training: ``batch``,
             ``support``, ``population`` or ``per-step``, see
             `l2l_omniglot.backbones.batch_norm.Policy`.
         statistics: all but ``batch``: those of inductive scores.
         bfloat16: compute layers in bfloat16 in training (autocast); weights stay as they are.
-        rule: how tasks make a meta-gradient, see `l2l_omniglot.meta.rules`.
+        rule: how tasks make a meta-gradient: ``maml``, ``reptile``, ``imaml``, or a function, see
+            `l2l_omniglot.meta.rules`.
+        proximal: lambda of the inner loop, see `Inner`; above 0 for ``imaml``.
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
         rates: of the inner loop, see `l2l_omniglot.meta.inner_rates`.
         head: how each task's head starts, see `l2l_omniglot.backbones.head_starts`.
+        norms: of batch normalisation, see `l2l_omniglot.meta.step_norms`.
         population: the population statistics, None before `measure_population`.
         reference: the learn2learn engine.
 
@@ -91,9 +98,16 @@ class Learner(nn.Module):
         train_statistics: str = "batch",
         statistics: str = "support",
         bfloat16: bool = False,
-        rule: Rule = maml,
+        rule: str | Rule = "maml",
+        proximal: float = 0.0,
+        norm_weights: str = "adapted",
     ) -> None:
         super().__init__()
+        check_number("proximal", proximal, least=0)
+        if isinstance(rule, str):
+            check_choice("rule", rule, RULES)
+            check_number("proximal", proximal, above=0 if rule == "imaml" else None)
+            rule = dict(zip(RULES, (maml, reptile, imaml), strict=True))[rule]
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
         check_choice("statistics", statistics, STATISTICS[1:])
@@ -101,12 +115,13 @@ class Learner(nn.Module):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         self.backbone = backbone = convert(backbone)
         self.inner_lr, self.first_order, self.inner_steps = inner_lr, first_order, inner_steps
-        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps)
-        self.head = make_head(head, backbone)
+        norms = StepNorms(norm_weights, backbone, inner_steps)
+        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps, norms.names)
+        self.head, self.norms = make_head(head, backbone), norms
         self.train_statistics, self.statistics = train_statistics, statistics
         self.population: Moments | None = None
-        self.in_bfloat16, self.rule = bfloat16, rule
-        self.reference = Learn2learnEngine(backbone, self.rates, self.head)
+        self.in_bfloat16, self.rule, self.proximal = bfloat16, rule, proximal
+        self.reference = Learn2learnEngine(backbone, self.rates, self.head, norms)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
         self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
         self._choice: Choice | None = None
@@ -120,7 +135,7 @@ class Learner(nn.Module):
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        """Returns what is trained: of the backbone, then the rates, then the head's start."""
+        """Returns what is trained: of backbone, rates, head's start, normalisation, in order."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def get_extra_state(self) -> Moments:
@@ -162,7 +177,7 @@ class Learner(nn.Module):
         bfloat16: bool = False,
     ) -> Inner:
         """Returns how an inner loop of this learner runs; see `Inner`."""
-        return Inner(steps, first_order, policy, bfloat16)
+        return Inner(steps, first_order, policy, bfloat16, self.proximal)
 
     def batch(self, tasks: Sequence[Task]) -> TaskBatch:
         """Joins tasks of the same sizes, on the learner's device and of its type."""

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot.data.tasks import TaskBatch
-from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop
-from l2l_omniglot.meta.rules import MetaGradient, score
+from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score
 
 
 def reptile(
@@ -19,16 +18,19 @@ def reptile(
     parameters: Sequence[nn.Parameter],
     shares: Sequence[float],  # noqa: ARG001 - has no query loss
 ) -> MetaGradient:
-    """Returns the way back from the weights after K steps to those before, in inner rates."""
-    engine = weights.engine
-    if engine.head.computed or engine.rates.learned:
-        raise BackboneError("Reptile trains what the inner loop changes: a trained head, one rate")
-    before = {name: weight.detach() for name, weight in weights.named().items()}
+    """Returns the way back from the weights after K steps to those before (algorithm 2).
+
+    Gradient descent of step size epsilon along it is the paper's update.
+
+    Raises:
+        BackboneError: if the inner loop does not start at the trained weights and change all.
+    """
+    check_plain("Reptile", weights)
+    starts: dict[str, torch.Tensor] = {}
     for adapted in inner_loop(weights, tasks.support, tasks.support_labels):
-        after = {name: weight.detach() for name, weight in adapted.named().items()}
+        starts = starts or adapted.named()
     with torch.no_grad():
         scores = score(adapted, tasks, weights.inner.policy)
-    named = {id(p): name for name, p in engine.backbone.named_parameters()}
-    ways = ((before[n] - after[n]).sum(dim=0) / engine.rates.initial
-            for n in (named[id(p)] for p in parameters))  # fmt: skip
-    return MetaGradient(scores, tuple(ways))
+    after, names = adapted.named(), weights.engine.rates.names
+    ways = [(starts[name] - after[name]).detach() for name in names]
+    return MetaGradient(scores, pull_back([starts[name] for name in names], ways, parameters))

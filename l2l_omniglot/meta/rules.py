@@ -1,6 +1,6 @@
 """Rules: how T tasks make a meta-gradient. Adam, or whatever follows, does not see which it was.
 
-A rule is the only thing that a first-order method such as Reptile needs.
+A rule is all that an algorithm such as Reptile or iMAML adds.
 """
 
 from __future__ import annotations
@@ -90,6 +90,34 @@ def maml(
         result._replace(losses=result.losses.detach()),
         differentiate(torch.stack(counted).sum(), parameters),
     )
+
+
+def check_plain(name: str, weights: FastWeights) -> None:
+    """Refuses what a rule cannot train that knows only where the inner loop begins and ends.
+
+    Raises:
+        BackboneError: if something is trained that is neither.
+    """
+    engine = weights.engine
+    rates = engine.rates
+    if engine.head.embeds or engine.norms.names or rates.learned or rates.adapt != "all":
+        raise BackboneError(
+            f"{name} trains what the inner loop changes: expected --adapt all, --inner-rates "
+            "fixed, --norm-weights adapted and a head that is not computed from prototypes"
+        )
+
+
+def pull_back(
+    starts: Sequence[torch.Tensor], ways: Sequence[torch.Tensor], parameters: Sequence[nn.Parameter]
+) -> tuple[torch.Tensor | None, ...]:
+    """Passes gradients by the weights that T tasks start with on to what these were made from.
+
+    Args:
+        starts: each with a leading T, and the graph that leads to the parameters.
+        ways: the gradients, of the same shapes.
+        parameters: the learner's.
+    """
+    return torch.autograd.grad(starts, parameters, ways, allow_unused=True)
 
 
 def differentiate(

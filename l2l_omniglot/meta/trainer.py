@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.data.tasks import MixedTasks, TaskBatch, Tasks
 from l2l_omniglot.errors import TrainingError, check_choice, check_number
-from l2l_omniglot.meta import SCHEDULES
+from l2l_omniglot.meta import OPTIMISERS, SCHEDULES
 from l2l_omniglot.meta.average import WeightAverage
 from l2l_omniglot.meta.chunks import map_chunks
 from l2l_omniglot.meta.engines import Engine
@@ -35,13 +35,14 @@ class Schedule:
     Attributes:
         iterations: its length; later updates are made like the last.
         meta_lr: learning rate at the start.
-        kind: of the meta learning rate: ``constant``, or ``cosine`` to 0 (Loshchilov & Hutter
-            2017; in MAML Antoniou et al. 2019, "CA").
+        kind: of the meta learning rate: ``constant``, ``cosine`` to 0 (Loshchilov & Hutter
+            2017; in MAML Antoniou et al. 2019, "CA"), or ``linear`` to 0 (Nichol et al. 2018).
         first_order_until: the fraction of the iterations, in [0, 1], that is first order before
             second order begins (Antoniou et al. 2019, "DA").
         multi_step_until: the fraction of the iterations, in [0, 1], over which the loss moves
             from the mean over all steps to the last step's (Antoniou et al. 2019, "MSL").
-        warmup: number of updates over which the learning rate rises to its start, 0 or more.
+        warmup: number of updates over which the learning rate rises to its start, 0 or more; again
+            after the change to second order, for whose larger gradients Adam's moments are too low.
 
     Raises:
         SettingsError: if a value is out of range.
@@ -62,14 +63,18 @@ class Schedule:
             check_number(name, getattr(self, name), least=0, most=1)
 
     def lr(self, iteration: int) -> float:
-        """Returns Adam's learning rate."""
-        rate = self.meta_lr * min(1.0, (iteration + 1) / max(1, self.warmup))
+        """Returns the optimiser's learning rate."""
+        change = math.ceil(self.first_order_until * self.iterations)
+        since = iteration - change if iteration >= change else iteration
+        rate = self.meta_lr * min(1.0, (since + 1) / max(1, self.warmup))
         if self.kind == "constant":
             return rate
-        return rate * 0.5 * (1 + math.cos(math.pi * self._done(iteration, 1.0)))
+        done = self._done(iteration, 1.0)
+        linear = self.kind == "linear"
+        return rate * (1 - done if linear else 0.5 * (1 + math.cos(math.pi * done)))
 
     def is_first_order(self, iteration: int) -> bool:
-        """Tells whether inner gradients are treated as constants."""
+        """Returns whether inner gradients are treated as constants."""
         return self._done(iteration, self.first_order_until) < 1
 
     def step_weights(self, iteration: int, steps: int) -> tuple[float, ...]:
@@ -103,7 +108,7 @@ class StepResult(NamedTuple):
 
 
 class Trainer:
-    """Meta-trains a learner with Adam (Finn et al. 2017, algorithm 2).
+    """Meta-trains a learner, with Adam by default (Finn et al. 2017, algorithm 2).
 
     Update t uses the tasks from number ``t * meta_batch_size`` on, and a random state that
     depends on (stream, t) only. So a trainer restored at update t continues exactly like the
@@ -113,11 +118,13 @@ class Trainer:
         learner, tasks: what is trained, and the stream of training tasks.
         meta_batch_size, inner_steps: tasks per update, and gradient steps K.
         meta_lr, iterations: of a schedule given by name.
-        schedule: ``constant``, ``cosine``, or a `l2l_omniglot.meta.trainer.Schedule`.
+        schedule: one of `SCHEDULES`, or a `l2l_omniglot.meta.trainer.Schedule`.
         workers: the processes that share an update's tasks; each makes the same update. All
             must start from the same weights.
+        optimiser: ``adam``, or ``sgd`` (gradient descent, as Reptile has it).
         weight_decay: of the backbone, decoupled (Loshchilov & Hutter 2019, "AdamW").
         average_weights: decay of an average of the weights, in (0, 1); 0: none is kept.
+        clip_gradients: norm that a longer meta-gradient is shortened to; 0: none is.
         skip_bad_updates: number of updates that are skipped if their loss or gradient is not
             finite; the next one is an error.
 
@@ -126,7 +133,7 @@ class Trainer:
         skipped: those that were skipped.
 
     Raises:
-        SettingsError: if the schedule is unknown or a number is out of range.
+        SettingsError: if schedule or optimiser are unknown or a number is out of range.
     """
 
     def __init__(
@@ -140,11 +147,15 @@ class Trainer:
         schedule: str | Schedule = "constant",
         iterations: int = 24_000,
         workers: Workers = ALONE,
+        optimiser: str = "adam",
         weight_decay: float = 0.0,
         average_weights: float = 0.0,
+        clip_gradients: float = 0.0,
         skip_bad_updates: int = 0,
     ) -> None:
         check_number("meta_batch_size", meta_batch_size, least=1)
+        check_number("clip_gradients", clip_gradients, least=0)
+        check_choice("optimiser", optimiser, OPTIMISERS)
         check_number("skip_bad_updates", skip_bad_updates, least=0)
         check_number("inner_steps", inner_steps, least=0)
         if isinstance(schedule, str):
@@ -153,13 +164,14 @@ class Trainer:
         self.learner, self.tasks, self.workers = learner, tasks, workers
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
         self.iteration = self.skipped = 0
-        self.skip_bad_updates = skip_bad_updates
+        self.clip_gradients, self.skip_bad_updates = clip_gradients, skip_bad_updates
         decayed = {id(parameter) for parameter in learner.backbone.parameters()}
         groups = [
             {"params": [p for p in learner.trained if (id(p) in decayed) == own], "weight_decay": w}
             for own, w in ((True, weight_decay), (False, 0.0))
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=schedule.meta_lr)
+        make = {"adam": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimiser]
+        self.optimizer: torch.optim.Optimizer = make(groups, lr=schedule.meta_lr)
         self.average = WeightAverage(learner.trained, average_weights) if average_weights else None
 
     def step(self) -> StepResult:
@@ -178,13 +190,20 @@ class Trainer:
         if not (math.isfinite(loss) and all(bool(g.isfinite().all()) for g in gradients)):
             self._skip(losses)
             return StepResult(self.iteration, loss, mean(accuracies), skipped=True)
+        self._update()
+        return StepResult(self.iteration, loss, mean(accuracies))
+
+    def _update(self) -> None:
+        """Changes the parameters by their gradients."""
+        if self.clip_gradients:
+            clip_grad_norm_(self.learner.trained, self.clip_gradients)
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.lr(self.iteration)
         self.optimizer.step()
+        self.learner.rates.bound()
         self.iteration += 1
         if self.average:
             self.average.update(self.iteration)
-        return StepResult(self.iteration, loss, mean(accuracies))
 
     def _skip(self, losses: Sequence[float]) -> None:
         """Counts a bad update and says which tasks were bad, or ends the training."""
@@ -251,7 +270,7 @@ class Trainer:
         return self.average.in_place() if self.average else nullcontext()
 
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
-        """Returns Adam's state, by ``<parameter number>.<key>``, for a checkpoint.
+        """Returns the optimiser's state, by ``<parameter number>.<key>``, for a checkpoint.
 
         An average of the weights has the key ``average``.
         """

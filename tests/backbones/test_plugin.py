@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import DRAWN
 
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
 
@@ -126,7 +127,8 @@ def test_its_readme_runs_as_it_stands(tmp_path: Path):
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     for block in blocks:
-        run(["bash", "-euo", "pipefail", "-c", block], tmp_path, PATH=path)
+        command = ["bash", "-euo", "pipefail", "-c", block]
+        run(command, tmp_path, PATH=path, L2L_OMNIGLOT_CACHE=str(DRAWN))
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 84), (2, (16, 40)), (1, 5)])

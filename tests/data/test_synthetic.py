@@ -1,11 +1,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from l2l_omniglot._util.files import CACHE_VARIABLE
+from l2l_omniglot.data import synthetic
 from l2l_omniglot.data.splits import make_splits
 from l2l_omniglot.data.synthetic import synthetic_stack
 from l2l_omniglot.data.tasks import Tasks
@@ -36,6 +40,40 @@ def test_they_do_not_depend_on_the_last_bits_of_a_processors_sums():
 def test_a_character_does_not_depend_on_how_many_there_are():
     few, many = synthetic_stack(classes=12), synthetic_stack(classes=30)
     assert np.array_equal(few._array, many._array[:12])
+
+
+@pytest.fixture
+def anew() -> Iterator[Callable[[], None]]:
+    """Forgets what this process has drawn."""
+    synthetic._draw_all.cache_clear()
+    yield synthetic._draw_all.cache_clear
+    synthetic._draw_all.cache_clear()
+
+
+def test_it_is_drawn_once_and_kept_in_the_cache_folder(
+    anew: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+):
+    sizes = {"classes": 10, "drawers": 2}
+    drawn = {seed: synthetic_stack(**sizes, seed=seed)._array for seed in (1, 2)}
+    assert len(list(Path(os.environ[CACHE_VARIABLE]).iterdir())) == 1  # the last of these sizes
+    monkeypatch.setattr(synthetic, "_draw", None)
+    anew()
+    assert np.array_equal(synthetic_stack(**sizes, seed=2)._array, drawn[2])
+    for other in ({"seed": 1}, {"seed": 2, "image_size": 9}):
+        with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+            synthetic_stack(**{**sizes, **other})
+
+
+@pytest.mark.parametrize("package", ["numpy", "PIL"])
+def test_other_versions_of_what_draws_draw_anew(
+    package: str, anew: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+):
+    synthetic_stack(classes=10, drawers=2)
+    monkeypatch.setattr(f"{package}.__version__", "0")
+    monkeypatch.setattr(synthetic, "_draw", None)
+    anew()
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        synthetic_stack(classes=10, drawers=2)
 
 
 def test_shape_names_and_range():

@@ -1,6 +1,7 @@
 """What a run survives: a damaged checkpoint, a bad update, a second process in its folder."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -171,12 +172,15 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path):
     try:
         while not (run / "last.safetensors").exists():
             assert one.poll() is None
-        before = sorted(run.iterdir())
+        config, begun = (run / "config.json").read_bytes(), os.listdir(run)
         for words in (["train", "--resume", str(run)], [*TRAIN, "--run-dir", str(run)]):
             second = run_cli(*words)
             assert second.returncode == 6
             assert f"Error: {run}: another process trains this run now" in second.stderr
-        assert one.poll() is None and sorted(run.iterdir()) == before
+        # The first goes on to save; the second wrote nothing.
+        assert one.poll() is None and (run / "config.json").read_bytes() == config
+        saved = {"before-last.safetensors", "last.safetensors", "best.safetensors", "metrics.csv"}
+        assert {*os.listdir(run)} - {*begun} <= saved
     finally:
         one.kill()
         one.communicate()

@@ -13,8 +13,9 @@ from l2l_omniglot._util.compat import l2l
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.experiments.algorithms import ALGORITHMS
 from l2l_omniglot.experiments.experiment import Experiment
-from l2l_omniglot.experiments.settings import ALGORITHMS, make_settings
+from l2l_omniglot.experiments.settings import make_settings
 from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.meta.trainer import Schedule, Trainer
 
@@ -255,8 +256,9 @@ def test_a_backbone_can_name_its_head():
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_trains_saves_and_goes_on_exactly(stack, tmp_path, algorithm):
+    steps = 0 if algorithm == "protonet" else 2
     settings = make_settings(
-        algorithm=algorithm, iterations=6, meta_batch_size=2, inner_steps=2, seed=2
+        algorithm=algorithm, iterations=6, meta_batch_size=2, inner_steps=steps, seed=2
     )
     assert settings.algorithm == algorithm
     through = Experiment.build(settings, stack)
@@ -280,6 +282,8 @@ def test_every_algorithm_trains_saves_and_goes_on_exactly(stack, tmp_path, algor
     assert all(torch.equal(one, other) for one, other in pairs)
     moved = [p for p in again.learner.rates.parameters() if p.min() != p.max()]
     assert bool(moved) == again.learner.rates.learned
+    before = Experiment.build(settings, stack).learner.trained
+    assert any(not torch.equal(*pair) for pair in zip(before, again.learner.trained, strict=True))
 
 
 def test_unknown_names_are_refused():
@@ -302,3 +306,58 @@ def test_recipes_and_options_decide_beside_an_algorithm():
     assert make_settings("tutorial").algorithm == "fomaml"
     assert make_settings("tutorial", algorithm="maml").first_order is False
     assert make_settings("tutorial", algorithm="anil").first_order is True
+
+
+def test_the_name_of_an_algorithm_says_what_its_parts_are():
+    for given, expected in (
+        ({}, "maml"),
+        ({"first_order": True}, "fomaml"),
+        ({"first_order_until": 1.0}, "fomaml"),
+        ({"adapt": "head"}, "anil"),
+        ({"inner_rates": "parameter"}, "meta-sgd"),
+        ({"inner_rates": "layer-step"}, "maml"),
+        ({"inner_rates": "layer-step", "multi_step_until": 0.2}, "maml++"),
+        ({"head": "prototypes", "inner_steps": 0}, "protonet"),
+        ({"head": "prototypes"}, "maml"),
+        ({"rule": "reptile", "head": "zero"}, "reptile"),
+        ({"rule": "imaml", "proximal": 1.0}, "imaml"),
+        ({"algorithm": "meta-sgd", "adapt": "head"}, "meta-sgd"),
+        ({"algorithm": "anil", "inner_rates": "parameter"}, "anil"),
+        ({"algorithm": "maml++", "first_order_until": 0.0}, "maml++"),
+    ):
+        assert make_settings(**given).algorithm == expected, given
+    for algorithm in ALGORITHMS:
+        assert make_settings(algorithm=algorithm).algorithm == algorithm
+        assert make_settings("paper", algorithm=algorithm, ways=20).algorithm == algorithm
+    changed = dataclasses.replace(make_settings(algorithm="maml"), first_order=True)
+    assert changed.algorithm == "fomaml"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "found"),
+    [
+        ("default", {"algorithm": "maml", "first_order": True}, "fomaml"),
+        ("default", {"algorithm": "anil", "adapt": "all"}, "maml"),
+        ("default", {"algorithm": "reptile", "rule": "maml"}, "fomaml"),
+        ("best", {"algorithm": "maml"}, "protonet"),
+        ("default", {"algorithm": "protonet", "inner_steps": 1}, "maml"),
+    ],
+)
+def test_a_name_that_contradicts_its_parts_is_refused(recipe, given, found):
+    said = f"algorithm='{given['algorithm']}': with the other settings that is {found}; expected"
+    with pytest.raises(SettingsError, match=said):
+        make_settings(recipe, **given)
+
+
+def test_the_papers_of_reptile_and_imaml_have_recipes_of_their_own():
+    five, twenty = (make_settings("paper", algorithm="reptile", ways=ways) for ways in (5, 20))
+    assert (five.inner_steps, five.eval_steps, five.train_shots, five.iterations) == (
+        5, 50, 10, 100_000,
+    )  # fmt: skip
+    assert (twenty.inner_steps, twenty.meta_batch_size, twenty.iterations) == (10, 5, 200_000)
+    for settings in (five, twenty):
+        assert (settings.optimiser, settings.meta_lr, settings.schedule) == ("sgd", 1.0, "linear")
+        assert (settings.backbone, settings.head) == ("cnn4", "trained")
+    five, twenty = (make_settings("paper", algorithm="imaml", ways=ways) for ways in (5, 20))
+    assert (five.proximal, five.inner_steps, five.eval_steps) == (2.0, 16, 16)
+    assert (twenty.inner_steps, twenty.eval_steps, twenty.backbone) == (25, 25, "cnn4")

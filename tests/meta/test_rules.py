@@ -1,4 +1,4 @@
-"""Reptile beside MAML; a learner as a module; threads that share a network."""
+"""Reptile by hand; a learner as a module; threads that share a network."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,23 +12,22 @@ from l2l_omniglot.backbones.basenet import BaseNet
 from l2l_omniglot.backbones.batch_norm import forward_by, record_moments
 from l2l_omniglot.backbones.heads import convert
 from l2l_omniglot.data.stack import ImageStack
-from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.data.tasks import Task, Tasks
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.evaluation import evaluate
 from l2l_omniglot.meta.learner import Learner
-from l2l_omniglot.meta.reptile import reptile
 from l2l_omniglot.meta.trainer import Trainer
 
 
 @pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
-def test_reptile_with_one_step_is_the_gradient_of_the_support_loss(engine: str):
+def test_reptile_with_one_step_is_that_step(engine: str):
     torch.manual_seed(0)
-    learner, task = Learner(TinyNet().double(), 0.3, engine=engine, rule=reptile), tiny_task()
+    learner, task = Learner(TinyNet().double(), 0.3, engine=engine, rule="reptile"), tiny_task()
     loss = cross_entropy(learner.backbone(task.support), task.support_labels)
     expected = torch.autograd.grad(loss, learner.trained)
     found = learner.meta_gradient(learner.batch([task]), 1, learner.choose(task).engine)
     for one, other in zip(found.gradients, expected, strict=True):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, 0.3 * other)
     three = [
         learner.meta_gradient(learner.batch([task]), 3, e).gradients
         for e in (learner.reference, learner.choose(task).engine)
@@ -39,7 +38,7 @@ def test_reptile_with_one_step_is_the_gradient_of_the_support_loss(engine: str):
 
 def test_reptile_trains_by_the_same_trainer_and_refuses_what_it_cannot(stack: ImageStack):
     torch.manual_seed(0)
-    learner = Learner(BaseNet(filters=16), 0.2, rule=reptile)
+    learner = Learner(BaseNet(filters=16), 0.2, rule="reptile")
     tasks = Tasks(stack, range(40), shots=3, queries=5, rotations=True)
     held_out = Tasks(stack, range(40, 60), name="test")
     before = evaluate(learner, held_out, 30, 5)
@@ -47,9 +46,55 @@ def test_reptile_trains_by_the_same_trainer_and_refuses_what_it_cannot(stack: Im
     for _ in range(80):
         trainer.step()
     assert evaluate(learner, held_out, 30, 5).accuracy > before.accuracy + 0.04
-    other = Learner(some_backbone("basenet"), 0.1, head="zero", rule=reptile)
-    with pytest.raises(BackboneError, match="Reptile trains what the inner loop changes"):
-        other.meta_gradient(other.batch([tasks[0]]), 1)
+    for wrong in ({"head": "prototypes"}, {"rates": "parameter"}, {"adapt": "head"}):
+        other = Learner(some_backbone("basenet"), 0.1, rule="reptile", **wrong)
+        with pytest.raises(BackboneError, match="Reptile trains what the inner loop changes"):
+            other.meta_gradient(other.batch([tasks[0]]), 1)
+
+
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+@pytest.mark.parametrize("head", ["trained", "shared", "zero"])
+def test_reptile_goes_back_to_where_the_tasks_started(engine: str, head: str):
+    """By hand: plain gradient steps on each task, and the mean of the ways they took."""
+    torch.manual_seed(0)
+    learner = Learner(TinyNet().double(), 0.3, engine=engine, head=head, rule="reptile")
+    tasks = [tiny_task(seed) for seed in range(3)]
+    start = {name: p.detach().clone() for name, p in learner.backbone.named_parameters()}
+    if head != "trained":
+        row = learner.head.weight.detach() if head == "shared" else torch.zeros(8)
+        start["linear.weight"] = torch.zeros_like(start["linear.weight"]) + row
+        start["linear.bias"] = torch.zeros_like(start["linear.bias"])
+    ways = [plain_way(learner.backbone, start, task, 4) for task in tasks]
+    mean = {f"backbone.{name}": sum(way[name] for way in ways) / 3 for name in start}
+    if head != "trained":  # of the head, only a shared row is trained
+        mean["head.weight"] = mean.pop("backbone.linear.weight").sum(dim=0)
+        del mean["backbone.linear.bias"]
+    chosen = learner.choose(tasks[0]).engine
+    found = [learner.meta_gradient(learner.batch([t]), 4, chosen).gradients for t in tasks]
+    names = {id(parameter): name for name, parameter in learner.named_parameters()}
+    for parameter, *gradients in zip(learner.trained, *found, strict=True):
+        name = names[id(parameter)]
+        if name in mean:
+            torch.testing.assert_close(sum(gradients) / 3, mean[name])
+        else:
+            assert gradients == [None] * 3, name
+
+
+def plain_way(
+    network: torch.nn.Module, start: dict[str, torch.Tensor], task: Task, steps: int
+) -> dict[str, torch.Tensor]:
+    """The way back after some gradient steps of 0.3 on the support set."""
+    own = start
+    for _ in range(steps):
+        held = {name: value.clone().requires_grad_() for name, value in own.items()}
+        logits = torch.func.functional_call(network, held, (task.support,))
+        loss = cross_entropy(logits, task.support_labels)
+        gradients = torch.autograd.grad(loss, list(held.values()))
+        own = {
+            name: value - 0.3 * gradient
+            for (name, value), gradient in zip(own.items(), gradients, strict=True)
+        }
+    return {name: start[name] - own[name] for name in start}
 
 
 def test_a_learner_is_a_module_and_its_state_is_all_that_training_changes(stack: ImageStack):

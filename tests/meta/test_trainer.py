@@ -179,7 +179,7 @@ def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageS
 
 def test_bad_settings(stack: ImageStack):
     for options, said in (
-        ({"schedule": "linear"}, "schedule='linear': expected one of constant, cosine"),
+        ({"schedule": "step"}, "schedule='step': expected one of constant, cosine"),
         ({"meta_batch_size": 0}, "meta_batch_size=0"),
         ({"inner_steps": -1}, "inner_steps=-1"),
         ({"meta_lr": 0.0}, "meta_lr=0.0"),
@@ -191,3 +191,52 @@ def test_bad_settings(stack: ImageStack):
 def test_seeds_do_not_collide_or_depend_on_the_process():
     assert derive_seed("a", 1, 2) == 5801153424851774759  # for good: old runs must resume
     assert derive_seed("a", 12) != derive_seed("a", 1, 2) != derive_seed("a1", 2)
+
+
+def test_warm_up_begins_again_at_the_change_to_second_order():
+    schedule = Schedule(100, 1e-3, first_order_until=0.3, warmup=4)
+    rates = [schedule.lr(t) * 1e3 for t in (0, 3, 29, 30, 31, 33, 99)]
+    assert rates == pytest.approx([0.25, 1, 1, 0.25, 0.5, 1, 1])
+    unchanged = Schedule(100, 1e-3, warmup=4)
+    assert [unchanged.lr(t) * 1e3 for t in (0, 3, 30)] == pytest.approx([0.25, 1, 1])
+
+
+def test_a_long_meta_gradient_is_shortened_and_a_short_one_left(stack: ImageStack):
+    def gradient(clip: float) -> torch.Tensor:
+        trainer = make_trainer(stack, clip_gradients=clip)
+        trainer.step()
+        trained = trainer.learner.trained
+        return torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
+
+    whole = gradient(0.0)
+    length = float(whole.norm())
+    torch.testing.assert_close(gradient(length / 4), whole / 4, rtol=1e-4, atol=1e-8)
+    assert torch.equal(gradient(length * 2), whole)
+    with pytest.raises(SettingsError, match="clip_gradients=-1.0: expected at least 0"):
+        make_trainer(stack, clip_gradients=-1.0)
+
+
+def test_rates_of_layers_stay_positive(stack: ImageStack):
+    with all_random("test weights"):
+        learner = Learner(BaseNet(filters=8), 0.4, rates="layer-step", inner_steps=2)
+    tasks = Tasks(stack, range(60), queries=2)
+    trainer = Trainer(learner, tasks, meta_batch_size=2, inner_steps=2, meta_lr=1.0)
+    for _ in range(2):
+        trainer.step()
+    rates = learner.rates.rates
+    assert float(rates.detach().min()) == pytest.approx(4e-4)
+
+
+def test_sgd_goes_down_the_gradient_by_a_rate_that_falls_linearly(stack: ImageStack):
+    trainer = make_trainer(stack, optimiser="sgd", schedule="linear", meta_lr=0.5, iterations=4)
+    rates = []
+    for _ in range(4):
+        before = weights(trainer)
+        trainer.step()
+        for old, parameter in zip(before, trainer.learner.trained, strict=True):
+            expected = old - trainer.schedule.lr(trainer.iteration - 1) * parameter.grad
+            torch.testing.assert_close(parameter.detach(), expected)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.5, 0.375, 0.25, 0.125])
+    with pytest.raises(SettingsError, match="optimiser='adamw': expected one of adam, sgd"):
+        make_trainer(stack, optimiser="adamw")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import run_cli
-from processes import Started, start_cli, wait_for
+from processes import DRAWN, Started, client, served, start_cli, wait_for
 
 from l2l_omniglot.cli import PAUSE, _end
 from l2l_omniglot.errors import RunError, SettingsError, WorkerError
@@ -133,10 +133,10 @@ print("left", sorted(name for name in threads() if "gloo" in name))
 @needs_proc
 def test_no_thread_of_the_group_outlives_it(straight: Path, tmp_path: Path):
     """One that does may crash the process as it ends: "terminate called without ..."."""
+    env = {**torchruns_environment(0, 1, 0), "L2L_OMNIGLOT_CACHE": str(DRAWN)}
     done = subprocess.run(  # a new process, for it is about what is imported when
         [sys.executable, "-c", LEAVE, *TRAIN, "--run-dir", "run"],
-        env=torchruns_environment(0, 1, 0), capture_output=True, text=True, timeout=300,
-        check=False,
+        env=env, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.stdout.endswith("left []\n"), done.stderr
     assert_same(straight, tmp_path / "run")
@@ -158,25 +158,31 @@ def worker(run: Path, rank: int) -> int:
 @needs_proc
 @pytest.mark.slow
 def test_torchrun_starts_dead_workers_again_from_the_last_checkpoint(npy: Path, tmp_path: Path):
-    """New processes, for torchrun starts them: once the second dies, once the first."""
-    run = tmp_path / "run"
+    """Once the second dies, once the first; what torchrun starts has processes forked."""
+    run, program = tmp_path / "run", tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nshift\nexec {client(tmp_path / "door")} "$@"\n')  # without -u
+    program.chmod(0o755)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node=2", "--max-restarts=2", "-m", "l2l_omniglot", *LONG]
-    job = subprocess.Popen(
-        [*command, "--data", str(npy), "--run-dir", str(run)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert job.stdout is not None
-    try:
-        wait_for(job.stdout, "iteration 20/")
-        for rank in (1, 0):
-            os.kill(worker(run, rank), signal.SIGKILL)
-            wait_for(job.stdout, "Resuming fc")
-            wait_for(job.stdout, "iteration ")
-        job.terminate()
-        job.communicate(timeout=120)
-    finally:
-        job.kill()
+    with (
+        served(tmp_path / "door"),
+        subprocess.Popen(
+            [*command, "--data", str(npy), "--run-dir", str(run)],
+            env={**os.environ, "PYTHON_EXEC": str(program)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as job,
+    ):  # fmt: skip
+        assert job.stdout is not None
+        try:
+            wait_for(job.stdout, "iteration 20/")
+            for rank in (1, 0):
+                os.kill(worker(run, rank), signal.SIGKILL)
+                wait_for(job.stdout, "Resuming fc")
+                wait_for(job.stdout, "iteration ")
+            job.terminate()
+            job.communicate(timeout=120)
+        finally:
+            job.kill()
     reached = load_checkpoint(run / "last.safetensors").iteration
     done = run_cli("train", "--resume", str(run), "--iterations", str(reached + 20))
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,7 @@ def choose_engine(
     try:
         if next(backbone.parameters()).device.type == "mps":
             raise BackboneError("it is on MPS, which has no float64")
-        engine = StackedEngine(backbone, reference.rates, reference.head)
+        engine = StackedEngine(backbone, reference.rates, reference.head, reference.norms)
         _try_out(backbone, reference.rates, images)
     except BackboneError as error:
         if name == "stacked":

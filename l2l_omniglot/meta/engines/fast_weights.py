@@ -18,6 +18,7 @@ from l2l_omniglot.backbones.heads import head_parameters, the_features
 from l2l_omniglot.backbones.passes import Moments, Pass
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.meta.inner_rates import InnerRates
+from l2l_omniglot.meta.step_norms import StepNorms
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,15 @@ class Inner:
         first_order: treat inner gradients as constants, and keep no graph of them.
         policy: by which statistics images are normalised.
         bfloat16: compute layers in bfloat16 (autocast); the head and all weights do not.
+        proximal: lambda, 0 or more: to a task's loss, lambda / 2 times the squared distance to
+            where its weights started is added (Rajeswaran et al. 2019, equation 3).
     """
 
     steps: int = 0
     first_order: bool = True
     policy: Policy = BY_BATCH
     bfloat16: bool = False
+    proximal: float = 0.0
 
 
 class Engine(ABC):
@@ -45,6 +49,7 @@ class Engine(ABC):
         module: what is cloned and adapted; has the backbone's parameters, by the same names.
         rates: of the inner loop.
         head: how each task's head starts; as trained by default.
+        norms: whether the inner loop adapts batch normalisation's scale and shift; by default.
 
     Attributes:
         name: as `--engine` takes it.
@@ -59,9 +64,15 @@ class Engine(ABC):
     leading: bool
 
     def __init__(
-        self, backbone: nn.Module, module: nn.Module, rates: InnerRates, head: HeadStart | None
+        self,
+        backbone: nn.Module,
+        module: nn.Module,
+        rates: InnerRates,
+        head: HeadStart | None,
+        norms: StepNorms | None,
     ) -> None:
         self.backbone, self.rates, self.head = backbone, rates, head or HeadStart()
+        self.norms = norms or StepNorms("adapted", backbone, 0)
         self._parameters = dict(backbone.named_parameters())
         # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
         # prints and swallows them. Parameters a forward pass does not use stay as they are.
@@ -104,19 +115,20 @@ class FastWeights:
     """A backbone's weights, one copy for each of T tasks, which learn2learn adapts.
 
     Attributes:
-        engine, inner: that made it, and how.
+        engine, tasks, inner: that made it, for how many tasks, and how.
         taken: number of steps so far.
         network: the clone; of the learn2learn engine from (B, channels, H, W) to (B, ways).
     """
 
     def __init__(self, engine: Engine, tasks: int, inner: Inner) -> None:
         engine.check()
-        self.engine, self.inner, self.taken = engine, inner, 0
+        self.engine, self.tasks, self.inner, self.taken = engine, tasks, inner, 0
         self.network = _clone(engine.maml, inner.first_order)
         for layer in self.network.modules():  # as made, it shares its original's buffers
             for name, buffer in layer._buffers.items():
                 layer._buffers[name] = None if buffer is None else buffer.clone()
         engine.prepare(self.network.module, tasks)
+        self.replace(engine.norms.at(0, tasks))
 
     def logits(self, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Passes each task's images (T, B, channels, H, W) through its own copy: (T, B, ways).
@@ -166,6 +178,8 @@ class FastWeights:
 
     def replace(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replaces weights, by name, each with a leading T."""
+        if not weights:
+            return
         own = dict(self.network.module.named_parameters())
         new = {id(own[n]): w if self.engine.leading else w[0] for n, w in weights.items()}
         for layer in self.network.module.modules():
@@ -195,6 +209,7 @@ class FastWeights:
         except RuntimeError as error:
             raise BackboneError(f"the inner loop cannot differentiate: {error}") from error
         self.taken += 1
+        self.replace(self.engine.norms.at(self.taken, self.tasks))
 
     def _adapt(self, loss: torch.Tensor) -> None:
         """Adapts by learn2learn; if some parameters or rates differ, as its `MetaSGD.adapt`."""
@@ -244,10 +259,23 @@ def inner_loop(
         embeddings = weights.embeddings(support, policy.for_support(0)) if head.embeds else None
         start = head(own[names[0]], embeddings, labels)
         weights.restart(dict(zip(names, start, strict=True)))
+    anchor = weights.named() if weights.inner.proximal else {}
     yield weights
     for step in range(weights.inner.steps):
-        weights.step(task_losses(weights.logits(support, policy.for_support(step)), labels))
+        losses = task_losses(weights.logits(support, policy.for_support(step)), labels)
+        if anchor:
+            losses = losses + weights.inner.proximal / 2 * squared_distances(weights, anchor)
+        weights.step(losses)
         yield weights
+
+
+def squared_distances(
+    weights: FastWeights, anchor: Mapping[str, torch.Tensor]
+) -> torch.Tensor | float:
+    """Computes how far each task's weights are from others, (T,), in those that adapt."""
+    now = weights.named()
+    moves = (now[name] - anchor[name] for name in weights.engine.rates.names)
+    return sum(move.square().flatten(1).sum(dim=1) for move in moves)
 
 
 def task_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

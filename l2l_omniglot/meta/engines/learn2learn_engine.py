@@ -9,6 +9,7 @@ from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.backbones.head_starts import HeadStart
 from l2l_omniglot.meta.engines.fast_weights import Engine
 from l2l_omniglot.meta.inner_rates import InnerRates
+from l2l_omniglot.meta.step_norms import StepNorms
 
 
 class Learn2learnEngine(Engine):
@@ -19,9 +20,13 @@ class Learn2learnEngine(Engine):
     leading = False
 
     def __init__(
-        self, backbone: nn.Module, rates: InnerRates, head: HeadStart | None = None
+        self,
+        backbone: nn.Module,
+        rates: InnerRates,
+        head: HeadStart | None = None,
+        norms: StepNorms | None = None,
     ) -> None:
-        super().__init__(backbone, backbone, rates, head)
+        super().__init__(backbone, backbone, rates, head, norms)
 
     def tasks_at_once(self, pixels: int) -> int:  # noqa: ARG002
         """Returns 1."""

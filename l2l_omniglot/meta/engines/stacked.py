@@ -14,6 +14,7 @@ from l2l_omniglot.meta.engines.blocks import StackedSequential
 from l2l_omniglot.meta.engines.fast_weights import Engine
 from l2l_omniglot.meta.engines.layers import StackedLayer, make_stacked
 from l2l_omniglot.meta.inner_rates import InnerRates
+from l2l_omniglot.meta.step_norms import StepNorms
 
 # Of a chunk's larger set: 600 images of 28 x 28 (docs/performance.md); on a GPU a guess.
 PIXELS_ON_CPU, PIXELS_ON_GPU = 470_400, 7_526_400
@@ -33,9 +34,13 @@ class StackedEngine(Engine):
     leading = True
 
     def __init__(
-        self, backbone: nn.Module, rates: InnerRates, head: HeadStart | None = None
+        self,
+        backbone: nn.Module,
+        rates: InnerRates,
+        head: HeadStart | None = None,
+        norms: StepNorms | None = None,
     ) -> None:
-        super().__init__(backbone, _make_skeleton(backbone, {}), rates, head)
+        super().__init__(backbone, _make_skeleton(backbone, {}), rates, head, norms)
 
     def tasks_at_once(self, pixels: int) -> int:
         """See `Engine`."""

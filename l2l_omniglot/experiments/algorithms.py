@@ -1,0 +1,127 @@
+"""Published algorithms: the settings that make each up, and which of them given settings are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Parts(Protocol):
+    """The settings that algorithms differ in, see `l2l_omniglot.experiments.settings.Settings`."""
+
+    @property
+    def rule(self) -> str: ...  # noqa: D102
+    @property
+    def head(self) -> str: ...  # noqa: D102
+    @property
+    def adapt(self) -> str: ...  # noqa: D102
+    @property
+    def inner_rates(self) -> str: ...  # noqa: D102
+    @property
+    def inner_steps(self) -> int: ...  # noqa: D102
+    @property
+    def first_order(self) -> bool: ...  # noqa: D102
+    @property
+    def first_order_until(self) -> float: ...  # noqa: D102
+    @property
+    def multi_step_until(self) -> float: ...  # noqa: D102
+
+
+# How the algorithms differ; each value is an option of its own, too.
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "maml": {"first_order": False},
+    "fomaml": {"first_order": True},
+    "anil": {"adapt": "head", "inner_steps": 5},
+    "meta-sgd": {"inner_rates": "parameter"},
+    # Antoniou et al. 2019, "How to train your MAML"; clipping and warm-up are not theirs, and
+    # per-step batch normalisation is left to --norm-weights and --statistics.
+    "maml++": {
+        "first_order": False,
+        "inner_rates": "layer-step",
+        "multi_step_until": 0.15,
+        "first_order_until": 0.3,
+        "inner_steps": 5,
+        "inner_lr": 0.1,
+        "schedule": "cosine",
+        "clip_gradients": 0.5,
+        "warmup": 100,
+    },
+    # Nichol et al. 2018, except for the inner learning rate, which is not Adam's.
+    "reptile": {
+        "rule": "reptile",
+        "first_order": True,
+        "head": "zero",
+        "train_shots": 10,
+        "inner_steps": 5,
+        "eval_steps": 50,
+        "inner_lr": 0.1,
+        "meta_batch_size": 5,
+        "optimiser": "sgd",
+        "meta_lr": 1.0,
+        "schedule": "linear",
+    },
+    # Rajeswaran et al. 2019.
+    "imaml": {
+        "rule": "imaml",
+        "first_order": True,
+        "proximal": 2.0,
+        "inner_steps": 16,
+        "eval_steps": 16,
+        "inner_lr": 0.1,
+    },
+    # Snell et al. 2017: prototypes, and nothing adapts.
+    "protonet": {"head": "prototypes", "inner_steps": 0, "eval_steps": 0},
+}
+
+# What no settings of another name have; maml is what has none of these. Several may fit.
+_MARKS: dict[str, Callable[[Parts], bool]] = {
+    "protonet": lambda parts: parts.head == "prototypes" and parts.inner_steps == 0,
+    "reptile": lambda parts: parts.rule == "reptile",
+    "imaml": lambda parts: parts.rule == "imaml",
+    "maml++": lambda parts: (
+        parts.rule == "maml"
+        and parts.inner_rates == "layer-step"
+        and max(parts.multi_step_until, parts.first_order_until) > 0
+    ),
+    "anil": lambda parts: parts.rule == "maml" and parts.adapt == "head",
+    "meta-sgd": lambda parts: parts.rule == "maml" and parts.inner_rates == "parameter",
+    "fomaml": lambda parts: (
+        parts.rule == "maml" and (parts.first_order or parts.first_order_until == 1)
+    ),
+}
+
+
+def fitting(parts: Parts) -> list[str]:
+    """Returns the names of the algorithms that settings are, the most telling first."""
+    return [name for name, mark in _MARKS.items() if mark(parts)] or ["maml"]
+
+
+def nichol(ways: int, _shots: int) -> dict[str, Any]:
+    """Nichol et al. 2018, appendix A, table 5; 20-way numbers from 20 ways."""
+    many = ways >= 20
+    return {
+        "head": "trained",
+        "meta_batch_size": 5,
+        "inner_steps": 10 if many else 5,
+        "iterations": 200_000 if many else 100_000,
+        "meta_lr": 1.0,
+        "schedule": "linear",
+        "train_queries": 5,
+    }
+
+
+def rajeswaran(ways: int, _shots: int) -> dict[str, Any]:
+    """Rajeswaran et al. 2019; meta-batch, rates and iterations from its code (imaml_dev)."""
+    steps = 25 if ways >= 20 else 16
+    return {
+        "inner_steps": steps,
+        "eval_steps": steps,
+        "inner_lr": 0.1,
+        "meta_batch_size": 16 if ways >= 20 else 32,
+        "meta_lr": 1e-3,
+        "iterations": 20_000,
+    }
+
+
+# What the recipe `paper` sets for an algorithm that has a paper of its own.
+PAPERS: dict[str, Callable[[int, int], dict[str, Any]]] = {"reptile": nichol, "imaml": rajeswaran}

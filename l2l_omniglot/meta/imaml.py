@@ -1,0 +1,112 @@
+"""iMAML: the implicit meta-gradient (Rajeswaran et al. 2019, "Meta-learning with implicit ...").
+
+The inner loop approaches the minimum of the support loss plus lambda / 2 times the squared distance
+to where it began. There, the meta-gradient depends on the minimum alone, not on the way to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from l2l_omniglot.data.tasks import TaskBatch
+from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
+from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score
+
+ITERATIONS = 5  # of conjugate gradients, as in the paper
+
+
+def imaml(
+    weights: FastWeights,
+    tasks: TaskBatch,
+    parameters: Sequence[nn.Parameter],
+    shares: Sequence[float],  # noqa: ARG001 - only the last step's loss has an implicit gradient
+    iterations: int = ITERATIONS,
+) -> MetaGradient:
+    """Solves (I + H / lambda) x = g for each task (equation 6 and algorithm 2).
+
+    g is the gradient of the query loss at the adapted weights, H the Hessian of the support loss
+    there; learned inner rates have no such gradient.
+
+    Raises:
+        BackboneError: if the inner loop does not start at the trained weights and change all.
+    """
+    check_plain("iMAML", weights)
+    starts: dict[str, torch.Tensor] = {}
+    for adapted in inner_loop(weights, tasks.support, tasks.support_labels):
+        starts = starts or adapted.named()
+    names, named = weights.engine.rates.names, weights.named()
+    own = [named[name].detach().requires_grad_() for name in names]
+    weights.replace(dict(zip(names, own, strict=True)))
+    scores = score(weights, tasks, weights.inner.policy)
+    wanted = _flat(_gradients(scores.losses.sum(), own))
+    product = _hessian_product(weights, tasks, own)
+    pull = weights.inner.proximal
+    solved = solve(lambda rows: rows + product(rows) / pull, wanted, iterations)
+    gradients = pull_back([starts[name] for name in names], _like(solved, own), parameters)
+    return MetaGradient(scores._replace(losses=scores.losses.detach()), gradients)
+
+
+def solve(
+    product: Callable[[torch.Tensor], torch.Tensor], wanted: torch.Tensor, iterations: int
+) -> torch.Tensor:
+    """Solves A x = b for T symmetric A by conjugate gradients (Hestenes and Stiefel 1952).
+
+    Where an A has no positive curvature along its way, its x stays as it is.
+
+    Args:
+        product: from T vectors (T, N) to A times each.
+        wanted: b, (T, N).
+        iterations: at most N are of use.
+    """
+    found, rest, way = torch.zeros_like(wanted), wanted, wanted
+    length = _dots(rest, rest)
+    for _ in range(iterations):
+        image = product(way)
+        curvature = _dots(way, image)
+        step = torch.where(curvature > 0, length / curvature, 0)
+        found, rest = found + step * way, rest - step * image
+        before, length = length, _dots(rest, rest)
+        way = rest + torch.where(before > 0, length / before, 0) * way
+    return found
+
+
+def _hessian_product(
+    weights: FastWeights, tasks: TaskBatch, own: Sequence[torch.Tensor]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns what multiplies T vectors (T, N) by the Hessians of T support losses."""
+    moments = weights.inner.policy.for_support(weights.taken)
+    losses = task_losses(weights.logits(tasks.support, moments), tasks.support_labels)
+    gradients = _flat(_gradients(losses.sum(), own, create_graph=True))
+
+    def product(rows: torch.Tensor) -> torch.Tensor:
+        return _flat(_gradients((gradients * rows).sum(), own))
+
+    return product
+
+
+def _gradients(
+    value: torch.Tensor, own: Sequence[torch.Tensor], create_graph: bool = False
+) -> tuple[torch.Tensor, ...]:
+    """Differentiates by each of the tensors; zeros where the value does not depend on it."""
+    return torch.autograd.grad(
+        value, own, retain_graph=True, create_graph=create_graph, materialize_grads=True
+    )
+
+
+def _flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Joins tensors of a leading T as (T, N)."""
+    return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)
+
+
+def _like(rows: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Inverts `_flat`, for tensors of these shapes."""
+    parts = rows.split([tensor[0].numel() for tensor in tensors], dim=1)
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def _dots(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Multiplies T pairs of vectors, (T, N) each: (T, 1)."""
+    return (one * other).sum(dim=1, keepdim=True)
