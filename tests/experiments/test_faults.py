@@ -1,7 +1,6 @@
 """What a run survives: a damaged checkpoint, a bad update, a second process in its folder."""
 
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -172,7 +171,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path):
     try:
         while not (run / "last.safetensors").exists():
             assert one.poll() is None
-        config, begun = (run / "config.json").read_bytes(), os.listdir(run)
+        config, begun = (run / "config.json").read_bytes(), set(run.iterdir())
         for words in (["train", "--resume", str(run)], [*TRAIN, "--run-dir", str(run)]):
             second = run_cli(*words)
             assert second.returncode == 6
@@ -180,7 +179,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path):
         # The first goes on to save; the second wrote nothing.
         assert one.poll() is None and (run / "config.json").read_bytes() == config
         saved = {"before-last.safetensors", "last.safetensors", "best.safetensors", "metrics.csv"}
-        assert {*os.listdir(run)} - {*begun} <= saved
+        assert {path.name for path in set(run.iterdir()) - begun} <= saved
     finally:
         one.kill()
         one.communicate()
