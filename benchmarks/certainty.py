@@ -1,37 +1,44 @@
-"""Measures on test tasks how honest probabilities are, and what is told to be of no class.
+"""Measures on test tasks how honest probabilities are, and what is said to be of no class.
 
 The expected calibration error is that of Guo et al. (2017), with 15 bins of equal width, before and
-after dividing by the temperature. Queries of other classes are those of the next task. Blobs are a
-large and a small solid square, noise, sparse noise, a ramp and a half-black picture.
+after dividing by the temperature. Own: queries that are classified right. Other: queries of the
+next task, of other classes. Nothings: solid squares, noise, empty boards and bare tables, prepared
+as `predict` prepares pictures; what it refuses as blank counts as rejected.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
 
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.classify.preparation import Preparation
+from l2l_omniglot.data.pictures import as_drawing
 from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.errors import DataError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.experiment import Experiment, open_data
 from l2l_omniglot.experiments.weights import find_weights, pretrained_names
 from l2l_omniglot.meta.baselines import Baseline
+from tools.photographs import NOTHINGS, nothing
 
 SETTINGS = ((5, 1), (5, 5), (20, 1))  # ways, shots
 QUERIES, BINS, SEED = 5, 15, 0
-HEADER = ("weights", "setting", "ECE before", "ECE after", "own", "other classes", "blobs")
+EACH = 20  # pictures of each kind of nothing
+HEADER = ("weights", "setting", "ECE before", "ECE after", "own, right", "other", *NOTHINGS)
 
 
 class Rates(NamedTuple):
-    """Shares of the images of one task that are told to be of no class."""
+    """Shares of the images of one task that are said to be of no class."""
 
     own: float
     other: float
-    blobs: float
+    nothings: tuple[float, ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,17 +72,37 @@ def measure(name: str, ways: int, shots: int, tasks: int) -> list[str]:
     errors = [
         calibration_error((every / t).softmax(dim=1), truth) for t in (1.0, classifier.temperature)
     ]
-    shares = [Baseline([float(value) for value in column]) for column in zip(*rates, strict=True)]
+    columns = zip(*((found.own, found.other, *found.nothings) for found in rates), strict=True)
+    shares = [Baseline(list(column)) for column in columns]
     return [*map(percent, errors), *(percent(share.accuracy, share.ci95) for share in shares)]
 
 
 def _classify(checkpoint: Checkpoint, stream: Tasks, number: int) -> tuple[Classifier, Rates]:
     task, following = stream[number], stream[number + 1]
     classifier = Classifier(checkpoint, task.support, task.support_labels, stream.ways)
+    right = classifier.logits(task.query).argmax(dim=1) == task.query_labels
     mine = torch.tensor(following.classes)[following.query_labels]
     new = ~torch.isin(mine, torch.tensor(task.classes))
-    sets = task.query, following.query[new], blobs(task.query.shape[-1])
-    return classifier, Rates(*(classifier.none_of_these(s).float().mean().item() for s in sets))
+    own, other = (
+        classifier.none_of_these(images).float().mean().item()
+        for images in (task.query[right], following.query[new])
+    )
+    seen = (nothings(Preparation.of(checkpoint), kind) for kind in NOTHINGS)
+    told = (1 - (~classifier.none_of_these(images)).sum().item() / EACH for images in seen)
+    return classifier, Rates(own, other, tuple(told))
+
+
+@cache
+def nothings(preparation: Preparation, kind: str) -> torch.Tensor:
+    """Returns images of nothing, at most `EACH`: without those that are refused as blank."""
+    drawings = []
+    for number in range(EACH):
+        try:
+            drawings.append(as_drawing(nothing(kind, number), kind))
+        except DataError:
+            continue
+    size = preparation.channels, preparation.size, preparation.size
+    return preparation.images(drawings) if drawings else torch.zeros(0, *size)
 
 
 def calibration_error(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
@@ -85,19 +112,6 @@ def calibration_error(probabilities: torch.Tensor, labels: torch.Tensor) -> floa
     bins = (sure * BINS).long().clamp(max=BINS - 1)
     gaps = torch.zeros(BINS).index_add(0, bins, right - sure)
     return float(gaps.abs().sum() / len(labels))
-
-
-def blobs(side: int) -> torch.Tensor:
-    """Returns images of nothing: (6, 1, side, side) in [0, 1], ink 1."""
-    generator = torch.Generator().manual_seed(SEED)
-    found = torch.zeros(6, 1, side, side)
-    found[0, :, side // 5 : -side // 5, side // 5 : -side // 5] = 1
-    found[1, :, side // 3 : -side // 3, side // 3 : -side // 3] = 1
-    found[2] = torch.rand(1, side, side, generator=generator)
-    found[3] = (torch.rand(1, side, side, generator=generator) > 0.8).float()
-    found[4] = torch.linspace(0, 1, side)
-    found[5, :, :, : side // 2] = 1
-    return found
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class RunError(L2LOmniglotError):
 
 
 class TrainingError(L2LOmniglotError):
-    """Training has diverged: the loss, or that of every validation, is not finite."""
+    """Training has diverged: the loss, or that of every validation or a test, is not finite."""
 
     exit_code = 7
 

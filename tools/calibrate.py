@@ -28,12 +28,15 @@ from l2l_omniglot.experiments.weights import FOLDER, list_pretrained, load_pretr
 
 SETTINGS = tuple(product((2, 5, 10, 20), (1, 5)))  # ways, shots
 TASKS = 30  # of each setting
-KNOWN = 0.95  # share of queries that are known as their class's
+KNOWN = 0.985  # share of the queries classified right that are known as their class's
 SEED = 0
 
 
 class Found(NamedTuple):
-    """Of the queries of one task: logits (B, ways), labels (B,), distances (B,) / (1 + 1/shots)."""
+    """Of the queries of one task: logits (B, ways), labels (B,), distances (B,) / (1 + 1/shots).
+
+    Distances are those of the queries that are classified right.
+    """
 
     logits: torch.Tensor
     labels: torch.Tensor
@@ -77,7 +80,8 @@ def queries(
         classifier = Classifier(checkpoint, task.support, task.support_labels, ways)
         distances = classifier.distances(task.query).gather(1, task.query_labels[:, None])[:, 0]
         logits = classifier.logits(task.query)
-        yield Found(logits, task.query_labels, distances / (1 + 1 / shots))
+        right = logits.argmax(dim=1) == task.query_labels
+        yield Found(logits, task.query_labels, distances[right] / (1 + 1 / shots))
 
 
 def keep(name: str, checkpoint: Checkpoint, folder: Path = FOLDER) -> None:

@@ -56,9 +56,9 @@ class Classifier:
         device: str = "cpu",
     ) -> None:
         settings = checkpoint.settings
-        self.steps = settings.eval_steps if steps is None else steps
-        if not isinstance(self.steps, SupportsIndex) or self.steps < 0:
+        if steps is not None and (not isinstance(steps, SupportsIndex) or steps < 0):
             raise refused("steps", steps, "expected a whole number of at least 0")
+        self.steps = settings.steps(steps)
         self.ways, self.batch_norm = ways, batch_norm
         channels, height, width = support.shape[1:]
         size = height if height == width else (height, width)
@@ -113,10 +113,11 @@ class Classifier:
         return torch.cdist(found, means).square().cpu()
 
     def none_of_these(self, images: torch.Tensor) -> torch.Tensor:
-        """Tells which images seem to be of no class, bool (B,).
+        """Returns which images seem to be of no class, bool (B,).
 
-        That is, which are farther from the nearest class than 95 % of queries are from theirs in
-        validation tasks; see `Certainty`. If that was not measured, none is.
+        That is, which are farther from the nearest class than 98.5 % of the queries that are
+        classified right are from theirs in validation tasks; see `Certainty`. If that was not
+        measured, none is.
         """
         if self.certainty is None:
             return torch.zeros(len(images), dtype=torch.bool)

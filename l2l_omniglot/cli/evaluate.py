@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ import click
 from click.core import ParameterSource
 
 from l2l_omniglot._util.files import sha256
+from l2l_omniglot._util.text import counted
 from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, say, timed
+from l2l_omniglot.errors import TrainingError
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
 from l2l_omniglot.experiments.weights import check_ways, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
     from l2l_omniglot.meta.evaluation import Evaluation
 
 # Options that a protocol leaves open; the tasks of the one-shot runs are fixed.
-_SET_BY_PAPERS = ("part", "queries", "within_alphabet", "rotated_tests", "data")
-_NOT_OF_RUNS = (*_SET_BY_PAPERS[:-1], "tasks", "shots", "seed", "baselines")
+_SET_BY_PAPERS = ("part", "queries", "within_alphabet", "rotated_tests")
+_NOT_OF_RUNS = (*_SET_BY_PAPERS, "tasks", "shots", "seed", "baselines")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +123,18 @@ def evaluate(
                 log.info(f"Note: {difference}; test classes may have been trained on.")
         if runs is None:
             rotated = rotated_tests if protocol == OURS else paper.rotated
-            text = _evaluate_tasks(
+            text, result = _evaluate_tasks(
                 experiment, chosen, subject, within_alphabet, rotated, protocol, baselines, json
             )
         else:
-            text = _evaluate_runs(experiment, chosen, subject, runs, json)
+            text, result = _evaluate_runs(experiment, chosen, subject, runs, json)
         if workers.first:
             click.echo(text) if json else say(text)
+    if not all(math.isfinite(curve.loss) for curve in result.curves.values()):
+        raise TrainingError(
+            f"{name}: the loss after {counted(result.steps, 'inner step')} is not finite: its "
+            "training has diverged, or its inner rate is too high for these tasks"
+        )
 
 
 def _check(
@@ -182,8 +190,8 @@ def _as_in(paper: Protocol, chosen: EvaluationOptions) -> EvaluationOptions:
 def _evaluate_tasks(
     experiment: Experiment, chosen: EvaluationOptions, subject: dict[str, str],
     within_alphabet: bool, rotated: str, protocol: str, baselines: bool, json: bool,
-) -> str:  # fmt: skip
-    """Evaluates on random tasks; returns what is to be printed."""
+) -> tuple[str, Evaluation]:  # fmt: skip
+    """Evaluates on random tasks; returns what is to be printed, and the result."""
     settings = experiment.settings
     shots = settings.shots if chosen.shots is None else chosen.shots
     tasks = experiment.tasks(
@@ -204,7 +212,7 @@ def _evaluate_tasks(
         **subject,
     }  # fmt: skip
     if json:
-        return tables.evaluation_json(result, found, **about)
+        return tables.evaluation_json(result, found, **about), result
     within = " within one alphabet each" if within_alphabet else ""
     within += f", rotated ({rotated})," if rotated != "none" else ""
     head = (
@@ -215,7 +223,7 @@ def _evaluate_tasks(
     if protocol != OURS:
         head = f"Protocol {protocol}: {PROTOCOLS[protocol].about}\n{head}"
     foot = f"\n\n{tables.baselines_table(found)}" if found else ""
-    return head + tables.evaluation_table(result, bold) + foot
+    return head + tables.evaluation_table(result, bold) + foot, result
 
 
 def _evaluate_runs(
@@ -224,8 +232,8 @@ def _evaluate_runs(
     subject: dict[str, str],
     runs: Path,
     json: bool,
-) -> str:
-    """Evaluates on the official runs; returns what is to be printed."""
+) -> tuple[str, Evaluation]:
+    """Evaluates on the official runs; returns what is to be printed, and the result."""
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
     from l2l_omniglot.experiments.experiment import SYNTHETIC
 
@@ -237,8 +245,9 @@ def _evaluate_runs(
     tasks = OneShotRuns(runs, experiment.stack.height, experiment.stack.ink)
     result = _evaluate(experiment, tasks, len(tasks), chosen)
     if json:
-        return tables.one_shot_runs_json(result, tasks.names, runs=str(runs), **subject)
-    return f"One-shot runs, 20-way\n{name}\n\n{tables.one_shot_runs_table(result, tasks.names)}"
+        return tables.one_shot_runs_json(result, tasks.names, runs=str(runs), **subject), result
+    head = f"One-shot runs, 20-way\n{name}\n\n"
+    return head + tables.one_shot_runs_table(result, tasks.names), result
 
 
 def _evaluate(
@@ -246,7 +255,7 @@ def _evaluate(
 ) -> Evaluation:
     from l2l_omniglot.meta.evaluation import evaluate as evaluate_learner
 
-    steps = experiment.settings.eval_steps if chosen.steps is None else chosen.steps
+    steps = experiment.settings.steps(chosen.steps)
     choice = experiment.choose_engine()
     log.debug(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
     with timed("Evaluating"), counting("evaluating", "task", count) as progress:

@@ -103,7 +103,7 @@ def _evaluate(
     tasks = experiment.tasks(
         chosen.part, shots=chosen.shots, queries=chosen.queries, seed=chosen.seed
     )
-    steps = settings.eval_steps if chosen.steps is None else chosen.steps
+    steps = settings.steps(chosen.steps)
     predictions = QueryPredictions()
     with counting(f"evaluating {past.name}", "task", chosen.tasks) as progress:
         evaluation = evaluate(

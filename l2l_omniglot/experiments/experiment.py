@@ -279,6 +279,9 @@ class Experiment(TaskStreams):
     def differences(self, facts: dict[str, Any]) -> list[str]:
         """Describes how data or split differ from a checkpoint's facts; empty if they do not."""
         own = self.facts()
+        invented = {name == SYNTHETIC for name in (facts.get("data_name"), self.stack.name)}
+        if invented == {True, False}:
+            return []  # nothing of one is in the other
         if facts.get("data_sha256") != own["data_sha256"]:
             found, expected = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
             return [f"the data {self.stack.name} has digest {found}, at training it was {expected}"]
@@ -289,13 +292,15 @@ class Experiment(TaskStreams):
     def check_unseen(self, checkpoint: Checkpoint) -> None:
         """Refuses weights that were trained or chosen on test classes of this experiment.
 
+        A stack of the same classes counts as the same data, whatever its images are.
+
         Raises:
             SettingsError: if so, or if their classes are not known any more.
         """
-        if checkpoint.facts.get("data_sha256") != self.stack.sha256:
-            return
         theirs, own = settings_splits(checkpoint.settings, self.stack), self.settings.split
         if digest(theirs) != checkpoint.facts.get("split_sha256"):
+            if checkpoint.facts.get("data_sha256") != self.stack.sha256:
+                return
             raise SettingsError(f"{checkpoint.source}: its training classes are not known any more")
         seen = set(self.splits.test) & {*theirs.train, *theirs.validation}
         if seen:

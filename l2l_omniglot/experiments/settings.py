@@ -209,6 +209,18 @@ class Settings:
         """The mode of batch normalisation in validation."""
         return "transductive" if self.statistics == "support" else "inductive"
 
+    def steps(self, asked: int | None) -> int:
+        """Returns the gradient steps of an evaluation: those asked for, or `eval_steps`.
+
+        Raises:
+            SettingsError: if some are asked for, and the weights were trained without any: a step
+                then only harms, as its rate was never chosen.
+        """
+        if asked and not self.inner_steps and asked != self.eval_steps:
+            expected = f"the weights were trained without inner steps ({self.algorithm}); expected "
+            raise refused("steps", asked, f"{expected}{self.eval_steps}")
+        return self.eval_steps if asked is None else asked
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain values, for JSON."""
         return dataclasses.asdict(self)

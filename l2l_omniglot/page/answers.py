@@ -74,7 +74,7 @@ class Answers:
             raise SettingsError(f"{found}; expected at most {WAYS[1]}, or weights for any number")
         self.image_size: int = size
         self.ink = settings.ink
-        self.steps = settings.eval_steps if steps is None else steps
+        self.steps = settings.steps(steps)
         self._checkpoint, self._device, self._stack = checkpoint, device, stack
         self._lock = threading.Lock()
         self._classifier = lru_cache(maxsize=KEPT)(self._adapt)

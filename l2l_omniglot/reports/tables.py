@@ -87,6 +87,9 @@ def write_results(results: Sequence[ConditionResult], folder: Path) -> None:
     plot_steps(evaluations, folder / "steps.png")
 
 
+HUGE = 1e4  # losses from here on are written short, as 1.2e+09
+
+
 def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
     """Lists accuracy, its interval and loss after every step, for each mode.
 
@@ -100,7 +103,8 @@ def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
         header += [mode, "95 % interval", "loss"]
         columns = zip(accuracies, curve.ci95_per_step, curve.loss_per_step, strict=True)
         for row, (accuracy, ci95, loss) in zip(rows, columns, strict=True):
-            row += [percent(accuracy), f"± {100 * ci95:.2f}", f"{loss:.4f}"]
+            loss_text = f"{loss:.4f}" if loss < HUGE else f"{loss:.2g}"
+            row += [percent(accuracy), f"± {100 * ci95:.2f}", loss_text]
     return table(header, rows, mark, best)
 
 

@@ -49,7 +49,7 @@ def sheet_on_a_table(corners: list[tuple[float, float]]) -> Image.Image:
     pen.polygon(corners, fill=210)
     middle = np.mean(corners, axis=0)
     for x, y in ((60, 60), (60, -60)):
-        pen.line([tuple(middle - (x, y)), tuple(middle + (x, y))], fill=20, width=9)
+        pen.line([tuple(middle - (x, y)), tuple(middle - (-x, -y))], fill=20, width=9)
     return picture
 
 
