@@ -7,6 +7,10 @@ import pytest
 import torch
 from conftest import run_cli
 
+from l2l_omniglot.cli.train import _conclude
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.settings import make_settings
+from l2l_omniglot.experiments.training import Outcome
 from l2l_omniglot.experiments.weights import find_weights
 
 
@@ -43,9 +47,10 @@ def test_weights_of_a_training_that_diverged_are_no_success(trained_head: Path, 
     assert "the loss after 5 inner steps is not finite" in done.stderr
 
 
-def test_a_training_no_better_than_chance_says_so():
-    small = ("--backbone", "fc", "--iterations", "2", "--meta-batch-size", "1")
-    checks = ("--validation-every", "2", "--validation-tasks", "4")
-    done = run_cli("train", "--data", "synthetic", *small, *checks, "--inner-lr", "1000")
-    if done.returncode == 0:  # else its losses were not finite, which is said as well
-        assert "hardly better than chance (20%)" in done.stderr
+@pytest.mark.parametrize(("best", "said"), [(0.21, True), (0.45, False)])
+def test_a_training_no_better_than_chance_says_so(
+    best: float, said: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    with caplog.at_level("INFO", "l2l_omniglot"):
+        _conclude(RunFolder(tmp_path), make_settings(), Outcome("finished", 2, best))
+    assert ("hardly better than chance (20%)" in caplog.text) == said
