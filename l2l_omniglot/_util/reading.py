@@ -50,6 +50,11 @@ def read_bytes(path: Path, most: int) -> bytes:
     return content
 
 
+def reason_of(error: Exception) -> str:
+    """Says why a file could not be read, without its path, which an `OSError` repeats."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def check_regular(found: os.stat_result) -> None:
     """Refuses what is no regular file, such as a pipe, which may never end.
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from scipy.special import betaincinv
 
@@ -23,19 +22,11 @@ from l2l_omniglot._util.text import (
     shown,
     table,
 )
-from l2l_omniglot.data.drawing import Drawing
-from l2l_omniglot.data.pictures import Pixels
+from l2l_omniglot.data.drawing import Look
 
 NONE_OF_THESE = "none of these"
 WIDEST = 78  # columns of a matrix of classes
 LEAST_NAME = 12  # columns left of a picture's path
-
-
-class Look(NamedTuple):
-    """A picture, step by step, and what the network saw of it: uint8 (H, W), dark on white."""
-
-    drawing: Drawing
-    seen: Pixels
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.classify.predictions import Look, Prediction, Predictions
+from l2l_omniglot.classify.predictions import Prediction, Predictions
 from l2l_omniglot.classify.preparation import Preparation
+from l2l_omniglot.data.drawing import Look
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint

@@ -10,7 +10,8 @@ import torch
 
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, REDRAWS, RULED, SHEET, Drawing
-from l2l_omniglot.data.pictures import Pixels, to_images
+from l2l_omniglot.data.light import Pixels
+from l2l_omniglot.data.pictures import to_images
 from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 

@@ -16,7 +16,14 @@ from click.core import ParameterSource
 
 from l2l_omniglot._util.files import OFFLINE_VARIABLE
 from l2l_omniglot._util.process import launched
-from l2l_omniglot._util.reading import MOST_DOTS, MOST_TOML, UnreadableError, check_depth, read_text
+from l2l_omniglot._util.reading import (
+    MOST_DOTS,
+    MOST_TOML,
+    UnreadableError,
+    check_depth,
+    read_text,
+    reason_of,
+)
 from l2l_omniglot.cli.console import QUIET, VERBOSE, log, timed
 from l2l_omniglot.errors import L2LOmniglotError, SettingsError, did_you_mean, expected_name
 
@@ -223,7 +230,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             f"--config {path}: not a readable TOML file: nested too deep"
         ) from error
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = reason_of(error)
         raise SettingsError(f"--config {path}: not a readable TOML file: {reason}") from error
 
 

@@ -33,7 +33,8 @@ from l2l_omniglot._util.reading import (
     size_text,
 )
 from l2l_omniglot.data.frame import RAW_SIZE
-from l2l_omniglot.data.pictures import Pixels, shrink
+from l2l_omniglot.data.light import Pixels
+from l2l_omniglot.data.pictures import shrink
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, is_sidecar, sidecar_path
 from l2l_omniglot.errors import DataError, DownloadError, check_number
 

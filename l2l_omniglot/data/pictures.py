@@ -6,24 +6,21 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes
 from l2l_omniglot.data.drawing import INKS, Drawing, find_drawing
 from l2l_omniglot.data.frame import MIDDLE, PAPER
-from l2l_omniglot.data.light import LEAST_CONTRAST
+from l2l_omniglot.data.light import LEAST_CONTRAST, Pixels
 from l2l_omniglot.errors import DataError, check_choice
 
 if TYPE_CHECKING:
     import torch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 
 def read_picture(path: Path, ink: str = "auto") -> Drawing:

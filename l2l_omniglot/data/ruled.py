@@ -19,7 +19,7 @@ FANS = np.linspace(-0.16, 0.16, 9)  # how the slant differs from the upper to th
 FINER_SLANTS, FINER_FANS = np.linspace(-0.004, 0.004, 9), np.linspace(-0.02, 0.02, 9)
 NARROW = 12  # pixels; lines are narrower, light and shade wider
 FAINT = 0.02  # darkness above its surroundings, from which a pixel may be a line's
-RULED = 0.45  # of a row's pixels; strokes take less
+LINE = 0.45  # of a row's pixels; strokes take less
 HINT = 0.2  # of a row's pixels, in rows of any fan, that make a closer look worth it
 FEWEST = 5  # lines; fewer may be strokes
 LINE_EDGE = 0.3  # of a line's darkness: its edges
@@ -61,7 +61,7 @@ def _lines(dark: Levels, upright: bool) -> Ruling:
     above = dark - uniform_filter1d(dark, 2 * NARROW + 1, axis=0)
     seen = above > FAINT
     rows = _rows(dark.shape, *_slant(seen))
-    ruled = _share(seen, rows) >= RULED
+    ruled = _share(seen, rows) >= LINE
     if np.count_nonzero(ruled[1:] & ~ruled[:-1]) < FEWEST:
         ruled = np.zeros_like(ruled)
     else:

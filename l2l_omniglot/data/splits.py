@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2l_omniglot._util.reading import read_json
+from l2l_omniglot._util.reading import read_json, reason_of
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.data.sidecar import ClassInfo
 from l2l_omniglot.errors import DataError, check_choice, refused
@@ -144,8 +144,7 @@ def _from_file(info: Sequence[ClassInfo], path: Path) -> Splits:
     try:
         body = read_json(path)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{path}: not a readable JSON file: {reason}") from error
+        raise DataError(f"{path}: not a readable JSON file: {reason_of(error)}") from error
     numbers = {entry.name: number for number, entry in enumerate(info)}
     parts = [_named_classes(body, part, numbers, path) for part in Splits._fields]
     return _checked(Splits(*parts), str(path))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from l2l_omniglot._util.reading import UnreadableError
+from l2l_omniglot._util.reading import UnreadableError, reason_of
 from l2l_omniglot.data.array_file import ArrayFile, open_array
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, read_sidecar
 from l2l_omniglot.errors import DataError, check_choice
@@ -170,8 +170,7 @@ def load_stack(path: str | Path, background: Background = "auto", ink: Ink = "wh
             raise DataError(f"{path}: no such file; expected a .npy class stack")
         array, file = open_array(path)
     except (UnreadableError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{path}: not a readable .npy array: {reason}") from error
+        raise DataError(f"{path}: not a readable .npy array: {reason_of(error)}") from error
     stack = ImageStack(array, background, ink, read_sidecar(path), str(path))
     stack._file = file
     return stack

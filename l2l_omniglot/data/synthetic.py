@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from l2l_omniglot._util.kept import kept
 from l2l_omniglot._util.rng import derive_seed
-from l2l_omniglot.data.pictures import Pixels
+from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar
 from l2l_omniglot.data.stack import ImageStack, Ink
 from l2l_omniglot.errors import DataError, check_number

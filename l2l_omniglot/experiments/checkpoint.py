@@ -13,7 +13,13 @@ import safetensors.torch
 import torch
 
 from l2l_omniglot._util.files import atomic_write
-from l2l_omniglot._util.reading import MOST_CHECKPOINT, UnreadableError, parse_json, read_bytes
+from l2l_omniglot._util.reading import (
+    MOST_CHECKPOINT,
+    UnreadableError,
+    parse_json,
+    read_bytes,
+    reason_of,
+)
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.certainty import Certainty
@@ -105,8 +111,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     except FileNotFoundError as error:
         raise RunError(f"{path}: no such checkpoint") from error
     except (OSError, UnreadableError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise RunError(f"{path}: not a readable checkpoint: {reason}") from error
+        raise RunError(f"{path}: not a readable checkpoint: {reason_of(error)}") from error
     return read_checkpoint(content, str(path))
 
 

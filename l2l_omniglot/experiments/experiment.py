@@ -279,8 +279,7 @@ class Experiment(TaskStreams):
     def differences(self, facts: dict[str, Any]) -> list[str]:
         """Describes how data or split differ from a checkpoint's facts; empty if they do not."""
         own = self.facts()
-        invented = {name == SYNTHETIC for name in (facts.get("data_name"), self.stack.name)}
-        if invented == {True, False}:
+        if (facts.get("data_name") == SYNTHETIC) != (self.stack.name == SYNTHETIC):
             return []  # nothing of one is in the other
         if facts.get("data_sha256") != own["data_sha256"]:
             found, expected = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
@@ -290,9 +289,7 @@ class Experiment(TaskStreams):
         return []
 
     def check_unseen(self, checkpoint: Checkpoint) -> None:
-        """Refuses weights that were trained or chosen on test classes of this experiment.
-
-        A stack of the same classes counts as the same data, whatever its images are.
+        """Refuses weights trained or chosen on test classes of this experiment, of any images.
 
         Raises:
             SettingsError: if so, or if their classes are not known any more.

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from l2l_omniglot._util.text import counted, shown
-from l2l_omniglot.classify.predictions import Look
-from l2l_omniglot.data.drawing import PHOTOGRAPH
+from l2l_omniglot.data.drawing import PHOTOGRAPH, Look
 from l2l_omniglot.reports.contact_sheet import SIDE, ContactSheet, Pixels, Row
 
 ACROSS = 4, 10  # support pictures and queries in one line

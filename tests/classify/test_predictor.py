@@ -488,9 +488,9 @@ def test_small_far_or_large_drawings_are_brought_to_one_place():
         assert np.abs(box.min(axis=0) + box.max(axis=0) - 104).max() <= 3
         assert abs(np.ptp(box, axis=0).max() + 1 - 67) <= 3
         assert np.asarray(redrawn[1]).max() == 255
-    assert measure(drawing("class2 cross", width=5)).usual
+    assert measure(drawing("class2 cross", width=6)).usual
     assert not measure(found[1].ink).usual
-    assert not measure(drawing("class2 cross", shift=60, width=5)).usual
+    assert not measure(drawing("class2 cross", shift=60, width=6)).usual
 
 
 @pytest.mark.real
