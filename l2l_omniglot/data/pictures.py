@@ -55,7 +55,7 @@ def parse_picture(
     content: bytes,
     name: str,
     ink: str = "auto",
-    formats: Sequence[str] | None = None,
+    formats: tuple[str, ...] | None = None,
     most_pixels: int | None = None,
 ) -> Drawing:
     """Makes of a file's content what `read_picture` makes of the file; errors name it.
