@@ -83,7 +83,7 @@ def parse_picture(
                     raise ValueError(f"{pixels:,} pixels; expected at most {most_pixels:,}")
                 flat = _flatten(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:  # whose text names an object in memory
-        expected = ", ".join(formats or ("PNG", "JPEG or the like"))
+        expected = " or ".join(formats or ("PNG", "JPEG", "the like"))
         raise DataError(f"{name}: not a readable picture: expected {expected}") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{name}: not a readable picture: {error}") from error

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from typing import NamedTuple
 
 from werkzeug.exceptions import ServiceUnavailable
 
-from l2l_omniglot._util.reading import MOST_UPLOADED_PIXELS
+from l2l_omniglot._util.reading import MOST_SCANS, MOST_UPLOADED_PIXELS
 from l2l_omniglot.classify.preparation import SAID, Preparation
 from l2l_omniglot.data.pictures import parse_picture
+from l2l_omniglot.errors import DataError
 from l2l_omniglot.page.question import MAX_SIDE
 
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP")  # no decoder that starts other programs
+JPEG = b"\xff\xd8"
+MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # of what has a length, or of the end
+END, SCAN = b"\xff\xd9", b"\xff\xda"
 PLACES = 2  # uploads at once, of which one is prepared; the server's other threads answer
 
 
@@ -61,6 +66,8 @@ class Uploads:
             self._places.release()
 
     def _prepare(self, content: bytes, name: str) -> Prepared:
+        if _scans(content) > MOST_SCANS:
+            raise DataError(f"{name}: JPEG of more than {MOST_SCANS} scans")
         drawing = parse_picture(content, name, "auto", FORMATS, MOST_UPLOADED_PIXELS)
         [pixels] = self._preparation.pixels(self._preparation.images([drawing]))
         done = ", ".join(SAID[step] for step in self._preparation.steps(drawing))
@@ -68,3 +75,18 @@ class Uploads:
         return Prepared(
             base64.b64encode(pixels.tobytes()).decode(), said[0].upper() + said[1:], drawing.doubt
         )
+
+
+def _scans(content: bytes) -> int:
+    """Counts a JPEG's scans, up to one more than there may be; 0 if it is of another format.
+
+    A progressive one of 42 bytes can take a twentieth of a second.
+    """
+    count, at = 0, len(JPEG)
+    while content.startswith(JPEG) and count <= MOST_SCANS:
+        found = MARKER.search(content, at)
+        if found is None or found[0] == END:
+            break
+        count += found[0] == SCAN
+        at = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
+    return count

@@ -170,7 +170,7 @@ def png_of(width: int, height: int) -> bytes:
     [
         (png_of(50, 50), "a.png: blank picture, with grey values from 255 to 255"),
         (png_of(500, 4), "a.png: 500 x 4 pixels: too narrow"),
-        (b"", "a.png: not a readable picture: expected PNG, JPEG, GIF, TIFF, BMP, WEBP"),
+        (b"", "a.png: not a readable picture: expected PNG or JPEG or GIF or TIFF or BMP or WEBP"),
         (b"garbage" * 99, "a.png: not a readable picture: expected PNG"),
         (png_of(50, 50)[:60], "a.png: not a readable picture: "),
         (saved(Image.new("L", (50, 50), 255), "pdf"), "a.png: not a readable picture: expected"),
@@ -192,6 +192,19 @@ def test_pictures_of_too_many_pixels_are_refused_before_they_are_decoded(
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
     error = send(client, content).get_json()["error"]
     assert error == "a.png: not a readable picture: 2,500 pixels; expected at most 2,499"
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(client: FlaskClient):
+    whole = saved(photograph("phone", drawings("development", 1, 1)[0][0], 0), "jpeg")
+    assert b"\xff\xda" in whole
+    out = io.BytesIO()
+    Image.open(io.BytesIO(whole)).save(out, "jpeg", progressive=True)
+    several = out.getvalue()
+    last = several[several.rindex(b"\xff\xda") : -2]
+    for content in (whole, several, whole + 99 * last):  # the last of them behind its end
+        assert send(client, content).status_code == 200
+    error = send(client, several[:-2] + 50 * last + several[-2:]).get_json()["error"]
+    assert error == "a.png: JPEG of more than 50 scans"
 
 
 def test_files_that_are_too_large_and_other_kinds_are_refused(client: FlaskClient):
