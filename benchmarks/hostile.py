@@ -72,6 +72,14 @@ def _claiming(width: int, height: int) -> bytes:
     return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
 
 
+def _of_scans(count: int) -> bytes:
+    """Returns a JPEG that goes over all of its pixels so many times, and is still small."""
+    out = io.BytesIO()
+    Image.new("L", (5000, 5000), 255).save(out, "jpeg", progressive=True)
+    whole, end = out.getvalue()[:-2], out.getvalue()[-2:]
+    return whole + count * whole[whole.rindex(b"\xff\xda") :] + end
+
+
 def _with_picture(text: str) -> bytes:
     example = {"picture": text}
     return json.dumps({"support": [[example], [example]], "query": example}).encode()
@@ -108,6 +116,7 @@ HOSTILE: dict[str, Callable[[Random], bytes]] = {
     "pictures of many pixels": lambda r: _upload(
         _claiming(*r.choice([(7300, 7300), (26_000_001, 1), (2**31 - 1, 2**31 - 1), (0, 0)]))
     ),
+    "pictures of many scans": lambda _: _upload(_of_scans(10_000)),
     "pictures of 17 MB": lambda _: _upload(_png() + bytes(17_000_000)),
     "pictures from elsewhere": lambda _: _upload(_png(), "Origin: https://evil.example\r\n"),
     "pictures that are no base64": lambda r: request(_with_picture(r.choice(
