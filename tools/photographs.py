@@ -41,6 +41,13 @@ THINGS = ((0.75, 0.72, 0.7), (0.1, 0.1, 0.12), (0.7, 0.2, 0.15), (0.15, 0.3, 0.6
 # Widths of pens, as shares of the drawing's longer side: hair lines, most pens, markers.
 HAIR, PEN, MARKER = (0.012, 0.022), (0.025, 0.06), (0.07, 0.12)
 LINES = ((0.55, 0.68, 0.85), (0.75, 0.62, 0.65), (0.6, 0.6, 0.62))
+STEPS, TILE, GAP, LINE, MARGIN = (
+    ("taken", "sheet", "ink", "seen"),
+    112,
+    8,
+    20,
+    60,
+)  # of the overview
 PEN_WIDTHS = 0.8, 1.7, 2.1, 2.6, 3.1, 4.2, 5.8, 7.9, 10.5  # pixels of 105
 
 
@@ -355,21 +362,36 @@ def _shot(scene: Scene, random: Random, blur: float = 0.0, quality: int = 0) -> 
 
 
 def overview(half: str = "development") -> Image.Image:
-    """Draws a photograph of each kind, and below it what a network for 28 x 28 pixels is given."""
+    """Draws a photograph of each kind, its sheet, its ink, and what a network of 28 x 28 sees."""
     eye = Preparation(redraw="auto", size=28, channels=1, ink="white")
     pairs = [(few[0], kind) for few, kind in zip(drawings(half, len(KINDS), 1), KINDS, strict=True)]
-    side, gap, line = 150, 10, 20
-    columns, pitch = (len(pairs) + 1) // 2, line + 2 * side - gap
-    page = Image.new("RGB", (gap + columns * (side + gap), 2 * pitch), "white")
-    for place, (drawing, kind) in enumerate(pairs):
-        x, y = gap + place % columns * (side + gap), gap + place // columns * pitch
-        taken = photograph(kind, drawing, seed(half, place, 0))
-        pixels = (255 * (1 - eye.images([as_drawing(taken, kind)])[0, 0])).byte().numpy()
-        seen = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
-        ImageDraw.Draw(page).text((x, y), kind, fill="black", font_size=15)
-        page.paste(ImageOps.contain(taken, (side, side)), (x, y + line))
-        page.paste(seen, (x, y + side - gap))
+    columns, rows = (len(pairs) + 1) // 2, len(STEPS)
+    pitch = LINE + rows * (TILE + GAP) + GAP
+    page = Image.new("RGB", (MARGIN + columns * (TILE + GAP), 2 * pitch), "white")
+    pen = ImageDraw.Draw(page)
+    for place, (strokes, kind) in enumerate(pairs):
+        x, y = MARGIN + place % columns * (TILE + GAP), GAP + place // columns * pitch
+        pen.text((x, y), kind, fill="black", font_size=15)
+        taken = photograph(kind, strokes, seed(half, place, 0))
+        for row, picture in enumerate(_steps(taken, eye)):
+            page.paste(picture, (x, y + LINE + row * (TILE + GAP)))
+            if place % columns == 0:
+                pen.text((GAP, y + LINE + row * (TILE + GAP)), STEPS[row], "#555555", font_size=13)
     return page
+
+
+def _steps(taken: Image.Image, eye: Preparation) -> list[Image.Image]:
+    """Returns a photograph step by step, as tiles."""
+    found = as_drawing(taken, "taken")
+    pixels = (255 * (1 - eye.images([found])[0, 0])).byte().numpy()
+    seen = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.NEAREST)
+    steps = [taken.convert("RGB"), found.picture, found.ink]
+    return [*map(_padded, steps), seen]
+
+
+def _padded(picture: Image.Image) -> Image.Image:
+    white = (255,) * len(picture.getbands())
+    return ImageOps.pad(picture, (TILE, TILE), Image.Resampling.BOX, color=white)
 
 
 def main() -> None:

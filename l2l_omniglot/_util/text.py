@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 Mark: TypeAlias = Callable[[str], str]
 NONE = "\N{EN DASH}"  # where a table has no figure
 COMMAND = "l2l-omniglot "  # begins a line that can be typed
+HUGE = 1e4  # from here on numbers are written with an exponent
 
 
 def counted(number: int, what: str) -> str:
@@ -130,6 +131,16 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Formats a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def decimal(value: float, digits: int) -> str:
+    """Formats a number with so many decimals; a huge one, as losses that diverge, as 1.2e+09."""
+    return f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.1e}"
+
+
+def shortened(name: str, room: int) -> str:
+    """Leaves of a name, such as a path, the end that fits in so many columns; 0: all of it."""
+    return name if not room or columns(name) <= room else f"…{name[-(room - 1) :]}"
 
 
 def percent(fraction: float, ci95: float | None = None) -> str:

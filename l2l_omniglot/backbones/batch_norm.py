@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -230,12 +231,15 @@ def fold_statistics(network: nn.Module, moments: Moments, images: torch.Tensor) 
 
 
 def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
-    """Checks that an image has the same inductive logits alone and in a batch of two or more."""
+    """Checks that an image has the same inductive logits alone and in a batch of two or more.
+
+    Logits that are not finite, as of weights that have diverged, are left to those who score them.
+    """
     # Copies, because a network may change its input.
     alone, batch = logits(images[:1].clone())[0], logits(images.clone())
     # A GPU convolves in TF32, of 10 bits, and other batch sizes by other algorithms.
     tolerance = (2e-2 if images.is_cuda else 1e-3) * float(batch.abs().max().clamp(min=1))
-    if not torch.allclose(alone, batch[0], rtol=0, atol=tolerance):
+    if math.isfinite(tolerance) and not torch.allclose(alone, batch[0], rtol=0, atol=tolerance):
         raise BackboneError(
             "its query images affect each other outside torch's batch normalisation layers (an "
             "image's logits differ alone and in a batch), so it cannot be evaluated inductively; "

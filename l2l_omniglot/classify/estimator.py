@@ -153,16 +153,26 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Predicts probabilities float64 (B, classes), columns in the order of ``classes_``."""
+        found: Array = self._fitted().probabilities(self._images(X)).numpy()
+        return found
+
+    def none_of_these(self, X: Any) -> Array:  # noqa: N803
+        """Returns which images seem to be of no class, bool (B,); see `Classifier`."""
+        found: Array = self._fitted().none_of_these(self._images(X)).numpy()
+        return found
+
+    def _fitted(self) -> Classifier:
         check_is_fitted(self)
+        return self.classifier_
+
+    def _images(self, X: Any) -> torch.Tensor:  # noqa: N803
         drawings = as_drawings(X, self.picture_ink)
         if (drawings is not None) != self._given_pictures:
             kinds = ("arrays", "pictures") if self._given_pictures else ("pictures", "arrays")
             raise InputError(f"{kinds[0]}: expected {kinds[1]}, as in fit")
         if drawings is None:
             drawings = self._drawings(self._checked(X))
-        images = Preparation(**self._prepared).images(drawings)
-        found: Array = self.classifier_.probabilities(images).numpy()
-        return found
+        return Preparation(**self._prepared).images(drawings)
 
     def _checked(self, images: Any) -> Array:
         if self._shape and getattr(images, "shape", ()) == self._shape:

@@ -19,6 +19,7 @@ from l2l_omniglot._util.text import (
     finite,
     listed,
     percent,
+    shortened,
     shown,
     table,
 )
@@ -27,6 +28,7 @@ from l2l_omniglot.data.pictures import Pixels
 
 NONE_OF_THESE = "none of these"
 WIDEST = 78  # columns of a matrix of classes
+LEAST_NAME = 12  # columns left of a picture's path
 
 
 class Look(NamedTuple):
@@ -134,14 +136,15 @@ class Predictions:
         return {one: {other: counts[one, other] for other in predicted} for one in true}
 
 
-def predictions_table(found: Predictions, top: int = 1) -> str:
+def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
     """Formats one row per picture, and what is known of the accuracy if classes are known.
 
     Args:
         found: the predictions.
         top: classes to name of each picture, the most probable first; at least 1.
+        width: columns of the terminal, for which long paths are cut at their start; 0: as needed.
     """
-    parts = [_pictures(found, min(top, len(found.names)))]
+    parts = [_pictures(found, min(top, len(found.names)), width)]
     if found.known:
         low, high = found.interval
         parts.append(
@@ -163,7 +166,7 @@ def predictions_table(found: Predictions, top: int = 1) -> str:
     return "\n\n".join(parts)
 
 
-def _pictures(found: Predictions, top: int) -> str:
+def _pictures(found: Predictions, top: int, width: int) -> str:
     ranks = ["class", "probability"] if top == 1 else [f"rank {n}" for n in range(1, top + 1)]
     header = ["picture", *ranks]
     rows = []
@@ -177,7 +180,10 @@ def _pictures(found: Predictions, top: int) -> str:
             mark = " (wrong)" if entry.truth not in {None, entry.label} else ""
             row.append(shown(entry.truth or "") + mark)
         rows.append([shown(entry.file), *row])
-    return table([*header, *(["truth"] if found.known else [])], rows)
+    header += ["truth"] if found.known else []
+    rest = columns(table(header[1:], [row[1:] for row in rows]).split("\n")[1])
+    room = max(LEAST_NAME, width - rest - 2) if width else 0
+    return table(header, [[shortened(row[0], room), *row[1:]] for row in rows])
 
 
 def _confusions(found: Predictions) -> str:
@@ -193,7 +199,7 @@ def _confusions(found: Predictions) -> str:
     return table(["true class", "predicted", "pictures"], lines) if lines else ""
 
 
-def predictions_json(found: Predictions, _top: int = 1) -> str:
+def predictions_json(found: Predictions) -> str:
     """Formats one JSON object with the probabilities of all classes, in [0, 1]."""
     entries = [
         {
@@ -216,7 +222,7 @@ def predictions_json(found: Predictions, _top: int = 1) -> str:
     return json.dumps(finite(body), allow_nan=False)
 
 
-def predictions_csv(found: Predictions, _top: int = 1) -> str:
+def predictions_csv(found: Predictions) -> str:
     """Formats one line per picture, with one column per class: its probability in [0, 1]."""
     named = {name: f"p({encodable(name)})" for name in found.names}
     rows: list[dict[str, object]] = [
@@ -226,6 +232,3 @@ def predictions_csv(found: Predictions, _top: int = 1) -> str:
         for entry in found.entries
     ]
     return csv_text(list(rows[0]), rows).rstrip("\n")
-
-
-FORMS = {"table": predictions_table, "json": predictions_json, "csv": predictions_csv}

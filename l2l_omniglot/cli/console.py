@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot._util.process import launched
-from l2l_omniglot._util.text import fold, printable
+from l2l_omniglot._util.text import decimal, fold, printable
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.metrics import MetricsRow
@@ -73,7 +73,7 @@ def width_of(stream: IO[str]) -> int:
 
 
 def wants_colour() -> bool | None:
-    """Tells whether the environment asks for colours or forbids them; None: on a terminal."""
+    """Returns whether the environment asks for colours or forbids them; None: on a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     wishes = (os.environ.get("FORCE_COLOR"), os.environ.get("CLICOLOR_FORCE"))
@@ -98,6 +98,13 @@ def _bar(form: str, total: int | None, start: int = 0) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, initial=start, dynamic_ncols=True, bar_format=form)
+
+
+def _close(bar: Any) -> None:
+    """Closes a bar, without the ^C that a terminal has perhaps written behind it."""
+    bar.refresh()
+    print("\x1b[K", end="", file=sys.stderr)
+    bar.close()
 
 
 def _counted(what: str) -> str:
@@ -130,7 +137,7 @@ def counting(what: str, unit: str, total: int | None = None) -> Iterator[Callabl
         yield count
     finally:
         if bar is not None:
-            bar.close()
+            _close(bar)
 
 
 class TrainingProgress:
@@ -157,7 +164,7 @@ class TrainingProgress:
             yield
         finally:
             if self._bar is not None:
-                self._bar.close()
+                _close(self._bar)
 
     def stepped(self, result: StepResult) -> None:
         """Moves the bar; its loss and accuracy are running averages."""
@@ -166,7 +173,7 @@ class TrainingProgress:
         accuracy += SMOOTHING * (result.accuracy - accuracy)
         self._averages = loss, accuracy
         speed = self._meta_batch_size / max(1e-9, self._seconds_each(result.iteration))
-        recent = f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} tasks/s"
+        recent = f"loss {decimal(loss, 3)}, accuracy {accuracy:.1%}, {speed:.0f} tasks/s"
         if self._bar is not None:
             self._bar.set_postfix_str(recent, refresh=False)
             self._bar.update(1)
@@ -182,7 +189,7 @@ class TrainingProgress:
         if not math.isfinite(row.validation_loss):
             mark = click.style(" (diverged)", fg="red", bold=True)
         text = (
-            f"loss {row.train_loss:.3f}  train {row.train_accuracy:.1%}  "
+            f"loss {decimal(row.train_loss, 3)}  train {row.train_accuracy:.1%}  "
             f"validation {row.validation_accuracy:.1%} ± {row.validation_ci95:.1%}"
             f"{mark}"
         )

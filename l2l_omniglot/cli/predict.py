@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from l2l_omniglot._util.text import shown
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import log, say
+from l2l_omniglot.cli.console import log, say, width_of
 from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
@@ -90,7 +91,10 @@ def predict(
         checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, redraw=redraw,
         device=device, reject=reject,
     )  # fmt: skip
-    text = predictions.FORMS["json" if json else "csv" if csv else "table"](found, top)
+    if json or csv:
+        text = (predictions.predictions_json if json else predictions.predictions_csv)(found)
+    else:
+        text = predictions.predictions_table(found, top, 0 if out else width_of(sys.stdout))
     if out is None:
         click.echo(text) if json or csv else say(text)
     else:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NEWEST = "newest"
 # What may change when a run is resumed; the rest decides what it computes.
 RESUMABLE = ("iterations", "skip_bad_updates")
+HARDLY = 1.2  # times chance
 
 run_options = options.combined(
     click.option("--time-limit", type=options.MINUTES, default=None,
@@ -155,7 +156,7 @@ def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
 
 
 def _has_events(folder: Path) -> bool:
-    """Tells whether the run has event files to go on with, and can."""
+    """Returns whether the run has event files to go on with, and can."""
     from l2l_omniglot.experiments.tensorboard import has_events
 
     if not has_events(folder):
@@ -190,3 +191,8 @@ def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:
         "Evaluate it:\n"
         f"  l2l-omniglot evaluate --tasks 500 --weights {shlex.quote(path)}"
     )
+    if outcome.best * settings.ways < HARDLY:
+        log.info(
+            f"Note: that is hardly better than chance ({1 / settings.ways:.0%}): the training has "
+            "diverged (try a smaller --inner-lr or --meta-lr), or has only begun."
+        )

@@ -20,7 +20,7 @@ from l2l_omniglot.meta.engines import Engine
 from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.meta.workers import ALONE, Workers
 
-BLOCK = 32  # tasks drawn at a time, so that memory does not grow with their number
+BLOCK = 16  # tasks drawn at a time, so that memory does not grow with their number
 # Called with a task's number, the task, and by mode the final predictions for its queries: labels,
 # int64 (ways * queries,) on the CPU.
 OnTask: TypeAlias = Callable[[int, Task, dict[str, torch.Tensor]], None]

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot._util.text import Mark, counted, csv_text, finite, markdown, percent, table
+from l2l_omniglot._util.text import (
+    Mark,
+    counted,
+    csv_text,
+    decimal,
+    finite,
+    markdown,
+    percent,
+    table,
+)
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.reproduce import ConditionResult
@@ -87,9 +96,6 @@ def write_results(results: Sequence[ConditionResult], folder: Path) -> None:
     plot_steps(evaluations, folder / "steps.png")
 
 
-HUGE = 1e4  # losses from here on are written short, as 1.2e+09
-
-
 def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
     """Lists accuracy, its interval and loss after every step, for each mode.
 
@@ -103,8 +109,7 @@ def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
         header += [mode, "95 % interval", "loss"]
         columns = zip(accuracies, curve.ci95_per_step, curve.loss_per_step, strict=True)
         for row, (accuracy, ci95, loss) in zip(rows, columns, strict=True):
-            loss_text = f"{loss:.4f}" if loss < HUGE else f"{loss:.2g}"
-            row += [percent(accuracy), f"± {100 * ci95:.2f}", loss_text]
+            row += [percent(accuracy), f"± {100 * ci95:.2f}", decimal(loss, 4)]
     return table(header, rows, mark, best)
 
 

@@ -17,8 +17,10 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import l2l_omniglot as lo
 from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.classify.export import export_classifier, load_exported
 from l2l_omniglot.classify.inputs import InputError
 from l2l_omniglot.classify.predictor import predict
+from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.drawing import find_drawing
 from l2l_omniglot.data.picture_folders import Collection, read_queries, read_support
 from l2l_omniglot.experiments.weights import find_weights
@@ -120,6 +122,33 @@ def test_another_range_of_values_is_found_out(fitted, task: lo.Task):
     np.testing.assert_array_equal(one.predict_proba(levels[1]), found)
 
 
+def test_what_is_of_no_class_is_known(fitted, task: lo.Task):
+    square = np.zeros((1, 28, 28))
+    square[0, 6:22, 6:22] = 1
+    images = np.concatenate([task.query.numpy()[:, 0], square])
+    told = fitted.none_of_these(images)
+    assert told.dtype == bool and told[-1] and told[:-1].mean() < 0.5
+
+
+def test_steps_that_were_never_trained_are_refused(task: lo.Task):
+    with pytest.raises(lo.L2LOmniglotError, match="steps=3: the weights were trained without"):
+        lo.FewShotClassifier(NAME, steps=3).fit(task.support.numpy(), task.support_labels.numpy())
+
+
+def test_a_fitted_one_can_be_exported(fitted, task: lo.Task, tmp_path: Path):
+    """Its networks are float64; the file's is float32."""
+    exported = export_classifier(
+        fitted.classifier_, tmp_path / "a.pt2", [str(name) for name in fitted.classes_], ink="white"
+    )
+    run, _ = load_exported(exported.path)
+    expected = fitted.predict_proba(task.query.numpy())
+    usual = Preparation.of(find_weights(NAME)).images(
+        [find_drawing(Image.fromarray(grey), "a", "light") for grey in
+         (255 * task.query[:, 0]).round().byte().numpy()]
+    )  # fmt: skip
+    np.testing.assert_allclose(run(usual).detach().numpy(), expected, atol=PROBABILITY, rtol=0)
+
+
 def test_labels_may_be_words_and_classes_uneven(task: lo.Task):
     words = np.array(["a", "b", "c", "d", "e"])[task.support_labels.numpy()]
     keep = [i for i in range(10) if words[i] != "c" or i == int(np.argmax(words == "c"))]
@@ -138,8 +167,10 @@ def test_it_pickles_and_goes_through_a_grid_search(fitted, task, trained_head: P
 
 
 @pytest.mark.parametrize("batch_norm", ["inductive", "transductive"])
-def test_a_pickle_holds_weights_and_support_set_alone(task: lo.Task, batch_norm: str):
-    fitted = lo.FewShotClassifier(NAME, steps=2, batch_norm=batch_norm)
+def test_a_pickle_holds_weights_and_support_set_alone(
+    task: lo.Task, trained_head: Path, batch_norm: str
+):
+    fitted = lo.FewShotClassifier(str(trained_head), steps=2, batch_norm=batch_norm)
     fitted.fit(task.support.numpy(), task.support_labels.numpy())
     expected = fitted.predict_proba(task.query.numpy())
     content = pickle.dumps(fitted.set_params(steps=9))  # as fitted, whatever is set afterwards

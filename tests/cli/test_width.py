@@ -103,6 +103,38 @@ def test_the_bar_shows_its_figures_whole_beside_the_bar():
     assert len(empty) <= 74
 
 
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_mark_behind_the_bar():
+    """The terminal writes ^C where the cursor stands."""
+    own, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = ["-m", "l2l_omniglot", "train", *SMALL, "--iterations", "100000000"]
+    process = Started(command, dict(os.environ), stdin=child, stdout=child, stderr=child)
+    os.close(child)
+    shown, pressed = "", False
+    with contextlib.suppress(OSError):  # the other end was closed
+        while block := os.read(own, 4096):
+            shown += block.decode(errors="replace")
+            if " left" in shown and not pressed:
+                pressed = True
+                os.write(own, b"^C")  # echoed, as the terminal does
+                process.send_signal(signal.SIGINT)
+    os.close(own)
+    process.wait(60)
+    assert pressed and not [line for line in visible(shown) if "^C" in line], shown
+
+
+def visible(shown: str) -> Iterator[str]:
+    """The lines as they stand there at the end: one that is written over shows what is left."""
+    for line in shown.split("\n"):
+        seen = ""
+        for part in line.split("\r"):
+            text, cleared, rest = part.partition("\x1b[K")
+            text = plain(text)
+            seen = text + plain(rest) if cleared else text + seen[len(text) :]
+        yield seen
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_help_fits(width: int):
     groups = [[name] for name, command in cli.commands.items() if isinstance(command, Group)]

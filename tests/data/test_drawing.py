@@ -167,10 +167,10 @@ def test_what_is_hardly_ink_is_doubted(drawing):
     assert not find_drawing(page, "page").doubt
     ImageDraw.Draw(page).rectangle((30, 30, 770, 570), outline=(60, 60, 60), width=6)
     assert find_drawing(page, "a").doubt == "what seems to be ink reaches from border to border"
-    y, x = np.mgrid[0:480, 0:640]
-    bars = np.where((x // 40) % 4 == 1, 60, 200) - y / 20
-    doubt = find_drawing(Image.fromarray(bars.astype(np.uint8)), "b").doubt
-    assert doubt == "what seems to be ink runs along its border"
+    rows = np.random.default_rng(0).integers(40, 560, 30)
+    for row in rows.tolist():  # the grain of a table
+        ImageDraw.Draw(page).line((0, row, 120, row + 15), fill=(70, 70, 70), width=5)
+    assert find_drawing(page, "b").doubt.startswith("what seems to be ink ")
 
 
 def test_without_scikit_image_one_sentence_says_what_to_install(monkeypatch, drawing):

@@ -1,0 +1,56 @@
+"""What `evaluate` refuses, and what it says where an answer is likely wrong."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_cli
+
+from l2l_omniglot.cli.train import _conclude
+from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.settings import make_settings
+from l2l_omniglot.experiments.training import Outcome
+from l2l_omniglot.experiments.weights import find_weights
+
+
+@pytest.mark.slow
+def test_a_protocol_takes_a_stack_of_ones_own(raw_npy: Path):
+    """Other images of the same classes: what the protocol needs is the classes."""
+    own = ("evaluate", "--tasks", "2", "--data", str(raw_npy), "--protocol")
+    done = run_cli(*own, "finn", "--weights", "resnet8-random")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Protocol finn: ") and "2 test tasks" in done.stdout
+    seen = run_cli(*own, "maml++", "--weights", "conv4")
+    assert (seen.returncode, seen.stdout) == (2, "")
+    assert "conv4" in seen.stderr and "test classes of split maml++" in seen.stderr
+
+
+def test_a_protocol_refuses_other_classes():
+    done = run_cli("evaluate", "--protocol", "snell", "--data", "synthetic", "--weights", "conv4")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "400 classes; expected Omniglot's 1623, with their names" in done.stderr
+
+
+def test_invented_characters_were_never_trained_on():
+    done = run_cli("evaluate", "--tasks", "2", "--data", "synthetic", "--weights", "conv4")
+    assert done.returncode == 0 and "trained on" not in done.stderr
+
+
+def test_weights_of_a_training_that_diverged_are_no_success(trained_head: Path, tmp_path: Path):
+    found = find_weights(trained_head)
+    weights = {name: torch.full_like(value, torch.nan) for name, value in found.weights.items()}
+    path = tmp_path / "diverged.safetensors"
+    dataclasses.replace(found, weights=weights).save(path)
+    done = run_cli("evaluate", "--tasks", "2", "--data", "synthetic", "--weights", str(path))
+    assert done.returncode == 7 and "2 test tasks" in done.stdout
+    assert "the loss after 5 inner steps is not finite" in done.stderr
+
+
+@pytest.mark.parametrize(("best", "said"), [(0.21, True), (0.45, False)])
+def test_a_training_no_better_than_chance_says_so(
+    best: float, said: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    with caplog.at_level("INFO", "l2l_omniglot"):
+        _conclude(RunFolder(tmp_path), make_settings(), Outcome("finished", 2, best))
+    assert ("hardly better than chance (20%)" in caplog.text) == said
