@@ -8,18 +8,23 @@ usual time afterwards, or if a hostile request gets anything but a refusal.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+
+from PIL import Image
 
 from l2l_omniglot._util.text import table
 from l2l_omniglot.page.examples import synthetic_set
@@ -49,6 +54,37 @@ def _many(count: int) -> str:
     return "[" + ",".join(["[[0.5,0.5]]"] * count) + "]"
 
 
+def _upload(content: bytes, more: str = "") -> bytes:
+    return request(content, path="/api/picture", kind="application/octet-stream", more=more)
+
+
+def _png(side: int = 40) -> bytes:
+    """Returns a white picture's file, without ink."""
+    out = io.BytesIO()
+    Image.new("L", (side, side), 255).save(out, "png")
+    return out.getvalue()
+
+
+def _claiming(width: int, height: int) -> bytes:
+    """Returns a small file that claims to be a picture of so many pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    whole = _png()
+    return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+
+
+def _of_scans(count: int) -> bytes:
+    """Returns a JPEG that goes over all of its pixels so many times, and is still small."""
+    out = io.BytesIO()
+    Image.new("L", (5000, 5000), 255).save(out, "jpeg", progressive=True)
+    whole, end = out.getvalue()[:-2], out.getvalue()[-2:]
+    return whole + count * whole[whole.rindex(b"\xff\xda") :] + end
+
+
+def _with_picture(text: str) -> bytes:
+    example = {"picture": text}
+    return json.dumps({"support": [[example], [example]], "query": example}).encode()
+
+
 HOSTILE: dict[str, Callable[[Random], bytes]] = {
     "another host": lambda r: request(b"{}", host=r.choice(["evil.example", "127.0.0.1.evil", ""])),
     "another origin": lambda _: request(b"{}", more="Origin: https://evil.example\r\n"),
@@ -72,6 +108,20 @@ HOSTILE: dict[str, Callable[[Random], bytes]] = {
     "items that are not there": lambda r: request(
         json.dumps({"support": [[{"item": [r.randrange(10**9), 0]}]] * 2, "query": None}).encode()
     ),
+    "pictures of noise": lambda r: _upload(
+        r.choice([b"", b"\x89PNG", b"GIF89a"]) + r.randbytes(999)
+    ),
+    "pictures that are cut off": lambda r: _upload(_png()[: r.randrange(60)]),
+    "pictures without ink": lambda _: _upload(_png(400)),
+    "pictures of many pixels": lambda r: _upload(
+        _claiming(*r.choice([(7300, 7300), (26_000_001, 1), (2**31 - 1, 2**31 - 1), (0, 0)]))
+    ),
+    "pictures of many scans": lambda _: _upload(_of_scans(10_000)),
+    "pictures of 17 MB": lambda _: _upload(_png() + bytes(17_000_000)),
+    "pictures from elsewhere": lambda _: _upload(_png(), "Origin: https://evil.example\r\n"),
+    "pictures that are no base64": lambda r: request(_with_picture(r.choice(
+        ["", "=", "AAA", "\u00e9", "A" * 10**6, "A" * 14_704, "AAAA"]
+    ))),
     "wild queries": lambda r: request(b"", "GET", "/api/examples?source=" + r.choice(
         ["%00", "../x", "synthetic&ways=99999999999999999999", "synthetic&ways=5&shots=1&seed=x"]
     )),

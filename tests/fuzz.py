@@ -183,7 +183,8 @@ def seeds() -> dict[str, list[bytes]]:
         "checkpoint": [sealed, _unsealed(sealed)],
         "strokes": [
             b'{"support": [[{"strokes": [[[0.1, 0.2], [1, 0]]]}], [{"item": [1, 2]}]], '
-            b'"query": null}'
+            b'"query": null}',
+            b'{"support": [[{"picture": "/wAA/w=="}], [{"item": [1, 2]}]], "query": null}',
         ],
         "run_config": [
             b'{"settings": {"ways": 5}, "facts": {}, "sessions": [{"command": "x", "started": "y", '

@@ -17,12 +17,15 @@ MOST_JSON = 64 * MIB  # sidecars, splits, cards, a run's config; Omniglot's side
 MOST_TOML = MIB // 4
 MOST_METRICS = 64 * MIB
 MOST_PICTURE = 256 * MIB
+MOST_UPLOAD = 16 * MIB  # a picture sent to the page; a phone's photograph has 2 to 12 MiB
 MOST_ARCHIVE = 1024 * MIB
 MOST_DOWNLOAD = 64 * MIB
 MOST_ENTRY = MIB  # a drawing of Omniglot has 300 bytes
 MOST_CHECKPOINT = 4096 * MIB
 # Counts.
+MOST_UPLOADED_PIXELS = 26_000_000  # a phone's photographs have 12 or 24 million
 MOST_ENTRIES = 1_000_000  # of an archive or a folder; Omniglot has 32,460 drawings
+MOST_SCANS = 50  # of a JPEG file, each of which takes all pixels' time; most have 1 to 15
 MOST_DOTS = 100  # of a line of TOML, whose reader takes their square
 DEEPEST = 32  # lists and objects inside each other, in JSON and TOML
 LONGEST_NUMBER = 400  # digits of an integer

@@ -88,14 +88,14 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
 
     from waitress import create_server
 
+    from l2l_omniglot._util.reading import MIB, MOST_UPLOAD
     from l2l_omniglot.page.answers import settle
-    from l2l_omniglot.page.question import MAX_BODY
 
     logging.getLogger("waitress").setLevel(logging.ERROR)
     try:
         # Flask says in JSON what is too large; waitress cuts off what is far beyond.
         server = create_server(
-            app, host=host, port=port, threads=THREADS, max_request_body_size=4 * MAX_BODY,
+            app, host=host, port=port, threads=THREADS, max_request_body_size=MOST_UPLOAD + 4 * MIB,
             channel_timeout=PATIENCE, cleanup_interval=PATIENCE // 2,
         )  # fmt: skip
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes
 from l2l_omniglot.data.drawing import INKS, Drawing, find_drawing
@@ -40,18 +40,51 @@ def read_picture(path: Path, ink: str = "auto") -> Drawing:
     """
     check_choice("ink", ink, INKS)
     try:
-        content = io.BytesIO(read_bytes(path, MOST_PICTURE))
+        content = read_bytes(path, MOST_PICTURE)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable picture: {error}") from error
+    return parse_picture(content, str(path), ink)
+
+
+def parse_picture(
+    content: bytes,
+    name: str,
+    ink: str = "auto",
+    formats: tuple[str, ...] | None = None,
+    most_pixels: int | None = None,
+) -> Drawing:
+    """Makes of a file's content what `read_picture` makes of the file; errors name it.
+
+    Args:
+        content: of the file.
+        name: of the picture, for errors.
+        ink: see `find_drawing`.
+        formats: Pillow's names of those it may have; all that Pillow reads by default.
+        most_pixels: 178 million by default.
+
+    Raises:
+        DataError: see `read_picture`.
+        SettingsError: see `read_picture`.
+    """
+    check_choice("ink", ink, INKS)
+    try:
         with warnings.catch_warnings():
             # Pillow warns from 89 million pixels on, and refuses from twice as many.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # broken EXIF and the like
-            with Image.open(content) as image:
+            with Image.open(io.BytesIO(content), formats=formats) as image:
+                pixels = image.width * image.height  # nothing is decoded before it is used
+                if most_pixels is not None and pixels > most_pixels:
+                    raise ValueError(f"{pixels:,} pixels; expected at most {most_pixels:,}")
                 flat = _flatten(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:  # whose text names an object in memory
+        expected = " or ".join(formats or ("PNG", "JPEG", "the like"))
+        raise DataError(f"{name}: not a readable picture: expected {expected}") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
-        raise DataError(f"{path}: not a readable picture: {error}") from error
-    return find_drawing(flat, str(path), ink)
+        raise DataError(f"{name}: not a readable picture: {error}") from error
+    return find_drawing(flat, name, ink)
 
 
 def as_drawing(image: Image.Image, name: str, ink: str = "auto") -> Drawing:

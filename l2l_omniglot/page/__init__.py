@@ -7,11 +7,12 @@
 | ``GET /api/examples`` | a support set and a query; ``source``, ``ways``, ``shots``, ``seed`` |
 | ``GET /api/item/C/N.png`` | image N of class C of the stack, its ink as a mask |
 | ``POST /api/answer`` | see `l2l_omniglot.page.question` |
+| ``POST /api/picture`` | a picture's file, prepared; its ``name``; see `Prepared` |
 
 Refused requests are answered with 4xx and ``{"error": sentence}``.
 
 ``guard`` refuses requests from other sites, ``question`` reads what the page asks, ``answers``
-adapts and classifies, ``examples`` draws example sets.
+adapts and classifies, ``examples`` draws example sets, ``upload`` prepares pictures.
 """
 
 from __future__ import annotations
@@ -21,16 +22,25 @@ from typing import Any
 
 import torch
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, NotFound, UnsupportedMediaType
+from werkzeug.exceptions import (
+    HTTPException,
+    NotFound,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 
-from l2l_omniglot.errors import L2LOmniglotError, SettingsError
+from l2l_omniglot._util.reading import MOST_UPLOAD, size_text
+from l2l_omniglot.errors import DataError, L2LOmniglotError, SettingsError
 from l2l_omniglot.page import question as bounds
 from l2l_omniglot.page.answers import Answers
 from l2l_omniglot.page.examples import STACK, SYNTHETIC, StackExamples, synthetic_set
 from l2l_omniglot.page.guard import guard
 from l2l_omniglot.page.question import SHOTS, Item, read_question
+from l2l_omniglot.page.upload import Uploads
 
 MAX_SEED = 2**31 - 1
+MAX_NAME = 60  # letters of a file's name, in sentences
+QUESTION, FILE = "application/json", "application/octet-stream"
 
 
 def create_app(
@@ -45,7 +55,7 @@ def create_app(
         loopback: whether only this machine can reach it, see `guard`.
     """
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = bounds.MAX_BODY
+    app.config["MAX_CONTENT_LENGTH"] = MOST_UPLOAD  # of questions less, see `_body`
     guard(app, loopback)
     app.register_error_handler(
         HTTPException, lambda error: (jsonify(error=error.description), error.code or 500)
@@ -56,6 +66,7 @@ def create_app(
     )
     _add_answers(app, answers, name, [SYNTHETIC, *([STACK] if stack else [])])
     _add_examples(app, answers.ways, stack)
+    _add_uploads(app, Uploads(answers.image_size, answers.ink))
     return app
 
 
@@ -70,13 +81,12 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
             "name": name, "steps": answers.steps, "sources": sources, "ways": answers.ways,
             "shots": SHOTS,
             "strokes": bounds.MAX_STROKES, "points": bounds.MAX_POINTS,
+            "side": bounds.MAX_SIDE, "bytes": MOST_UPLOAD,
         }  # fmt: skip
 
     @app.post("/api/answer")
     def answer() -> dict[str, Any]:
-        if request.mimetype != "application/json":
-            raise UnsupportedMediaType(f"{request.mimetype!r}: expected application/json")
-        question = read_question(request.get_data(), answers.ways)
+        question = read_question(_body(QUESTION, bounds.MAX_BODY), answers.ways)
         if question.query is None:
             answers.adapt(question.support)
             return {"probabilities": None, "seen": None}
@@ -108,6 +118,30 @@ def _add_examples(app: Flask, ways: tuple[int, int], stack: StackExamples | None
         if stack is None:
             raise NotFound("No stack is loaded.")
         return Response(stack.png(Item(character, number)), mimetype="image/png")
+
+
+def _add_uploads(app: Flask, uploads: Uploads) -> None:
+    @app.post("/api/picture")
+    def picture() -> dict[str, str]:
+        name = request.args.get("name", "")[:MAX_NAME] or "the picture"
+        try:
+            return uploads.prepare(_body(FILE, MOST_UPLOAD), name)._asdict()
+        except DataError as error:
+            raise SettingsError(str(error)) from error
+
+
+def _body(kind: str, most: int) -> bytes:
+    """Returns the request's body, unless it is of another kind, or larger.
+
+    No other site's form can send these kinds; a script needs leave, which is never given.
+    """
+    if request.mimetype != kind:
+        raise UnsupportedMediaType(f"{request.mimetype[:40]!r}: expected {kind}")
+    if (request.content_length or 0) > most:
+        raise RequestEntityTooLarge(
+            f"{request.content_length} bytes: the limit is {size_text(most)}."
+        )
+    return request.get_data()
 
 
 def _number(name: str, bounds: tuple[int, int]) -> int:

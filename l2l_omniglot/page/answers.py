@@ -8,13 +8,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 
 from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.data.pictures import to_images
 from l2l_omniglot.data.strokes import as_images
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.page.examples import StackExamples
-from l2l_omniglot.page.question import WAYS, Example, Item, Support
+from l2l_omniglot.page.question import WAYS, Example, Item, Picture, Support
 
 KEPT = 8  # support sets; each takes 10 MB for 20 steps and 20 ways
 
@@ -118,6 +120,9 @@ class Answers:
         Raises:
             SettingsError: if it is an item that does not exist.
         """
+        if isinstance(example, Picture):
+            picture = Image.frombytes("L", (example.side, example.side), example.pixels)
+            return to_images([picture], self.image_size, self.ink)[0]
         if not isinstance(example, Item):
             return as_images([example], self.image_size, self.ink)[0]
         if self._stack is None:

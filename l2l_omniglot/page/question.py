@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 from l2l_omniglot._util.reading import UnreadableError, parse_json
@@ -12,6 +14,8 @@ from l2l_omniglot.errors import SettingsError
 WAYS = 2, 20
 SHOTS = 1, 5
 MAX_STROKES, MAX_POINTS = 60, 2000  # per drawing
+MAX_SIDE = 105  # pixels of an uploaded picture, as many as Omniglot's have
+MAX_LETTERS = 4 * math.ceil(MAX_SIDE**2 / 3)  # of its pixels in base64
 MAX_BODY = 4 * 2**20  # bytes; the largest question, with three decimals, has three million
 
 
@@ -22,7 +26,14 @@ class Item(NamedTuple):
     number: int
 
 
-Example: TypeAlias = Strokes | Item
+class Picture(NamedTuple):
+    """An uploaded picture, prepared: 8-bit grey, dark ink on white paper, row by row."""
+
+    side: int
+    pixels: bytes
+
+
+Example: TypeAlias = Strokes | Item | Picture
 Support: TypeAlias = tuple[tuple[Example, ...], ...]
 
 
@@ -36,8 +47,9 @@ class Question(NamedTuple):
 def read_question(body: bytes, ways: tuple[int, int] = WAYS) -> Question:
     """Reads ``{"support": [[EXAMPLE, ...], ...], "query": EXAMPLE or null}``.
 
-    An EXAMPLE is ``{"strokes": [[[x, y], ...], ...]}`` with x and y in [0, 1], y downwards, or
-    ``{"item": [character, number]}``. There are `ways` classes, at least and at most.
+    An EXAMPLE is ``{"strokes": [[[x, y], ...], ...]}`` with x and y in [0, 1], y downwards,
+    ``{"item": [character, number]}``, or ``{"picture": BASE64}`` of the pixels of a square
+    `Picture`. There are `ways` classes, at least and at most.
 
     Raises:
         SettingsError: if it is anything else, or exceeds the bounds of this module.
@@ -65,6 +77,8 @@ def _example(found: Any, what: str) -> Example:
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise SettingsError(f"{what}: item {_short(item)}: expected two numbers from 0")
         return Item(*numbers)
+    if isinstance(found, dict) and "picture" in found:
+        return _picture(_fields(found, what, {"picture"})["picture"], what)
     strokes = _list(_fields(found, what, {"strokes"})["strokes"], what, (1, MAX_STROKES), "strokes")
     lists = [_list(stroke, f"{what}: a stroke", (1, MAX_POINTS), "points") for stroke in strokes]
     drawing = tuple(tuple(_point(point, what) for point in points) for points in lists)
@@ -72,6 +86,21 @@ def _example(found: Any, what: str) -> Example:
     if count > MAX_POINTS:
         raise SettingsError(f"{what}: {count} points; expected at most {MAX_POINTS}")
     return drawing
+
+
+def _picture(found: Any, what: str) -> Picture:
+    expected = f"expected base64 of the pixels of a square of at most {MAX_SIDE} x {MAX_SIDE}"
+    if not isinstance(found, str) or len(found) > MAX_LETTERS:
+        letters = f"{len(found)} letters" if isinstance(found, str) else _short(found)
+        raise SettingsError(f"{what}: picture of {letters}; {expected}")
+    try:
+        pixels = base64.b64decode(found, validate=True)
+    except ValueError as error:
+        raise SettingsError(f"{what}: picture {_short(found)}; {expected}") from error
+    side = math.isqrt(len(pixels))
+    if not pixels or side**2 != len(pixels):
+        raise SettingsError(f"{what}: picture of {len(pixels)} pixels; {expected}")
+    return Picture(side, pixels)
 
 
 def _point(found: Any, what: str) -> Point:

@@ -2,8 +2,8 @@
 
 import { drawn } from "./card.js";
 import { showDistances } from "./distances.js";
-import { paint } from "./pad.js";
 import { byId, make, percent, speak } from "./parts.js";
+import { mask, paint, paintMask } from "./picture.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SECONDS_A_STEP = 0.55;
@@ -103,14 +103,7 @@ export class Answer {
   drawSeen({ side, pixels, ink }) {
     const canvas = byId("seen").querySelector("canvas");
     canvas.width = canvas.height = side;
-    const context = canvas.getContext("2d"), image = context.createImageData(side, side);
-    const bytes = Uint8Array.from(atob(pixels), (letter) => letter.charCodeAt(0));
-    bytes.forEach((value, i) => { image.data[4 * i + 3] = ink === "white" ? value : 255 - value; });
-    context.putImageData(image, 0, 0);
-    context.globalCompositeOperation = "source-in";
-    context.fillStyle = getComputedStyle(canvas).color;
-    context.fillRect(0, 0, side, side);
-    context.globalCompositeOperation = "source-over";
+    paintMask(canvas, mask(pixels, ink));
   }
 
   play() {

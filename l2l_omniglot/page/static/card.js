@@ -1,7 +1,9 @@
 // One character: its name, the example being drawn, and thumbnails of all examples.
 
-import { Pad, blank, isEmpty, paint } from "./pad.js";
+import { Pad } from "./pad.js";
 import { iconButton, make, speak } from "./parts.js";
+import { blank, isEmpty, paint } from "./picture.js";
+import { Upload } from "./upload.js";
 
 /** A character without examples. */
 export function newCharacter(name) {
@@ -17,7 +19,7 @@ export class Card {
   /**
    * @param {object} character see `newCharacter`; changed in place.
    * @param {object} limits the server's.
-   * @param {object} page `changed(final)`, `remove(character)`, `ownName(name, character)`.
+   * @param {object} page `changed(final)`, `build()`, `remove(character)`, `ownName(name, character)`.
    */
   constructor(character, limits, page) {
     Object.assign(this, { character, limits, page });
@@ -30,10 +32,12 @@ export class Card {
     this.removal = iconButton("cross", "", () => page.remove(character));
     this.back = iconButton("undo", "", () => this.pad.undo());
     this.bin = iconButton("bin", "", () => this.pad.clear());
+    this.upload = new Upload(this.pad, limits);
     this.thumbs = make("div", { class: "thumbs" });
     this.element = make("li", { class: "card" },
-      make("div", { class: "card-head" }, this.name, this.back, this.bin, this.removal),
-      this.pad.canvas, this.thumbs);
+      this.name, this.pad.canvas, this.upload.input,
+      make("div", { class: "card-tools" }, this.back, this.bin, this.upload.button, this.removal),
+      this.upload.said, this.thumbs);
     this.show();
   }
 
@@ -53,6 +57,8 @@ export class Card {
 
   drew(final) {
     if (final) this.refresh();
+    this.upload.changed();
+    if (!this.element.isConnected) this.page.build(); // another card shows what was uploaded here
     this.page.changed(final);
   }
 
@@ -73,7 +79,9 @@ export class Card {
       button.setAttribute("aria-label", label);
       button.title = label;
     }
+    this.upload.label(name);
     this.pad.show(examples[current], `Character ${name}, example ${current + 1}`);
+    this.upload.show();
     this.refresh();
   }
 

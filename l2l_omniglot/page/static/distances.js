@@ -1,8 +1,8 @@
 // How far the query is from each character's mean embedding, its prototype, on a line.
 
 import { drawn } from "./card.js";
-import { paint } from "./pad.js";
 import { byId, make } from "./parts.js";
+import { paint } from "./picture.js";
 
 const ROWS = 3; // of pictures, so that neighbours do not hide each other
 

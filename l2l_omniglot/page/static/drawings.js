@@ -1,7 +1,7 @@
 // Drawings as a document: kept in the browser over a reload, saved to and read from a file.
 
 import { drawn } from "./card.js";
-import { asExample, blank, isEmpty } from "./pad.js";
+import { asExample, blank, isEmpty } from "./picture.js";
 
 const FORMAT = "l2l-omniglot drawings 1";
 const KEY = FORMAT; // in the browser's storage
@@ -48,6 +48,12 @@ export function fromDocument(body, settings) {
 }
 
 function picture(example, settings) {
+  if (typeof example?.picture === "string") {
+    if (!isSquare(example.picture, settings.side)) {
+      throw new Error(`an uploaded picture: expected base64 of at most ${settings.side} x ${settings.side} pixels`);
+    }
+    return { ...blank(), pixels: example.picture };
+  }
   if (isItem(example?.item)) {
     return { ...blank(), item: settings.sources.length > 1 ? example.item : null };
   }
@@ -60,6 +66,11 @@ function picture(example, settings) {
     throw new Error(`a drawing of ${strokes.length} strokes and ${points.length} points: expected at most ${settings.strokes} and ${settings.points}`);
   }
   return { ...blank(), strokes };
+}
+
+function isSquare(text, most) {
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text) || text.length % 4 || text.length > 4 * Math.ceil(most ** 2 / 3)) return false;
+  return Number.isInteger(Math.sqrt(atob(text).length));
 }
 
 const isItem = (item) => Array.isArray(item) && item.length === 2

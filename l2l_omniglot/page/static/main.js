@@ -3,13 +3,15 @@
 import { Answer } from "./answer.js";
 import { Card, drawn, newCharacter } from "./card.js";
 import { keep, kept, read, save, toDocument } from "./drawings.js";
-import { Pad, asExample, blank, isEmpty } from "./pad.js";
+import { Pad } from "./pad.js";
 import { byId, iconButton, make, speak, toast } from "./parts.js";
+import { asExample, blank, isEmpty } from "./picture.js";
+import { get } from "./server.js";
+import { Upload, catchDrops } from "./upload.js";
 
 const AT_FIRST = 5; // characters, if the network takes so many
 const PAUSE = 120; // milliseconds between two questions during a stroke
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const GONE = "The server does not answer. Restart it with: l2l-omniglot draw";
 
 const settings = await get("/api/settings");
 const answer = new Answer(settings.steps);
@@ -18,20 +20,14 @@ let characters = atFirst();
 let cards = [], note = "";
 const addPlace = byId("add-place");
 
-const query = new Pad(settings, (final) => { note = ""; refreshQuery(); ask(final); }, speak);
+const query = new Pad(settings, (final) => { note = ""; refreshQuery(); queryUpload.changed(); ask(final); }, speak);
+const queryUpload = new Upload(query, settings);
 const queryBack = iconButton("undo", "Undo the last stroke of the query", () => query.undo());
 const queryBin = iconButton("bin", "Clear the query", () => query.clear());
 
 function atFirst() {
   const length = Math.min(most, Math.max(least, AT_FIRST));
   return Array.from({ length }, (_, i) => newCharacter(LETTERS[i]));
-}
-
-async function get(address, options) {
-  const response = await fetch(address, options);
-  const body = await response.json().catch(() => ({ error: `The server answered ${response.status}.` }));
-  if (!response.ok) throw new Error(body.error);
-  return body;
 }
 
 // One question at a time; changes made meanwhile are sent afterwards.
@@ -66,7 +62,7 @@ async function send(final) {
       answer.show(found, shown, note, final);
     }
   } catch (error) {
-    answer.hint(error instanceof TypeError ? GONE : error.message, true);
+    answer.hint(error.message, true);
   } finally {
     asking = false;
     if (again !== null) {
@@ -85,7 +81,7 @@ function missing(count) {
 
 // The characters.
 function build() {
-  cards = characters.map((character) => new Card(character, settings, { changed: ask, remove, ownName }));
+  cards = characters.map((character) => new Card(character, settings, { changed: ask, build, remove, ownName }));
   byId("cards").replaceChildren(...cards.map((card) => card.element), addPlace);
   for (const card of cards) card.refresh(); // thumbnails have a size only now
   countChanged();
@@ -113,6 +109,7 @@ function replace(others, picture = query.picture, sentence = "") {
   note = sentence;
   build();
   query.show(picture, "Query");
+  queryUpload.show();
   refreshQuery();
   ask(true);
 }
@@ -140,7 +137,7 @@ async function exampleSet(event) {
     replace(others, pictureOf(found.query), sentence);
     toast("Example set loaded.", () => replace(...before));
   } catch (error) {
-    answer.hint(error instanceof TypeError ? GONE : error.message, true);
+    answer.hint(error.message, true);
   }
 }
 
@@ -177,7 +174,7 @@ const numbered = (name, number) => `${name.slice(0, 11 - String(number).length)}
 function addCharacter() {
   const character = newCharacter(freeName());
   characters = [...characters, character];
-  const card = new Card(character, settings, { changed: ask, remove, ownName });
+  const card = new Card(character, settings, { changed: ask, build, remove, ownName });
   cards.push(card);
   addPlace.before(card.element);
   card.refresh();
@@ -196,8 +193,11 @@ byId("how").textContent = settings.steps
   ? `The network adapts to your examples alone, in ${settings.steps} gradient step${settings.steps > 1 ? "s" : ""}.`
   : "The network has seen none of them, and compares the query with your examples.";
 byId("network").textContent = settings.name;
-byId("query-pad").append(query.canvas);
-byId("query-tools").append(queryBack, queryBin);
+queryUpload.label("the query");
+byId("query-pad").append(query.canvas, queryUpload.input);
+byId("query-row").after(queryUpload.said);
+byId("query-tools").append(queryBack, queryBin, queryUpload.button);
+catchDrops();
 byId("tools").addEventListener("submit", exampleSet);
 byId("start-over").addEventListener("click", startOver);
 byId("save").addEventListener("click", () => save(toDocument(characters, query.picture)));

@@ -1,72 +1,9 @@
 // A pad to draw one picture on, with a pointer or the keyboard.
 
+import { blank, change, isEmpty, isWhole, paint, undo } from "./picture.js";
+
 const FINE = 0.01, COARSE = 0.05; // distance an arrow key moves the pen, in widths of the pad
 const NEAR = 0.004; // points closer than this to the last one are dropped
-const PEN = 0.03; // width, in widths of the pad
-
-/** An empty picture: strokes of [x, y] in [0, 1], or an item of the stack; and its history. */
-export function blank() {
-  return { strokes: [], item: null, past: [] };
-}
-
-export function isEmpty(picture) {
-  return picture.item === null && picture.strokes.length === 0;
-}
-
-/** The picture in the server's format. */
-export function asExample(picture) {
-  return picture.item ? { item: picture.item } : { strokes: picture.strokes };
-}
-
-/** Replaces a picture's content; `undo` restores it. */
-export function change(picture, strokes, item = null) {
-  picture.past.push({ strokes: picture.strokes, item: picture.item });
-  Object.assign(picture, { strokes, item });
-}
-
-/** Reverts the last change. */
-export function undo(picture) {
-  if (picture.past.length) Object.assign(picture, picture.past.pop());
-}
-
-const images = new Map();
-function imageOf(item, whenLoaded) {
-  const address = `/api/item/${item[0]}/${item[1]}.png`;
-  if (!images.has(address)) {
-    const image = new Image();
-    image.src = address;
-    images.set(address, image);
-  }
-  const image = images.get(address);
-  if (!image.complete) image.addEventListener("load", whenLoaded, { once: true });
-  return image.complete && image.naturalWidth ? image : null;
-}
-
-/** Draws a picture on a canvas, in the canvas's text colour. */
-export function paint(canvas, picture, extra = null, pen = PEN) {
-  const side = Math.max(1, Math.round(canvas.clientWidth * (window.devicePixelRatio || 1)));
-  if (canvas.width !== side) canvas.width = canvas.height = side;
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, side, side);
-  const ink = getComputedStyle(canvas).color;
-  if (picture.item) {
-    const image = imageOf(picture.item, () => paint(canvas, picture, extra, pen));
-    if (image) context.drawImage(image, 0, 0, side, side);
-    context.globalCompositeOperation = "source-in"; // the mask in the ink's colour
-    context.fillStyle = ink;
-    context.fillRect(0, 0, side, side);
-    context.globalCompositeOperation = "source-over";
-  }
-  Object.assign(context, {
-    strokeStyle: ink, lineWidth: Math.max(1.5, side * pen), lineCap: "round", lineJoin: "round",
-  });
-  for (const stroke of extra ? [...picture.strokes, extra] : picture.strokes) {
-    context.beginPath();
-    stroke.forEach(([x, y], i) => (i ? context.lineTo(x * side, y * side) : context.moveTo(x * side, y * side)));
-    if (stroke.length === 1) context.lineTo(stroke[0][0] * side, stroke[0][1] * side);
-    context.stroke();
-  }
-}
 
 export class Pad {
   /**
@@ -141,7 +78,7 @@ export class Pad {
   }
 
   begin(point) {
-    if (this.picture.item) change(this.picture, []);
+    if (isWhole(this.picture)) change(this.picture);
     const points = this.picture.strokes.reduce((sum, stroke) => sum + stroke.length, 0);
     this.room = this.limits.points - points;
     if (this.room < 1 || this.picture.strokes.length >= this.limits.strokes) {
@@ -166,7 +103,15 @@ export class Pad {
     if (!this.stroke) return;
     const stroke = this.stroke;
     this.stroke = null;
-    change(this.picture, [...this.picture.strokes, stroke]);
+    change(this.picture, { strokes: [...this.picture.strokes, stroke] });
+    this.onChange(true);
+  }
+
+  /** Replaces the content of a picture, which may be shown no longer. */
+  put(picture, content) {
+    if (picture === this.picture) this.stroke = null;
+    change(picture, content);
+    this.paint();
     this.onChange(true);
   }
 
@@ -214,7 +159,7 @@ export class Pad {
 
   clear() {
     this.stroke = null;
-    if (!isEmpty(this.picture)) change(this.picture, []);
+    if (!isEmpty(this.picture)) change(this.picture);
     this.paint();
     this.onChange(true);
   }
