@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +23,8 @@ from sklearn.neighbors import KNeighborsClassifier
 import l2l_omniglot as lo
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.predictor import predict
-from l2l_omniglot.data import drawing
 from l2l_omniglot.data.drawing import Drawing
-from l2l_omniglot.data.frame import PAPER, redraw
+from l2l_omniglot.data.frame import PAPER
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.data.pictures import read_picture
 from l2l_omniglot.experiments.weights import find_weights
@@ -77,12 +75,6 @@ class Digits:
         )
 
 
-@cache
-def _redrawn(size: tuple[int, int], content: bytes) -> Image.Image:
-    """Redraws a picture once for all draws, which takes 20 ms."""
-    return redraw(Image.frombytes("L", size, content))
-
-
 def nearest(digits: Digits, draw: Draw) -> float:
     """Accuracy of the nearest support picture's class."""
     flat = digits.images.reshape(len(digits.images), -1)
@@ -111,7 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first draw (0)")
     parser.add_argument("--weights", nargs="+", default=["resnet8", "conv4"], help="names")
     given = parser.parse_args(arguments)
-    vars(drawing)["redraw"] = lambda one: _redrawn(one.size, one.tobytes())
     digits, seeds = Digits(), range(given.seed, given.seed + given.draws)
     methods: dict[str, Callable[[Digits, Draw], float]] = {"nearest neighbour, pixels": nearest}
     for name in given.weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -67,8 +68,12 @@ class Drawing:
             SettingsError: if it is to be redrawn, and scikit-image is not installed.
         """
         if self.is_redrawn(how):
-            return redraw(self.ink)
+            return self._redrawn
         return self.picture if how == "never" else self.ink
+
+    @cached_property
+    def _redrawn(self) -> Image.Image:
+        return redraw(self.ink)
 
 
 class Look(NamedTuple):
