@@ -85,7 +85,9 @@ def test_json_csv_and_output(folders: tuple[Path, Path], tmp_path: Path):
     body = json.loads(run_cli("predict", str(support), picture, "--json").stdout)
     (entry,) = body["predictions"]
     assert entry["class"] == "class1 bars" and entry["truth"] is None
-    assert body["accuracy"] is None and body["confusions"] is None and not body["prepared"]
+    assert body["accuracy"] is None and body["confusions"] is None
+    assert body["prepared"].startswith("Of 7 pictures: in 7 ink was centred") and not body["doubts"]
+    assert (entry["steps"], entry["doubt"]) == (["redrawn"], "")
     assert (body["weights"], body["algorithm"], body["steps"]) == ("resnet8", "protonet", 0)
     assert sum(entry["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     out = tmp_path / "out.csv"
@@ -526,7 +528,7 @@ def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
                     path.write_bytes(read())
             done = run_cli(
                 "predict", str(folder / "support"), str(folder / "query"), "--json",
-                "--batch-norm", mode,
+                "--batch-norm", mode, "--redraw", "never",
             )  # fmt: skip
             body = json.loads(done.stdout)
             assert not body["prepared"]
