@@ -25,11 +25,13 @@ LEAST_ANGLE = 50  # degrees between neighbouring edges
 LEAST_SHEET, MOST_SHEET = 0.06, 0.97  # share of the picture
 SAMPLES, OFFSET = 32, 5  # points of an edge, and pixels either side of it, that are compared
 STEP = 1.12  # times as bright as the table beside it
-HELD = 0.7  # of an edge's points, at least, have that step; a thing may lie on the rest
+HELD = 0.5  # of an edge's points, at least, have that step; a thing may lie beside the rest
 SEEN = 0.5  # of an edge, at least, is in the picture
 OUTSIDE = 0.2  # of the picture's sides, that a corner may be outside it
 REAL = 3  # edges that are not the picture's border
-BRIGHTER = 1.2  # times the table, in all
+BRIGHTER = 1.2  # times the table, that paper is
+LEAST_PAPER, MOST_PAPER = 0.9, 0.98  # share of a sheet that is paper
+TRIED = 60  # quadrilaterals, the best by their edges
 LOST = 0.015  # of a side, cut off with its edge
 WHAT = "a photograph, or a picture to be redrawn,"
 EXTRA = "pictures"
@@ -84,13 +86,16 @@ def _find_sheet(values: Scene) -> Corners | None:
     held = _held(values, found)
     lengths = np.linalg.norm(np.roll(found, -1, axis=1) - found, axis=2)
     good = np.where(real, held >= HELD, True).all(axis=1) & (real.sum(axis=1) >= REAL)
-    scores = np.where(good, (lengths * held * real).sum(axis=1), -1.0)
-    for best in np.argsort(-scores)[:MOST_LINES]:
-        if scores[best] < 0:
-            return None
-        if _is_bright(values, found[best]):
-            return found[best]  # type: ignore[no-any-return]
-    return None
+    # What of a side is no edge counts against it: a thing beside the sheet is not a part of it.
+    scores = np.where(good, (lengths * (2 * held - 1) * real).sum(axis=1), 0.0)
+    best, highest = None, 0.0
+    for number in np.argsort(-scores)[:TRIED]:
+        if scores[number] <= highest:  # with paper all over it, it would not be better
+            break
+        score = scores[number] * _paper_share(values, found[number])
+        if score > highest:
+            best, highest = found[number], score
+    return best
 
 
 def _long_lines(values: Scene) -> Scene:
@@ -182,14 +187,21 @@ def _at(values: Scene, points: Scene) -> Scene:
     return found
 
 
-def _is_bright(values: Scene, corners: Corners) -> bool:
-    """Returns whether a quadrilateral (4, 2) is brighter than the rest of the picture."""
+def _paper_share(values: Scene, corners: Corners) -> float:
+    """Returns how much of a quadrilateral (4, 2) is paper: 0 for `LEAST_PAPER` of it, 1 for most.
+
+    Paper is brighter than what is around the quadrilateral, even where it is in shade.
+    """
     from skimage.draw import polygon2mask
 
     mask = polygon2mask(values.shape, corners[:, ::-1])
     if mask.all() or not mask.any():
-        return False
-    return bool(np.median(values[mask]) >= BRIGHTER * np.median(values[~mask]))
+        return 0.0
+    inside, around = values[mask], float(np.median(values[~mask]))
+    if np.median(inside) < BRIGHTER * around:
+        return 0.0
+    share = float((inside > BRIGHTER * around).mean())
+    return float(np.clip((share - LEAST_PAPER) / (MOST_PAPER - LEAST_PAPER), 0, 1))
 
 
 def _warped(picture: Image.Image, corners: Corners) -> Image.Image:
