@@ -273,7 +273,7 @@ def support_folder(stack: ImageStack, tmp_path: Path) -> Path:
 def test_the_command_writes_a_file_that_classifies(
     support_folder: Path, stack: ImageStack, zero_head: Path, trained_head: Path
 ):
-    options = ["--out", "a.onnx", "--fit", "never", "--weights"]
+    options = ["--out", "a.onnx", "--redraw", "never", "--weights"]
     refused = run_cli("export", str(support_folder), *options, str(trained_head))
     assert refused.returncode == 2
     assert f"3 classes: {trained_head} has a head trained for 5 ways" in refused.stderr
@@ -284,6 +284,6 @@ def test_the_command_writes_a_file_that_classifies(
     run, metadata = load_exported("a.onnx")
     assert metadata["classes"] == NAMES
     assert (metadata["weights"], metadata["steps"]) == (zero_head.name, 5)
-    assert (metadata["ink"], metadata["redraw"]) == ("white", "auto")
+    assert (metadata["ink"], metadata["redraw"]) == ("white", "never")
     images = stack.images([0, 1, 2], [0, 0, 0])
     assert run(images).argmax(dim=1).tolist() == [0, 1, 2]
