@@ -41,7 +41,7 @@ def _declare_torchvision_operators() -> None:
 
 
 def _operators_load() -> bool:
-    """Tells whether torchvision's compiled library loads (CPU wheels' does)."""
+    """Returns whether torchvision's compiled library loads (CPU wheels' does)."""
     found = importlib.util.find_spec("torchvision")
     if found is None or not found.submodule_search_locations:
         return False

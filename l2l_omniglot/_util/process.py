@@ -75,7 +75,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def bfloat16_pays(device: str) -> bool:
-    """Tells whether training in bfloat16 is faster there: on processors that have it.
+    """Returns whether training in bfloat16 is faster there: on processors that have it.
 
     On GPUs it was not: the networks are too small, see docs/performance.md.
     """
@@ -87,12 +87,12 @@ def bfloat16_pays(device: str) -> bool:
 
 
 def launched() -> bool:
-    """Tells whether torchrun, or something like it, started this process as one of several."""
+    """Returns whether torchrun, or something like it, started this process as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def restarted() -> bool:
-    """Tells whether torchrun restarted this process after a worker had died."""
+    """Returns whether torchrun restarted this process after a worker had died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
@@ -107,7 +107,7 @@ class StopRequest:
     signal: int | None = None
 
     def __call__(self) -> bool:
-        """Tells whether a stop was requested."""
+        """Returns whether a stop was requested."""
         return self.signal is not None
 
 

@@ -127,7 +127,7 @@ def replace_layers(
 
 
 def has_own_weight(layer: nn.Module) -> bool:
-    """Tells whether a layer's weight is a parameter by now: not computed, and not lazy."""
+    """Returns whether a layer's weight is a parameter by now: not computed, and not lazy."""
     return "weight" in layer._parameters and not is_lazy(layer._parameters["weight"])  # type: ignore[arg-type]
 
 

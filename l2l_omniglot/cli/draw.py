@@ -147,7 +147,7 @@ def _own_address() -> str | None:
 
 
 def _has_desktop() -> bool:
-    """Tells whether somebody sits at a screen: on a terminal, where windows can be opened."""
+    """Returns whether somebody sits at a screen: on a terminal, where windows can be opened."""
     windows = sys.platform in {"darwin", "win32"} or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

@@ -321,7 +321,7 @@ class _Bound:
 
 
 def _is_cached(path: Path, md5: str) -> bool:
-    """Tells whether a download is there already, and whole."""
+    """Returns whether a download is there already, and whole."""
     try:
         content = read_bytes(path, MOST_ARCHIVE)
     except (OSError, UnreadableError):

@@ -64,7 +64,7 @@ def sidecar_path(npy: Path) -> Path:
 
 
 def is_sidecar(path: Path) -> bool:
-    """Tells whether a JSON file is a sidecar, whole or broken, and not an unrelated file."""
+    """Returns whether a JSON file is a sidecar, whole or broken, and not an unrelated file."""
     try:
         return FORMAT in read_text(path, MOST_JSON)
     except UnreadableError:

@@ -126,7 +126,7 @@ class Meter:
         self._start = now
 
     def is_due(self, minutes: float) -> bool:
-        """Tells whether a line is due; the run has taken so many minutes."""
+        """Returns whether a line is due; the run has taken so many minutes."""
         return self._span.seconds >= _least(minutes)
 
     def take(self, minutes: float) -> TrainingFigures:

@@ -16,7 +16,7 @@ VALIDATION = "accuracy/validation"
 
 
 def has_events(folder: Path) -> bool:
-    """Tells whether a run has event files already."""
+    """Returns whether a run has event files already."""
     return any(folder.glob(EVENTS))
 
 

@@ -34,7 +34,7 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Tells whether this is worker 0."""
+        """Returns whether this is worker 0."""
         return self.rank == 0
 
     def share(self, total: int) -> range:
