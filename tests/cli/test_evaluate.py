@@ -26,6 +26,13 @@ def test_a_protocol_takes_a_stack_of_ones_own(raw_npy: Path):
     assert "conv4" in seen.stderr and "test classes of split maml++" in seen.stderr
 
 
+@pytest.mark.slow
+def test_other_images_of_the_classes_may_have_been_trained_on(raw_npy: Path):
+    sizes = ("--tasks", "2", "--queries", "1")
+    done = run_cli("evaluate", *sizes, "--data", str(raw_npy), "--weights", "conv4")
+    assert done.returncode == 0 and "test classes may have been trained on" in done.stderr
+
+
 def test_a_protocol_refuses_other_classes():
     done = run_cli("evaluate", "--protocol", "snell", "--data", "synthetic", "--weights", "conv4")
     assert (done.returncode, done.stdout) == (3, "")

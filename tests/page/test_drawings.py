@@ -134,7 +134,7 @@ def test_distances_show_what_decides_where_steps_add_nothing(person: Person):
     assert nearest[0] == "B" and nearest[2] == "place best"
     assert all(kind == "place" for *_, kind in others)
     reach = person.find("#reach")
-    assert reach.text == "usual" and "95 %" in reach.get_attribute("title")
+    assert reach.text == "usual" and "98.5 %" in reach.get_attribute("title")
     assert nearest[1] < reach.rect["x"] and "unlike" not in person.text("note")
     person.button("Clear the query").click()
     scribble = [[(0.1 + 0.8 * (n % 2), 0.1 + 0.02 * n) for n in range(40)]]
