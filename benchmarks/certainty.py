@@ -22,7 +22,8 @@ from l2l_omniglot.data.pictures import as_drawing
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
-from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.weights import find_weights, pretrained_names
 from l2l_omniglot.meta.baselines import Baseline
 from tools.photographs import NOTHINGS, nothing

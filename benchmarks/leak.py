@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from l2l_omniglot._util.text import table
-from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.settings import make_settings
 
 

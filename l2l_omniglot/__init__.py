@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from l2l_omniglot.data.tasks import Tasks as Tasks
     from l2l_omniglot.errors import L2LOmniglotError as L2LOmniglotError
     from l2l_omniglot.experiments.experiment import Experiment as Experiment
-    from l2l_omniglot.experiments.experiment import open_data as open_data
     from l2l_omniglot.experiments.learners import load_pretrained as load_pretrained
+    from l2l_omniglot.experiments.readers import open_data as open_data
     from l2l_omniglot.experiments.settings import Settings as Settings
     from l2l_omniglot.experiments.settings import make_settings as make_settings
     from l2l_omniglot.meta.evaluation import Evaluation as Evaluation
@@ -56,7 +56,7 @@ _HOMES = {
     "make_backbone": "backbones.registry",
     "make_settings": "experiments.settings",
     "make_splits": "data.splits",
-    "open_data": "experiments.experiment",
+    "open_data": "experiments.readers",
     "prepare_process": "_util.process",
     "prepare_stack": "data.omniglot",
     "synthetic_stack": "data.synthetic",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.meta.engines import Engine
@@ -23,6 +24,26 @@ class TinyNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.linear(torch.tanh(self.norm(self.conv(images))).flatten(1))
+
+
+class Uneven:
+    """30 classes of 4 to 20 images of a larger stack: a `Stack` that is no `ImageStack`."""
+
+    name, height, width, channels, ink, background = "uneven", 4, 4, 1, "white", "black"
+    image_size, sha256, summary = 4, "0" * 64, "30 classes of unequal sizes."
+
+    def __init__(self, whole: ImageStack) -> None:
+        self._whole, self.info = whole, whole.info[:30]
+        self.names = tuple(f"class {number}" for number in range(30))
+        self.images_per_class = tuple(4 + number % 17 for number in range(30))
+
+    def images(self, classes, items, transforms=None) -> torch.Tensor:
+        for number, item in zip(classes, items, strict=True):
+            assert item < self.images_per_class[number]
+        return self._whole.images(classes, items, transforms)
+
+    def on(self, device: torch.device) -> "Uneven":
+        return self
 
 
 class Silent:

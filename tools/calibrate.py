@@ -23,7 +23,8 @@ from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.experiments.card import MODEL
 from l2l_omniglot.experiments.certainty import Certainty
 from l2l_omniglot.experiments.checkpoint import Checkpoint
-from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.weights import FOLDER, list_pretrained, load_pretrained_checkpoint
 
 SETTINGS = tuple(product((2, 5, 10, 20), (1, 5)))  # ways, shots

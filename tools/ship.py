@@ -17,8 +17,8 @@ import torch
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot.experiments.card import MODEL, Card
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
-from l2l_omniglot.experiments.experiment import OMNIGLOT
 from l2l_omniglot.experiments.metrics import MetricsRow
+from l2l_omniglot.experiments.readers import OMNIGLOT
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.weights import FOLDER, as_typed, list_pretrained
 from tools.card import measure, write_readme

@@ -235,7 +235,7 @@ def _evaluate_runs(
 ) -> tuple[str, Evaluation]:
     """Evaluates on the official runs; returns what is to be printed, and the result."""
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
-    from l2l_omniglot.experiments.experiment import SYNTHETIC
+    from l2l_omniglot.experiments.readers import SYNTHETIC
 
     name = subject["checkpoint"]
     if experiment.settings.data == SYNTHETIC:

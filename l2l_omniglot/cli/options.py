@@ -29,7 +29,7 @@ from l2l_omniglot.experiments.weights import (
 from l2l_omniglot.meta import ENGINES
 
 if TYPE_CHECKING:
-    from l2l_omniglot.data.stack import ImageStack
+    from l2l_omniglot.data.stack import Stack
     from l2l_omniglot.experiments.checkpoint import Checkpoint
     from l2l_omniglot.meta.workers import Workers
 
@@ -248,9 +248,9 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def open_stack(settings: Settings) -> ImageStack:
+def open_stack(settings: Settings) -> Stack:
     """Opens the data of some settings; prepares Omniglot where it is not there yet."""
-    from l2l_omniglot.experiments.experiment import open_data
+    from l2l_omniglot.experiments.readers import open_data
 
     with timed("Opening the data"), counting("preparing", "character") as progress:
         stack = open_data(settings, log.info, progress)
@@ -259,7 +259,7 @@ def open_stack(settings: Settings) -> ImageStack:
 
 
 @contextmanager
-def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, ImageStack]]:
+def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, Stack]]:
     """Inside the block this process is one of torchrun's, or the only one, and has the data.
 
     The first opens the data before the others do, after preparing them if need be, and it alone

@@ -18,7 +18,7 @@ from l2l_omniglot.experiments.runs import newest_run, taken
 from l2l_omniglot.experiments.weights import find_weights, history
 
 if TYPE_CHECKING:
-    from l2l_omniglot.data.stack import ImageStack
+    from l2l_omniglot.data.stack import Stack
     from l2l_omniglot.reports.html import Subject
 
 page_options = options.combined(
@@ -61,7 +61,7 @@ def report(
 
     chosen = EvaluationOptions(**given)
     sources = weights or (_newest(),)
-    stacks: dict[tuple[Any, ...], ImageStack] = {}
+    stacks: dict[tuple[Any, ...], Stack] = {}
     found = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
     names = html.unlike([subject.name for subject in found])
     subjects = [dataclasses.replace(s, name=name) for s, name in zip(found, names, strict=True)]
@@ -82,7 +82,7 @@ def _newest() -> str:
 
 def _evaluate(
     source: str, chosen: EvaluationOptions, device: str, engine: str,
-    stacks: dict[tuple[Any, ...], ImageStack],
+    stacks: dict[tuple[Any, ...], Stack],
 ) -> Subject:  # fmt: skip
     """Evaluates one of the sources; opens data once, and keeps them in `stacks`."""
     from l2l_omniglot.experiments.experiment import Experiment

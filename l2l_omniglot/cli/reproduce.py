@@ -19,7 +19,7 @@ from l2l_omniglot.experiments.algorithms import ALGORITHMS
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
 
 if TYPE_CHECKING:
-    from l2l_omniglot.data.stack import ImageStack
+    from l2l_omniglot.data.stack import Stack
     from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.reproduce import Condition
     from l2l_omniglot.experiments.settings import Settings
@@ -88,7 +88,7 @@ def reproduce(
         raise click.UsageError(
             "nothing to compare: expected at least one setting, backbone and algorithm"
         )
-    stacks: list[ImageStack] = []  # one for all conditions
+    stacks: list[Stack] = []  # one for all conditions
 
     def build(settings: Settings) -> Experiment:
         if not stacks:

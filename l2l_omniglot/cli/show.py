@@ -18,7 +18,7 @@ from l2l_omniglot.experiments.settings import Settings, make_settings
 from l2l_omniglot.experiments.weights import find_weights
 
 if TYPE_CHECKING:
-    from l2l_omniglot.data.stack import ImageStack
+    from l2l_omniglot.data.stack import Stack
     from l2l_omniglot.reports.contact_sheet import ContactSheet
 
 data_options = options.settings_options(
@@ -52,7 +52,7 @@ def data(part: str, classes: int, items: int, out: Path | None, **given: Any) ->
     from l2l_omniglot.experiments.experiment import settings_splits
     from l2l_omniglot.reports.contact_sheet import class_sheet
 
-    found = list(range(stack.classes))
+    found = list(range(len(stack.info)))
     if part != "all":
         found = list(getattr(settings_splits(settings, stack), part))
     if names:
@@ -115,7 +115,7 @@ def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
     return dataclasses.replace(find_weights(weights).settings, **given)
 
 
-def _named(stack: ImageStack, numbers: list[int], names: tuple[str, ...]) -> list[int]:
+def _named(stack: Stack, numbers: list[int], names: tuple[str, ...]) -> list[int]:
     """The classes of those names; where there is none, those with it in their name."""
     found: list[int] = []
     for name in names:

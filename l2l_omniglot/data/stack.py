@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from l2l_omniglot.errors import DataError, check_choice
 
 Background: TypeAlias = Literal["auto", "white", "black"]
 Ink: TypeAlias = Literal["white", "black"]
+Numbers: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
 
 TOLERANCE = 1e-3  # of floats, around either range; images are clipped
 LEAST_OF_255 = 16  # floats whose largest value is between 1 and this are in neither range
@@ -26,6 +27,69 @@ TURNS, TRANSFORMS = 4, 8  # quarter turns of an image; with those of its mirror 
 _CLASSES_A_CHUNK = 64
 _CHANNELS = (1, 3)
 _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
+
+
+class Stack(Protocol):
+    """What tasks, reports and pages ask of images of some classes; a reader may bring its own.
+
+    Classes may have different numbers of images. `ImageStack` is one.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the data, in messages."""
+
+    @property
+    def info(self) -> Sequence[ClassInfo]:
+        """One entry per class."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The classes' names, in order."""
+
+    @property
+    def images_per_class(self) -> Sequence[int]:
+        """The number of images of each class."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def image_size(self) -> int | tuple[int, int]:
+        """The side of square images, else (height, width)."""
+
+    @property
+    def background(self) -> str:
+        """Which end of the stored values is paper, ``white`` or ``black``."""
+
+    @property
+    def ink(self) -> Ink:
+        """Which end of [0, 1] is ink in `images`."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest by which a run knows its data again."""
+
+    @property
+    def summary(self) -> str:
+        """The stack in a sentence."""
+
+    def images(
+        self, classes: Numbers, items: Numbers, transforms: Numbers | None = None
+    ) -> torch.Tensor:
+        """Reads B images; see `ImageStack.images`."""
+
+    def on(self, device: torch.device) -> Stack:
+        """Returns a copy whose images are on a device."""
 
 
 class ImageStack:
@@ -99,9 +163,9 @@ class ImageStack:
 
     def images(
         self,
-        classes: Sequence[int] | npt.NDArray[np.int64],
-        items: Sequence[int] | npt.NDArray[np.int64],
-        transforms: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        classes: Numbers,
+        items: Numbers,
+        transforms: Numbers | None = None,
     ) -> torch.Tensor:
         """Reads B images.
 

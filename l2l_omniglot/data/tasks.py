@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot._util.rng import python_random
 from l2l_omniglot.data.augment import map_images
-from l2l_omniglot.data.stack import TRANSFORMS, TURNS, ImageStack, span
+from l2l_omniglot.data.stack import TRANSFORMS, TURNS, Stack, span
 from l2l_omniglot.errors import DataError, check_number
 
 
@@ -82,7 +82,7 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(
         self,
-        stack: ImageStack,
+        stack: Stack,
         classes: Sequence[int],
         rotations: bool = False,
         mirrors: bool = False,
@@ -175,7 +175,7 @@ class Tasks:
 
     def __init__(
         self,
-        stack: ImageStack,
+        stack: Stack,
         classes: Sequence[int],
         *,
         ways: int = 5,
@@ -295,7 +295,7 @@ class MixedTasks:
 
 
 def _check_sizes(
-    stack: ImageStack, classes: Sequence[int], ways: int, shots: int, queries: int, name: str
+    stack: Stack, classes: Sequence[int], ways: int, shots: int, queries: int, name: str
 ) -> None:
     check_number("ways", ways, least=2, kind=DataError)
     check_number("shots", shots, least=1, kind=DataError)

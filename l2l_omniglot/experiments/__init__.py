@@ -3,6 +3,7 @@
 - ``declaration``: what is declared of a setting
 - ``algorithms``: what makes up each published algorithm
 - ``settings``: every setting, declared once; recipes
+- ``readers``: data sets by name
 - ``experiment``: data, splits, task streams, learner and trainer of a run
 - ``protocols``: on which tasks the papers test
 - ``learners``: a learner from settings, or from trained weights

@@ -10,12 +10,10 @@ from typing import Any
 
 import torch
 
-from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
 from l2l_omniglot.data.splits import ORDERS, Splits, make_splits
-from l2l_omniglot.data.stack import ImageStack, load_stack
-from l2l_omniglot.data.synthetic import synthetic_stack
+from l2l_omniglot.data.stack import Stack
 from l2l_omniglot.data.tasks import MixedTasks, Tasks
-from l2l_omniglot.errors import DataError, SettingsError, check_choice, expected_name, refused
+from l2l_omniglot.errors import SettingsError, check_choice, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import (
     build_learner,
@@ -23,6 +21,7 @@ from l2l_omniglot.experiments.learners import (
     read_backbone,
     read_weights,
 )
+from l2l_omniglot.experiments.readers import SYNTHETIC
 from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.baselines import Baseline, nearest_pixels, prototype_baseline
@@ -32,38 +31,7 @@ from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.meta.trainer import Schedule, Trainer
 from l2l_omniglot.meta.workers import ALONE, Workers
 
-OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
 POPULATION_TASKS = 30  # training tasks that population statistics are measured on
-
-
-def open_data(
-    settings: Settings, announce: Announce = lambda _: None, progress: Progress | None = None
-) -> ImageStack:
-    """Opens the data of a run.
-
-    Args:
-        settings: `data`, `background`, `ink` and `split_seed` decide.
-        announce: called with a sentence if Omniglot must be prepared first.
-        progress: of preparing, called with (done, total).
-
-    Raises:
-        DataError: if the data is missing or broken.
-        DownloadError: if Omniglot is not prepared and cannot be downloaded; the message gives
-            commands that help.
-    """
-    if settings.data == SYNTHETIC:
-        return synthetic_stack(seed=settings.split_seed, ink=settings.ink)  # type: ignore[arg-type]
-    path = Path(settings.data)
-    if settings.data == OMNIGLOT:
-        path = default_stack_path()
-        if not path.is_file():
-            announce(f"No prepared Omniglot at {path}: preparing it now.")
-            prepare_omniglot([], path, announce=announce, progress=progress)
-    elif not path.is_file():
-        also = "the path of a .npy class stack"
-        expected = expected_name(settings.data, (OMNIGLOT, SYNTHETIC), also)
-        raise refused("data", settings.data, f"no such file; {expected}", DataError)
-    return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
 
 
 def baselines(
@@ -85,7 +53,7 @@ def baselines(
     return found
 
 
-def settings_splits(settings: Settings, stack: ImageStack) -> Splits:
+def settings_splits(settings: Settings, stack: Stack) -> Splits:
     """Splits the classes of a stack as these settings say."""
     return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
 
@@ -104,7 +72,7 @@ class TaskStreams:
     """
 
     settings: Settings
-    stack: ImageStack
+    stack: Stack
     splits: Splits = field(init=False)
 
     def __post_init__(self) -> None:
@@ -186,7 +154,7 @@ class Experiment(TaskStreams):
     def build(
         cls,
         settings: Settings,
-        stack: ImageStack,
+        stack: Stack,
         device: str = "cpu",
         engine: str = "auto",
         workers: Workers = ALONE,
@@ -205,7 +173,7 @@ class Experiment(TaskStreams):
     def load(
         cls,
         weights: str | Path | Checkpoint,
-        stack: ImageStack,
+        stack: Stack,
         device: str = "cpu",
         engine: str = "auto",
         workers: Workers = ALONE,

@@ -16,9 +16,10 @@ from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.errors import RunError, TrainingError, check_choice
 from l2l_omniglot.experiments.algorithms import ALGORITHMS
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
-from l2l_omniglot.experiments.experiment import SYNTHETIC, Experiment
+from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import write_learner
 from l2l_omniglot.experiments.protocols import OURS, PROTOCOLS, SETTINGS
+from l2l_omniglot.experiments.readers import SYNTHETIC
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import Settings, make_settings
 from l2l_omniglot.experiments.training import Observer, Outcome, TrainingRun

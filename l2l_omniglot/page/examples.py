@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from l2l_omniglot.data.stack import ImageStack, span
+from l2l_omniglot.data.stack import Stack, span
 from l2l_omniglot.data.synthetic import Points, synthetic_strokes
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiments.experiment import settings_splits
@@ -56,7 +56,7 @@ class StackExamples:
         settings: of the training, whose split gives the test classes.
     """
 
-    def __init__(self, stack: ImageStack, settings: Settings) -> None:
+    def __init__(self, stack: Stack, settings: Settings) -> None:
         self._stack = stack
         self._test = np.array(settings_splits(settings, stack).test)
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from l2l_omniglot._util.files import atomic_write
-from l2l_omniglot.data.stack import TURNS, ImageStack
+from l2l_omniglot.data.stack import TURNS, Stack
 from l2l_omniglot.data.tasks import Tasks
 
 Pixels = npt.NDArray[np.uint8]
@@ -55,7 +55,7 @@ class ContactSheet:
     rows: tuple[Row, ...]
 
 
-def class_sheet(stack: ImageStack, classes: Sequence[int], items: int, title: str) -> ContactSheet:
+def class_sheet(stack: Stack, classes: Sequence[int], items: int, title: str) -> ContactSheet:
     """Shows the first images of some classes.
 
     Args:
@@ -94,7 +94,7 @@ def class_name(tasks: Tasks, label: int) -> str:
     return f"{name} ({', '.join(transforms)})" if transforms else name
 
 
-def as_pixels(images: torch.Tensor, stack: ImageStack) -> tuple[Pixels, ...]:
+def as_pixels(images: torch.Tensor, stack: Stack) -> tuple[Pixels, ...]:
     """Turns images of a stack into pixels to look at: grey ones dark on white, others as stored.
 
     Args:

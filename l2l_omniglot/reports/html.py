@@ -15,7 +15,7 @@ from PIL import Image
 
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.text import counted, percent
-from l2l_omniglot.data.stack import ImageStack, span
+from l2l_omniglot.data.stack import Stack, span
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
@@ -157,7 +157,7 @@ def _learning(subjects: Sequence[Subject]) -> dict[str, Sequence[MetricsRow]]:
     return found if any(found.values()) else {}
 
 
-def pngs(stack: ImageStack, images: torch.Tensor) -> list[str]:
+def pngs(stack: Stack, images: torch.Tensor) -> list[str]:
     """Turns images of a stack, (B, channels, H, W), into addresses for <img>."""
     found = []
     for pixels in as_pixels(images, stack):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import Uneven
 
 from l2l_omniglot.data.sidecar import ClassInfo
 from l2l_omniglot.data.stack import ImageStack
@@ -187,22 +188,6 @@ def test_the_first_100_tasks_are_those_that_figures_were_measured_on(
             found.update(tensor.numpy().tobytes())
         found.update(repr(task.classes).encode())
     assert found.hexdigest()[:16] == known
-
-
-class Uneven:
-    """30 classes of 4 to 20 images: what tasks, reports and pages ask of a stack, no more."""
-
-    name, height, width, channels, ink, background = "uneven", 4, 4, 1, "white", "black"
-
-    def __init__(self, whole: ImageStack) -> None:
-        self._whole, self.info = whole, whole.info
-        self.names = tuple(f"class {number}" for number in range(30))
-        self.images_per_class = tuple(4 + number % 17 for number in range(30))
-
-    def images(self, classes, items, transforms=None) -> torch.Tensor:
-        for number, item in zip(classes, items, strict=True):
-            assert item < self.images_per_class[number]
-        return self._whole.images(classes, items, transforms)
 
 
 @pytest.mark.parametrize("options", [{}, {"rotations": True}, {"within_alphabet": True}])

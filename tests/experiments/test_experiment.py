@@ -8,7 +8,7 @@ from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.errors import BackboneError, RunError, SettingsError
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
-from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import Settings, make_settings
 from l2l_omniglot.experiments.training import TrainingRun
@@ -70,14 +70,6 @@ def test_a_stack_opened_otherwise_than_the_settings_say_is_refused(stack: ImageS
         Experiment.build(make_settings("tutorial"), stack)
     with pytest.raises(SettingsError, match="opened with background white; expected black"):
         Experiment.build(make_settings(background="black"), stack)
-
-
-def test_open_data_gives_the_stack_as_the_recipe_wants_it(stack: ImageStack, tmp_path):
-    np.save(tmp_path / "own.npy", stack._array)
-    settings = make_settings("tutorial", data=str(tmp_path / "own.npy"))
-    opened = open_data(settings)
-    assert (opened.ink, opened.background) == ("black", "white")
-    torch.testing.assert_close(opened.images([1], [2]), 1 - stack.images([1], [2]))
 
 
 def run(stack: ImageStack, path, *stops: int, minutes: float | None = None, **changes):

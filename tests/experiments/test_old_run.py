@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from tiny import Silent
 
 from l2l_omniglot.cli import cli
-from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.training import TrainingRun
 from l2l_omniglot.meta.evaluation import evaluate

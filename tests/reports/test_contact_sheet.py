@@ -15,7 +15,8 @@ from l2l_omniglot.data.sidecar import Sidecar
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import DataError, SettingsError
-from l2l_omniglot.experiments.experiment import Experiment, open_data
+from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.settings import make_settings
 from l2l_omniglot.reports.contact_sheet import (
     ContactSheet,

@@ -1,0 +1,59 @@
+"""Readers of data sets, by the name that `--data` gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
+from l2l_omniglot.data.stack import Stack, load_stack
+from l2l_omniglot.data.synthetic import synthetic_stack
+from l2l_omniglot.errors import DataError, expected_name, refused
+from l2l_omniglot.experiments.settings import Settings
+
+Reader: TypeAlias = Callable[[Settings, Announce, "Progress | None"], Stack]
+
+OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
+
+
+def open_data(
+    settings: Settings, announce: Announce = lambda _: None, progress: Progress | None = None
+) -> Stack:
+    """Opens the data of a run.
+
+    Args:
+        settings: `data`, `background`, `ink` and `split_seed` decide. What is no name in `READERS`
+            is the path of a ``.npy`` class stack.
+        announce: called with a sentence if Omniglot must be prepared first.
+        progress: of preparing, called with (done, total).
+
+    Raises:
+        DataError: if the data is missing or broken.
+        DownloadError: if Omniglot is not prepared and cannot be downloaded; the message gives
+            commands that help.
+    """
+    return READERS.get(settings.data, _own)(settings, announce, progress)
+
+
+def _synthetic(settings: Settings, _announce: Announce, _progress: Progress | None) -> Stack:
+    return synthetic_stack(seed=settings.split_seed, ink=settings.ink)  # type: ignore[arg-type]
+
+
+def _omniglot(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
+    path = default_stack_path()
+    if not path.is_file():
+        announce(f"No prepared Omniglot at {path}: preparing it now.")
+        prepare_omniglot([], path, announce=announce, progress=progress)
+    return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+
+
+def _own(settings: Settings, _announce: Announce, _progress: Progress | None) -> Stack:
+    path = Path(settings.data)
+    if not path.is_file():
+        expected = expected_name(settings.data, READERS, "the path of a .npy class stack")
+        raise refused("data", settings.data, f"no such file; {expected}", DataError)
+    return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+
+
+READERS: dict[str, Reader] = {OMNIGLOT: _omniglot, SYNTHETIC: _synthetic}
