@@ -85,6 +85,12 @@ export class Card {
     this.refresh();
   }
 
+  /** Paints what had no size before it stood on the page. */
+  placed() {
+    this.pad.paint();
+    this.refresh();
+  }
+
   /** Updates thumbnails and buttons. */
   refresh() {
     const { name, examples, current } = this.character;

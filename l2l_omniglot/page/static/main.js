@@ -83,7 +83,7 @@ function missing(count) {
 function build() {
   cards = characters.map((character) => new Card(character, settings, { changed: ask, build, remove, ownName }));
   byId("cards").replaceChildren(...cards.map((card) => card.element), addPlace);
-  for (const card of cards) card.refresh(); // thumbnails have a size only now
+  for (const card of cards) card.placed();
   countChanged();
 }
 
@@ -177,7 +177,7 @@ function addCharacter() {
   const card = new Card(character, settings, { changed: ask, build, remove, ownName });
   cards.push(card);
   addPlace.before(card.element);
-  card.refresh();
+  card.placed();
   countChanged();
   card.pad.canvas.focus();
 }
