@@ -102,8 +102,9 @@ def find_drawing(
     check_choice("ink", ink, INKS)
     if max(picture.size) > MOST_NARROW * min(picture.size):
         raise DataError(f"{name}: {picture.width} x {picture.height} pixels: too narrow")
-    picture, taken = picture.copy(), picture.copy()
+    picture = picture.copy()
     picture.thumbnail((MOST_SIDE, MOST_SIDE))
+    taken = picture.copy()
     taken.thumbnail((LOOKED_AT, LOOKED_AT))
     grey = picture.convert("L")
     if is_blank(grey) and not may_be_blank:
@@ -118,9 +119,8 @@ def find_drawing(
 
 
 def _of_even(taken: Image.Image, grey: Image.Image, ink: str) -> Drawing:
-    """Of a scan, or what a drawing program wrote: its greys are stretched."""
-    light = ink == "light" or (ink == "auto" and ink_is_light([grey]))
-    picture = inverted(grey, even=True) if light else grey
+    """Finds the drawing of a scan, or of a drawing program: greys are stretched, no more."""
+    picture, light = _dark(grey, ink, even=True)
     level = ImageOps.autocontrast(picture)
     return Drawing(taken, picture, level, measure(level), frozenset([LIGHT_INK] * light))
 
@@ -128,13 +128,17 @@ def _of_even(taken: Image.Image, grey: Image.Image, ink: str) -> Drawing:
 def _of_photograph(taken: Image.Image, whole: Image.Image, ink: str) -> Drawing:
     straight = straighten_sheet(whole)
     sheet = whole if straight is None else straight
-    grey = sheet.convert("L")
-    light = ink == "light" or (ink == "auto" and ink_is_light([grey]))
-    picture = inverted(grey, even=False) if light else grey
+    picture, light = _dark(sheet.convert("L"), ink, even=False)
     level, ruled = find_ink(sheet, light)
     done = {SHEET: straight is not None, RULED: ruled, LIGHT_INK: light, PHOTOGRAPH: True}
     steps = frozenset(step for step, taken_so in done.items() if taken_so)
     return Drawing(taken, picture, level, measure(level), steps, _doubt(level))
+
+
+def _dark(grey: Image.Image, ink: str, even: bool) -> tuple[Image.Image, bool]:
+    """Returns a picture with dark ink, and whether its ink was light."""
+    light = ink == "light" or (ink == "auto" and ink_is_light([grey]))
+    return (inverted(grey, even) if light else grey), light
 
 
 def _doubt(level: Image.Image) -> str:

@@ -80,9 +80,10 @@ def _darkness(picture: Image.Image, light: bool) -> tuple[Levels, bool]:
     values = gaussian_filter(1 - np.sqrt(values) if light else values, (NOISE, NOISE, 0))
     paper = np.stack([_paper(values[..., channel]) for channel in range(3)], axis=-1)
     dark = np.maximum(paper - values, 0) / np.maximum(paper, DIM * paper.max())
-    lines = ruled_lines(dark.mean(axis=2))
+    grey = dark.mean(axis=2)
+    lines = ruled_lines(grey)
     ruled = lines[0].mask | lines[1].mask
-    found = _along_ink(dark, ruled)
+    found = _along_ink(dark, np.where(ruled, 0, grey))
     for each in lines:
         found = without_lines(found, each)
     return found, bool(ruled.any())
@@ -102,13 +103,12 @@ def _paper(values: Levels) -> Levels:
     return np.asarray(full, dtype=np.float64)
 
 
-def _along_ink(dark: Levels, ruled: Mask) -> Levels:
-    """Measures darkness (H, W, 3) along the colour of the darkest pixels that are no ruled line.
+def _along_ink(dark: Levels, grey: Levels) -> Levels:
+    """Measures darkness (H, W, 3) along the colour of the pixels that are darkest in grey (H, W).
 
     A blue line is then paler beside red ink than it looks; grey darkness stays what it is.
     """
-    total = np.where(ruled, 0, dark.mean(axis=2))
-    darkest = dark[total >= np.quantile(total, 1 - DARKEST)].mean(axis=0)
+    darkest = dark[grey >= np.quantile(grey, 1 - DARKEST)].mean(axis=0)
     length = float(np.linalg.norm(darkest))
     along: Levels = dark @ (darkest / length if length else darkest) / np.sqrt(3)
     return along

@@ -38,13 +38,13 @@ class Collection:
 
     @property
     def doubts(self) -> list[str]:
-        """What speaks against the ink that was found, one sentence a picture."""
+        """Returns what speaks against the ink that was found, one sentence a picture."""
         pairs = zip(self.files, self.drawings, strict=True)
         return [f"{file}: {drawing.doubt}" for file, drawing in pairs if drawing.doubt]
 
     @property
     def names(self) -> list[str]:
-        """The classes' names in natural order: 2 before 10."""
+        """Returns the classes' names in natural order: 2 before 10."""
         return sorted({name for name in self.classes if name is not None}, key=_natural)
 
     def _read_folder(self, folder: Path, name: str | None, ink: str) -> None:

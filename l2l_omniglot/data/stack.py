@@ -37,51 +37,51 @@ class Stack(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the data, in messages."""
+        """Returns the name of the data, for messages."""
 
     @property
     def info(self) -> Sequence[ClassInfo]:
-        """One entry per class."""
+        """Returns one entry per class."""
 
     @property
     def names(self) -> Sequence[str]:
-        """The classes' names, in order."""
+        """Returns the classes' names, in order."""
 
     @property
     def images_per_class(self) -> Sequence[int]:
-        """The number of images of each class."""
+        """Returns the number of images of each class."""
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """Returns 1 for grey images, 3 for colour."""
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """Returns the images' height in pixels."""
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """Returns the images' width in pixels."""
 
     @property
     def image_size(self) -> int | tuple[int, int]:
-        """The side of square images, else (height, width)."""
+        """Returns the side of square images, else (height, width)."""
 
     @property
     def background(self) -> str:
-        """Which end of the stored values is paper, ``white`` or ``black``."""
+        """Returns which end of the stored values is paper, ``white`` or ``black``."""
 
     @property
     def ink(self) -> Ink:
-        """Which end of [0, 1] is ink in `images`."""
+        """Returns which end of [0, 1] is ink in `images`."""
 
     @property
     def sha256(self) -> str:
-        """Digest by which a run knows its data again."""
+        """Returns the digest by which a run knows its data again."""
 
     @property
     def summary(self) -> str:
-        """The stack in a sentence."""
+        """Says in a sentence what the stack holds."""
 
     def images(
         self, classes: Numbers, items: Numbers, transforms: Numbers | None = None

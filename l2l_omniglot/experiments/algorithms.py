@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-
-class Parts(Protocol):
-    """The settings that algorithms differ in, see `l2l_omniglot.experiments.settings.Settings`."""
-
-    @property
-    def rule(self) -> str: ...  # noqa: D102
-    @property
-    def head(self) -> str: ...  # noqa: D102
-    @property
-    def adapt(self) -> str: ...  # noqa: D102
-    @property
-    def inner_rates(self) -> str: ...  # noqa: D102
-    @property
-    def inner_steps(self) -> int: ...  # noqa: D102
-    @property
-    def first_order(self) -> bool: ...  # noqa: D102
-    @property
-    def first_order_until(self) -> float: ...  # noqa: D102
-    @property
-    def multi_step_until(self) -> float: ...  # noqa: D102
+if TYPE_CHECKING:
+    from l2l_omniglot.experiments.settings import Settings
 
 
 # How the algorithms differ; each value is an option of its own, too.
@@ -74,26 +56,24 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 
 # What no settings of another name have; maml is what has none of these. Several may fit.
-_MARKS: dict[str, Callable[[Parts], bool]] = {
-    "protonet": lambda parts: parts.head == "prototypes" and parts.inner_steps == 0,
-    "reptile": lambda parts: parts.rule == "reptile",
-    "imaml": lambda parts: parts.rule == "imaml",
-    "maml++": lambda parts: (
-        parts.rule == "maml"
-        and parts.inner_rates == "layer-step"
-        and max(parts.multi_step_until, parts.first_order_until) > 0
+_MARKS: dict[str, Callable[[Settings], bool]] = {
+    "protonet": lambda own: own.head == "prototypes" and own.inner_steps == 0,
+    "reptile": lambda own: own.rule == "reptile",
+    "imaml": lambda own: own.rule == "imaml",
+    "maml++": lambda own: (
+        own.rule == "maml"
+        and own.inner_rates == "layer-step"
+        and max(own.multi_step_until, own.first_order_until) > 0
     ),
-    "anil": lambda parts: parts.rule == "maml" and parts.adapt == "head",
-    "meta-sgd": lambda parts: parts.rule == "maml" and parts.inner_rates == "parameter",
-    "fomaml": lambda parts: (
-        parts.rule == "maml" and (parts.first_order or parts.first_order_until == 1)
-    ),
+    "anil": lambda own: own.rule == "maml" and own.adapt == "head",
+    "meta-sgd": lambda own: own.rule == "maml" and own.inner_rates == "parameter",
+    "fomaml": lambda own: own.rule == "maml" and (own.first_order or own.first_order_until == 1),
 }
 
 
-def fitting(parts: Parts) -> list[str]:
+def fitting(own: Settings) -> list[str]:
     """Returns the names of the algorithms that settings are, the most telling first."""
-    return [name for name, mark in _MARKS.items() if mark(parts)] or ["maml"]
+    return [name for name, mark in _MARKS.items() if mark(own)] or ["maml"]
 
 
 def nichol(ways: int, _shots: int) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot.data.tasks import TaskBatch
-from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
-from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score
+from l2l_omniglot.meta.engines.fast_weights import FastWeights, task_losses
+from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score, starts_and_ends
 
 ITERATIONS = 5  # of conjugate gradients, as in the paper
 
@@ -34,18 +34,15 @@ def imaml(
         BackboneError: if the inner loop does not start at the trained weights and change all.
     """
     check_plain("iMAML", weights)
-    starts: dict[str, torch.Tensor] = {}
-    for adapted in inner_loop(weights, tasks.support, tasks.support_labels):
-        starts = starts or adapted.named()
-    names, named = weights.engine.rates.names, weights.named()
-    own = [named[name].detach().requires_grad_() for name in names]
-    weights.replace(dict(zip(names, own, strict=True)))
+    starts, ends = starts_and_ends(weights, tasks)
+    own = [end.detach().requires_grad_() for end in ends]
+    weights.replace(dict(zip(weights.engine.rates.names, own, strict=True)))
     scores = score(weights, tasks, weights.inner.policy)
     wanted = _flat(_gradients(scores.losses.sum(), own))
     product = _hessian_product(weights, tasks, own)
     pull = weights.inner.proximal
     solved = solve(lambda rows: rows + product(rows) / pull, wanted, iterations)
-    gradients = pull_back([starts[name] for name in names], _like(solved, own), parameters)
+    gradients = pull_back(starts, _like(solved, own), parameters)
     return MetaGradient(scores._replace(losses=scores.losses.detach()), gradients)
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot.data.tasks import TaskBatch
-from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop
-from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score
+from l2l_omniglot.meta.engines.fast_weights import FastWeights
+from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score, starts_and_ends
 
 
 def reptile(
@@ -26,11 +26,8 @@ def reptile(
         BackboneError: if the inner loop does not start at the trained weights and change all.
     """
     check_plain("Reptile", weights)
-    starts: dict[str, torch.Tensor] = {}
-    for adapted in inner_loop(weights, tasks.support, tasks.support_labels):
-        starts = starts or adapted.named()
+    starts, ends = starts_and_ends(weights, tasks)
     with torch.no_grad():
-        scores = score(adapted, tasks, weights.inner.policy)
-    after, names = adapted.named(), weights.engine.rates.names
-    ways = [(starts[name] - after[name]).detach() for name in names]
-    return MetaGradient(scores, pull_back([starts[name] for name in names], ways, parameters))
+        scores = score(weights, tasks, weights.inner.policy)
+    ways = [(start - end).detach() for start, end in zip(starts, ends, strict=True)]
+    return MetaGradient(scores, pull_back(starts, ways, parameters))

@@ -107,6 +107,21 @@ def check_plain(name: str, weights: FastWeights) -> None:
         )
 
 
+def starts_and_ends(
+    weights: FastWeights, tasks: TaskBatch
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Takes the inner steps, and returns the adapted tensors before and after them.
+
+    Each has a leading T, and the graph that leads to the learner's parameters; both lists are in
+    the order of `rates.names`.
+    """
+    starts: dict[str, torch.Tensor] = {}
+    for adapted in inner_loop(weights, tasks.support, tasks.support_labels):
+        starts = starts or adapted.named()
+    ends, names = weights.named(), weights.engine.rates.names
+    return [starts[name] for name in names], [ends[name] for name in names]
+
+
 def pull_back(
     starts: Sequence[torch.Tensor], ways: Sequence[torch.Tensor], parameters: Sequence[nn.Parameter]
 ) -> tuple[torch.Tensor | None, ...]:

@@ -53,24 +53,27 @@ SHOWN: list[tuple[tuple[str, ...], str]] = [
 ]  # fmt: skip
 
 
-def on_terminal(width: int, *arguments: str) -> str:
-    """What a command shows on a terminal; one that serves is ended once it does."""
+def on_terminal(
+    width: int, *arguments: str, until: str = "Ctrl-C ends it.", echoed: bytes = b""
+) -> str:
+    """What a command shows on a terminal, interrupted once it shows what is waited for."""
     own, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     command = ["-m", "l2l_omniglot", *arguments]
     env = {**os.environ, "TESTS_PYTHON": "python"}  # whose path, which `info` tells, may be long
     process = Started(command, env, stdin=child, stdout=child, stderr=child)
     os.close(child)
-    shown, serves = "", False
+    shown, pressed = "", False
     with contextlib.suppress(OSError):  # the other end was closed
         while block := os.read(own, 4096):
             shown += block.decode(errors="replace")
-            if "Ctrl-C ends it." in shown and not serves:
-                serves = True
+            if until in shown and not pressed:
+                pressed = True
+                os.write(own, echoed)
                 process.send_signal(signal.SIGINT)
     os.close(own)
     process.wait(60)
-    return plain(shown)
+    return shown
 
 
 def lines(shown: str) -> Iterator[str]:
@@ -85,14 +88,16 @@ def test_everything_fits(width: int, monkeypatch: pytest.MonkeyPatch):
     for part in ("support", "query"):
         shutil.copytree(ROOT / "examples" / "pictures" / part, part)
     for arguments, said in SHOWN:
-        shown = on_terminal(width, *arguments)
+        shown = plain(on_terminal(width, *arguments))
         assert said in " ".join(shown.split()), (arguments, shown)
         assert not [line for line in lines(shown) if columns(line) > width], arguments
 
 
 @pytest.mark.slow
 def test_the_bar_shows_its_figures_whole_beside_the_bar():
-    shown = on_terminal(80, "train", *SMALL, "--iterations", "40", "--validation-every", "20")
+    shown = plain(
+        on_terminal(80, "train", *SMALL, "--iterations", "40", "--validation-every", "20")
+    )
     bars = [line for line in lines(shown) if line.startswith("|")]
     form = r"\|(.{10,})\| 40/40, loss \d\.\d{3}, accuracy \d+\.\d%, \d+ tasks/s, [\d:?]+ left *"
     assert re.fullmatch(form, bars[-1]), bars[-1]
@@ -106,22 +111,9 @@ def test_the_bar_shows_its_figures_whole_beside_the_bar():
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_mark_behind_the_bar():
     """The terminal writes ^C where the cursor stands."""
-    own, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = ["-m", "l2l_omniglot", "train", *SMALL, "--iterations", "100000000"]
-    process = Started(command, dict(os.environ), stdin=child, stdout=child, stderr=child)
-    os.close(child)
-    shown, pressed = "", False
-    with contextlib.suppress(OSError):  # the other end was closed
-        while block := os.read(own, 4096):
-            shown += block.decode(errors="replace")
-            if " left" in shown and not pressed:
-                pressed = True
-                os.write(own, b"^C")  # echoed, as the terminal does
-                process.send_signal(signal.SIGINT)
-    os.close(own)
-    process.wait(60)
-    assert pressed and not [line for line in visible(shown) if "^C" in line], shown
+    command = ("train", *SMALL, "--iterations", "100000000")
+    shown = on_terminal(80, *command, until=" left", echoed=b"^C")
+    assert "^C" in shown and not [line for line in visible(shown) if "^C" in line], shown
 
 
 def visible(shown: str) -> Iterator[str]:

@@ -21,14 +21,6 @@ def address(tmp_path_factory: pytest.TempPathFactory, zero_head: Path) -> Iterat
         yield found
 
 
-@pytest.fixture
-def person(tmp_path: Path, address: str) -> Iterator[Person]:
-    with chromium(tmp_path / "profile", 1280, 900) as driver:
-        someone = Person(driver, address)
-        yield someone
-        stayed_at_home(someone, address)
-
-
 def test_from_the_first_stroke_to_the_prediction(person: Person):
     assert person.text("hint") == "Draw at least two characters, one example each."
     person.draw(person.pad(0), PIPE)

@@ -4,36 +4,24 @@ In a real browser, whose storage, downloads and layout are what this is about.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import chromium, page
-from person import CROSS, OTHER_RING, PIPE, RING, Person, stayed_at_home
+from browser import chromium
+from person import CROSS, OTHER_RING, PIPE, RING, Person
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("page")]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """With the default weights, which compare and take no steps."""
-    with page(tmp_path_factory.mktemp("cache")) as found:
-        yield found
-
-
 @pytest.fixture
-def person(tmp_path: Path, address: str) -> Iterator[Person]:
-    with chromium(tmp_path / "profile", 1280, 900) as driver:
-        downloads = {"behavior": "allow", "downloadPath": str(tmp_path)}
-        driver.execute_cdp_cmd("Browser.setDownloadBehavior", downloads)
-        someone = Person(driver, address)
-        for number, strokes in enumerate((PIPE, RING, CROSS)):
-            someone.draw(someone.pad(number), strokes)
-        someone.draw(someone.pad(), OTHER_RING)
-        someone.until(lambda: someone.text("winner") == "B")
-        yield someone
-        stayed_at_home(someone, address)
+def person(person: Person) -> Person:
+    """Somebody who has drawn three characters, and the second again."""
+    for number, strokes in enumerate((PIPE, RING, CROSS)):
+        person.draw(person.pad(number), strokes)
+    person.draw(person.pad(), OTHER_RING)
+    person.until(lambda: person.text("winner") == "B")
+    return person
 
 
 def pads(person: Person) -> list[float]:
