@@ -67,6 +67,18 @@ def test_any_number_of_steps(task: Task, steps: int):
     torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-5)
 
 
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+def test_scores_are_cross_entropy_and_the_share_of_right_answers(task: Task, engine: str):
+    learner = tiny_learner("fixed", "all")
+    chosen = learner.reference if engine == "learn2learn" else learner.choose(task).engine
+    logits = learner.backbone(task.query).detach()
+    scores = learner.meta_gradient(learner.batch([task]), 0, chosen).scores
+    torch.testing.assert_close(scores.losses[0], cross_entropy(logits, task.query_labels))
+    right = (logits.argmax(dim=1) == task.query_labels).double().mean()
+    torch.testing.assert_close(scores.accuracies[0], right)
+    assert torch.equal(scores.predictions[0], logits.argmax(dim=1))
+
+
 def by_hand(learner: Learner, task: Task, step_weights: tuple[float, ...]) -> torch.Tensor:
     """FOMAML written out: inner gradients at detached weights, taken as constants."""
     names = [name for name, _ in learner.backbone.named_parameters()]
