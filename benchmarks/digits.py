@@ -1,4 +1,4 @@
-"""Compares `predict` and `FewShotClassifier` with nearest neighbour on pixels, on other digits.
+"""Compares `predict` with nearest neighbour on pixels, on other digits than Omniglot's.
 
 The pictures are scikit-learn's 1,797 handwritten digits of 8 x 8 pixels. A draw takes classes at
 random, and of each its support pictures; all other pictures of these classes are queries. Nearest
@@ -20,7 +20,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-import l2l_omniglot as lo
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.predictor import predict
 from l2l_omniglot.data.drawing import Drawing
@@ -89,13 +88,6 @@ def by_predict(name: str, digits: Digits, draw: Draw) -> float:
     return found.correct / found.known
 
 
-def by_classifier(name: str, digits: Digits, draw: Draw) -> float:
-    """Accuracy of `FewShotClassifier`."""
-    judge = lo.FewShotClassifier(name)
-    judge.fit(digits.images[draw.support], digits.labels[draw.support])
-    return float(judge.score(digits.images[draw.query], digits.labels[draw.query]))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints one line per method: the mean accuracy over the draws."""
     parser = argparse.ArgumentParser(prog="benchmarks.digits", description=__doc__)
@@ -107,7 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods: dict[str, Callable[[Digits, Draw], float]] = {"nearest neighbour, pixels": nearest}
     for name in given.weights:
         methods[f"predict, {name}"] = lambda *what, name=name: by_predict(name, *what)
-        methods[f"FewShotClassifier, {name}"] = lambda *what, name=name: by_classifier(name, *what)
     rows = [
         (title, *(_accuracy(method, digits, digits.draws(*size, seeds)) for size in SETTINGS))
         for title, method in methods.items()
