@@ -18,7 +18,7 @@ import torch
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data.pictures import as_drawing
+from l2l_omniglot.data.pictures import as_picture
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
@@ -99,7 +99,7 @@ def nothings(preparation: Preparation, kind: str) -> torch.Tensor:
     drawings = []
     for number in range(EACH):
         try:
-            drawings.append(as_drawing(nothing(kind, number), kind))
+            drawings.append(as_picture(nothing(kind, number), kind))
         except DataError:
             continue
     size = preparation.channels, preparation.size, preparation.size

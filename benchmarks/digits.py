@@ -22,10 +22,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.predictor import predict
-from l2l_omniglot.data.drawing import Drawing
 from l2l_omniglot.data.frame import PAPER
 from l2l_omniglot.data.picture_folders import Collection
-from l2l_omniglot.data.pictures import read_picture
+from l2l_omniglot.data.pictures import Picture, read_picture
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.baselines import Baseline
 
@@ -51,7 +50,7 @@ class Digits:
             self._drawings = [self._read(Path(folder) / "digit.png", i) for i in self.images]
 
     @staticmethod
-    def _read(path: Path, image: Array) -> Drawing:
+    def _read(path: Path, image: Array) -> Picture:
         grey = PAPER - (PAPER / DARKEST * image).round()
         Image.fromarray(grey.astype(np.uint8)).save(path)
         return read_picture(path)

@@ -24,7 +24,7 @@ from PIL import Image
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.predictions import Predictions
 from l2l_omniglot.classify.predictor import predict
-from l2l_omniglot.data.drawing import Drawing
+from l2l_omniglot.data import pictures
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.data.pictures import read_picture
 from l2l_omniglot.errors import DataError
@@ -72,7 +72,7 @@ class Pool:
         self._strokes = drawings(half, CHARACTERS, 3 + QUERIES)
         self.read = cache(self._read)
 
-    def _read(self, picture: Picture) -> Drawing | None:
+    def _read(self, picture: Picture) -> pictures.Picture | None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "taken.png"
             self._take(picture).save(path)
@@ -93,7 +93,7 @@ class Pool:
         for picture in chosen:
             if (read := self.read(picture)) is not None:
                 found.files.append(Path(f"{picture.kind}-{picture.character}-{picture.item}.jpg"))
-                found.drawings.append(read)
+                found.pictures.append(read)
                 found.classes.append(str(picture.character))
         return found
 

@@ -16,14 +16,15 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageFilter
 from skimage.transform import ProjectiveTransform, warp
 
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data.pictures import as_drawing
+from l2l_omniglot.data.drawing import find_drawing
 from l2l_omniglot.data.strokes import Strokes, draw
 from l2l_omniglot.data.synthetic import Points, synthetic_strokes
+from l2l_omniglot.reports.prediction_sheet import padded
 
 Scene: TypeAlias = npt.NDArray[np.float64]  # (H, W, 3) in [0, 1]
 Random: TypeAlias = np.random.Generator
@@ -382,16 +383,11 @@ def overview(half: str = "development") -> Image.Image:
 
 def _steps(taken: Image.Image, eye: Preparation) -> list[Image.Image]:
     """Returns a photograph step by step, as tiles."""
-    found = as_drawing(taken, "taken")
+    found = find_drawing(taken, "taken")
     pixels = (255 * (1 - eye.images([found])[0, 0])).byte().numpy()
     seen = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.NEAREST)
     steps = [taken.convert("RGB"), found.picture, found.ink]
-    return [*map(_padded, steps), seen]
-
-
-def _padded(picture: Image.Image) -> Image.Image:
-    white = (255,) * len(picture.getbands())
-    return ImageOps.pad(picture, (TILE, TILE), Image.Resampling.BOX, color=white)
+    return [*(padded(step, TILE) for step in steps), seen]
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ from types import ModuleType
 from l2l_omniglot._util import reading
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data import drawing, frame, ink, light, pictures, ruled, sheet
+from l2l_omniglot.data import drawing, frame, ink, light, pictures, plain, ruled, sheet
 from l2l_omniglot.errors import SettingsError
 
 MARK = "# Written by l2l-omniglot export."
 ABOVE = "l2l_omniglot", "__future__"  # what comes from there stands in START already
-SOURCES = reading, light, sheet, ruled, ink, frame, drawing, pictures
+SOURCES = reading, light, sheet, ruled, ink, frame, drawing, plain, pictures
 LEFT_OUT = {"to_images"}  # the script has no use for it
 
 START = '''"""Classifies pictures: python {script} PICTURE ...
@@ -63,10 +63,11 @@ PICTURE_INK = {ink!r}
 def image(path):
     """Turns a picture's file into the network's image: float32 (channels, size, size)."""
     how = PREPARATION
-    picture = read_picture(Path(path), PICTURE_INK).prepared(how["redraw"])
-    pixels = shrink(picture, how["size"]).astype(np.float32) * np.float32(1 / 255)
-    pixels = 1 - pixels if how["ink"] == "white" else pixels
-    return np.repeat(pixels[None], how["channels"], axis=0)
+    picture = read_picture(Path(path), PICTURE_INK, how["kind"]).prepared(how["redraw"])
+    picture = picture.convert("RGB" if how["channels"] == 3 else "L")
+    pixels = np.atleast_3d(shrink(picture, how["size"])).transpose(2, 0, 1)
+    pixels = pixels.astype(np.float32) * np.float32(1 / 255)
+    return 1 - pixels if how["ink"] == "white" else pixels
 
 
 {classify}

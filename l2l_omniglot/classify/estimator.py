@@ -23,15 +23,17 @@ from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.inputs import (
     Array,
     InputError,
-    as_drawings,
+    as_pictures,
     check_range,
     flatten,
     value_range,
 )
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data.drawing import INKS, Drawing, find_drawing
+from l2l_omniglot.data.drawing import INKS, find_drawing
 from l2l_omniglot.data.frame import PAPER
 from l2l_omniglot.data.light import ink_is_light
+from l2l_omniglot.data.pictures import DRAWINGS, Picture
+from l2l_omniglot.data.plain import as_it_is
 from l2l_omniglot.errors import check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
@@ -104,18 +106,18 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         own = "" if self.weights else best_pretrained()
         self._source = dataclasses.replace(find_weights(self.weights, default=own), optimizer={})
         self._prepared = dataclasses.asdict(Preparation.of(self._source, self.redraw))
-        drawings = as_drawings(X, self.picture_ink)
-        self._given_pictures = drawings is not None
-        if drawings is None:
-            drawings, labels = self._fit_arrays(X, y)
+        pictures = as_pictures(X, self.picture_ink, self._prepared["kind"])
+        self._given_pictures = pictures is not None
+        if pictures is None:
+            pictures, labels = self._fit_arrays(X, y)
         else:
             labels = column_or_1d(y)
-            check_consistent_length(drawings, labels)
+            check_consistent_length(pictures, labels)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"1 class ({self.classes_[0]!r}) in y: expected at least 2")
-        images = Preparation(**self._prepared).images(drawings)
+        images = Preparation(**self._prepared).images(pictures)
         self._adaptation = {
             "support": images.contiguous().numpy(), "labels": numbers.astype(np.int64),
             "ways": len(self.classes_), "steps": self.steps, "batch_norm": self.batch_norm,
@@ -124,14 +126,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._adapt()
         return self
 
-    def _fit_arrays(self, images: Any, labels: Any) -> tuple[list[Drawing], Array]:
+    def _fit_arrays(self, images: Any, labels: Any) -> tuple[list[Picture], Array]:
         flat, self._shape = flatten(images)
         flat, labels = validate_data(self, flat, labels, dtype=np.float64, multi_output=False)
         self._range = value_range(flat)
         self._light_ink = self.picture_ink == "light"
         if self.picture_ink == "auto":
-            self._light_ink = ink_is_light(self._pictures(flat))
-        return self._drawings(flat), labels
+            self._light_ink = ink_is_light(self._sheets(flat))
+        return self._pictures(flat), labels
 
     def _adapt(self) -> None:
         """Adapts the network to the support set given to `fit`."""
@@ -166,13 +168,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classifier_
 
     def _images(self, X: Any) -> torch.Tensor:  # noqa: N803
-        drawings = as_drawings(X, self.picture_ink)
-        if (drawings is not None) != self._given_pictures:
+        pictures = as_pictures(X, self.picture_ink, self._prepared["kind"])
+        if (pictures is not None) != self._given_pictures:
             kinds = ("arrays", "pictures") if self._given_pictures else ("pictures", "arrays")
             raise InputError(f"{kinds[0]}: expected {kinds[1]}, as in fit")
-        if drawings is None:
-            drawings = self._drawings(self._checked(X))
-        return Preparation(**self._prepared).images(drawings)
+        if pictures is None:
+            pictures = self._pictures(self._checked(X))
+        return Preparation(**self._prepared).images(pictures)
 
     def _checked(self, images: Any) -> Array:
         if self._shape and getattr(images, "shape", ()) == self._shape:
@@ -191,8 +193,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: Array = self.classes_[chosen]
         return labels
 
-    def _pictures(self, flat: Array, paper: float = 0.0) -> list[Image.Image]:
-        """Turns (B, features) into pictures, 8-bit grey, padded with paper, 0 or 1."""
+    def _sheets(self, flat: Array, paper: float = 0.0) -> list[Image.Image]:
+        """Turns (B, features) into Pillow's images, 8-bit grey, padded with paper, 0 or 1."""
         low, high = self._range
         values = np.clip((flat - low) / (high - low), 0, 1)
         side = math.isqrt(values.shape[1] - 1) + 1
@@ -202,15 +204,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         grey = (PAPER * filled).round().astype(np.uint8)
         return [Image.fromarray(image) for image in grey.reshape(-1, height, width)]
 
-    def _drawings(self, flat: Array) -> list[Drawing]:
-        """Finds drawings in (B, features), all with the support set's shade of ink."""
+    def _pictures(self, flat: Array) -> list[Picture]:
+        """Takes (B, features) for pictures, drawings all with the support set's shade of ink."""
         ink = "light" if self._light_ink else "dark"
-        pictures = self._pictures(flat, paper=float(not self._light_ink))
-        names = (f"image {number}" for number in range(len(pictures)))
-        return [
-            find_drawing(picture, name, ink, may_be_blank=True)
-            for picture, name in zip(pictures, names, strict=True)
-        ]
+        named = {f"image {n}": sheet for n, sheet in enumerate(self._sheets(flat, ink == "dark"))}
+        if self._prepared["kind"] != DRAWINGS:
+            return [as_it_is(sheet, name) for name, sheet in named.items()]
+        return [find_drawing(sheet, name, ink, may_be_blank=True) for name, sheet in named.items()]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

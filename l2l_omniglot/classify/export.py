@@ -17,6 +17,7 @@ from torch import nn
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.backbones.batch_norm import fold_statistics, forward_by
 from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.data.pictures import DRAWINGS
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, expected_name, need
 
 ONNX, PT2 = ".onnx", ".pt2"
@@ -55,6 +56,7 @@ def export_classifier(
     *,
     ink: str,
     redraw: str = "auto",
+    pictures: str = DRAWINGS,
     output: str = "probabilities",
     step: int = -1,
     about: Mapping[str, Any] | None = None,
@@ -72,6 +74,7 @@ def export_classifier(
         ink: of the images, for the metadata: ``white`` is 1, ``black`` is 0.
         redraw: for the metadata: how pictures are to be prepared, see
             `l2l_omniglot.data.drawing.Drawing.prepared` (the script beside the file does that).
+        pictures: for the metadata: what is seen of them, see `l2l_omniglot.data.pictures.KINDS`.
         output: ``probabilities`` or ``logits``.
         step: which network, after 0 to K gradient steps; the last by default.
         about: plain values to store in the metadata, too.
@@ -91,7 +94,7 @@ def export_classifier(
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
         "channels": support.shape[1], "height": support.shape[2], "width": support.shape[3],
-        "ink": ink, "redraw": redraw,
+        "ink": ink, "redraw": redraw, "pictures": pictures,
     }  # fmt: skip
     batches = _batches(support)
     softmax = nn.Softmax(dim=1) if output == "probabilities" else nn.Identity()

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from l2l_omniglot.data.drawing import Drawing
 from l2l_omniglot.data.frame import PAPER
-from l2l_omniglot.data.pictures import as_drawing, read_picture
+from l2l_omniglot.data.pictures import Picture, as_picture, read_picture
 from l2l_omniglot.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -25,13 +24,14 @@ class InputError(DataError, ValueError):
     """Images or labels that cannot be fitted or classified; a ValueError, too."""
 
 
-def as_drawings(images: Any, ink: str) -> list[Drawing] | None:
+def as_pictures(images: Any, ink: str, kind: str) -> list[Picture] | None:
     """Reads pictures as `predict` does; None if X is of arrays.
 
     Args:
         images: a list of paths, Pillow images or arrays (H, W, 3), or one array of the last,
             (B, H, W, 3), uint8, or floats in [0, 1].
         ink: see `read_picture`.
+        kind: see `read_picture`.
 
     Raises:
         InputError: if one cannot be read, or only some are pictures.
@@ -49,7 +49,7 @@ def as_drawings(images: Any, ink: str) -> list[Drawing] | None:
         odd = images[kinds.index(False)]
         raise InputError(f"{type(odd).__name__} among pictures: expected {PICTURES} only")
     try:
-        return [_read(entry, number, ink) for number, entry in enumerate(images)]
+        return [_read(entry, number, ink, kind) for number, entry in enumerate(images)]
     except DataError as error:
         raise InputError(str(error)) from error
 
@@ -73,13 +73,13 @@ def _is_picture(entry: Any) -> bool:
     return isinstance(entry, (str, PathLike, Image.Image))
 
 
-def _read(entry: Any, number: int, ink: str) -> Drawing:
+def _read(entry: Any, number: int, ink: str, kind: str) -> Picture:
     if isinstance(entry, (str, PathLike)):
-        return read_picture(Path(entry), ink)
+        return read_picture(Path(entry), ink, kind)
     if isinstance(entry, np.ndarray):
         pixels = entry if entry.dtype == np.uint8 else (PAPER * entry).round().astype(np.uint8)
         entry = Image.fromarray(pixels)
-    return as_drawing(entry, f"picture {number}", ink)
+    return as_picture(entry, f"picture {number}", ink, kind)
 
 
 def flatten(images: Any) -> tuple[Any, tuple[int, ...]]:

@@ -22,7 +22,7 @@ from l2l_omniglot._util.text import (
     shown,
     table,
 )
-from l2l_omniglot.data.drawing import Look
+from l2l_omniglot.data.pictures import Look
 
 NONE_OF_THESE = "none of these"
 WIDEST = 78  # columns of a matrix of classes

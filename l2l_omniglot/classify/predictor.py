@@ -7,8 +7,8 @@ import torch
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.predictions import Prediction, Predictions
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data.drawing import Look
 from l2l_omniglot.data.picture_folders import Collection
+from l2l_omniglot.data.pictures import Look
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.weights import weights_name
@@ -30,7 +30,7 @@ def adapt_to_pictures(
     preparation = Preparation.of(checkpoint, redraw)
     names = support.names
     labels = torch.tensor([names.index(name) for name in support.classes if name is not None])
-    images = preparation.images(support.drawings)
+    images = preparation.images(support.pictures)
     classifier = Classifier(checkpoint, images, labels, len(names), steps, batch_norm, device)
     return classifier, preparation
 
@@ -61,17 +61,17 @@ def predict(
     classifier, preparation = adapt_to_pictures(
         checkpoint, support, steps=steps, batch_norm=batch_norm, redraw=redraw, device=device
     )
-    images = preparation.images(queries.drawings)
+    images = preparation.images(queries.pictures)
     rows = classifier.probabilities(images).tolist()
     unlikes = classifier.none_of_these(images).tolist()
     names = support.names
     entries = [
         Prediction(
             file, dict(zip(names, row, strict=True)), truth, unlike, unlike and reject,
-            preparation.steps(drawing), drawing.doubt,
+            preparation.steps(picture), picture.doubt,
         )
-        for file, row, truth, unlike, drawing in zip(
-            queries.files, rows, queries.classes, unlikes, queries.drawings, strict=True
+        for file, row, truth, unlike, picture in zip(
+            queries.files, rows, queries.classes, unlikes, queries.pictures, strict=True
         )
     ]  # fmt: skip
     examples = preparation.pixels(classifier.support.cpu())
@@ -79,8 +79,8 @@ def predict(
         entries, checkpoint.certainty is not None, names,
         weights_name(checkpoint.source), checkpoint.settings.algorithm,
         classifier.steps, classifier.batch_norm,
-        preparation.said([*support.drawings, *queries.drawings]),
+        preparation.said([*support.pictures, *queries.pictures]),
         (*support.doubts, *queries.doubts),
-        list(map(Look, support.drawings, examples)), [name or "" for name in support.classes],
-        list(map(Look, queries.drawings, preparation.pixels(images))),
+        list(map(Look, support.pictures, examples)), [name or "" for name in support.classes],
+        list(map(Look, queries.pictures, preparation.pixels(images))),
     )  # fmt: skip

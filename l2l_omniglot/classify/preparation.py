@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, REDRAWS, RULED, SHEET, Drawing
+from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, REDRAWS, RULED, SHEET
 from l2l_omniglot.data.light import Pixels
-from l2l_omniglot.data.pictures import to_images
+from l2l_omniglot.data.pictures import DRAWINGS, Picture, to_images
 from l2l_omniglot.errors import DataError, check_choice
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 
+COLOURS = 3  # channels of RGB
 REDRAWN = "redrawn"
 SAID = {
     SHEET: "the sheet was found and straightened",
@@ -35,19 +36,21 @@ class Preparation:
         size: of the images, pixels per side.
         channels: of the images.
         ink: of the images, ``white`` (1) or ``black`` (0).
+        kind: of the pictures, see `l2l_omniglot.data.pictures.KINDS`.
     """
 
     redraw: str
     size: int
     channels: int
     ink: str
+    kind: str = DRAWINGS
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, redraw: str = "auto") -> Preparation:
         """Returns the preparation for a network.
 
         Args:
-            checkpoint: of the network; gives size, channels and ink.
+            checkpoint: of the network; gives all but what is redrawn.
             redraw: see above.
 
         Raises:
@@ -58,31 +61,33 @@ class Preparation:
         size = checkpoint.image_size
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: trained on images of {size}; expected square")
-        return cls(redraw, size, checkpoint.channels, checkpoint.settings.ink)
+        ink, kind = checkpoint.settings.ink, checkpoint.pictures
+        return cls(redraw, size, checkpoint.channels, ink, kind)
 
-    def images(self, drawings: Sequence[Drawing]) -> torch.Tensor:
-        """Turns B drawings into images, float32 (B, channels, size, size) in [0, 1].
+    def images(self, pictures: Sequence[Picture]) -> torch.Tensor:
+        """Turns B pictures into images, float32 (B, channels, size, size) in [0, 1].
 
         Raises:
             SettingsError: if one is to be redrawn, and scikit-image is not installed.
         """
-        pictures = [drawing.prepared(self.redraw) for drawing in drawings]
-        images = to_images(pictures, self.size, self.ink)
-        return images.expand(-1, self.channels, -1, -1)
+        mode = "RGB" if self.channels == COLOURS else "L"
+        prepared = [picture.prepared(self.redraw).convert(mode) for picture in pictures]
+        return to_images(prepared, self.size, self.ink)
 
     def pixels(self, images: torch.Tensor) -> list[Pixels]:
-        """Turns images back into uint8 (size, size) each, dark ink on white paper."""
-        shown = 1 - images[:, 0] if self.ink == "white" else images[:, 0]
-        return list((255 * shown).round().to(torch.uint8).numpy())
+        """Turns images back into uint8 each: (size, size), or (size, size, 3) in colour."""
+        shown = 1 - images if self.ink == "white" else images
+        pixels = (255 * shown).round().to(torch.uint8).movedim(1, 3)
+        return list((pixels if self.channels == COLOURS else pixels[..., 0]).numpy())
 
-    def steps(self, drawing: Drawing) -> list[str]:
-        """Lists what is done to a drawing, in order: names of `SAID`."""
-        done = frozenset[str]() if self.redraw == "never" else drawing.steps
-        redrawn = drawing.is_redrawn(self.redraw)
+    def steps(self, picture: Picture) -> list[str]:
+        """Lists what is done to a picture, in order: names of `SAID`."""
+        done = frozenset[str]() if self.redraw == "never" else picture.steps
+        redrawn = picture.is_redrawn(self.redraw)
         return [step for step in SAID if step in done or (step == REDRAWN and redrawn)]
 
-    def said(self, drawings: Sequence[Drawing]) -> str:
-        """Says in one sentence what is done to how many of some drawings; empty if nothing is."""
-        counts = Counter(step for drawing in drawings for step in self.steps(drawing))
+    def said(self, pictures: Sequence[Picture]) -> str:
+        """Says in one sentence what is done to how many of some pictures; empty if nothing is."""
+        counts = Counter(step for picture in pictures for step in self.steps(picture))
         parts = [f"in {counts[step]} {text}" for step, text in SAID.items() if counts[step]]
-        return f"Of {counted(len(drawings), 'picture')}: {', '.join(parts)}." if parts else ""
+        return f"Of {counted(len(pictures), 'picture')}: {', '.join(parts)}." if parts else ""

@@ -44,7 +44,7 @@ def export(
     """
     from l2l_omniglot.data.picture_folders import read_support
 
-    examples = read_support(support, picture_ink)
+    examples = read_support(support, picture_ink, options.pictures_of(weights))
     from l2l_omniglot.classify.companion import companion_path, write_companion
     from l2l_omniglot.classify.export import check_export, export_classifier
     from l2l_omniglot.classify.predictor import adapt_to_pictures
@@ -56,7 +56,7 @@ def export(
     classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, redraw=redraw)
     exported = export_classifier(
         classifier, out, names, ink=checkpoint.settings.ink,
-        redraw=preparation.redraw, output=returns,
+        redraw=preparation.redraw, pictures=preparation.kind, output=returns,
         about={"weights": Path(checkpoint.source).name, "steps": classifier.steps},
     )  # fmt: skip
     script = write_companion(out, preparation, picture_ink)

@@ -236,6 +236,13 @@ def load_weights(weights: str | None, ways: int) -> Checkpoint:
     return checkpoint
 
 
+def pictures_of(weights: str | None) -> str:
+    """Returns what weights see of a picture; of the pretrained ones without loading torch."""
+    if weights is None or weights in pretrained_names():
+        return "drawings"
+    return find_weights(weights).pictures
+
+
 def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Makes paths absolute, so that a saved run finds its data from anywhere; drops None."""
     found = {name: value for name, value in given.items() if value is not None}

@@ -82,8 +82,9 @@ def predict(
     from l2l_omniglot.data.picture_folders import read_queries, read_support
 
     # Pictures first: a wrong folder is refused before torch is imported.
-    examples = read_support(support, picture_ink)
-    collection = read_queries(queries, examples.names, picture_ink)
+    kind = options.pictures_of(weights)
+    examples = read_support(support, picture_ink, kind)
+    collection = read_queries(queries, examples.names, picture_ink, kind)
     from l2l_omniglot.classify import predictions, predictor
 
     checkpoint = options.load_weights(weights, len(examples.names))

@@ -4,28 +4,66 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from l2l_omniglot._util.text import shown
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
+from l2l_omniglot.errors import SkippedError
+
+if TYPE_CHECKING:
+    from l2l_omniglot.data.class_folders import Looks
+
+SHOWN = 10  # reasons in a message
 
 
-@click.command(cls=Command, short_help="Turn Omniglot into one .npy file.")
+@click.command(cls=Command, short_help="Turn Omniglot, or pictures of yours, into one .npy file.")
+@click.option("--classes", type=click.Path(path_type=Path), default=None,
+              help="Folder of pictures of your own: one sub-folder a class, or one a group of "
+              "classes (none: Omniglot).")  # fmt: skip
 @click.option("--source", type=click.Path(path_type=Path), multiple=True,
-              help="Archive, extracted folder, or a folder that holds them; may be repeated "
-              "(L2L_OMNIGLOT_SOURCE, else the download).")  # fmt: skip
+              help="Omniglot: archive, extracted folder, or a folder that holds them; may be "
+              "repeated (L2L_OMNIGLOT_SOURCE, else the download).")  # fmt: skip
 @click.option("--out", type=options.OutputPath(), default=None,
-              help="The .npy file to write (omniglot.npy in the cache folder).")  # fmt: skip
-@click.option("--image-size", type=click.IntRange(8, 105), default=28, show_default=True,
-              help="Height and width in pixels.")  # fmt: skip
-def prepare(source: tuple[Path, ...], out: Path | None, image_size: int) -> None:
-    """Turn the official Omniglot images into one .npy class stack.
+              help="The .npy file to write (omniglot.npy in the cache folder; needed with "
+              "--classes).")  # fmt: skip
+@click.option("--image-size", type=click.IntRange(8, 512), default=28, show_default=True,
+              help="Height and width in pixels; of Omniglot at most 105.")  # fmt: skip
+@click.option("--colour", is_flag=True, help="Three channels, RGB, instead of grey.")
+@click.option("--pictures", type=options.Name(["images", "drawings"]), default="images",
+              show_default=True, help="What is seen of pictures: all of them, or the ink that is "
+              "found in them, as `predict` finds it.")  # fmt: skip
+@click.option("--picture-ink", type=options.Name(["auto", "dark", "light"]), default="auto",
+              show_default=True, help="Shade of the ink of drawings.")  # fmt: skip
+@click.option("--least", type=click.IntRange(1, 1_000_000), default=1, show_default=True,
+              help="Leave out classes with fewer pictures.")  # fmt: skip
+def prepare(
+    classes: Path | None,
+    source: tuple[Path, ...],
+    out: Path | None,
+    image_size: int,
+    colour: bool,
+    pictures: str,
+    picture_ink: str,
+    least: int,
+) -> None:
+    """Turn the official Omniglot images, or a folder of classes, into one .npy class stack.
 
-    Downloads the two archives (14 MB, checksums verified) unless --source names them. Writes
-    uint8 images of shape (1623, 20, 1, size, size), and a .json sidecar that names every class.
+    Downloads Omniglot's two archives (14 MB, checksums verified) unless --source names them.
+    Writes uint8 images, of Omniglot (1623, 20, 1, size, size), and a .json sidecar that names
+    every class. Interrupted with --classes, the same command goes on.
     """
+    if classes is not None:
+        if source or out is None:
+            raise click.UsageError(f"--classes: expected {'no --source' if source else '--out'}")
+        from l2l_omniglot.data.class_folders import Looks
+
+        looks = Looks(image_size, colour, pictures, picture_ink, least)
+        _prepare_own(classes, out, looks)
+        return
     from l2l_omniglot.data.omniglot import default_stack_path, prepare_omniglot
 
     target = out or default_stack_path()
@@ -33,5 +71,34 @@ def prepare(source: tuple[Path, ...], out: Path | None, image_size: int) -> None
         prepare_omniglot(
             list(source), target, image_size=image_size, announce=log.info, progress=progress
         )
+    _invite(out)
+
+
+def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
+    from l2l_omniglot.data.class_folders import list_classes, prepare_classes
+    from l2l_omniglot.data.stack import span
+
+    looks.check()
+    found = list_classes(folder)
+    with counting("preparing", "picture") as progress:
+        done = prepare_classes(found, out, looks, progress)
+    counts = done.sidecar.counts
+    size = f"{looks.image_size} x {looks.image_size}, {'colour' if looks.colour else 'grey'}"
+    log.info(
+        f"Wrote {out}: {len(counts)} classes of {span(counts)} images, {sum(counts):,} in "
+        f"all, {size}."
+    )
+    for sentence in found.passed:
+        log.info(f"Note: {shown(sentence)}.")
+    _invite(out)
+    if done.left:
+        more = len(done.left) - SHOWN
+        raise SkippedError(
+            f"left out {len(done.left)} of {found.count} pictures and {len(found.files)} classes: "
+            f"{'; '.join(done.left[:SHOWN])}" + (f"; and {more} more" if more > 0 else "")
+        )
+
+
+def _invite(out: Path | None) -> None:
     data = f" --data {shlex.quote(str(out))}" if out else ""
     log.info(f"Train on it:\n  l2l-omniglot train --ways 5 --shots 1{data}")

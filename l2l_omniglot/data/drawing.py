@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from l2l_omniglot.data.frame import Frame, ink_box, measure, redraw
 from l2l_omniglot.data.ink import find_ink
-from l2l_omniglot.data.light import Pixels, ink_is_light, inverted, is_blank, is_evenly_lit
+from l2l_omniglot.data.light import ink_is_light, inverted, is_blank, is_evenly_lit
 from l2l_omniglot.data.sheet import straighten_sheet
 from l2l_omniglot.errors import DataError, check_choice
 
@@ -74,13 +73,6 @@ class Drawing:
     @cached_property
     def _redrawn(self) -> Image.Image:
         return redraw(self.ink)
-
-
-class Look(NamedTuple):
-    """A drawing, and what the network saw of it: uint8 (H, W), dark ink on white paper."""
-
-    drawing: Drawing
-    seen: Pixels
 
 
 def find_drawing(

@@ -139,8 +139,17 @@ def prepare_stack(
 
 
 def check_target(out: Path, image_size: int) -> None:
-    """Refuses a size, a name, or a sidecar that would replace an unrelated JSON file."""
+    """Refuses a size, and what `check_beside` does."""
     check_number("image_size", image_size, least=8, most=RAW_SIZE, kind=DataError)
+    check_beside(out)
+
+
+def check_beside(out: Path) -> None:
+    """Refuses another ending than .npy, or a sidecar that would replace an unrelated JSON file.
+
+    Raises:
+        DataError: if so.
+    """
     if out.suffix != ".npy":
         raise DataError(f"{out}: expected a name that ends in .npy")
     beside = sidecar_path(out)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.drawing import Drawing
-from l2l_omniglot.data.pictures import SUFFIXES, read_picture
+from l2l_omniglot.data.pictures import DRAWINGS, SUFFIXES, Picture, read_picture
 from l2l_omniglot.errors import DataError
 
 DROPPINGS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir")
@@ -22,43 +21,47 @@ class Collection:
 
     Attributes:
         files: of the pictures.
-        drawings: what was found in them.
+        pictures: what was read of them.
         classes: each picture's class by name; None where it is unknown.
         skipped: one sentence for each file that could not be read.
         left: files whose extension is not a picture's; not read.
         passed: one sentence for each folder that was passed over.
+        ink: how pictures are read, see `read_picture`.
+        kind: how pictures are read, see `read_picture`.
     """
 
     files: list[Path] = field(default_factory=list)
-    drawings: list[Drawing] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
     classes: list[str | None] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     left: list[Path] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
+    ink: str = "auto"
+    kind: str = DRAWINGS
 
     @property
     def doubts(self) -> list[str]:
         """Returns what speaks against the ink that was found, one sentence a picture."""
-        pairs = zip(self.files, self.drawings, strict=True)
-        return [f"{file}: {drawing.doubt}" for file, drawing in pairs if drawing.doubt]
+        pairs = zip(self.files, self.pictures, strict=True)
+        return [f"{file}: {picture.doubt}" for file, picture in pairs if picture.doubt]
 
     @property
     def names(self) -> list[str]:
         """Returns the classes' names in natural order: 2 before 10."""
         return sorted({name for name in self.classes if name is not None}, key=_natural)
 
-    def _read_folder(self, folder: Path, name: str | None, ink: str) -> None:
-        for path in _entries(folder):
+    def _read_folder(self, folder: Path, name: str | None) -> None:
+        for path in entries(folder):
             if path.is_dir():
                 continue
             if path.suffix.lower() in SUFFIXES:
-                self._read(path, name, ink)
+                self._read(path, name)
             else:
                 self.left.append(path)
 
-    def _read_class(self, folder: Path, ink: str) -> None:
+    def _read_class(self, folder: Path) -> None:
         """Reads the pictures of a class's folder; its sub-folders are passed over."""
-        self._read_folder(folder, folder.name, ink)
+        self._read_folder(folder, folder.name)
         for path in self._folders(folder):
             files = (file for file in path.rglob("*") if not file.name.startswith("."))
             deep = sum(file.suffix.lower() in SUFFIXES for file in files)
@@ -67,25 +70,25 @@ class Collection:
                     f"{path}: {counted(deep, 'picture')} passed over, one folder too deep"
                 )
 
-    def _read_all(self, folder: Path, ink: str, depth: int = 0) -> None:
+    def _read_all(self, folder: Path, depth: int = 0) -> None:
         """Reads the pictures of a folder without classes, and of the folders in it."""
-        self._read_folder(folder, None, ink)
+        self._read_folder(folder, None)
         for path in self._folders(folder):
             if depth < DEEPEST:
-                self._read_all(path, ink, depth + 1)
+                self._read_all(path, depth + 1)
             else:
                 self.passed.append(f"{path}: passed over, more than {DEEPEST} folders deep")
 
     def _folders(self, folder: Path, what: str = "QUERY") -> list[Path]:
         """Lists the sub-folders, without what systems drop."""
-        found = [path for path in _entries(folder, what) if path.is_dir()]
+        found = [path for path in entries(folder, what) if path.is_dir()]
         dropped = [path for path in found if path.name in DROPPINGS]
         self.passed += [f"{path}: passed over, no pictures of yours" for path in dropped]
         return [path for path in found if path not in dropped]
 
-    def _read(self, file: Path, name: str | None, ink: str) -> None:
+    def _read(self, file: Path, name: str | None) -> None:
         try:
-            self.drawings.append(read_picture(file, ink))
+            self.pictures.append(read_picture(file, self.ink, self.kind))
         except DataError as error:
             self.skipped.append(str(error))
         else:
@@ -93,36 +96,39 @@ class Collection:
             self.classes.append(name)
 
 
-def read_support(folder: Path, ink: str = "auto") -> Collection:
+def read_support(folder: Path, ink: str = "auto", kind: str = DRAWINGS) -> Collection:
     """Reads a folder with one sub-folder per class, of one picture or more each.
 
     Args:
         folder: its sub-folders are the classes; pictures beside them are passed over.
         ink: see `read_picture`.
+        kind: see `read_picture`.
 
     Raises:
         DataError: if there are fewer than two classes, or a class has no readable picture.
     """
-    found = Collection()
+    found = Collection(ink=ink, kind=kind)
     folders = found._folders(folder, "SUPPORT")
     if len(folders) < 2:
         raise DataError(
             f"SUPPORT {folder}: has {len(folders)} sub-folders; expected at least 2, one per "
             "class, with its pictures inside"
         )
-    loose = sum(path.suffix.lower() in SUFFIXES for path in _entries(folder) if path.is_file())
+    loose = sum(path.suffix.lower() in SUFFIXES for path in entries(folder) if path.is_file())
     if loose:
         found.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
     for path in folders:
         before = len(found.files)
-        found._read_class(path, ink)
+        found._read_class(path)
         if len(found.files) == before:
             about = found.skipped[-1] if found.skipped else f"expected {', '.join(SUFFIXES)}"
             raise DataError(f"SUPPORT {path}: has no readable picture; {about}")
     return found
 
 
-def read_queries(paths: Sequence[Path], names: Sequence[str], ink: str = "auto") -> Collection:
+def read_queries(
+    paths: Sequence[Path], names: Sequence[str], ink: str = "auto", kind: str = DRAWINGS
+) -> Collection:
     """Reads query pictures.
 
     Args:
@@ -131,40 +137,45 @@ def read_queries(paths: Sequence[Path], names: Sequence[str], ink: str = "auto")
             classes are unknown.
         names: of the classes.
         ink: see `read_picture`.
+        kind: see `read_picture`.
 
     Raises:
         DataError: if a path is missing, only some sub-folders have a class's name, or nothing is
             readable.
     """
-    found = Collection()
+    found = Collection(ink=ink, kind=kind)
     for path in paths:
         if not path.is_dir():
-            found._read(path, None, ink)
+            found._read(path, None)
             continue
         folders = found._folders(path)
         if not any(folder.name in names for folder in folders):
-            found._read_all(path, ink)
+            found._read_all(path)
             continue
-        found._read_folder(path, None, ink)
+        found._read_folder(path, None)
         for folder in folders:
             if folder.name not in names:
                 raise DataError(
                     f"QUERY {folder}: no class is called {folder.name!r}; expected sub-folders "
                     f"named as the support's: {', '.join(names)}"
                 )
-            found._read_class(folder, ink)
+            found._read_class(folder)
     if not found.files:
         about = "; ".join(found.skipped) if found.skipped else f"expected {', '.join(SUFFIXES)}"
         raise DataError(f"QUERY {paths[0]}: no readable picture; {about}")
     return found
 
 
-def _entries(folder: Path, what: str = "QUERY") -> list[Path]:
-    """Lists a folder in natural order, without hidden files."""
+def entries(folder: Path, what: str = "QUERY") -> list[Path]:
+    """Lists a folder in natural order, without hidden files.
+
+    Raises:
+        DataError: if there is none; the text begins with what it was given as.
+    """
     if not folder.is_dir():
         raise DataError(f"{what} {folder}: no such folder")
-    entries = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(entries, key=lambda path: _natural(path.name))
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(found, key=lambda path: _natural(path.name))
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:

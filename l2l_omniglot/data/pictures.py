@@ -1,4 +1,4 @@
-"""Reads a person's own pictures, and turns what was found in them into images for a network."""
+"""Reads a person's own pictures, as drawings or as they are; makes a network's images of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,52 +15,72 @@ from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes
 from l2l_omniglot.data.drawing import INKS, Drawing, find_drawing
 from l2l_omniglot.data.frame import MIDDLE, PAPER
 from l2l_omniglot.data.light import LEAST_CONTRAST, Pixels
+from l2l_omniglot.data.plain import Plain, as_it_is
 from l2l_omniglot.errors import DataError, check_choice
 
 if TYPE_CHECKING:
     import torch
 
+Picture: TypeAlias = Drawing | Plain
+
+DRAWINGS, IMAGES = "drawings", "images"
+KINDS = DRAWINGS, IMAGES  # what is seen of a picture: the ink that is found in it, or all of it
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
 
 
-def read_picture(path: Path, ink: str = "auto") -> Drawing:
-    """Reads a picture, and finds the drawing in it.
+class Look(NamedTuple):
+    """A picture, and what the network saw of it: uint8 (H, W), or (H, W, 3) in colour."""
+
+    picture: Picture
+    seen: Pixels
+
+
+def read_picture(path: Path, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
+    """Reads a picture, and finds the drawing in it if it is to be one.
 
     Takes the first frame, turned as its EXIF data says. Transparent parts become white, or black
     where all opaque parts are light.
 
     Args:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
-        ink: see `find_drawing`.
+        ink: of drawings, see `find_drawing`.
+        kind: one of `KINDS`.
 
     Raises:
         DataError: if the file is missing, broken, of more than 178 million pixels, too narrow
-            or blank.
+            or, as a drawing, blank.
         SettingsError: if it is a photograph, and scikit-image is not installed.
     """
-    check_choice("ink", ink, INKS)
+    _check(ink, kind)
     try:
         content = read_bytes(path, MOST_PICTURE)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable picture: {error}") from error
-    return parse_picture(content, str(path), ink)
+    return parse_picture(content, str(path), ink, kind)
+
+
+def _check(ink: str, kind: str) -> None:
+    check_choice("ink", ink, INKS)
+    check_choice("kind", kind, KINDS)
 
 
 def parse_picture(
     content: bytes,
     name: str,
     ink: str = "auto",
+    kind: str = DRAWINGS,
     formats: tuple[str, ...] | None = None,
     most_pixels: int | None = None,
-) -> Drawing:
+) -> Picture:
     """Makes of a file's content what `read_picture` makes of the file; errors name it.
 
     Args:
         content: of the file.
         name: of the picture, for errors.
-        ink: see `find_drawing`.
+        ink: see `read_picture`.
+        kind: see `read_picture`.
         formats: Pillow's names of those it may have; all that Pillow reads by default.
         most_pixels: 178 million by default.
 
@@ -68,7 +88,7 @@ def parse_picture(
         DataError: see `read_picture`.
         SettingsError: see `read_picture`.
     """
-    check_choice("ink", ink, INKS)
+    _check(ink, kind)
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 million pixels on, and refuses from twice as many.
@@ -84,22 +104,22 @@ def parse_picture(
         raise DataError(f"{name}: not a readable picture: expected {expected}") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find_drawing(flat, name, ink)
+    return find_drawing(flat, name, ink) if kind == DRAWINGS else as_it_is(flat, name)
 
 
-def as_drawing(image: Image.Image, name: str, ink: str = "auto") -> Drawing:
+def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
     """Makes of an image in memory what `read_picture` makes of a file; errors name it.
 
     Raises:
         DataError: see `read_picture`.
         SettingsError: see `read_picture`.
     """
-    check_choice("ink", ink, INKS)
+    _check(ink, kind)
     try:
         flat = _flatten(ImageOps.exif_transpose(image))
     except Exception as error:
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find_drawing(flat, name, ink)
+    return find_drawing(flat, name, ink) if kind == DRAWINGS else as_it_is(flat, name)
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -130,18 +150,20 @@ def _is_light(grey: Pixels) -> bool:
     return bool(len(grey)) and int(grey.min()) > MIDDLE
 
 
-def shrink(grey: Image.Image, image_size: int) -> Pixels:
-    """Scales an 8-bit grey image, whatever its size, to shape (image_size, image_size)."""
-    return np.asarray(grey.resize((image_size, image_size), Image.Resampling.BICUBIC))
+def shrink(picture: Image.Image, image_size: int) -> Pixels:
+    """Scales an 8-bit picture, whatever its size: (size, size) if it is grey, (size, size, 3)."""
+    return np.asarray(picture.resize((image_size, image_size), Image.Resampling.BICUBIC))
 
 
 def to_images(pictures: Sequence[Image.Image], image_size: int, ink: str) -> torch.Tensor:
-    """Converts B pictures, 8-bit grey and dark on white, to the network's input.
+    """Converts B pictures, 8-bit, all grey or all RGB, to the network's input.
 
-    That is float32 (B, 1, image_size, image_size) in [0, 1]; `ink` is ``white`` (1) or ``black``.
+    That is float32 (B, 1 or 3, image_size, image_size) in [0, 1], where `ink`, which is dark in the
+    pictures, is ``white`` (1) or ``black``.
     """
     import torch  # late, so that errors in a folder are reported at once
 
-    pixels = np.stack([shrink(picture, image_size) for picture in pictures])[:, None]
-    images = torch.from_numpy(pixels.astype(np.float32)).mul_(1.0 / 255.0)
+    pixels = np.stack([np.atleast_3d(shrink(picture, image_size)) for picture in pictures])
+    values = np.ascontiguousarray(np.moveaxis(pixels, 3, 1), dtype=np.float32)
+    images = torch.from_numpy(values).mul_(1.0 / 255.0)
     return 1 - images if ink == "white" else images

@@ -42,6 +42,10 @@ class Sidecar:
         image_size: height and width in pixels.
         background: ``white`` (ink dark, as Omniglot is stored) or ``black``.
         sha256: digest of the array's bytes in C order (not of the file's header).
+        counts: images of each class, one class after the other in an array (images, channels, H,
+            W); empty if the array has an axis of classes.
+        pictures: what is seen of the pictures that it was made of, see
+            `l2l_omniglot.data.pictures.KINDS`; empty if it was not made of pictures.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -49,12 +53,13 @@ class Sidecar:
     image_size: int
     background: str
     sha256: str
+    counts: tuple[int, ...] = ()
+    pictures: str = ""
 
     def to_json(self) -> str:
         """Returns the file's text, which has a digest of itself."""
-        body: dict[str, Any] = {"format": FORMAT, **vars(self)}
-        entries = [vars(entry) for entry in body.pop("classes")]  # last, because it is long
-        body = {**body, "classes": entries}
+        body = {"format": FORMAT} | {key: value for key, value in vars(self).items() if value}
+        body["classes"] = [vars(entry) for entry in body.pop("classes")]  # last, as it is long
         return json.dumps({"digest": _digest(body), **body}, indent=1) + "\n"
 
 
@@ -97,9 +102,12 @@ def read_sidecar(npy: Path) -> Sidecar | None:
         if (found := body.pop("format")) != FORMAT:
             raise UnreadableError(f"has {found!r}; expected {FORMAT!r}")
         body["classes"] = tuple(_class(entry) for entry in body["classes"])
+        body["counts"] = tuple(body.get("counts", ()))
         sidecar = Sidecar(**body)
-        if not all(isinstance(value, str) for value in (sidecar.sha256, sidecar.source)):
-            raise UnreadableError("sha256 and source: expected texts")
+        if not all(isinstance(sidecar.__dict__[name], str) for name in _TEXTS):
+            raise UnreadableError(f"{', '.join(_TEXTS)}: expected texts")
+        if not all(type(count) is int and count > 0 for count in sidecar.counts):
+            raise UnreadableError("counts: expected numbers of images, each at least 1")
         return sidecar
     except (KeyError, TypeError, AttributeError, UnreadableError) as error:
         raise _broken(path, error) from error
@@ -124,4 +132,5 @@ def _broken(path: Path, error: Exception) -> DataError:
     )
 
 
+_TEXTS = ("sha256", "source", "pictures")
 _KEYS = {"digest", "format", *(each.name for each in fields(Sidecar))}

@@ -20,11 +20,12 @@ from l2l_omniglot.errors import DataError, check_choice
 Background: TypeAlias = Literal["auto", "white", "black"]
 Ink: TypeAlias = Literal["white", "black"]
 Numbers: TypeAlias = "Sequence[int] | npt.NDArray[np.int64]"
+Places: TypeAlias = npt.NDArray[np.int64]
 
 TOLERANCE = 1e-3  # of floats, around either range; images are clipped
 LEAST_OF_255 = 16  # floats whose largest value is between 1 and this are in neither range
 TURNS, TRANSFORMS = 4, 8  # quarter turns of an image; with those of its mirror image
-_CLASSES_A_CHUNK = 64
+_CHUNK = 2**24  # bytes that are checked at once
 _CHANNELS = (1, 3)
 _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
 
@@ -80,6 +81,10 @@ class Stack(Protocol):
         """Returns the digest by which a run knows its data again."""
 
     @property
+    def pictures(self) -> str:
+        """Returns what is seen of a person's picture, see `Sidecar`; may be empty."""
+
+    @property
     def summary(self) -> str:
         """Says in a sentence what the stack holds."""
 
@@ -93,14 +98,15 @@ class Stack(Protocol):
 
 
 class ImageStack:
-    """Images of C classes, M of each.
+    """Images of C classes, M of each, or as many as the sidecar counts.
 
     The array is kept as it is (by `load_stack` memory-mapped if it is large); `images` converts
     what is read.
 
     Args:
-        array: shape (C, M, 1 or 3, H, W), (C, M, H, W) or (C, M, H, W, 1 or 3); boolean,
-            integer or float; values 0 to 1 or 0 to 255.
+        array: shape (C, M, 1 or 3, H, W), (C, M, H, W) or (C, M, H, W, 1 or 3), or if the
+            sidecar has counts (images, 1 or 3, H, W); boolean, integer or float; values 0 to 1 or
+            0 to 255.
         background: which end of the value range is paper in the array; ``auto`` is as in the
             sidecar, else judged by the images' borders.
         ink: which end of [0, 1] is ink in `images`: ``white`` is 1 (paper 0, as in Finn et al.
@@ -110,8 +116,9 @@ class ImageStack:
 
     Attributes:
         classes, channels, height, width: the sizes C, 1 or 3, H and W.
-        images_per_class: number of images of each class, here always M.
+        images_per_class: number of images of each class.
         info: one `ClassInfo` per class; without sidecar the names are "0", "1", ...
+        pictures: what is seen of a person's picture, see `Sidecar`.
         sha256: digest of the array's bytes in C order.
 
     Raises:
@@ -130,18 +137,29 @@ class ImageStack:
         check_choice("background", background, get_args(Background), kind=DataError)
         check_choice("ink", ink, get_args(Ink), kind=DataError)
         self.name = name
-        self._array = _channels_first(array, name)
+        counts = sidecar.counts if sidecar else ()
+        if counts and (array.ndim != 4 or len(array) != sum(counts)):
+            raise DataError(
+                f"{name}: has shape {array.shape}; expected ({sum(counts)}, channels, H, W), since "
+                "its sidecar counts images"
+            )
+        self._array = _channels_first(array[None] if counts else array, name)
         self._on_device: torch.Tensor | None = None
         self._file: ArrayFile | None = None
-        self.classes, items, self.channels, self.height, self.width = self._array.shape
-        self.images_per_class: tuple[int, ...] = (items,) * self.classes
-        largest, self.sha256 = _scan(array, name)
+        self.channels, self.height, self.width = self._array.shape[2:]
+        self.images_per_class: tuple[int, ...] = (
+            counts or (self._array.shape[1],) * self._array.shape[0]
+        )
+        self.classes = len(self.images_per_class)
+        self._firsts = np.cumsum((0, *counts[:-1])) if counts else None
+        largest, self.sha256 = _scan(array, name, "image" if counts else "class")
         self._scale = 1.0 if largest <= 1 + TOLERANCE else 1.0 / 255.0
         self.info = _class_info(sidecar, self.classes, self.sha256, name)
         if background == "auto":
             background = self._guess_background(sidecar)
         self.background: Literal["white", "black"] = background
         self.ink: Ink = ink
+        self.pictures = sidecar.pictures if sidecar else ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -178,13 +196,14 @@ class ImageStack:
         Returns:
             float32 of shape (B, channels, H, W) in [0, 1], on the CPU or the device of `on`.
         """
+        places = self._places(np.asarray(classes), np.asarray(items))
         if self._on_device is None:
             if self._file:
                 self._file.check()
-            raw = self._array[np.asarray(classes), np.asarray(items)]
+            raw = self._array[places]
             pixels = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
         else:
-            where = torch.from_numpy(np.stack([classes, items])).to(self._on_device.device)
+            where = torch.from_numpy(np.stack(places)).to(self._on_device.device)
             pixels = self._on_device[where[0], where[1]].to(torch.float32)
         found = np.asarray(0 if transforms is None else transforms)
         for transform in range(1, TRANSFORMS):
@@ -194,6 +213,12 @@ class ImageStack:
                 pixels[chosen] = mirrored.rot90(transform % TURNS, (-2, -1))
         pixels = pixels.mul_(self._scale).clamp_(0, 1)
         return 1 - pixels if self.background == self.ink else pixels
+
+    def _places(self, classes: Places, items: Places) -> tuple[Places, Places]:
+        """Returns where images are on the first two axes of the array."""
+        if self._firsts is None:
+            return classes, items
+        return np.zeros_like(items), self._firsts[classes] + items
 
     def on(self, device: torch.device | str) -> ImageStack:
         """Returns a copy whose images are on a device; only indices are sent there then."""
@@ -207,7 +232,9 @@ class ImageStack:
         """Returns the sidecar's background, else white where borders are brighter than half."""
         if sidecar is not None:
             return "black" if sidecar.background == "black" else "white"
-        sample = self._array[:: max(1, self.classes // 100), 0].astype(np.float64) * self._scale
+        numbers = np.arange(0, self.classes, max(1, self.classes // 100))
+        sample = self._array[self._places(numbers, np.zeros_like(numbers))]
+        sample = sample.astype(np.float64) * self._scale
         borders = (sample[..., 0, :], sample[..., -1, :], sample[..., :, 0], sample[..., :, -1])
         return "white" if np.mean([border.mean() for border in borders]) > 0.5 else "black"
 
@@ -264,17 +291,24 @@ def _channels_first(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return view
 
 
-def _scan(array: npt.NDArray[Any], name: str) -> tuple[float, str]:
-    """Checks the values, in chunks; returns the largest one and the digest."""
+def _scan(array: npt.NDArray[Any], name: str, what: str) -> tuple[float, str]:
+    """Checks the values, in chunks; returns the largest one and the digest.
+
+    Args:
+        array: of any layout.
+        name: of the array, for errors.
+        what: is on its first axis, in a word.
+    """
     digest = hashlib.sha256()
     lowest, largest = np.inf, -np.inf
-    for start in range(0, len(array), _CLASSES_A_CHUNK):
-        chunk = np.ascontiguousarray(array[start : start + _CLASSES_A_CHUNK])
+    step = max(1, _CHUNK * len(array) // array.nbytes)
+    for start in range(0, len(array), step):
+        chunk = np.ascontiguousarray(array[start : start + step])
         digest.update(chunk.data)
         low, high = float(chunk.min()), float(chunk.max())
         if not np.isfinite([low, high]).all():
             where = start + int(np.argwhere(~np.isfinite(chunk))[0][0])
-            raise DataError(f"{name}: class {where} holds NaN or infinity; expected finite values")
+            raise DataError(f"{name}: {what} {where} holds NaN or infinity; expected finite values")
         lowest, largest = min(lowest, low), max(largest, high)
     slack = TOLERANCE if array.dtype.kind == "f" else 0.0
     # A maximum of 2, say, is in neither range; dividing by 255 would hide it.

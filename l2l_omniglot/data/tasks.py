@@ -307,7 +307,13 @@ def _check_sizes(
         )
     counts = [stack.images_per_class[number] for number in classes]
     if min(counts) < shots + queries:
+        fewest = "" if len({*counts}) == 1 else f", fewest in {_fewest(stack, classes)!r}"
         raise DataError(
-            f"{stack.name}: {span(counts)} images per class; {shots} shots and {queries} queries "
-            f"need at least {shots + queries}"
+            f"{stack.name}: {span(counts)} images per class{fewest}; {shots} shots and {queries} "
+            f"queries need at least {shots + queries}"
         )
+
+
+def _fewest(stack: Stack, classes: Sequence[int]) -> str:
+    """Returns the name of the class with the fewest images."""
+    return stack.names[min(classes, key=lambda number: stack.images_per_class[number])]

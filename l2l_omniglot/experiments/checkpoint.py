@@ -21,6 +21,7 @@ from l2l_omniglot._util.reading import (
     reason_of,
 )
 from l2l_omniglot.backbones.passes import Moments
+from l2l_omniglot.data.pictures import DRAWINGS, KINDS
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.certainty import Certainty
 from l2l_omniglot.experiments.settings import Settings
@@ -65,6 +66,11 @@ class Checkpoint:
     def channels(self) -> int:
         """Channels of the images it was trained on."""
         return int(self.facts.get("channels", 1))
+
+    @property
+    def pictures(self) -> str:
+        """What is seen of a picture, see `l2l_omniglot.data.pictures.KINDS`."""
+        return str(self.facts.get("pictures") or DRAWINGS)
 
     @property
     def image_size(self) -> int | tuple[int, int]:
@@ -206,6 +212,8 @@ def _check_facts(facts: dict[str, Any]) -> None:
             raise UnreadableError(f"image_size {size!r}: expected pixels")
     if facts.get("channels", 1) not in (1, 3):
         raise UnreadableError(f"channels {facts['channels']!r}: expected 1 or 3")
+    if facts.get("pictures", "") not in ("", *KINDS):
+        raise UnreadableError(f"pictures {facts['pictures']!r}: expected {' or '.join(KINDS)}")
     for name in ("minutes", "best_validation_accuracy", "skipped_updates"):
         value = facts.get(name)
         if value is not None and type(value) not in (int, float):

@@ -238,6 +238,7 @@ class Experiment(TaskStreams):
             "classes": {part: len(numbers) for part, numbers in self.splits._asdict().items()},
             "channels": self.stack.channels,
             "image_size": self.stack.image_size,
+            "pictures": self.stack.pictures,
             "device": str(self.learner.device),
             "threads": torch.get_num_threads(),
             "engine": self.choose_engine().engine.name,

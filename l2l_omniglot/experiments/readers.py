@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from l2l_omniglot._util.files import cache_folder
+from l2l_omniglot.data.class_folders import Looks, list_classes, prepare_classes
 from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
 from l2l_omniglot.data.stack import Stack, load_stack
 from l2l_omniglot.data.synthetic import synthetic_stack
@@ -24,8 +26,8 @@ def open_data(
 
     Args:
         settings: `data`, `background`, `ink` and `split_seed` decide. What is no name in `READERS`
-            is the path of a ``.npy`` class stack.
-        announce: called with a sentence if Omniglot must be prepared first.
+            is the path of a ``.npy`` class stack, or of a folder of classes.
+        announce: called with a sentence if the data must be prepared first.
         progress: of preparing, called with (done, total).
 
     Raises:
@@ -48,12 +50,30 @@ def _omniglot(settings: Settings, announce: Announce, progress: Progress | None)
     return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
 
 
-def _own(settings: Settings, _announce: Announce, _progress: Progress | None) -> Stack:
+def _own(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
     path = Path(settings.data)
+    if path.is_dir():
+        return _folder(path, settings, announce, progress)
     if not path.is_file():
-        expected = expected_name(settings.data, READERS, "the path of a .npy class stack")
+        paths = "the path of a .npy class stack or of a folder of classes"
+        expected = expected_name(settings.data, READERS, paths)
         raise refused("data", settings.data, f"no such file; {expected}", DataError)
     return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+
+
+def _folder(
+    folder: Path, settings: Settings, announce: Announce, progress: Progress | None
+) -> Stack:
+    """Opens a folder of classes, prepared in the cache folder: again if a picture has changed."""
+    classes = list_classes(folder)
+    path = cache_folder() / f"classes-{classes.recipe[:16]}.npy"
+    if not path.is_file():
+        announce(f"Preparing {folder}, grey, {Looks().image_size} pixels a side, as {path}.")
+        for sentence in [*classes.passed, *prepare_classes(classes, path, progress=progress).left]:
+            announce(f"Note: {sentence}")
+    stack = load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+    stack.name = str(folder)
+    return stack
 
 
 READERS: dict[str, Reader] = {OMNIGLOT: _omniglot, SYNTHETIC: _synthetic}

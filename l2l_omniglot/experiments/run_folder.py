@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import shlex
 import sys
@@ -14,15 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot._util.files import atomic_write, write_text
+from l2l_omniglot._util.lock import Lock
 from l2l_omniglot._util.reading import read_json
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.metrics import MetricsRow, read_rows, write_rows
 from l2l_omniglot.experiments.settings import Settings
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.checkpoint import Checkpoint
@@ -42,7 +37,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.metrics = path / "metrics.csv"
         self.last, self.before = path / LAST, path / BEFORE
-        self._lock: int | None = None
+        self._lock = Lock(self.path)
         self.best = path / "best.safetensors"
 
     def create(self, settings: Settings, facts: dict[str, Any]) -> None:
@@ -70,24 +65,14 @@ class RunFolder:
         Raises:
             RunError: if another process trains it.
         """
-        if self._lock is not None or fcntl is None:
-            return
-        self._lock = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.unlock()
+        if not self._lock.take():
             raise RunError(
                 f"{self.path}: another process trains this run now; wait for its end, or stop it"
-            ) from error
-        except OSError:  # some file systems have no locks
-            self.unlock()
+            )
 
     def unlock(self) -> None:
         """Lets other processes train this run."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def keep_last(self) -> None:
         """Keeps the last checkpoint as the one before, because a new one is about to be written."""

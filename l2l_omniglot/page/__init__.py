@@ -66,7 +66,7 @@ def create_app(
     )
     _add_answers(app, answers, name, [SYNTHETIC, *([STACK] if stack else [])])
     _add_examples(app, answers.ways, stack)
-    _add_uploads(app, Uploads(answers.image_size, answers.ink))
+    _add_uploads(app, Uploads(answers.image_size, answers.ink, answers.kind))
     return app
 
 

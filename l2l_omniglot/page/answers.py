@@ -52,6 +52,7 @@ class Answers:
         ways: least and most classes of a support set; a trained head fits one number only.
         image_size: pixels per side.
         ink: of the network's images, ``white`` (1) or ``black`` (0).
+        kind: of pictures, see `l2l_omniglot.data.pictures.KINDS`.
 
     Raises:
         SettingsError: if the weights are for other images, or more classes than the page has.
@@ -75,7 +76,7 @@ class Answers:
             found = f"{checkpoint.source}: has a head trained for {settings.ways} ways"
             raise SettingsError(f"{found}; expected at most {WAYS[1]}, or weights for any number")
         self.image_size: int = size
-        self.ink = settings.ink
+        self.ink, self.kind = settings.ink, checkpoint.pictures
         self.steps = settings.steps(steps)
         self._checkpoint, self._device, self._stack = checkpoint, device, stack
         self._lock = threading.Lock()

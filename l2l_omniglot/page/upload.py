@@ -42,10 +42,11 @@ class Uploads:
     Args:
         image_size: of the network's images, pixels per side.
         ink: of the network's images, ``white`` or ``black``.
+        kind: of the pictures, see `l2l_omniglot.data.pictures.KINDS`.
     """
 
-    def __init__(self, image_size: int, ink: str) -> None:
-        self._preparation = Preparation("auto", min(image_size, MAX_SIDE), 1, ink)
+    def __init__(self, image_size: int, ink: str, kind: str) -> None:
+        self._preparation = Preparation("auto", min(image_size, MAX_SIDE), 1, ink, kind)
         self._turn = threading.Lock()
         self._places = threading.Semaphore(PLACES)
 
@@ -68,12 +69,13 @@ class Uploads:
     def _prepare(self, content: bytes, name: str) -> Prepared:
         if _scans(content) > MOST_SCANS:
             raise DataError(f"{name}: JPEG of more than {MOST_SCANS} scans")
-        drawing = parse_picture(content, name, "auto", FORMATS, MOST_UPLOADED_PIXELS)
-        [pixels] = self._preparation.pixels(self._preparation.images([drawing]))
-        done = ", ".join(SAID[step] for step in self._preparation.steps(drawing))
+        how = self._preparation
+        picture = parse_picture(content, name, "auto", how.kind, FORMATS, MOST_UPLOADED_PIXELS)
+        [pixels] = how.pixels(how.images([picture]))
+        done = ", ".join(SAID[step] for step in how.steps(picture))
         said = f"{done or 'nothing was changed but its size'}."
         return Prepared(
-            base64.b64encode(pixels.tobytes()).decode(), said[0].upper() + said[1:], drawing.doubt
+            base64.b64encode(pixels.tobytes()).decode(), said[0].upper() + said[1:], picture.doubt
         )
 
 

@@ -9,13 +9,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from l2l_omniglot._util.text import counted, shown
-from l2l_omniglot.data.drawing import PHOTOGRAPH, Look
+from l2l_omniglot.data.drawing import PHOTOGRAPH, Drawing
+from l2l_omniglot.data.frame import PAPER
+from l2l_omniglot.data.pictures import Look
 from l2l_omniglot.reports.contact_sheet import SIDE, ContactSheet, Pixels, Row
 
 ACROSS = 4, 10  # support pictures and queries in one line
 LONGEST = 24  # letters of a class's name
 STEPS = "taken", "sheet", "ink", "seen"
-PAPER = 255
 
 
 class Answer(NamedTuple):
@@ -41,7 +42,7 @@ def prediction_sheet(
         answers: to the queries.
     """
     looks = [look for look, _ in support] + [answer.look for answer in answers]
-    steps = STEPS if any(PHOTOGRAPH in look.drawing.steps for look in looks) else STEPS[-1:]
+    steps = STEPS if any(PHOTOGRAPH in look.picture.steps for look in looks) else STEPS[-1:]
     rows: list[Row] = []
     labels = [label for _, label in support] + [answer.predicted for answer in answers]
     for name in dict.fromkeys(labels):
@@ -84,13 +85,17 @@ def _lines(
 
 
 def _tile(look: Look, step: str) -> Pixels:
-    """Returns one step of a picture: uint8 (H, W), or (H, W, 3) as it was taken."""
-    if step == "seen":
+    """Returns one step of a picture: uint8 (H, W), or (H, W, 3) in colour."""
+    if step == "seen" or not isinstance(look.picture, Drawing):
         return look.seen
     side = look.seen.shape[0] * max(1, SIDE // look.seen.shape[0])
-    drawing = look.drawing
-    picture = {"taken": drawing.taken, "sheet": drawing.picture, "ink": drawing.ink}[step]
-    padded: Image.Image = ImageOps.pad(
-        picture, (side, side), Image.Resampling.BOX, color=(PAPER,) * len(picture.getbands())
-    )
-    return np.asarray(padded)
+    drawing = look.picture
+    shown = {"taken": drawing.taken, "sheet": drawing.picture, "ink": drawing.ink}[step]
+    return np.asarray(padded(shown, side))
+
+
+def padded(picture: Image.Image, side: int) -> Image.Image:
+    """Scales a picture to fit a square of so many pixels a side, and fills that with paper."""
+    paper = (PAPER,) * len(picture.getbands())
+    fitted: Image.Image = ImageOps.pad(picture, (side, side), Image.Resampling.BOX, color=paper)
+    return fitted

@@ -76,7 +76,7 @@ def test_it_prepares_pictures_as_predict_does(
     preparation = Preparation.of(checkpoint, redraw)
     script = write_companion(tmp_path / "letters.onnx", preparation, "auto")
     run_blocked(PREPARE, script, support.files, "torch", "onnxruntime")
-    expected = preparation.images(support.drawings)
+    expected = preparation.images(support.pictures)
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
 
 
@@ -87,7 +87,7 @@ def test_it_gives_what_predict_gives(photos: Path, tmp_path: Path, ending: str, 
     queries = read_queries([photos / "query"], support.names)
     checkpoint = load_pretrained_checkpoint(best_pretrained())
     classifier, preparation = adapt_to_pictures(checkpoint, support)
-    assert all(drawing.is_redrawn(preparation.redraw) for drawing in support.drawings)
+    assert all(drawing.is_redrawn(preparation.redraw) for drawing in support.pictures)
     path = tmp_path / f"letters{ending}"
     export_classifier(classifier, path, support.names, ink=checkpoint.settings.ink)
     script = write_companion(path, preparation, "auto")

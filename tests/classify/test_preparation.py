@@ -60,10 +60,10 @@ def test_small_queries_on_even_paper_are_noticed(pool: Pool):
     few = [Picture("tidy", c, item) for c in range(3) for item in range(2)]
     support = pool.collection(few)
     queries = pool.collection([Picture("tidy", c, 2) for c in range(3)])
-    for number, drawing in enumerate(queries.drawings):
+    for number, drawing in enumerate(queries.pictures):
         page = Image.new("L", (600, 600), 255)
         page.paste(drawing.picture.resize((100, 100)), (20 + 90 * number, 400))
-        queries.drawings[number] = find_drawing(page, "page")
+        queries.pictures[number] = find_drawing(page, "page")
     found = predict(find_weights("resnet8"), support, queries)
     said = "Of 9 pictures: in 3 ink was centred, scaled and redrawn with one pen."
     assert found.prepared == said
@@ -74,7 +74,7 @@ def test_small_queries_on_even_paper_are_noticed(pool: Pool):
 def test_a_doubt_is_said_and_names_the_picture(pool: Pool):
     few = [Picture("tidy", c, item) for c in range(3) for item in range(2)]
     support, queries = pool.collection(few), pool.collection([Picture("tidy", 0, 2)])
-    queries.drawings[0] = replace(queries.drawings[0], doubt="a third of it seems to be ink")
+    queries.pictures[0] = replace(queries.pictures[0], doubt="a third of it seems to be ink")
     text = predictions_table(predict(find_weights("resnet8"), support, queries))
     assert "Doubtful: tidy-0-2.jpg: a third of it seems to be ink." in text
 

@@ -230,7 +230,7 @@ def test_other_sites_upload_nothing(client: FlaskClient, headers: dict[str, str]
 
 
 def test_one_picture_at_a_time_is_prepared(monkeypatch: pytest.MonkeyPatch):
-    uploads, done = Uploads(28, "white"), upload.Prepared("", "", "")
+    uploads, done = Uploads(28, "white", "drawings"), upload.Prepared("", "", "")
 
     def prepare(self: Uploads, _content: bytes, _name: str) -> upload.Prepared:
         assert self._turn.locked()

@@ -1,0 +1,220 @@
+"""A folder of pictures as a data set: one sub-folder a class, or one a group of classes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from l2l_omniglot._util.reading import MOST_ENTRIES
+from l2l_omniglot._util.text import counted
+from l2l_omniglot.data.light import Pixels
+from l2l_omniglot.data.omniglot import Progress, check_beside
+from l2l_omniglot.data.picture_folders import DROPPINGS, entries
+from l2l_omniglot.data.pictures import DRAWINGS, IMAGES, KINDS, SUFFIXES, read_picture, shrink
+from l2l_omniglot.data.sidecar import ClassInfo, Sidecar
+from l2l_omniglot.data.stack_writer import StackWriter
+from l2l_omniglot.errors import DataError, check_choice, check_number, refused
+
+SMALLEST, LARGEST = 8, 512  # pixels a side
+SHOWN = 10  # reasons in a message
+
+
+class Looks(NamedTuple):
+    """How pictures become images of a stack.
+
+    Attributes:
+        image_size: pixels a side, 8 to 512.
+        colour: whether images have three channels, RGB, and not one, grey.
+        kind: see `l2l_omniglot.data.pictures.KINDS`; drawings are grey.
+        ink: of drawings, see `read_picture`.
+        least: images of a class; one with fewer is left out.
+    """
+
+    image_size: int = 28
+    colour: bool = False
+    kind: str = IMAGES
+    ink: str = "auto"
+    least: int = 1
+
+    def check(self) -> None:
+        """Checks the values.
+
+        Raises:
+            DataError: if one is out of range.
+        """
+        check_number("image_size", self.image_size, least=SMALLEST, most=LARGEST, kind=DataError)
+        check_number("least", self.least, least=1, kind=DataError)
+        check_choice("kind", self.kind, KINDS, kind=DataError)
+        if self.colour and self.kind == DRAWINGS:
+            raise refused("colour", True, f"expected grey, or {IMAGES}", DataError)
+
+    def read(self, file: Path) -> Pixels:
+        """Reads a picture: uint8 (1 or 3, image_size, image_size).
+
+        Raises:
+            DataError: see `read_picture`.
+        """
+        picture = read_picture(file, self.ink, self.kind).prepared("auto")
+        pixels = shrink(picture.convert("RGB" if self.colour else "L"), self.image_size)
+        return np.atleast_3d(pixels).transpose(2, 0, 1)
+
+
+@dataclass
+class ClassFolders:
+    """The classes of a folder, and what in it is none.
+
+    Attributes:
+        folder: that holds them.
+        files: the pictures of each class.
+        passed: one sentence for each file or folder that was passed over.
+    """
+
+    folder: Path
+    files: dict[ClassInfo, list[Path]] = field(default_factory=dict)
+    passed: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Returns the number of pictures."""
+        return sum(map(len, self.files.values()))
+
+    @property
+    def recipe(self) -> str:
+        """Returns a digest of what there is: names, sizes and times of all pictures."""
+        found = hashlib.sha256()
+        for info, files in self.files.items():
+            stats = [(file.name, *_times(file)) for file in files]
+            found.update(json.dumps([info.name, stats]).encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
+
+    def _add(self, info: ClassInfo, folder: Path) -> None:
+        pictures, others = _pictures(folder)
+        deeper = [path for path in others if path.is_dir()]
+        self.passed += [f"{path}: passed over, one folder too deep" for path in deeper]
+        odd = len(others) - len(deeper)
+        if odd:
+            self.passed.append(f"{folder}: {counted(odd, 'file')} passed over, no picture's name")
+        if pictures:
+            self.files[info] = pictures
+        elif not deeper:
+            self.passed.append(f"{folder}: passed over, without a picture")
+
+
+class Prepared(NamedTuple):
+    """What became of a folder.
+
+    Attributes:
+        sidecar: of the stack that was written.
+        left: one sentence for each picture that was left out, and each class.
+    """
+
+    sidecar: Sidecar
+    left: list[str]
+
+
+def list_classes(folder: Path) -> ClassFolders:
+    """Lists the classes of a folder, in natural order: 2 before 10.
+
+    If a sub-folder has pictures, each is a class; otherwise each is a group, such as an alphabet,
+    and its sub-folders are classes.
+
+    Raises:
+        DataError: if the folder is missing, or has fewer than two classes.
+    """
+    found = ClassFolders(folder)
+    tops = _folders(folder)
+    if any(_pictures(path)[0] for path in tops):
+        for path in tops:
+            found._add(ClassInfo(path.name, character=path.name), path)
+    else:
+        for group in tops:
+            for path in _folders(group):
+                name = f"{group.name}/{path.name}"
+                found._add(ClassInfo(name, alphabet=group.name, character=path.name), path)
+    if len(found.files) < 2:
+        raise DataError(
+            f"{folder}: has {counted(len(found.files), 'sub-folder')} with pictures "
+            f"({', '.join(SUFFIXES)}); expected at least 2, one a class, or folders of these"
+        )
+    if found.count > MOST_ENTRIES:
+        raise DataError(f"{folder}: {found.count} pictures; expected at most {MOST_ENTRIES}")
+    return found
+
+
+def prepare_classes(
+    found: ClassFolders, out: Path, looks: Looks | None = None, progress: Progress | None = None
+) -> Prepared:
+    """Writes a folder's classes as a class stack, and its sidecar.
+
+    Pictures that cannot be read are left out. Interrupted, it goes on with the same arguments,
+    unless a picture has changed since.
+
+    Args:
+        found: the classes.
+        out: the ``.npy`` file, uint8 of shape (images, 1 or 3, image_size, image_size).
+        looks: how pictures become images; grey and of 28 pixels by default.
+        progress: called with (pictures done, pictures in all), class by class.
+
+    Raises:
+        DataError: if fewer than two classes are left, another process writes the file, or a JSON
+            file that is no sidecar would be replaced.
+    """
+    looks = looks or Looks()
+    looks.check()
+    check_beside(out)
+    shape = 3 if looks.colour else 1, looks.image_size, looks.image_size
+    recipe = json.dumps([found.recipe, looks])
+    with StackWriter(out, shape, recipe) as writer:
+        every, done = found.count, 0
+        for number, (info, files) in enumerate(found.files.items()):
+            if number >= len(writer.done):
+                left: list[str] = []
+                writer.add(info, _read(files, looks, left), left, looks.least)
+            done += len(files)
+            if progress:
+                progress(done, every)
+        omitted = [sentence for each in writer.done for sentence in each.left]
+        if sum(each.count > 0 for each in writer.done) < 2:
+            writer.discard()
+            reasons = "; ".join(omitted[:SHOWN])
+            raise DataError(f"{found.folder}: fewer than 2 classes are left; {reasons}")
+        return Prepared(writer.finish(found.folder.resolve().name, looks.kind), omitted)
+
+
+def _read(files: list[Path], looks: Looks, left: list[str]) -> Iterator[Pixels]:
+    """Yields the images of a class; says in `left` which were left out, and why."""
+    for file in files:
+        try:
+            yield looks.read(file)
+        except DataError as error:
+            left.append(str(error))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in entries(folder, "--classes") if path.is_dir()]
+
+
+def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the files with a picture's extension, and all other entries but what systems drop."""
+    pictures, others = [], []
+    for path in entries(folder, "--classes"):
+        if path.suffix.lower() in SUFFIXES and not path.is_dir():
+            pictures.append(path)
+        elif path.name not in DROPPINGS:
+            others.append(path)
+    return pictures, others
+
+
+def _times(file: Path) -> tuple[int, int]:
+    """Returns the size and time of a file, zeros if it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
