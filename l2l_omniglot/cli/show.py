@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from l2l_omniglot.reports.contact_sheet import ContactSheet
 
 data_options = options.settings_options(
-    "data", "background", "split", "split_seed", "validation_classes"
+    "data",
+    "background",
+    "split",
+    "split_seed",
+    "validation_classes",
+    "test_classes",
 )
 out_option = click.option("--out", type=options.OutputPath(".png"), default=None,
                              help="PNG file to write (the terminal).")  # fmt: skip

@@ -19,8 +19,9 @@ OMNIGLOT_VALIDATION = 100
 OMNIGLOT_TEST = 423
 VALIDATION_ALPHABET_STEP = 6
 ORDERS = ("tutorial", "random")  # splits that cut an order of all classes
-ALPHABETS, VINYALS, MAML_PLUS_PLUS = "alphabets", "vinyals", "maml++"
-NAMED_SPLITS = (*ORDERS, ALPHABETS, VINYALS, MAML_PLUS_PLUS)
+GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS = "groups", "alphabets", "vinyals", "maml++"
+COUNTED = (*ORDERS, GROUPS)  # splits of which numbers of classes can be asked for
+NAMED_SPLITS = (*ORDERS, GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS)
 # Background alphabets that validate in the split of Vinyals et al. 2016.
 _VINYALS_VALIDATION = {
     "Armenian",
@@ -46,6 +47,7 @@ def make_splits(
     split: str | Path = "tutorial",
     seed: int = 0,
     validation_classes: int = 0,
+    test_classes: int = 0,
 ) -> Splits:
     """Splits the classes of a stack into train, validation and test.
 
@@ -56,6 +58,7 @@ def make_splits(
             - ``tutorial``: in order. Of Omniglot's first 1,200 classes 1,100 train and 100, nearly
               all of alphabets not trained on, validate; the last 423 test.
             - ``random``: the same sizes, drawn by `seed`.
+            - ``groups``: nearly the same sizes, of whole groups (alphabets) drawn by `seed`.
             - ``alphabets``: the background alphabets, of which every sixth validates, against
               the evaluation alphabets.
             - ``vinyals``: that of Vinyals et al. 2016, 1,028 / 172 / 423 classes of Omniglot; its
@@ -63,18 +66,21 @@ def make_splits(
             - ``maml++``: that of Antoniou et al. 2019, 1,150 / 50 / 423 classes of Omniglot.
             - the path of a JSON file with lists ``train``, ``validation`` and ``test`` of class
               names.
-        seed: only for ``random``.
-        validation_classes: number of validation classes of ``tutorial`` and ``random``; the rest
-            of theirs train. 0: as above.
+        seed: only for ``random`` and ``groups``.
+        validation_classes: number of validation classes of ``tutorial``, ``random`` and
+            ``groups``, of the last at least; the rest of theirs train. 0: as above.
+        test_classes: number of their test classes. 0: as above.
 
     Raises:
         DataError: if the split or its number of validation classes is invalid, a class is in
             two parts or not in the stack, a part is empty, or alphabets are unknown.
     """
     split = str(split)
-    if validation_classes and split not in ORDERS:
-        expected = f"no number with split {split!r}; expected split {' or '.join(ORDERS)}"
-        raise refused("validation_classes", validation_classes, expected, DataError)
+    asked = {"validation_classes": validation_classes, "test_classes": test_classes}
+    for name, number in asked.items():
+        if number and split not in COUNTED:
+            expected = f"no number with split {split!r}; expected split {' or '.join(COUNTED)}"
+            raise refused(name, number, expected, DataError)
     if split.endswith(".json"):
         return _from_file(info, Path(split))
     check_choice("split", split, NAMED_SPLITS, "a path ending in .json", DataError)
@@ -82,21 +88,49 @@ def make_splits(
         return _alphabets(info)
     if split in {VINYALS, MAML_PLUS_PLUS}:
         return _published(info, split)
+    if split == GROUPS:
+        return _groups(info, seed, *_sizes(len(info), validation_classes, test_classes))
     order = list(range(len(info)))
     if split == "random":
         random.Random(derive_seed("split", seed)).shuffle(order)
-    return _cut(order, validation_classes)
+    return _cut(order, *_sizes(len(info), validation_classes, test_classes))
 
 
-def _cut(order: list[int], validation: int) -> Splits:
-    """Cuts an order of classes in Omniglot's proportions: train, validation, test."""
-    count = len(order)
-    test = round(count * OMNIGLOT_TEST / OMNIGLOT_CLASSES)
+def _sizes(count: int, validation: int, test: int) -> tuple[int, int]:
+    """Returns the numbers of validation and test classes; 0: in Omniglot's proportions."""
+    if not 0 <= test < count:
+        raise refused("test_classes", test, f"expected 1 to {count - 2}", DataError)
+    test = test or round(count * OMNIGLOT_TEST / OMNIGLOT_CLASSES)
     if not 0 <= validation < count - test:
         expected = f"expected 1 to {count - test - 1}, since {test} of {count} classes are for test"
         raise refused("validation_classes", validation, expected, DataError)
     if not validation:  # in small stacks a fifth, up to 20, instead of two or three
         validation = max(round(count * OMNIGLOT_VALIDATION / OMNIGLOT_CLASSES), min(20, count // 5))
+    return validation, test
+
+
+def _groups(info: Sequence[ClassInfo], seed: int, validation: int, test: int) -> Splits:
+    """Deals whole groups out until the test part is full, then the validation part."""
+    names = sorted({entry.alphabet for entry in info})
+    if len(names) < 3 or "" in names:
+        known = f"{len({*names} - {''})} groups of classes are known"
+        expected = f"{known}; expected at least 3, and that of each class"
+        raise refused("split", GROUPS, expected, DataError)
+    random.Random(derive_seed("split", seed)).shuffle(names)
+    sizes = {"test": test, "validation": validation, "train": len(info)}
+    parts: dict[str, list[int]] = {name: [] for name in sizes}
+    for number, name in enumerate(names):
+        empty = [part for part in parts if not parts[part]]
+        short = [part for part in parts if len(parts[part]) < sizes[part]]
+        # As many groups are kept as parts have none yet.
+        part = empty[0] if len(names) - number == len(empty) else short[0]
+        parts[part] += [i for i, entry in enumerate(info) if entry.alphabet == name]
+    return _checked(Splits(**{part: tuple(sorted(some)) for part, some in parts.items()}), GROUPS)
+
+
+def _cut(order: list[int], validation: int, test: int) -> Splits:
+    """Cuts an order of classes: train, validation, test."""
+    count = len(order)
     train = count - validation - test
     parts = order[:train], order[train : train + validation], order[train + validation :]
     return _checked(Splits(*(tuple(sorted(part)) for part in parts)), f"{count} classes")

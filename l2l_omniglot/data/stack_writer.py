@@ -75,8 +75,8 @@ class StackWriter:
             raise DataError(f"{out}: {OTHER}")
         self.done = self._read()
         self._file: BinaryIO = self._part.open("r+b")
-        self._file.truncate(self._end())
-        self._file.seek(self._end())
+        self._file.truncate(self._end(self.done))
+        self._file.seek(self._end(self.done))
         self._saved = time.monotonic()
 
     def __enter__(self) -> StackWriter:
@@ -142,9 +142,9 @@ class StackWriter:
         self._journal.unlink(missing_ok=True)
         return sidecar
 
-    def _end(self) -> int:
-        size = int(np.prod(self._shape))
-        return HEADER + size * sum(each.count for each in self.done)
+    def _end(self, done: list[Written]) -> int:
+        """Returns where the images of some classes end in the file."""
+        return HEADER + int(np.prod(self._shape)) * sum(each.count for each in done)
 
     def _digest(self) -> str:
         """Returns the digest of all images; those of an interrupted writer are read again."""
@@ -168,13 +168,10 @@ class StackWriter:
         """Reads what an interrupted writer of the same recipe has done."""
         try:
             body = read_json(self._journal)
-            done = [_written(entry) for entry in body["done"]]
+            done = [_written(entry) for entry in body["done"]] * (body["recipe"] == self._recipe)
         except (OSError, UnreadableError, KeyError, TypeError):
             return []  # begun anew, whatever it was
-        size = int(np.prod(self._shape))
-        whole = HEADER + size * sum(each.count for each in done)
-        same = body["recipe"] == self._recipe and self._part.stat().st_size >= whole
-        return done if same else []
+        return done if self._part.stat().st_size >= self._end(done) else []
 
 
 def _written(entry: dict[str, Any]) -> Written:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from l2l_omniglot.data.splits import ORDERS, Splits, make_splits
+from l2l_omniglot.data.splits import COUNTED, Splits, make_splits
 from l2l_omniglot.data.stack import Stack
 from l2l_omniglot.data.tasks import MixedTasks, Tasks
 from l2l_omniglot.errors import SettingsError, check_choice, refused
@@ -55,7 +55,10 @@ def baselines(
 
 def settings_splits(settings: Settings, stack: Stack) -> Splits:
     """Splits the classes of a stack as these settings say."""
-    return make_splits(stack.info, settings.split, settings.split_seed, settings.validation_classes)
+    return make_splits(
+        stack.info, settings.split, settings.split_seed, settings.validation_classes,
+        settings.test_classes,
+    )  # fmt: skip
 
 
 def digest(splits: Splits) -> str:
@@ -295,8 +298,9 @@ class Experiment(TaskStreams):
         seen = {*self.splits.validation, *self.splits.test} & set(theirs.train)
         if seen:
             own = f"split={checkpoint.settings.split}"
-            if checkpoint.settings.split in ORDERS:
+            if checkpoint.settings.split in COUNTED:
                 own += f", validation_classes={len(theirs.validation)}"
+                own += f", test_classes={len(theirs.test)}"
             raise refused(
                 "start_from", source,
                 f"was trained on {len(seen)} of the validation or test classes here; expected a "

@@ -171,14 +171,18 @@ class Settings:
     )
     split: str = _data(
         "tutorial",
-        "Split of the classes: tutorial, random, alphabets, vinyals, maml++, or a JSON file of "
-        "class names",
+        "Split of the classes: tutorial, random, groups, alphabets, vinyals, maml++, or a JSON "
+        "file of class names",
     )
-    split_seed: int = _data(0, "Seed for --split random and --data synthetic")
+    split_seed: int = _data(0, "Seed for --split random and groups, and --data synthetic")
     validation_classes: int = _data(
-        0, "Validation classes of the tutorial and random splits", least=0,
+        0, "Validation classes of the tutorial, random and groups splits", least=0,
         most=10_000_000,
         default_words="100 for Omniglot",
+    )  # fmt: skip
+    test_classes: int = _data(
+        0, "Test classes of these splits", least=0, most=10_000_000,
+        default_words="423 for Omniglot",
     )  # fmt: skip
     seed: int = _data(0, "Seed for initial weights and tasks")
     validation_every: int = _run(1000, "Iterations between validations", least=1, most=10**12)

@@ -136,6 +136,7 @@ def _settings(subjects: Sequence[Subject]) -> list[tuple[str, list[str], bool]]:
         # 0 validation classes stand for a number that depends on the data.
         s.checkpoint.settings.to_dict()
         | {"validation_classes": len(s.experiment.splits.validation)}
+        | {"test_classes": len(s.experiment.splits.test)}
         for s in subjects
     ]
     rows = []

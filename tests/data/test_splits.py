@@ -58,7 +58,9 @@ def test_alphabets_need_a_sidecar():
 
 
 def test_unknown_split():
-    with pytest.raises(DataError, match=r"'own': expected one of tutorial, random, alphabets"):
+    with pytest.raises(
+        DataError, match=r"'own': expected one of tutorial, random, groups, alphabets"
+    ):
         make_splits(OMNIGLOT, "own")
 
 
@@ -111,7 +113,7 @@ def test_fewer_classes_validate_and_more_train():
 
 @pytest.mark.parametrize("split, number", [("alphabets", 20), ("a.json", 20)])
 def test_splits_that_say_what_validates_take_no_number(split: str, number: int):
-    with pytest.raises(DataError, match="validation_classes=20: .*split tutorial or random"):
+    with pytest.raises(DataError, match="validation_classes=20: .* tutorial or random or groups"):
         make_splits(OMNIGLOT, split, validation_classes=number)
 
 

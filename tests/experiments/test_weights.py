@@ -122,7 +122,7 @@ def test_training_starts_from_them_and_resumes_without(stack: ImageStack, tmp_pa
 def test_weights_that_have_seen_the_test_classes_are_refused(stack: ImageStack, tmp_path, trained):
     settings = make_settings(ways=5, start_from=str(trained), split="random", **SHORT)
     run = TrainingRun(Experiment.build(settings, stack), RunFolder(tmp_path / "b"), Silent())
-    own = r"its own, split=tutorial, validation_classes=\d+$"
+    own = r"its own, split=tutorial, validation_classes=\d+, test_classes=\d+$"
     message = rf"trained on \d+ of the validation or test classes here; .* {own}"
     with pytest.raises(SettingsError, match=message):
         run.begin(resume=False)
