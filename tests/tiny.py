@@ -30,7 +30,7 @@ class Uneven:
     """30 classes of 4 to 20 images of a larger stack: a `Stack` that is no `ImageStack`."""
 
     name, height, width, channels, ink, background = "uneven", 4, 4, 1, "white", "black"
-    image_size, sha256, summary = 4, "0" * 64, "30 classes of unequal sizes."
+    image_size, sha256, summary, pictures = 4, "0" * 64, "30 classes of unequal sizes.", ""
 
     def __init__(self, whole: ImageStack) -> None:
         self._whole, self.info = whole, whole.info[:30]

@@ -250,16 +250,21 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
         if found.get(name, "").endswith(ending):
             found[name] = str(Path(found[name]).resolve())
     start = found.get("start_from", "")
+    if "data" in found and Path(found["data"]).is_dir():
+        from l2l_omniglot.experiments.readers import READERS
+
+        if found["data"] not in READERS:  # whose names come first
+            found["data"] = str(Path(found["data"]).resolve())
     if start and start not in pretrained_names() and Path(start).exists():
         found["start_from"] = str(Path(start).resolve())
     return found
 
 
 def open_stack(settings: Settings) -> Stack:
-    """Opens the data of some settings; prepares Omniglot where it is not there yet."""
+    """Opens the data of some settings; prepares what is not prepared yet."""
     from l2l_omniglot.experiments.readers import open_data
 
-    with timed("Opening the data"), counting("preparing", "character") as progress:
+    with timed("Opening the data"), counting("preparing", "item") as progress:
         stack = open_data(settings, log.info, progress)
     log.debug(stack.summary)
     return stack
