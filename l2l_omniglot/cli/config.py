@@ -119,14 +119,14 @@ def _go_offline(_context: click.Context, _option: click.Parameter, wanted: bool)
 
 @contextmanager
 def naming_options(context: click.Context) -> Iterator[None]:
-    """Puts the option into an error that names an argument of the library, and its source."""
+    """Tells an error that refuses an argument of the library its option, and the source."""
     try:
         yield
     except L2LOmniglotError as error:
-        for option in context.command.params:
-            if error.argument and option.name == error.argument:
-                text = str(error).replace(f"{error.argument}=", f"{option.opts[0]} ", 1)
-                raise type(error)(text + from_where(context, error.argument)) from error
+        called = {option.name: option.opts[0] for option in context.command.params}
+        if error.argument in called:
+            error.option = called[error.argument]
+            error.source = from_where(context, error.argument)
         raise
 
 
