@@ -118,9 +118,8 @@ def evaluate(
         experiment = Experiment.load(checkpoint, stack, device, engine, workers, **others)
         if paper.split:
             experiment.check_unseen(checkpoint)
-        else:
-            for difference in experiment.differences(checkpoint.facts):
-                log.info(f"Note: {difference}; test classes may have been trained on.")
+        elif difference := experiment.difference(checkpoint.facts):
+            log.info(f"Note: {difference}; test classes may have been trained on.")
         if runs is None:
             rotated = rotated_tests if protocol == OURS else paper.rotated
             text, result = _evaluate_tasks(

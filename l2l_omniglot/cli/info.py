@@ -117,10 +117,17 @@ def _newest_run() -> dict[str, Any]:
     }
 
 
-_PARTS = (
-    _versions, _platform, _torch, _learn2learn, _data, _variables, _backbones, _pretrained,
-    _newest_run,
-)  # fmt: skip
+_PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "versions": _versions,
+    "platform": _platform,
+    "torch": _torch,
+    "learn2learn": _learn2learn,
+    "data": _data,
+    "variables": _variables,
+    "backbones": _backbones,
+    "pretrained": _pretrained,
+    "newest run": _newest_run,
+}
 
 
 @click.command(cls=Command, short_help="Print what a bug report needs.")
@@ -133,7 +140,7 @@ def info(json: bool) -> None:
     """
     from json import dumps
 
-    parts = {part.__name__[1:].replace("_", " "): _tried(part) for part in _PARTS}
+    parts = {name: _tried(part) for name, part in _PARTS.items()}
     if json:
         click.echo(dumps(parts))
         return

@@ -244,17 +244,17 @@ class Experiment(TaskStreams):
             "workers": self.workers.count,
         }
 
-    def differences(self, facts: dict[str, Any]) -> list[str]:
+    def difference(self, facts: dict[str, Any]) -> str:
         """Describes how data or split differ from a checkpoint's facts; empty if they do not."""
         own = self.facts()
         if (facts.get("data_name") == SYNTHETIC) != (self.stack.name == SYNTHETIC):
-            return []  # nothing of one is in the other
+            return ""  # nothing of one is in the other
         if facts.get("data_sha256") != own["data_sha256"]:
             found, expected = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
-            return [f"the data {self.stack.name} has digest {found}, at training it was {expected}"]
+            return f"the data {self.stack.name} has digest {found}, at training it was {expected}"
         if facts.get("split_sha256") != own["split_sha256"]:
-            return [f"split {self.settings.split} has other classes than at training"]
-        return []
+            return f"split {self.settings.split} has other classes than at training"
+        return ""
 
     def check_unseen(self, checkpoint: Checkpoint) -> None:
         """Refuses weights trained or chosen on test classes of this experiment, of any images.

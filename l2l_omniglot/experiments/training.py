@@ -138,7 +138,7 @@ class TrainingRun:
         checkpoint = self.folder.read_last()
         if checkpoint is None:
             return None
-        for difference in self.experiment.differences(checkpoint.facts):
+        if difference := self.experiment.difference(checkpoint.facts):
             raise RunError(f"{self.folder.path}: cannot be resumed: {difference}")
         iterations = self.experiment.settings.iterations
         if checkpoint.iteration > iterations:

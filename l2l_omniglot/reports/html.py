@@ -41,7 +41,7 @@ class Subject:
     tasks: Tasks  # the stream of tasks they were evaluated on
     evaluation: Evaluation  # its results
     predictions: Sequence[TaskPredictions]  # what the queries were predicted as
-    notes: tuple[str, ...] = ()  # differences of data and split from those of the training
+    difference: str = ""  # of data or split from those of the training
 
     @property
     def stream(self) -> tuple[Any, ...]:
