@@ -1,4 +1,7 @@
-"""The family of errors, each with its exit code, and checks of arguments."""
+"""The family of errors, each with its exit code, and checks of arguments.
+
+They are no `click.ClickException`, so that the library does not load click.
+"""
 
 from __future__ import annotations
 
