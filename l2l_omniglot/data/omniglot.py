@@ -30,6 +30,7 @@ from l2l_omniglot._util.reading import (
     MOST_ENTRY,
     UnreadableError,
     read_bytes,
+    read_most,
     size_text,
 )
 from l2l_omniglot.data.frame import RAW_SIZE
@@ -248,12 +249,8 @@ def _check_count(path: Path, count: int) -> None:
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Reads an entry, however large it says it is or becomes."""
     with archive.open(name) as file:
-        content = file.read(MOST_ENTRY + 1)
-    if len(content) > MOST_ENTRY:
-        raise UnreadableError(f"larger than {size_text(MOST_ENTRY)}")
-    return content
+        return read_most(file, MOST_ENTRY)
 
 
 def _check_characters(characters: list[RawCharacter]) -> list[str]:
