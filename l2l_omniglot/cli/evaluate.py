@@ -49,7 +49,7 @@ class EvaluationOptions:
 
 
 def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
-    """The options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
+    """Adds the options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
     return options.combined(
         click.option("--tasks", type=click.IntRange(2, options.COUNT), default=tasks,
                      show_default=True, help="Tasks to evaluate on."),

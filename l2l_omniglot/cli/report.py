@@ -116,7 +116,7 @@ def _evaluate(
 
 
 def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:
-    """The command that gives the same figures."""
+    """Returns the command that gives the same figures."""
     words = ["l2l-omniglot", "evaluate", "--weights", subject.source]
     for name, value in dataclasses.asdict(chosen).items():
         words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
@@ -124,7 +124,7 @@ def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:
 
 
 def _report_command(sources: tuple[str, ...]) -> str:
-    """This command, with every option that was typed."""
+    """Returns this command, with every option that was typed."""
     context = click.get_current_context()
     words = ["l2l-omniglot", "report"]
     for weights in sources:

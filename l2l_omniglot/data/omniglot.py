@@ -311,10 +311,10 @@ class _Bound:
             raise UnreadableError(f"larger than {size_text(MOST_DOWNLOAD)}")
 
     def reset(self) -> None:
-        """A progress bar's; pooch calls it to set the bar to its end."""
+        """Does nothing; pooch calls it to set the bar to its end."""
 
     def close(self) -> None:
-        """A progress bar's."""
+        """Does nothing; pooch calls it after the download."""
 
 
 def _is_cached(path: Path, md5: str) -> bool:

@@ -206,7 +206,7 @@ class Settings:
 
     @property
     def validation_batch_norm(self) -> str:
-        """The mode of batch normalisation in validation."""
+        """Returns the mode of batch normalisation in validation."""
         return "transductive" if self.statistics == "support" else "inductive"
 
     def steps(self, asked: int | None) -> int:

@@ -279,7 +279,7 @@ class TrainingRun:
 
     @property
     def minutes(self) -> float:
-        """Minutes of training and validation so far, including earlier sessions."""
+        """Returns the minutes of training and validation so far, including earlier sessions."""
         return self._minutes_before + self._minutes()
 
     def _minutes(self) -> float:

@@ -154,12 +154,12 @@ class Learner(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the parameters."""
+        """Returns the device of the parameters."""
         return next(self.backbone.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the parameters, hence of the images."""
+        """Returns the type of the parameters, hence of the images."""
         return next(self.backbone.parameters()).dtype
 
     def choose(self, task: Task) -> Choice:

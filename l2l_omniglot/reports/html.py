@@ -45,7 +45,7 @@ class Subject:
 
     @property
     def stream(self) -> tuple[Any, ...]:
-        """A key that is equal for two subjects if they are evaluated on the same tasks."""
+        """Returns a key that is equal for two subjects if they are evaluated on the same tasks."""
         tasks, data = self.tasks, self.tasks.dataset
         sizes = tasks.ways, tasks.shots, tasks.queries, tasks.seed, tasks.name
         return data.stack.sha256, data.classes, len(data), sizes
