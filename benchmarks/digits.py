@@ -65,7 +65,7 @@ class Digits:
             yield Draw(support, np.setdiff1d(np.concatenate(members), support))
 
     def collection(self, numbers: Array) -> Collection:
-        """The pictures of these numbers, as `predict` reads them from folders."""
+        """Returns the pictures of these numbers, as `predict` reads them from folders."""
         return Collection(
             [Path(f"{number}.png") for number in numbers],
             [self._drawings[number] for number in numbers],
@@ -74,14 +74,14 @@ class Digits:
 
 
 def nearest(digits: Digits, draw: Draw) -> float:
-    """Accuracy of the nearest support picture's class."""
+    """Returns the accuracy of the nearest support picture's class."""
     flat = digits.images.reshape(len(digits.images), -1)
     judge = KNeighborsClassifier(1).fit(flat[draw.support], digits.labels[draw.support])
     return float(judge.score(flat[draw.query], digits.labels[draw.query]))
 
 
 def by_predict(name: str, digits: Digits, draw: Draw) -> float:
-    """Accuracy of `predict`."""
+    """Returns the accuracy of `predict`."""
     support, query = map(digits.collection, draw)
     found = predict(find_weights(name), support, query)
     return found.correct / found.known

@@ -24,7 +24,7 @@ Update = Callable[[], None]
 def learn2learn_loop(
     tasks: Sequence[Task], network: nn.Module, lr: float, steps: int, first_order: bool
 ) -> Update:
-    """The loop of learn2learn's documentation: clone, adapt, backward."""
+    """Returns the loop of learn2learn's documentation: clone, adapt, backward."""
     maml = l2l.algorithms.MAML(network, lr=lr, first_order=first_order)
     optimizer = torch.optim.Adam(maml.parameters(), lr=1e-3)
     tasks = [task.to(next(network.parameters()).device) for task in tasks]
@@ -43,7 +43,7 @@ def learn2learn_loop(
 
 
 def tutorial_loop(tasks: Sequence[Task], network: BaseNet, lr: float, steps: int) -> Update:
-    """The tutorial's loop: functional, first order, scores the query set after every step.
+    """Returns the tutorial's loop: functional, first order, scores the query set after every step.
 
     Its query losses before and after the first step are not differentiated; of those after the
     later steps the graphs are built, and the last one's is used.
@@ -78,7 +78,7 @@ def tutorial_loop(tasks: Sequence[Task], network: BaseNet, lr: float, steps: int
 
 
 def _forward(images: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-    """BaseNet as the tutorial writes it."""
+    """Computes BaseNet as the tutorial writes it."""
     hidden = images
     for block in range(4):
         weight, bias, scale, shift = weights[4 * block : 4 * block + 4]

@@ -88,7 +88,7 @@ class Pool:
         return photograph(picture.kind, strokes, seed(self.half, picture.character, picture.item))
 
     def collection(self, chosen: Sequence[Picture]) -> Collection:
-        """The pictures, as from folders of classes; without those that cannot be read."""
+        """Returns the pictures, as from folders of classes; without those that cannot be read."""
         found = Collection()
         for picture in chosen:
             if (read := self.read(picture)) is not None:

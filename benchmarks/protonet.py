@@ -39,7 +39,7 @@ def make(kind: str, ways: int, queries: int) -> Update:
 
 
 def measure(updates: Sequence[Update], seconds: float) -> list[float]:
-    """Median seconds of each update, all in turn for about that long, at least once."""
+    """Returns the median seconds of each update, all in turn for about that long, at least once."""
     for update in updates:
         update()
     times: list[list[float]] = [[] for _ in updates]

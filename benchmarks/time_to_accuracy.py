@@ -34,7 +34,7 @@ class Goal:
 
     @property
     def options(self) -> list[str]:
-        """Of `l2l-omniglot train`."""
+        """Returns those of `l2l-omniglot train`."""
         return ["--recipe", self.recipe, "--ways", str(self.ways), "--shots", "1"]
 
 

@@ -1,4 +1,7 @@
-"""The family of errors, each with its exit code, and checks of arguments."""
+"""The family of errors, each with its exit code, and checks of arguments.
+
+They are no `click.ClickException`, so that the library does not load click.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,33 @@ from collections.abc import Iterable
 class L2LOmniglotError(Exception):
     """Base class of every error that this package raises on purpose.
 
+    Args:
+        why: what is wrong; the whole text, unless an argument is refused.
+        argument: name of the argument whose value is refused, if any.
+        value: of the argument.
+
     Attributes:
+        why, argument, value: see above.
         exit_code: of the command line (see docs/commands.md).
-        argument: name of the argument whose value is refused, if any; the text then begins with
-            ``argument=value``, which the command line replaces with its option.
+        option: what the user calls the argument, such as ``--ways``; the command line sets it.
+        source: says where the value was set, to end the text; the command line sets it.
     """
 
     exit_code = 1
-    argument = ""
+    option = ""
+    source = ""
+
+    def __init__(self, why: str = "", *, argument: str = "", value: object = None) -> None:
+        super().__init__(why)  # alone, so that pickle can make the error again
+        self.why = why
+        self.argument = argument
+        self.value = value
+
+    def __str__(self) -> str:
+        if not self.argument:
+            return self.why
+        called = f"{self.option} " if self.option else f"{self.argument}="
+        return f"{called}{self.value!r}: {self.why}{self.source}"
 
 
 class SettingsError(L2LOmniglotError):
@@ -78,9 +100,7 @@ def refused(
     argument: str, value: object, why: str, kind: type[L2LOmniglotError] = SettingsError
 ) -> L2LOmniglotError:
     """Returns the error for an argument's value, such as ``ways=1: expected at least 2``."""
-    error = kind(f"{argument}={value!r}: {why}")
-    error.argument = argument
-    return error
+    return kind(why, argument=argument, value=value)
 
 
 def check_number(

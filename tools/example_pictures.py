@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def draw(strokes: list[list[tuple[int, int]]], generator: np.random.Generator) -> Image.Image:
-    """One drawing: black on white, every point a little off, the whole a little turned."""
+    """Makes one drawing: black on white, every point a little off, the whole a little turned."""
     angle = generator.normal(0, TURN)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     picture = Image.new("L", (SIZE, SIZE), 255)

@@ -6,10 +6,10 @@ the metadata: YAML between two lines of dashes, then Markdown.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
+
+import yaml
 
 from l2l_omniglot._util.text import NONE, counted, markdown, percent
 from l2l_omniglot.experiments.card import Card, Result
@@ -40,7 +40,8 @@ induction; MIT license). License of the weights: MIT. The protocols are describe
 def model_card(card: Card) -> str:
     """Returns the text of its ``README.md``."""
     parts = [_summary(card), _use(card), _accuracy(card), _training(card), LIMITS]
-    return f"---\n{yaml(metadata(card))}---\n\n" + "\n".join(parts)
+    head = yaml.safe_dump(metadata(card), sort_keys=False, allow_unicode=True, width=1000)
+    return f"---\n{head}---\n\n" + "\n".join(parts)
 
 
 def metadata(card: Card) -> dict[str, Any]:
@@ -75,26 +76,6 @@ def _evaluation(result: Result) -> dict[str, Any]:
         },
         "metrics": [{**figure, "name": interval}],
     }
-
-
-def yaml(value: dict[str, Any], indent: str = "") -> str:
-    """Formats nested dicts, and lists of scalars or dicts, as YAML; strings as in JSON."""
-    return "".join(f"{indent}{line}\n" for line in _yaml_lines(value))
-
-
-def _yaml_lines(value: dict[str, Any]) -> Iterator[str]:
-    for name, entry in value.items():
-        if isinstance(entry, dict):
-            yield f"{name}:"
-            yield from (f"  {line}" for line in _yaml_lines(entry))
-        elif isinstance(entry, list):
-            yield f"{name}:"
-            for item in entry:
-                lines = list(_yaml_lines(item)) if isinstance(item, dict) else [json.dumps(item)]
-                yield f"- {lines[0]}"
-                yield from (f"  {line}" for line in lines[1:])
-        else:
-            yield f"{name}: {json.dumps(entry, ensure_ascii=False)}"
 
 
 def _summary(card: Card) -> str:

@@ -48,7 +48,7 @@ def page() -> str:
 
 
 def _command(name: str, command: click.Command) -> str:
-    """A section about a command."""
+    """Writes a section about a command."""
     context = click.Context(command, info_name=f"{PROGRAM} {name}")
     usage = " ".join(command.collect_usage_pieces(context))
     head = f"## {name}\n\n`{PROGRAM} {name} {usage}`\n\n"
@@ -68,7 +68,7 @@ def _table(options: list[click.Parameter]) -> str:
 
 
 def _row(option: click.Option) -> list[str]:
-    """Name, meaning, default and values; the help has the default in brackets at its end."""
+    """Returns name, meaning, default and values; the help ends in the default in brackets."""
     names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     found = None
     if not option.show_default:
@@ -79,7 +79,7 @@ def _row(option: click.Option) -> list[str]:
 
 
 def _set(option: click.Option) -> str:
-    """The default of an option whose help does not have it."""
+    """Returns the default of an option whose help does not have it."""
     if option.required:
         return "required"
     if option.is_flag:
@@ -89,7 +89,7 @@ def _set(option: click.Option) -> str:
 
 
 def _values(option: click.Option) -> str:
-    """Which values it may have."""
+    """Returns which values it may have."""
     kind = option.type
     if isinstance(kind, click.Choice):
         return ", ".join(f"`{choice}`" for choice in kind.choices)
@@ -110,7 +110,7 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
 
 
 def _bounds(declared: Declaration) -> str:
-    """The values that a setting's declaration allows."""
+    """Returns the values that a setting's declaration allows."""
     if declared.above is not None:
         return f"above {declared.above:g}"
     if declared.least is not None and declared.most is not None:

@@ -69,7 +69,7 @@ def _pytest(folders: tuple[str, ...], variables: Mapping[str, str]) -> str:
 
 @contextmanager
 def _busy() -> Iterator[None]:
-    """Inside the block the loops run."""
+    """Runs the loops in the block."""
     loops = [subprocess.Popen([sys.executable, "-c", LOOP]) for _ in range(LOOPS)]
     try:
         yield

@@ -106,7 +106,7 @@ def panels(title: str, count: int) -> tuple[Figure, list[Axes]]:
 
 
 def over_ways() -> Figure:
-    """Accuracy over the number of classes."""
+    """Plots accuracy over the number of classes."""
     figure, (panel,) = panels("One example each: accuracy by number of classes", 1)
     draw_lines(panel, read_table(DOCS / "predict.md", "classes"))
     dress(panel, LIGHT, "ways (classes to tell apart)", "accuracy, %", legend=True)
@@ -114,7 +114,7 @@ def over_ways() -> Figure:
 
 
 def over_steps() -> Figure:
-    """Accuracy after each inner step: of all, and what is near the top enlarged."""
+    """Plots accuracy after each inner step: of all, and what is near the top enlarged."""
     figure, (whole, part) = panels("Accuracy after each inner step", 2)
     lines = read_table(DOCS / "results.md", "step")
     draw_lines(whole, lines)
@@ -127,7 +127,7 @@ def over_steps() -> Figure:
 
 
 def protocols() -> Figure:
-    """The same weights tested by several protocols."""
+    """Plots the same weights tested by several protocols."""
     figure, both = panels("The same weights under three protocols", 2)
     for panel, name in zip(both, ("resnet8", "conv4"), strict=True):
         draw_lines(panel, read_protocols(name), style="")

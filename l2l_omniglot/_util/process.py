@@ -36,13 +36,10 @@ def prepare_process() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Lets glibc keep freed memory in this process instead of returning it to the system.
+    """Lets glibc keep freed memory in this process; returns whether it took the setting.
 
     Training frees and allocates the same few megabytes hundreds of times a second; fetching them
     page by page costs a fifth of the time on some machines. Without glibc nothing happens.
-
-    Returns:
-        Whether glibc accepted the setting.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MIB = 2**20
 # Bytes of a file, or of an archive's entry.
@@ -47,7 +47,16 @@ def read_bytes(path: Path, most: int) -> bytes:
     """
     with os.fdopen(os.open(path, OPEN), "rb") as file:
         check_regular(os.fstat(file.fileno()))
-        content = file.read(most + 1)
+        return read_most(file, most)
+
+
+def read_most(file: IO[bytes], most: int) -> bytes:
+    """Reads an open file of at most so many bytes, whatever size it says it has.
+
+    Raises:
+        UnreadableError: if it is larger.
+    """
+    content = file.read(most + 1)
     if len(content) > most:
         raise UnreadableError(f"larger than {size_text(most)}")
     return content

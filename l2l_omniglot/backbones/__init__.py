@@ -12,7 +12,8 @@
 """
 
 BATCH_NORMS = ("transductive", "inductive")
-STATISTICS = ("batch", "support", "population", "per-step")
+INDUCTIVE_STATISTICS = ("support", "population", "per-step")
+STATISTICS = ("batch", *INDUCTIVE_STATISTICS)
 NORM_WEIGHTS = ("adapted", "per-step")
 HEADS = ("trained", "shared", "zero", "prototypes")
 EVALUATED = {name: (name,) for name in BATCH_NORMS} | {"both": BATCH_NORMS}

@@ -15,7 +15,7 @@ Initialisation: TypeAlias = Literal["zero", "tutorial"]
 
 
 def conv_block(channels: int, filters: int, relu_first: bool = False) -> nn.Sequential:
-    """Convolution 3x3 (stride 2, padding 2), batch normalisation, ReLU and 2x2 max-pool.
+    """Returns convolution 3x3 (stride 2, padding 2), batch normalisation, ReLU and 2x2 max-pool.
 
     Batch normalisation always uses the statistics of the batch at hand and keeps none, so
     nothing leaks from task to task. With `relu_first` (the tutorial's fourth block) ReLU comes

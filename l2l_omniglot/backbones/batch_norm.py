@@ -249,7 +249,9 @@ def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torc
 
 def check_norms(network: nn.Module, needed: bool = True) -> None:
     """Refuses batch normalisation that was not converted, if moments are needed."""
-    for name, layer in network.named_modules() if needed else ():
+    if not needed:
+        return
+    for name, layer in network.named_modules():
         if isinstance(layer, _BatchNorm) and not isinstance(layer, _Folded):
             raise BackboneError(
                 f"{type(layer).__name__} {name!r} does more than torch's batch normalisation, so "

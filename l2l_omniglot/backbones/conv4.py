@@ -12,7 +12,7 @@ SMALLEST = 16  # pixels: four times halved, one is left
 
 
 def conv_block(channels: int, filters: int) -> nn.Sequential:
-    """Convolution 3x3 of stride 1, batch normalisation, 2x2 max-pool and ReLU.
+    """Returns convolution 3x3 of stride 1, batch normalisation, 2x2 max-pool and ReLU.
 
     From (B, channels, H, W) to (B, filters, H / 2, W / 2).
     """

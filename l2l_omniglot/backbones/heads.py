@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import linear
 
 from l2l_omniglot.backbones.batch_norm import (
     check_norms,
@@ -29,9 +28,7 @@ class EqualLinear(nn.Linear):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Computes logits: (B, features) to (B, ways)."""
-        if len(self.weight) > MOST_EQUAL_WAYS:
-            return linear(features, self.weight, self.bias)
-        return (features.unsqueeze(1) * self.weight).sum(dim=2) + self.bias
+        return logits_of(features, self.weight, self.bias, equal=True)
 
 
 class Head(nn.Module):

@@ -11,7 +11,7 @@ from l2l_omniglot._util.compat import l2l
 def cnn4(
     *, ways: int, channels: int = 1, image_size: int | tuple[int, int] = 28, **_: object
 ) -> nn.Module:
-    """learn2learn's OmniglotCNN: four 3x3 stride-2 convolutions of 64, mean over the pixels.
+    """Builds learn2learn's OmniglotCNN: four 3x3 stride-2 convolutions of 64, mean over the pixels.
 
     The network of Finn et al. 2017, section 5.2. learn2learn fixes it to one channel and 28
     pixels; other sizes get the same layers without that restriction.
@@ -29,7 +29,7 @@ def cnn4(
 def fc(
     *, ways: int, channels: int = 1, image_size: int | tuple[int, int] = 28, **_: object
 ) -> nn.Module:
-    """learn2learn's OmniglotFC: hidden layers of 256, 128, 64, 64 with batch normalisation.
+    """Builds learn2learn's OmniglotFC: hidden layers of 256, 128, 64, 64 with batch normalisation.
 
     Shape:
         float32 (B, channels, H, W) to logits (B, ways).
@@ -41,5 +41,5 @@ def fc(
 
 class _MeanOverPixels(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) to (B, channels)."""
+        """Averages (B, channels, H, W) to (B, channels)."""
         return maps.mean(dim=(2, 3))

@@ -53,17 +53,17 @@ class Prediction:
 
     @property
     def likeliest(self) -> str:
-        """The most probable class."""
+        """Returns the most probable class."""
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
     @property
     def label(self) -> str:
-        """The most probable class, or `NONE_OF_THESE`."""
+        """Returns the most probable class, or `NONE_OF_THESE`."""
         return NONE_OF_THESE if self.rejected else self.likeliest
 
     @property
     def probability(self) -> float:
-        """The probability of the most probable class, if it is any."""
+        """Returns the probability of the most probable class, if it is any."""
         return self.probabilities[self.likeliest]
 
 
@@ -101,17 +101,17 @@ class Predictions:
 
     @property
     def known(self) -> int:
-        """The number of pictures whose class is known."""
+        """Returns the number of pictures whose class is known."""
         return sum(entry.truth is not None for entry in self.entries)
 
     @property
     def correct(self) -> int:
-        """The number of those that are predicted correctly."""
+        """Returns the number of those that are predicted correctly."""
         return sum(entry.truth == entry.label for entry in self.entries)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The accuracy's 95 % interval over pictures, in [0, 1] (Clopper and Pearson 1934)."""
+        """Returns the accuracy's 95 % interval, in [0, 1] (Clopper and Pearson 1934)."""
         right, wrong = self.correct, self.known - self.correct
         low = betaincinv(right, wrong + 1, 0.025) if right else 0.0
         high = betaincinv(right + 1, wrong, 0.975) if wrong else 1.0
@@ -119,7 +119,7 @@ class Predictions:
 
     @property
     def confusions(self) -> dict[str, dict[str, int]]:
-        """Numbers of pictures by true class, then by predicted class; of known classes only."""
+        """Counts pictures by true class, then by predicted class; of known classes only."""
         counts = Counter((entry.truth, entry.label) for entry in self.entries if entry.truth)
         rejected = any(entry.rejected for entry in self.entries)
         predicted = [*self.names, *([NONE_OF_THESE] if rejected else [])]
@@ -178,7 +178,7 @@ def _pictures(found: Predictions, top: int, width: int) -> str:
 
 
 def _confusions(found: Predictions) -> str:
-    """A matrix of true and predicted classes; of many, only the mistakes."""
+    """Formats a matrix of true and predicted classes; of many, only the mistakes."""
     counts = found.confusions
     names = [shown(name) for name in next(iter(counts.values()))]
     rows = [[shown(one), *map(str, counts[one].values())] for one in counts]

@@ -119,19 +119,19 @@ def _go_offline(_context: click.Context, _option: click.Parameter, wanted: bool)
 
 @contextmanager
 def naming_options(context: click.Context) -> Iterator[None]:
-    """Puts the option into an error that names an argument of the library, and its source."""
+    """Tells an error that refuses an argument of the library its option, and the source."""
     try:
         yield
     except L2LOmniglotError as error:
-        for option in context.command.params:
-            if error.argument and option.name == error.argument:
-                text = str(error).replace(f"{error.argument}=", f"{option.opts[0]} ", 1)
-                raise type(error)(text + from_where(context, error.argument)) from error
+        called = {option.name: option.opts[0] for option in context.command.params}
+        if error.argument in called:
+            error.option = called[error.argument]
+            error.source = from_where(context, error.argument)
         raise
 
 
 def commands(program: click.Group) -> dict[str, click.Command]:
-    """The commands that do something, by what is typed to call them, such as ``show data``."""
+    """Returns the commands that do something, by what is typed, such as ``show data``."""
     found: dict[str, click.Command] = {}
     for name, command in program.commands.items():
         if isinstance(command, click.Group):
@@ -188,7 +188,7 @@ def _use_config(context: click.Context, _option: click.Parameter, path: Path | N
 
 
 def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
-    """The values that a file has for the parameters of each command, all of them checked.
+    """Returns the values that a file has for the parameters of each command, all of them checked.
 
     Raises:
         SettingsError: quotes the key, and what was expected.
@@ -237,7 +237,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _sections(
     path: Path, body: dict[str, Any], known: dict[str, click.Command]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The sections, by what is typed to call their command."""
+    """Yields the sections, by what is typed to call their command."""
     for key, values in body.items():
         if not isinstance(values, dict):
             continue
@@ -255,14 +255,14 @@ def _sections(
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    """The options that may stand in a file, by their keys there."""
+    """Returns the options that may stand in a file, by their keys there."""
     options = [option for option in command.params if isinstance(option, click.Option)]
     keys = {str(option.name).replace("_", "-"): option for option in options}
     return {key: option for key, option in keys.items() if key != "config"}
 
 
 def _known(where: str, key: str, command: str, known: dict[str, click.Option]) -> click.Option:
-    """The option that a key means; refuses one that means none."""
+    """Returns the option that a key means; refuses one that means none."""
     for name, option in known.items():
         if f"--{key}" in option.secondary_opts:
             raise SettingsError(f"{where}: is the other side of an option; expected {name} = false")
@@ -289,7 +289,7 @@ def _check(where: str, value: Any, option: click.Option) -> None:
 
 
 def _type(option: click.Option) -> tuple[tuple[type, ...], str]:
-    """The Python types a value of the option may have, and the same in words."""
+    """Returns the Python types a value of the option may have, and the same in words."""
     if option.multiple:
         return (str,), 'a list of texts, such as ["one", "two"]'
     if option.is_flag:

@@ -92,7 +92,7 @@ def timed(what: str) -> Iterator[None]:
 
 
 def _bar(form: str, total: int | None, start: int = 0) -> Any:
-    """A tqdm bar on stderr, of the form; None if quiet, or on no terminal."""
+    """Returns a tqdm bar on stderr, of the form; None if quiet, or on no terminal."""
     if not (log.isEnabledFor(NORMAL) and sys.stderr.isatty()):
         return None
     from tqdm import tqdm
@@ -108,7 +108,7 @@ def _close(bar: Any) -> None:
 
 
 def _counted(what: str) -> str:
-    """The form of a bar that counts; a long name leaves room for the figures."""
+    """Returns the form of a bar that counts; a long name leaves room for the figures."""
     short = what if len(what) <= LONGEST_NAME else f"{what[: LONGEST_NAME - 3]}..."
     braces = short.replace("{", "{{").replace("}", "}}")
     return f"{braces}: {COUNTED}"

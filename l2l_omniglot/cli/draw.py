@@ -68,7 +68,7 @@ def draw(
 
 
 def _stack(checkpoint: Checkpoint) -> StackExamples | None:
-    """Prepared Omniglot, where it is there and of the size the network takes."""
+    """Returns prepared Omniglot, where it is there and of the size the network takes."""
     from l2l_omniglot.data.omniglot import default_stack_path
     from l2l_omniglot.data.stack import load_stack
     from l2l_omniglot.page.examples import StackExamples

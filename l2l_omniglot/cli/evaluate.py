@@ -49,7 +49,7 @@ class EvaluationOptions:
 
 
 def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
-    """The options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
+    """Adds the options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
     return options.combined(
         click.option("--tasks", type=click.IntRange(2, options.COUNT), default=tasks,
                      show_default=True, help="Tasks to evaluate on."),
@@ -118,9 +118,8 @@ def evaluate(
         experiment = Experiment.load(checkpoint, stack, device, engine, workers, **others)
         if paper.split:
             experiment.check_unseen(checkpoint)
-        else:
-            for difference in experiment.differences(checkpoint.facts):
-                log.info(f"Note: {difference}; test classes may have been trained on.")
+        elif difference := experiment.difference(checkpoint.facts):
+            log.info(f"Note: {difference}; test classes may have been trained on.")
         if runs is None:
             rotated = rotated_tests if protocol == OURS else paper.rotated
             text, result = _evaluate_tasks(

@@ -26,7 +26,7 @@ _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISI
 
 
 def _tried(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A part as plain values; one that could not be looked at has an ``error`` that says why."""
+    """Returns a part as plain values; one that fails has an ``error`` that says why."""
     try:
         return part()
     except (Exception, SystemExit) as error:  # whatever is broken here may raise anything
@@ -65,7 +65,7 @@ def _learn2learn() -> dict[str, Any]:
 
 
 def _data() -> dict[str, Any]:
-    """The prepared Omniglot, read whole: a broken file is an error."""
+    """Describes the prepared Omniglot, read whole: a broken file is an error."""
     from l2l_omniglot.data.omniglot import default_stack_path
 
     path = default_stack_path()
@@ -81,7 +81,7 @@ def _stack(path: Path) -> dict[str, Any]:
 
 
 def _variables() -> dict[str, Any]:
-    """Those that are set and change what the program does; without passwords."""
+    """Returns those that are set and change what the program does; without passwords."""
     own = [name for name in sorted(os.environ) if name.startswith(f"{PREFIX}_")]
     return {
         name: re.sub(r"//[^/@\s]+@", "//...@", os.environ[name])
@@ -117,10 +117,17 @@ def _newest_run() -> dict[str, Any]:
     }
 
 
-_PARTS = (
-    _versions, _platform, _torch, _learn2learn, _data, _variables, _backbones, _pretrained,
-    _newest_run,
-)  # fmt: skip
+_PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "versions": _versions,
+    "platform": _platform,
+    "torch": _torch,
+    "learn2learn": _learn2learn,
+    "data": _data,
+    "variables": _variables,
+    "backbones": _backbones,
+    "pretrained": _pretrained,
+    "newest run": _newest_run,
+}
 
 
 @click.command(cls=Command, short_help="Print what a bug report needs.")
@@ -133,7 +140,7 @@ def info(json: bool) -> None:
     """
     from json import dumps
 
-    parts = {part.__name__[1:].replace("_", " "): _tried(part) for part in _PARTS}
+    parts = {name: _tried(part) for name, part in _PARTS.items()}
     if json:
         click.echo(dumps(parts))
         return

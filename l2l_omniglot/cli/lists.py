@@ -95,7 +95,7 @@ def pretrained(json: bool) -> None:
 
 
 def _accuracies(cards: list[Card], place: tuple[int, str, str]) -> str:
-    """A table of the cards that have results of this protocol, split and mode."""
+    """Formats a table of the cards that have results of this protocol, split and mode."""
     rows = []
     for card in cards:
         found = {

@@ -38,7 +38,7 @@ Completer = Callable[[Any, Any, str], "list[CompletionItem[str]]"]
 
 
 def combined(*each: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, in the order of ``--help``."""
+    """Returns several options as one decorator, in the order of ``--help``."""
 
     def apply(function: F) -> F:
         for option in reversed(each):
@@ -101,7 +101,7 @@ class OutputPath(click.Path):
         return path
 
     def _problem(self, path: Path) -> str:
-        """Why it cannot be written to; empty where it can."""
+        """Says why it cannot be written to; empty where it can."""
         if self.suffixes and path.suffix.lower() not in self.suffixes:
             return f"expected a file name that ends in {self.suffixes[0]}"
         if path.exists() and not path.is_file() and not path.is_dir():  # such as /dev/stdout
@@ -152,7 +152,7 @@ _TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 
 
 def settings_options(*names: str, by_default: str = "") -> Callable[[F], F]:
-    """Options made from the declarations of settings; None where they are not given.
+    """Adds options made from the declarations of settings; None where they are not given.
 
     Args:
         names: of the settings.
@@ -272,7 +272,7 @@ def open_stack(settings: Settings) -> Stack:
 
 @contextmanager
 def worker(settings: Settings, device: str) -> Iterator[tuple[Workers, Stack]]:
-    """Inside the block this process is one of torchrun's, or the only one, and has the data.
+    """Makes this process one of torchrun's, or the only one, in the block, and opens the data.
 
     The first opens the data before the others do, after preparing them if need be, and it alone
     writes to stderr.

@@ -97,9 +97,9 @@ def _evaluate(
     if key not in stacks:
         stacks[key] = options.open_stack(settings)
     experiment = Experiment.load(trained, stacks[key], device, engine, data=settings.data)
-    notes = experiment.differences(trained.facts)
-    for note in notes:
-        log.info(f"Note: {note}; test classes may have been trained on.")
+    difference = experiment.difference(trained.facts)
+    if difference:
+        log.info(f"Note: {difference}; test classes may have been trained on.")
     tasks = experiment.tasks(
         chosen.part, shots=chosen.shots, queries=chosen.queries, seed=chosen.seed
     )
@@ -111,12 +111,12 @@ def _evaluate(
             batch_norm=chosen.batch_norm, on_task=predictions,
         )  # fmt: skip
     return Subject(
-        past.name, source, past, trained, experiment, tasks, evaluation, predictions, tuple(notes)
+        past.name, source, past, trained, experiment, tasks, evaluation, predictions, difference
     )
 
 
 def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:
-    """The command that gives the same figures."""
+    """Returns the command that gives the same figures."""
     words = ["l2l-omniglot", "evaluate", "--weights", subject.source]
     for name, value in dataclasses.asdict(chosen).items():
         words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
@@ -124,13 +124,15 @@ def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:
 
 
 def _report_command(sources: tuple[str, ...]) -> str:
-    """This command, with every option that was typed."""
+    """Returns this command, with every option that was typed."""
     context = click.get_current_context()
     words = ["l2l-omniglot", "report"]
     for weights in sources:
         words += ["--weights", weights]
-    for option in context.command.params[1:]:  # the first is --weights
-        source = context.get_parameter_source(str(option.name))
-        if option.name in context.params and source is click.core.ParameterSource.COMMANDLINE:
-            words += [option.opts[0], str(context.params[option.name])]
+    others = {str(option.name): option for option in context.command.params}
+    del others["weights"]
+    for name, option in others.items():
+        source = context.get_parameter_source(name)
+        if name in context.params and source is click.core.ParameterSource.COMMANDLINE:
+            words += [option.opts[0], str(context.params[name])]
     return shlex.join(words)

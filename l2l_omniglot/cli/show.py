@@ -108,7 +108,7 @@ def task(
 
 
 def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
-    """Those of trained weights, with what is given changed; or a recipe's."""
+    """Returns those of trained weights, with what is given changed; or a recipe's."""
     if weights is None:
         return make_settings(**given)
     if "recipe" in given:
@@ -121,7 +121,7 @@ def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
 
 
 def _named(stack: Stack, numbers: list[int], names: tuple[str, ...]) -> list[int]:
-    """The classes of those names; where there is none, those with it in their name."""
+    """Returns the classes of those names; where there is none, those with it in their name."""
     found: list[int] = []
     for name in names:
         exact = [number for number in numbers if stack.names[number] == name]

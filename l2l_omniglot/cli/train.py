@@ -44,7 +44,7 @@ run_options = options.combined(
 
 
 def _groups() -> dict[str, str]:
-    """The groups of the options: those of the settings are declared with them."""
+    """Returns the groups of the options: those of the settings are declared with them."""
     found = {declared.name: declared.group for declared in DECLARED.values()}
     found |= dict.fromkeys(("time_limit", "run_dir", "resume", "tensorboard"), "run")
     found |= dict.fromkeys(("device", "engine"), "computing")

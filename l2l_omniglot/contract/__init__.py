@@ -62,7 +62,7 @@ class BackboneReport:
 
     @property
     def broken(self) -> list[str]:
-        """The names of the required checks that failed."""
+        """Returns the names of the required checks that failed."""
         return [f.check for f in self.findings if f.required and f.outcome == FAILED]
 
 

@@ -111,7 +111,7 @@ def _compare(function: Function, trained: dict[str, torch.Tensor], what: str) ->
 
 
 def _agrees(function: Function, name: str, parameter: torch.Tensor) -> bool:
-    """Compares a derivative, along a random direction, with finite differences.
+    """Returns whether a derivative, along a random direction, is that of finite differences.
 
     Of a number that moves the parameter that way: where a derivative is wrong, gradcheck goes on
     to every single entry of what it is given.

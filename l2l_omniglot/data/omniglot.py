@@ -30,6 +30,7 @@ from l2l_omniglot._util.reading import (
     MOST_ENTRY,
     UnreadableError,
     read_bytes,
+    read_most,
     size_text,
 )
 from l2l_omniglot.data.frame import RAW_SIZE
@@ -257,12 +258,8 @@ def _check_count(path: Path, count: int) -> None:
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Reads an entry, however large it says it is or becomes."""
     with archive.open(name) as file:
-        content = file.read(MOST_ENTRY + 1)
-    if len(content) > MOST_ENTRY:
-        raise UnreadableError(f"larger than {size_text(MOST_ENTRY)}")
-    return content
+        return read_most(file, MOST_ENTRY)
 
 
 def _check_characters(characters: list[RawCharacter]) -> list[str]:
@@ -295,9 +292,9 @@ def download_archives(
     paths = []
     for name, md5 in (checksums or OFFICIAL_MD5).items():
         address = f"{url.rstrip('/')}/{name}"
-        if os.environ.get(OFFLINE_VARIABLE) and not _is_cached(folder / name, md5):
-            raise DownloadError(f"{address}: not downloaded, because of --offline")
         try:
+            if os.environ.get(OFFLINE_VARIABLE) and not _is_cached(folder / name, md5):
+                raise DownloadError(f"{address}: not downloaded, because of --offline")
             fetch = pooch.HTTPDownloader(progressbar=_Bound(), timeout=STALL)
             found = pooch.retrieve(address, f"md5:{md5}", name, folder, downloader=fetch)
         except ValueError as error:  # the size, or the checksum; pooch's text quotes both
@@ -323,19 +320,17 @@ class _Bound:
             raise UnreadableError(f"larger than {size_text(MOST_DOWNLOAD)}")
 
     def reset(self) -> None:
-        """A progress bar's; pooch calls it to set the bar to its end."""
+        """Does nothing; pooch calls it to set the bar to its end."""
 
     def close(self) -> None:
-        """A progress bar's."""
+        """Does nothing; pooch calls it after the download."""
 
 
 def _is_cached(path: Path, md5: str) -> bool:
     """Returns whether a download is there already, and whole."""
-    try:
-        content = read_bytes(path, MOST_ARCHIVE)
-    except (OSError, UnreadableError):
-        return False
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
+    import pooch
+
+    return path.is_file() and bool(pooch.file_hash(path, alg="md5") == md5)
 
 
 def _download() -> list[Path]:

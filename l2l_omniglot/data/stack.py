@@ -163,7 +163,7 @@ class ImageStack:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes' names, in order."""
+        """Returns the classes' names, in order."""
         return tuple(entry.name for entry in self.info)
 
     @property
@@ -176,7 +176,7 @@ class ImageStack:
 
     @property
     def image_size(self) -> int | tuple[int, int]:
-        """Height and width in pixels: one number for square images, else (height, width)."""
+        """Returns the size in pixels: one number for square images, else (height, width)."""
         return self.height if self.height == self.width else (self.height, self.width)
 
     def images(

@@ -36,7 +36,7 @@ class Result:
 
     @property
     def setting(self) -> str:
-        """Ways and shots, e.g. 5w1s."""
+        """Returns ways and shots, e.g. 5w1s."""
         return f"{self.ways}w{self.shots}s"
 
     @property
@@ -74,12 +74,12 @@ class Card:
 
     @property
     def trained(self) -> Settings:
-        """The settings; those newer than the card have their defaults."""
+        """Returns the settings; those newer than the card have their defaults."""
         return Settings(**self.settings)
 
     @property
     def cells(self) -> list[str]:
-        """The settings that describe the weights; of a trained head only its own."""
+        """Returns the settings that describe the weights; of a trained head only its own."""
         trained = self.trained
         return list(SETTINGS) if trained.any_ways else [f"{trained.ways}w{trained.shots}s"]
 

@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def channels(self) -> int:
-        """Channels of the images it was trained on."""
+        """Returns the channels of the images it was trained on."""
         return int(self.facts.get("channels", 1))
 
     @property
@@ -74,7 +74,7 @@ class Checkpoint:
 
     @property
     def image_size(self) -> int | tuple[int, int]:
-        """Size of those images in pixels: one number, or (height, width)."""
+        """Returns the size of those images in pixels: one number, or (height, width)."""
         size = self.facts.get("image_size", 28)
         return size if isinstance(size, int) else (size[0], size[1])
 

@@ -30,17 +30,17 @@ class Declaration:
 
     @property
     def option(self) -> str:
-        """The option; of a pair, the one for true."""
+        """Returns the option; of a pair, the one for true."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def opposite(self) -> str:
-        """The option for false."""
+        """Returns the option for false."""
         return f"--{self.otherwise or 'no-' + self.option[2:]}"
 
     @property
     def by_default(self) -> str:
-        """The default in words."""
+        """Returns the default in words."""
         if self.default_words or self.from_recipe:
             return self.default_words or "recipe"
         if isinstance(self.default, bool):

@@ -248,17 +248,17 @@ class Experiment(TaskStreams):
             "workers": self.workers.count,
         }
 
-    def differences(self, facts: dict[str, Any]) -> list[str]:
+    def difference(self, facts: dict[str, Any]) -> str:
         """Describes how data or split differ from a checkpoint's facts; empty if they do not."""
         own = self.facts()
         if (facts.get("data_name") == SYNTHETIC) != (self.stack.name == SYNTHETIC):
-            return []  # nothing of one is in the other
+            return ""  # nothing of one is in the other
         if facts.get("data_sha256") != own["data_sha256"]:
             found, expected = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
-            return [f"the data {self.stack.name} has digest {found}, at training it was {expected}"]
+            return f"the data {self.stack.name} has digest {found}, at training it was {expected}"
         if facts.get("split_sha256") != own["split_sha256"]:
-            return [f"split {self.settings.split} has other classes than at training"]
-        return []
+            return f"split {self.settings.split} has other classes than at training"
+        return ""
 
     def check_unseen(self, checkpoint: Checkpoint) -> None:
         """Refuses weights trained or chosen on test classes of this experiment, of any images.
@@ -266,9 +266,9 @@ class Experiment(TaskStreams):
         Raises:
             SettingsError: if so, or if their classes are not known any more.
         """
-        theirs, own = settings_splits(checkpoint.settings, self.stack), self.settings.split
-        if digest(theirs) != checkpoint.facts.get("split_sha256"):
-            if checkpoint.facts.get("data_sha256") != self.stack.sha256:
+        theirs, own = self._splits_of(checkpoint), self.settings.split
+        if theirs is None:
+            if not self._has_data_of(checkpoint):
                 return
             raise SettingsError(f"{checkpoint.source}: its training classes are not known any more")
         seen = set(self.splits.test) & {*theirs.train, *theirs.validation}
@@ -285,11 +285,10 @@ class Experiment(TaskStreams):
         Raises:
             SettingsError: if they were trained on the same data with such a split.
         """
-        if checkpoint.facts.get("data_sha256") != self.stack.sha256:
+        if not self._has_data_of(checkpoint):
             return
-        theirs = settings_splits(checkpoint.settings, self.stack)
-        source = self.settings.start_from
-        if digest(theirs) != checkpoint.facts.get("split_sha256"):
+        theirs, source = self._splits_of(checkpoint), self.settings.start_from
+        if theirs is None:
             raise refused(
                 "start_from", source,
                 f"the training classes of its split {checkpoint.settings.split} are not known any "
@@ -306,6 +305,15 @@ class Experiment(TaskStreams):
                 f"was trained on {len(seen)} of the validation or test classes here; expected a "
                 f"split that keeps them apart, such as its own, {own}",
             )  # fmt: skip
+
+    def _has_data_of(self, checkpoint: Checkpoint) -> bool:
+        """Returns whether a checkpoint was trained on the same images."""
+        return bool(checkpoint.facts.get("data_sha256") == self.stack.sha256)
+
+    def _splits_of(self, checkpoint: Checkpoint) -> Splits | None:
+        """Returns the splits that a checkpoint was trained with; None if not known any more."""
+        theirs = settings_splits(checkpoint.settings, self.stack)
+        return theirs if digest(theirs) == checkpoint.facts.get("split_sha256") else None
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:
         """Returns the present state, with the optimiser's if it is to be resumed."""

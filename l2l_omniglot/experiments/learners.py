@@ -144,18 +144,20 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
         weights = {name: tensor for name, tensor in weights.items() if name not in head}
     elif not weights.keys() & set(head):  # its head was computed: ours stays as it starts
         weights |= {k: v for k, v in read_weights(learner.backbone).items() if k in head}
-    weights = resize_rows(weights, learner.backbone)
-    write_weights(learner.backbone, weights, checkpoint.source, _unused(learner))
-    if checkpoint.head.keys() == dict(learner.head.named_parameters()).keys():
-        write_weights(learner.head, checkpoint.head, checkpoint.source)
-    if checkpoint.population:
-        learner.set_extra_state(checkpoint.population)
-    rates = resize_rows(checkpoint.rates, learner.rates)
-    if set(rates) == {name for name, _ in learner.rates.named_parameters()}:
-        write_weights(learner.rates, rates, checkpoint.source)
-    norms = resize_rows(checkpoint.norms, learner.norms)
-    if norms.keys() == dict(learner.norms.named_parameters()).keys():
-        write_weights(learner.norms, norms, checkpoint.source)
+    fitted = dataclasses.replace(
+        checkpoint,
+        weights=resize_rows(weights, learner.backbone),
+        rates=_or_own(resize_rows(checkpoint.rates, learner.rates), learner.rates),
+        head=_or_own(checkpoint.head, learner.head),
+        norms=_or_own(resize_rows(checkpoint.norms, learner.norms), learner.norms),
+    )
+    write_learner(learner, fitted)
+
+
+def _or_own(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the weights, or a module's own if theirs are of another kind of module."""
+    own = read_weights(module)
+    return weights if weights.keys() == own.keys() else own
 
 
 def read_backbone(learner: Learner) -> dict[str, torch.Tensor]:
@@ -189,7 +191,8 @@ def write_weights(
     """
     named = [*module.named_parameters(), *module.named_buffers()]
     own = {name: tensor for name, tensor in named if name not in unused}
-    for name in sorted(set(own) ^ set(weights)):
+    if unlike := own.keys() ^ weights.keys():
+        name = min(unlike)
         where = "the backbone" if name in own else "the checkpoint"
         raise RunError(
             f"{source}: its weights do not fit the backbone; {name!r} is only in {where}"

@@ -146,5 +146,5 @@ class Meter:
 
 
 def _least(minutes: float) -> float:
-    """The seconds of training before another line."""
+    """Returns the seconds of training before another line."""
     return max(LEAST_SECONDS, 60 * minutes / LINES)

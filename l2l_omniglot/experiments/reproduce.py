@@ -52,7 +52,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """The name of its run folder."""
+        """Returns the name of its run folder."""
         return f"{self.setting}-{self.backbone}-{self.algorithm}"
 
     def settings(self, **values: Any) -> Settings:
@@ -84,7 +84,7 @@ class ConditionResult:
 
     @property
     def published(self) -> tuple[str, float] | None:
-        """Source and percentage of what the protocol's paper has, if that is of this data."""
+        """Returns source and percentage of what the protocol's paper has, if of this data."""
         if self.protocol not in PUBLISHED or self.settings.data == SYNTHETIC:
             return None
         source, figures = PUBLISHED[self.protocol]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from l2l_omniglot.backbones import HEADS, NORM_WEIGHTS, STATISTICS
+from l2l_omniglot.backbones import HEADS, INDUCTIVE_STATISTICS, NORM_WEIGHTS, STATISTICS
 from l2l_omniglot.errors import check_choice, refused
 from l2l_omniglot.experiments.algorithms import ALGORITHMS, PAPERS, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
@@ -102,7 +102,7 @@ class Settings:
         "batch", "Statistics for batch normalisation in training", choices=STATISTICS
     )
     statistics: str = _algorithm(
-        "support", "Statistics for inductive batch normalisation", choices=STATISTICS[1:]
+        "support", "Statistics for inductive batch normalisation", choices=INDUCTIVE_STATISTICS
     )
     inner_rates: str = _algorithm(
         "fixed", "Inner learning rates: fixed, or learned per weight (Meta-SGD) or layer and step",
@@ -210,7 +210,7 @@ class Settings:
 
     @property
     def validation_batch_norm(self) -> str:
-        """The mode of batch normalisation in validation."""
+        """Returns the mode of batch normalisation in validation."""
         return "transductive" if self.statistics == "support" else "inductive"
 
     def steps(self, asked: int | None) -> int:

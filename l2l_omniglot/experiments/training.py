@@ -138,7 +138,7 @@ class TrainingRun:
         checkpoint = self.folder.read_last()
         if checkpoint is None:
             return None
-        for difference in self.experiment.differences(checkpoint.facts):
+        if difference := self.experiment.difference(checkpoint.facts):
             raise RunError(f"{self.folder.path}: cannot be resumed: {difference}")
         iterations = self.experiment.settings.iterations
         if checkpoint.iteration > iterations:
@@ -279,7 +279,7 @@ class TrainingRun:
 
     @property
     def minutes(self) -> float:
-        """Minutes of training and validation so far, including earlier sessions."""
+        """Returns the minutes of training and validation so far, including earlier sessions."""
         return self._minutes_before + self._minutes()
 
     def _minutes(self) -> float:

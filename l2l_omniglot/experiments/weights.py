@@ -38,22 +38,39 @@ def find_weights(source: str | Path | None = None, default: str = "") -> Checkpo
     Raises:
         RunError: if there are none, they are broken, or the name is also a path here.
     """
-    if source is None and default:
-        return load_pretrained_checkpoint(default)
+    if source is None:
+        return load_pretrained_checkpoint(default) if default else _load(newest_file())
+    if isinstance(source, str) and _is_name(source):
+        return load_pretrained_checkpoint(source)
+    return _load(weights_file(_existing(source)))
+
+
+def _is_name(source: str) -> bool:
+    """Returns whether text is a name of pretrained weights; refuses one that is a path, too."""
+    if source not in pretrained_names():
+        return False
+    if Path(source).exists():
+        both = f"{source}: pretrained weights and a path here have this name"
+        raise RunError(f"{both}; expected ./{source} for the path")
+    return True
+
+
+def _existing(source: str | Path) -> Path:
+    """Returns the path; refuses one where nothing is."""
     if source == "":
         raise RunError("'': expected the name of weights, a run folder or a checkpoint file")
-    names = pretrained_names()
-    if isinstance(source, str) and source in names:
-        if Path(source).exists():
-            both = f"{source}: pretrained weights and a path here have this name"
-            raise RunError(f"{both}; expected ./{source} for the path")
-        return load_pretrained_checkpoint(source)
-    if source is not None and not Path(source).exists():
+    path = Path(source)
+    if not path.exists():
+        names = pretrained_names()
         raise RunError(
             f"{source}: no such run folder or checkpoint, nor pretrained weights; expected a path "
             f"or one of {', '.join(names)}{did_you_mean(str(source), names)}"
         )
-    path = resolve_checkpoint(None if source is None else Path(source))  # before torch is loaded
+    return path
+
+
+def _load(path: Path) -> Checkpoint:
+    """Loads torch only now, when the file was found."""
     from l2l_omniglot.experiments.checkpoint import load_checkpoint
 
     return load_checkpoint(path)
@@ -116,25 +133,34 @@ def weights_name(source: str) -> str:
     return path.resolve().parent.name if own else path.name
 
 
-def resolve_checkpoint(run: Path | None) -> Path:
-    """Returns the file of weights of a folder, a file itself, or the newest run's.
+def weights_file(path: Path) -> Path:
+    """Returns the file of weights: that of a folder, the best of a run, or the path itself.
 
     Raises:
         RunError: if there is none.
     """
-    if run is not None and run.is_file():
-        return run
-    folder = RunFolder(run) if run else newest_run(trained=True)
-    if run is None:
-        log.info(taken(folder))
-    if (folder.path / MODEL).is_file():
-        return folder.path / MODEL
+    if path.is_file():
+        return path
+    if (path / MODEL).is_file():
+        return path / MODEL
+    folder = RunFolder(path)
     if folder.best.is_file():
         return folder.best
     if not folder.last.is_file():
-        raise RunError(f"{folder.path}: holds no checkpoint yet")
-    log.info(f"Note: {folder.path} has no best weights: no validation has had a finite loss yet.")
+        raise RunError(f"{path}: holds no checkpoint yet")
+    log.info(f"Note: {path} has no best weights: no validation has had a finite loss yet.")
     return folder.last
+
+
+def newest_file() -> Path:
+    """Returns the file of weights of the newest run.
+
+    Raises:
+        RunError: if there is none.
+    """
+    folder = newest_run(trained=True)
+    log.info(taken(folder))
+    return weights_file(folder.path)
 
 
 def pretrained_names(folder: Path = FOLDER) -> list[str]:
@@ -158,8 +184,6 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
         RunError: if there are none, or file and card do not match.
     """
     check_choice("weights", name, pretrained_names(folder), kind=RunError)
-    from l2l_omniglot.experiments.checkpoint import load_checkpoint
-
     path, card = folder / name / MODEL, read_card(folder / name / CONFIG)
     if not path.is_file():
         raise RunError(f"{path}: missing, though its card is there; install the package again")
@@ -169,7 +193,7 @@ def load_pretrained_checkpoint(name: str, folder: Path = FOLDER) -> Checkpoint:
             f"{path}: has SHA-256 {digest[:12]}, its card says {card.sha256[:12]}; it was changed "
             "or cut off: install the package again"
         )
-    checkpoint = load_checkpoint(path)
+    checkpoint = _load(path)
     if (checkpoint.settings, checkpoint.iteration) != (card.trained, card.iteration):
         raise RunError(f"{path}: was made with other settings than its card says")
     return checkpoint

@@ -1,4 +1,8 @@
-"""The average of the weights over the updates."""
+"""The average of the weights over the updates.
+
+torch's `AveragedModel` averages a copy of one module; here are parameters of several, a decay that
+grows with the updates, and the average takes the place of the weights to be evaluated.
+"""
 
 from __future__ import annotations
 

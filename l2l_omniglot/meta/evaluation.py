@@ -60,17 +60,17 @@ class Curve:
 
     @property
     def accuracy(self) -> float:
-        """After the last step."""
+        """Returns the accuracy after the last step."""
         return self.accuracy_per_step[-1]
 
     @property
     def ci95(self) -> float:
-        """After the last step."""
+        """Returns the half-width of its interval after the last step."""
         return self.ci95_per_step[-1]
 
     @property
     def loss(self) -> float:
-        """After the last step."""
+        """Returns the loss after the last step."""
         return self.loss_per_step[-1]
 
 
@@ -90,27 +90,27 @@ class Evaluation:
 
     @property
     def batch_norm(self) -> str:
-        """The mode of the figures below: transductive if it was evaluated."""
+        """Returns the mode of the figures below: transductive if it was evaluated."""
         return next(iter(self.curves))
 
     @property
     def curve(self) -> Curve:
-        """The results in that mode."""
+        """Returns the results in that mode."""
         return self.curves[self.batch_norm]
 
     @property
     def accuracy(self) -> float:
-        """After the last step."""
+        """Returns the accuracy after the last step."""
         return self.curve.accuracy
 
     @property
     def ci95(self) -> float:
-        """After the last step."""
+        """Returns the half-width of its interval after the last step."""
         return self.curve.ci95
 
     @property
     def loss(self) -> float:
-        """After the last step."""
+        """Returns the loss after the last step."""
         return self.curve.loss
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from l2l_omniglot.backbones import BATCH_NORMS, STATISTICS
+from l2l_omniglot.backbones import BATCH_NORMS, INDUCTIVE_STATISTICS, STATISTICS
 from l2l_omniglot.backbones.batch_norm import (
     BY_BATCH,
     BY_SUPPORT,
@@ -110,7 +110,7 @@ class Learner(nn.Module):
             rule = dict(zip(RULES, (maml, reptile, imaml), strict=True))[rule]
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
-        check_choice("statistics", statistics, STATISTICS[1:])
+        check_choice("statistics", statistics, INDUCTIVE_STATISTICS)
         if not any(p.requires_grad for p in backbone.parameters()):
             raise BackboneError(f"{type(backbone).__name__} has no parameter that can be trained")
         self.backbone = backbone = convert(backbone)
@@ -154,12 +154,12 @@ class Learner(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the parameters."""
+        """Returns the device of the parameters."""
         return next(self.backbone.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the parameters, hence of the images."""
+        """Returns the type of the parameters, hence of the images."""
         return next(self.backbone.parameters()).dtype
 
     def choose(self, task: Task) -> Choice:
@@ -303,8 +303,9 @@ class Learner(nn.Module):
                         recorded[adapted.taken].append(adapted.record(whole))
         averages = {step: average_moments(found) for step, found in recorded.items()}
         self.population = averages[0] if needed != {"per-step"} else {}
-        for step, found in averages.items() if "per-step" in needed else ():
-            self.population |= of_step(step, found)
+        if "per-step" in needed:
+            for step, found in averages.items():
+                self.population |= of_step(step, found)
 
     def policy(self, batch_norm: str) -> Policy:
         """Returns the policy of ``transductive`` or ``inductive`` scores.

@@ -79,7 +79,7 @@ ALONE = Workers()
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """All workers exchange something in the block; torch fails if one is gone."""
+    """Surrounds an exchange of all workers, where torch fails if one is gone."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,8 @@
-"""Protection of the page against other sites and hosts."""
+"""Protection of the page against other sites and hosts.
+
+Flask's ``TRUSTED_HOSTS`` lists names, which can be neither all loopback addresses nor ``[::1]``;
+what it refuses has status 400.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Character:
 
     @property
     def accuracy(self) -> float:
-        """The fraction of its queries that were predicted correctly, in [0, 1]."""
+        """Returns the fraction of its queries that were predicted correctly, in [0, 1]."""
         return self.correct / self.total
 
 

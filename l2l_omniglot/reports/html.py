@@ -41,11 +41,11 @@ class Subject:
     tasks: Tasks  # the stream of tasks they were evaluated on
     evaluation: Evaluation  # its results
     predictions: Sequence[TaskPredictions]  # what the queries were predicted as
-    notes: tuple[str, ...] = ()  # differences of data and split from those of the training
+    difference: str = ""  # of data or split from those of the training
 
     @property
     def stream(self) -> tuple[Any, ...]:
-        """A key that is equal for two subjects if they are evaluated on the same tasks."""
+        """Returns a key that is equal for two subjects if they are evaluated on the same tasks."""
         tasks, data = self.tasks, self.tasks.dataset
         sizes = tasks.ways, tasks.shots, tasks.queries, tasks.seed, tasks.name
         return data.stack.sha256, data.classes, len(data), sizes

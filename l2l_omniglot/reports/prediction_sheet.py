@@ -60,7 +60,7 @@ def prediction_sheet(
 def _lines(
     name: str, support: list[Look], queries: list[Answer], steps: Sequence[str]
 ) -> list[Row]:
-    """The lines of one class, the first of which has its name."""
+    """Returns the lines of one class, the first of which has its name."""
     short = shown(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…")
     lines = max(-(-len(support) // ACROSS[0]), -(-len(queries) // ACROSS[1]))
     rows = []

@@ -8,7 +8,7 @@ from l2l_omniglot._util.kept import kept
 
 
 def made(recipe: bytes = b"recipe", result: bytes = b"result", name: str = "name") -> bool:
-    """Whether what is asked for had to be made."""
+    """Returns whether what is asked for had to be made."""
     calls = []
 
     def make() -> bytes:

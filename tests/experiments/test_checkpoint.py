@@ -21,7 +21,7 @@ from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.runs import newest_run
 from l2l_omniglot.experiments.settings import make_settings
-from l2l_omniglot.experiments.weights import resolve_checkpoint
+from l2l_omniglot.experiments.weights import newest_file, weights_file
 
 
 @pytest.mark.parametrize("name", ["basenet", "cnn4", "fc"])
@@ -120,14 +120,14 @@ def test_newest_run_and_its_best_checkpoint(tmp_path: Path):
         moment = time.time() - age
         os.utime(folder / "last.safetensors", (moment, moment))
     assert newest_run().path.name == "b"
-    assert resolve_checkpoint(None).name == "last.safetensors"
+    assert newest_file().name == "last.safetensors"
     (tmp_path / "runs" / "b" / "best.safetensors").touch()
-    assert resolve_checkpoint(None).name == "best.safetensors"
-    assert resolve_checkpoint(Path("runs/a")) == Path("runs/a/last.safetensors")
-    assert resolve_checkpoint(Path("runs/a/last.safetensors")).is_file()
+    assert newest_file().name == "best.safetensors"
+    assert weights_file(Path("runs/a")) == Path("runs/a/last.safetensors")
+    assert weights_file(Path("runs/a/last.safetensors")).is_file()
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="holds no checkpoint yet"):
-        resolve_checkpoint(Path("empty"))
+        weights_file(Path("empty"))
 
 
 def test_atomic_write_follows_links_keeps_modes_and_writes_into_what_is_no_file(tmp_path: Path):

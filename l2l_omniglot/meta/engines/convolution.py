@@ -32,7 +32,7 @@ class Geometry(NamedTuple):
 
     @property
     def out(self) -> tuple[int, int]:
-        """Height and width of the output."""
+        """Returns height and width of the output."""
         axes = zip(self.size, self.kernel, self.stride, self.padding, strict=True)
         height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in axes)
         return height, width

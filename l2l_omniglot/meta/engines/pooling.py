@@ -12,7 +12,7 @@ from l2l_omniglot.meta.engines.layers import spread
 
 
 def pool(maps: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Maxima of the 2x2 windows of (T, B, H, W, filters); minima where the scale is below 0.
+    """Pools 2x2 windows of (T, B, H, W, filters): maxima; minima where the scale is below 0.
 
     torch's max-pool only finds them: differentiated twice, it adds zeros to all maps.
     """
