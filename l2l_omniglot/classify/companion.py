@@ -66,7 +66,7 @@ def image(path):
     picture = read_picture(Path(path), PICTURE_INK, how["kind"]).prepared(how["redraw"])
     picture = picture.convert("RGB" if how["channels"] == 3 else "L")
     pixels = np.atleast_3d(shrink(picture, how["size"])).transpose(2, 0, 1)
-    pixels = pixels.astype(np.float32) * np.float32(1 / 255)
+    pixels = np.ascontiguousarray(pixels, dtype=np.float32) * np.float32(1 / 255)
     return 1 - pixels if how["ink"] == "white" else pixels
 
 

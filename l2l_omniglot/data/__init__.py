@@ -17,5 +17,8 @@
 - ``ruled``: the ruled lines of its paper
 - ``frame``: size, place and pen of ink, and its redrawing as Omniglot's is
 - ``picture_folders``: folders of such pictures, one a class
+- ``plain``: a picture as it is, square
+- ``class_folders``: a folder of pictures as a data set
+- ``stack_writer``: a class stack in the making, larger than memory
 - ``strokes``: strokes of a pen as pictures
 """

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from l2l_omniglot.experiments.settings import Settings
-
+from typing import Any
 
 # How the algorithms differ; each value is an option of its own, too.
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -56,7 +52,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 
 # What no settings of another name have; maml is what has none of these. Several may fit.
-_MARKS: dict[str, Callable[[Settings], bool]] = {
+_MARKS: dict[str, Callable[[Any], bool]] = {
     "protonet": lambda own: own.head == "prototypes" and own.inner_steps == 0,
     "reptile": lambda own: own.rule == "reptile",
     "imaml": lambda own: own.rule == "imaml",
@@ -71,8 +67,8 @@ _MARKS: dict[str, Callable[[Settings], bool]] = {
 }
 
 
-def fitting(own: Settings) -> list[str]:
-    """Returns the names of the algorithms that settings are, the most telling first."""
+def fitting(own: Any) -> list[str]:
+    """Returns the names of the algorithms that some `Settings` are, the most telling first."""
     return [name for name, mark in _MARKS.items() if mark(own)] or ["maml"]
 
 

@@ -177,18 +177,14 @@ class Settings:
     split_seed: int = _data(0, "Seed for --split random and groups, and --data synthetic")
     validation_classes: int = _data(
         0, "Validation classes of the tutorial, random and groups splits", least=0,
-        most=10_000_000,
-        default_words="100 for Omniglot",
+        most=10_000_000, default_words="100 for Omniglot",
     )  # fmt: skip
     test_classes: int = _data(
-        0, "Test classes of these splits", least=0, most=10_000_000,
-        default_words="423 for Omniglot",
-    )  # fmt: skip
+        0, "Test classes of these splits", least=0, most=10**7, default_words="423 for Omniglot"
+    )
     seed: int = _data(0, "Seed for initial weights and tasks")
     validation_every: int = _run(1000, "Iterations between validations", least=1, most=10**12)
-    validation_tasks: int = _run(
-        100, "Tasks per validation, always the same ones", least=2, most=10_000_000
-    )
+    validation_tasks: int = _run(100, "Tasks per validation, always the same", least=2, most=10**7)
     skip_bad_updates: int = _run(
         0, "Meta-updates to skip if their loss is not finite; the next one ends the training",
         least=0, most=10**12,
