@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot._util.text import shown
+from l2l_omniglot._util.text import listed, shown
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
@@ -90,13 +90,15 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
     )
     for sentence in found.passed:
         log.info(f"Note: {shown(sentence)}.")
+    if done.small:
+        some = f"of {len(found.files)} classes {len(done.small)} have fewer than {looks.least}"
+        log.info(f"Note: left out: {some}: {shown(listed(done.small))}.")
     _invite(out)
     if done.left:
+        every = f"{len(done.left)} of {found.count} pictures"
         more = len(done.left) - SHOWN
-        raise SkippedError(
-            f"left out {len(done.left)} of {found.count} pictures and {len(found.files)} classes: "
-            f"{'; '.join(done.left[:SHOWN])}" + (f"; and {more} more" if more > 0 else "")
-        )
+        rest = f"; and {more} more" if more > 0 else ""
+        raise SkippedError(f"skipped {every}: {'; '.join(done.left[:SHOWN])}{rest}")
 
 
 def _invite(out: Path | None) -> None:

@@ -111,11 +111,13 @@ class Prepared(NamedTuple):
 
     Attributes:
         sidecar: of the stack that was written.
-        left: one sentence for each picture that was left out, and each class.
+        left: one sentence for each picture that could not be read.
+        small: the names of the classes that were left out, with too few images.
     """
 
     sidecar: Sidecar
     left: list[str]
+    small: list[str]
 
 
 def list_classes(folder: Path) -> ClassFolders:
@@ -179,12 +181,13 @@ def prepare_classes(
             done += len(files)
             if progress:
                 progress(done, every)
-        omitted = [sentence for each in writer.done for sentence in each.left]
-        if sum(each.count > 0 for each in writer.done) < 2:
+        unread = [sentence for each in writer.done for sentence in each.left]
+        small = [each.info.name for each in writer.done if not each.count]
+        if len(writer.done) - len(small) < 2:
             writer.discard()
-            reasons = "; ".join(omitted[:SHOWN])
-            raise DataError(f"{found.folder}: fewer than 2 classes are left; {reasons}")
-        return Prepared(writer.finish(found.folder.resolve().name, looks.kind), omitted)
+            few = f"fewer than 2 classes have {counted(looks.least, 'image')}"
+            raise DataError("; ".join([f"{found.folder}: {few}", *unread[:SHOWN]]))
+        return Prepared(writer.finish(found.folder.resolve().name, looks.kind), unread, small)
 
 
 def _read(files: list[Path], looks: Looks, left: list[str]) -> Iterator[Pixels]:

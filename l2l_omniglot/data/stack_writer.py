@@ -19,7 +19,6 @@ from numpy.lib import format as npy
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.lock import Lock
 from l2l_omniglot._util.reading import UnreadableError, read_json
-from l2l_omniglot._util.text import counted
 from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, sidecar_path
 from l2l_omniglot.errors import DataError
@@ -108,7 +107,6 @@ class StackWriter:
         for count, image in enumerate(images, 1):  # noqa: B007 - counts
             self._file.write(np.ascontiguousarray(image, dtype=np.uint8).reshape(self._shape).data)
         if count < least:
-            left.append(f"class {info.name!r}: left out, {counted(count, 'image')} of {least}")
             self._file.seek(start)
             self._file.truncate()
             count = 0

@@ -69,8 +69,11 @@ def _folder(
     path = cache_folder() / f"classes-{classes.recipe[:16]}.npy"
     if not path.is_file():
         announce(f"Preparing {folder}, grey, {Looks().image_size} pixels a side, as {path}.")
-        for sentence in [*classes.passed, *prepare_classes(classes, path, progress=progress).left]:
-            announce(f"Note: {sentence}")
+        done = prepare_classes(classes, path, progress=progress)
+        for sentence in (*classes.passed, *done.left):
+            announce(f"Note: {sentence}.")
+        for name in done.small:
+            announce(f"Note: class {name!r} has no picture that can be read.")
     stack = load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
     stack.name = str(folder)
     return stack

@@ -119,7 +119,7 @@ def test_what_is_no_picture_is_left_out_and_named(folder: Path, tmp_path: Path):
     reasons = " ".join(done.left)
     assert "7.png: not a readable picture" in reasons and "8.png: not a readable" in reasons
     assert "9.jpg: not a readable picture" in reasons
-    assert "class '1': left out, 3 images of 4" in done.left and len(done.left) == 6
+    assert done.small == ["1", "2", "10"] and len(done.left) == 3
     passed = [sentence.replace(str(folder), "") for sentence in found.passed]
     assert passed == [
         "/__MACOSX: passed over, without a picture",
@@ -148,7 +148,9 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path, make, said: str):
 def test_nothing_but_broken_pictures_is_an_error_and_leaves_nothing(folder: Path, tmp_path: Path):
     for file in folder.rglob("*.png"):
         file.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="fewer than 2 classes are left; .*not a readable picture"):
+    with pytest.raises(
+        DataError, match="fewer than 2 classes have 1 image; .*not a readable picture"
+    ):
         prepare_classes(list_classes(folder), tmp_path / "mine.npy")
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
@@ -272,9 +274,13 @@ def test_the_command_says_what_it_wrote_and_left_out(folder: Path, tmp_path: Pat
     done = invoke(*words, "--image-size", "84", "--colour")
     assert done.returncode == 9, done.stderr
     said = " ".join(done.stderr.split())
-    assert "Error: left out 1 of 25 pictures and 6 classes: " in said
+    assert "Error: skipped 1 of 25 pictures: " in said and "7.png: not a readable" in said
     assert "mine.npy: 6 classes of 3 to 6 images, 24 in all, 84 x 84, colour." in said
     assert f"l2l-omniglot train --ways 5 --shots 1 --data {tmp_path}" in said
+    (folder / "two" / "7.png").unlink()
+    done = invoke(*words, "--least", "4")
+    assert done.returncode == 0
+    assert "Note: left out: of 6 classes 3 have fewer than 4: 1, 2, 10." in done.stderr
     refused = invoke(*words[:3])
     assert refused.returncode == 2 and "--classes: expected --out" in refused.stderr
     refused = invoke(*words, "--source", "x")
