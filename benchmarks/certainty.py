@@ -71,7 +71,8 @@ def measure(name: str, ways: int, shots: int, tasks: int) -> list[str]:
         rates.append(found)
     every, truth = torch.cat(logits), torch.cat(labels)
     errors = [
-        calibration_error((every / t).softmax(dim=1), truth) for t in (1.0, classifier.temperature)
+        calibration_error((every / t).softmax(dim=1).amax(dim=1), every.argmax(dim=1) == truth)
+        for t in (1.0, classifier.temperature)
     ]
     columns = zip(*((found.own, found.other, *found.nothings) for found in rates), strict=True)
     shares = [Baseline(list(column)) for column in columns]
@@ -106,13 +107,16 @@ def nothings(preparation: Preparation, kind: str) -> torch.Tensor:
     return preparation.images(drawings) if drawings else torch.zeros(0, *size)
 
 
-def calibration_error(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
-    """Returns the expected calibration error, in [0, 1], of probabilities (B, ways)."""
-    sure, predicted = probabilities.max(dim=1)
-    right = (predicted == labels).float()
+def calibration_error(sure: torch.Tensor, right: torch.Tensor) -> float:
+    """Returns the expected calibration error, in [0, 1].
+
+    Args:
+        sure: float (B,), the probability of each prediction.
+        right: bool (B,), whether it is right.
+    """
     bins = (sure * BINS).long().clamp(max=BINS - 1)
-    gaps = torch.zeros(BINS).index_add(0, bins, right - sure)
-    return float(gaps.abs().sum() / len(labels))
+    gaps = torch.zeros(BINS, dtype=sure.dtype).index_add(0, bins, right.to(sure.dtype) - sure)
+    return float(gaps.abs().sum() / len(sure))
 
 
 if __name__ == "__main__":

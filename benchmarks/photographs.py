@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
+from benchmarks.certainty import calibration_error
 from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.predictions import Predictions
 from l2l_omniglot.classify.predictor import predict
@@ -56,12 +58,14 @@ class Found(NamedTuple):
         sure_when_wrong: mean probability of wrong predictions; 0 if there are none.
         fooled: share of queries that are wrong and over `SURE`.
         warned: share of wrong queries that are doubted, or unlike all classes.
+        calibration: expected calibration error before and after dividing by the temperature.
     """
 
     right: Baseline
     sure_when_wrong: float
     fooled: float
     warned: float
+    calibration: tuple[float, float]
 
 
 class Pool:
@@ -120,18 +124,24 @@ def measure(
         found = predict(checkpoint, examples, queries, redraw=redraw)
         right.append(found.correct / len(rest))
         every.append(found)
-    return _summary(Baseline(right), every)
+    known = checkpoint.certainty
+    return _summary(Baseline(right), every, known.temperature if known else 1.0)
 
 
-def _summary(right: Baseline, found: Sequence[Predictions]) -> Found:
+def _summary(right: Baseline, found: Sequence[Predictions], temperature: float) -> Found:
     entries = [entry for predictions in found for entry in predictions.entries]
     wrong = [entry for entry in entries if entry.label != entry.truth]
     sure = [entry.probability for entry in wrong]
+    rows = torch.tensor([[*entry.probabilities.values()] for entry in entries])
+    told = torch.tensor([entry.label == entry.truth for entry in entries])
+    # The softmax of logits is that of logits divided by T to the power of T, once it sums to 1.
+    plain = (temperature * rows.log()).softmax(dim=1)
     return Found(
         right,
         float(np.mean(sure)) if sure else 0.0,
         sum(value > SURE for value in sure) / len(entries),
         sum(bool(entry.doubt) or entry.unlike for entry in wrong) / max(1, len(wrong)),
+        (calibration_error(plain.amax(1), told), calibration_error(rows.amax(1), told)),
     )
 
 
@@ -163,14 +173,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             body[f"{support}/{kind}"] = [[f.right.accuracy, f.right.ci95, *f[1:]] for f in found]
             print("  ".join(rows[-1]), file=sys.stderr, flush=True)
     print(table(header, rows))
-    print("Accuracy; mean probability of the wrong; wrong and over 90 %; wrong and warned of.")
+    print(
+        "Accuracy; mean probability of the wrong; wrong and over 90 %; wrong and warned of; "
+        "expected calibration error before and after the temperature."
+    )
     if given.out:
         given.out.write_text(json.dumps(body, indent=1) + "\n")
 
 
 def _cell(found: Found) -> str:
     accuracy = percent(found.right.accuracy, found.right.ci95)
-    return f"{accuracy}; {found.sure_when_wrong:.0%}, {found.fooled:.1%}, {found.warned:.0%}"
+    errors = "/".join(f"{error:.1%}" for error in found.calibration)
+    shares = f"{found.sure_when_wrong:.0%}, {found.fooled:.1%}, {found.warned:.0%}"
+    return f"{accuracy}; {shares}; {errors}"
 
 
 if __name__ == "__main__":
