@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.compat import l2l
+from l2l_omniglot.backbones.conv4 import SMALLEST
+from l2l_omniglot.errors import BackboneError, refused
 
 
 def cnn4(
@@ -36,6 +38,27 @@ def fc(
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     network: nn.Module = l2l.vision.models.OmniglotFC(channels * height * width, ways)
+    return network
+
+
+def resnet12(
+    *, ways: int, channels: int = 1, image_size: int | tuple[int, int] = 28, **_: object
+) -> nn.Module:
+    """Builds learn2learn's ResNet12: residual blocks of 64, 160, 320 and 640, mean over the pixels.
+
+    The network of Lee et al. 2019 (MetaOptNet) for 84 x 84 pixels in colour, without DropBlock,
+    whose masks would make support and query set of a task two networks.
+
+    Raises:
+        BackboneError: if a side has fewer than 16 pixels: four times halved, one is left.
+
+    Shape:
+        float32 (B, channels, H, W) to logits (B, ways).
+    """
+    if min((image_size,) if isinstance(image_size, int) else image_size) < SMALLEST:
+        raise refused("image_size", image_size, f"expected at least {SMALLEST}", BackboneError)
+    network: nn.Module = l2l.vision.models.ResNet12(ways, channels=channels, dropblock_dropout=0.0)
+    network.features.avgpool = _MeanOverPixels()  # learn2learn's is of 5 x 5, for 84 alone
     return network
 
 
