@@ -152,7 +152,7 @@ def test_info_is_what_a_bug_report_needs(npy: Path, monkeypatch: pytest.MonkeyPa
     assert found["data"]["stack"].startswith(found["data"]["cache"])
     assert found["variables"]["L2L_OMNIGLOT_MIRROR"] == "https://...@example.org/omniglot"
     assert found["variables"]["L2L_OMNIGLOT_TRAIN_WAYS"] == "7"
-    assert set(found["backbones"]) == {"basenet", "cnn4", "conv4", "fc", "resnet8"}
+    assert set(found["backbones"]) == {"basenet", "cnn4", "conv4", "fc", "resnet12", "resnet8"}
     assert "conv4" in found["pretrained"]
     run = found["newest run"]
     assert (run["ways"], run["backbone"], run["validated at"]) == (3, "fc", 4)
