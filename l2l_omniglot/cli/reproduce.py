@@ -17,6 +17,7 @@ from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
 from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.algorithms import ALGORITHMS
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
+from l2l_omniglot.experiments.settings import RECIPES
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.stack import Stack
@@ -33,6 +34,10 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     return list(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
+def _algorithms(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    return [*ALGORITHMS] if value == "all" else _names(context, parameter, value)
+
+
 comparison_options = options.combined(
     click.option("--settings", default=",".join(SETTINGS), show_default=True,
                  callback=_names, shell_complete=options.completing(lambda: SETTINGS),
@@ -40,9 +45,11 @@ comparison_options = options.combined(
     click.option("--backbones", default="basenet,cnn4", show_default=True, callback=_names,
                  shell_complete=options.completing(backbone_names),
                  help="Networks, separated by commas."),
-    click.option("--algorithms", default="maml", show_default=True, callback=_names,
+    click.option("--algorithms", default="maml", show_default=True, callback=_algorithms,
                  shell_complete=options.completing(lambda: ALGORITHMS),
-                 help=f"Some of {', '.join(ALGORITHMS)}, separated by commas."),
+                 help=f"Some of {', '.join(ALGORITHMS)}, separated by commas; or all."),
+    click.option("--recipe", type=options.Name(RECIPES), default="default", show_default=True,
+                 help="Recipe to start from; paper: each algorithm by its own."),
     click.option("--protocol", type=options.Name([name for name in PROTOCOLS if name != LAKE]),
                  default=OURS, show_default=True,
                  help="Train on a paper's split and test as it does, beside its figures."),
@@ -64,6 +71,7 @@ def reproduce(
     settings: list[str],
     backbones: list[str],
     algorithms: list[str],
+    recipe: str,
     protocol: str,
     budget: float | None,
     tasks: int | None,
@@ -73,8 +81,8 @@ def reproduce(
 ) -> None:
     """Train and evaluate networks, and compare them.
 
-    A condition is a setting, a backbone and an algorithm. Each is trained by the default recipe,
-    in a run folder under --out. After a stop, or with iterations left, the same command goes on.
+    A condition is a setting, a backbone and an algorithm. Each is trained by the same recipe, in a
+    run folder under --out. After a stop, or with iterations left, the same command goes on.
     Writes results.md, results.csv, results.json and steps.png about all conditions under --out.
     With a paper's protocol its figures stand beside ours; under our own none were published.
     """
@@ -83,7 +91,7 @@ def reproduce(
     from l2l_omniglot.reports.tables import reproduction_table, write_results
 
     need("matplotlib", "the plot", "plot")  # before hours of training
-    chosen = conditions(settings, backbones, algorithms)
+    chosen = conditions(settings, backbones, algorithms, recipe)
     if not chosen:
         raise click.UsageError(
             "nothing to compare: expected at least one setting, backbone and algorithm"

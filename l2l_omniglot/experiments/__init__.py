@@ -15,6 +15,7 @@
 - ``metrics``: the lines of a run's metrics.csv, and when there is a new one
 - ``runs``: where runs are, and which is the newest
 - ``training``: trains, validates, saves and resumes
+- ``published``: what the papers have
 - ``reproduce``: many runs, beside published figures
 - ``tensorboard``: event files
 """

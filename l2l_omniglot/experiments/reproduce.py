@@ -19,6 +19,7 @@ from l2l_omniglot.experiments.checkpoint import load_checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import write_learner
 from l2l_omniglot.experiments.protocols import OURS, PROTOCOLS, SETTINGS
+from l2l_omniglot.experiments.published import Figure, published_figure
 from l2l_omniglot.experiments.readers import SYNTHETIC
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import Settings, make_settings
@@ -30,36 +31,35 @@ if TYPE_CHECKING:
     from l2l_omniglot.data.tasks import Tasks
 
 RESULT = "result.json"
-# By protocol: whose, and the accuracies in percent; none was published under ours. Antoniou et
-# al.'s are of an ensemble of five.
-PUBLISHED = {
-    "snell": ("Snell et al. 2017", dict(zip(SETTINGS, (98.8, 99.7, 96.0, 98.9), strict=True))),
-    "finn": ("Finn et al. 2017", dict(zip(SETTINGS, (98.7, 99.9, 95.8, 98.9), strict=True))),
-    "maml++": (
-        "Antoniou et al. 2019",
-        dict(zip(SETTINGS, (99.47, 99.93, 97.65, 99.33), strict=True)),
-    ),
-}
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One training of a comparison; `setting` is one of `SETTINGS`."""
+    """One training of a comparison.
+
+    Attributes:
+        setting: one of `SETTINGS`.
+        backbone: its name.
+        algorithm: its name.
+        recipe: to start from.
+    """
 
     setting: str
     backbone: str
     algorithm: str
+    recipe: str = "default"
 
     @property
     def name(self) -> str:
         """Returns the name of its run folder."""
-        return f"{self.setting}-{self.backbone}-{self.algorithm}"
+        name = f"{self.setting}-{self.backbone}-{self.algorithm}"
+        return name if self.recipe == "default" else f"{name}-{self.recipe}"
 
     def settings(self, **values: Any) -> Settings:
-        """Returns the settings of its run: the default recipe's, with these values."""
+        """Returns the settings of its run: its recipe's, with these values."""
         ways, shots = SETTINGS[self.setting]
         network = {"backbone": self.backbone, "algorithm": self.algorithm}
-        return make_settings(ways=ways, shots=shots, **network, **values)
+        return make_settings(self.recipe, ways=ways, shots=shots, **network, **values)
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,12 @@ class ConditionResult:
     evaluation: Evaluation
 
     @property
-    def published(self) -> tuple[str, float] | None:
-        """Returns source and percentage of what the protocol's paper has, if of this data."""
-        if self.protocol not in PUBLISHED or self.settings.data == SYNTHETIC:
+    def published(self) -> Figure | None:
+        """Returns the figure of the algorithm's paper, if it is of this protocol and data."""
+        if self.settings.data == SYNTHETIC:
             return None
-        source, figures = PUBLISHED[self.protocol]
-        mode = PROTOCOLS[self.protocol].batch_norm
-        return f"{source}, {mode}", figures[self.condition.setting]
+        condition = self.condition
+        return published_figure(self.protocol, condition.algorithm, condition.setting)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, for JSON; accuracies in [0, 1]."""
@@ -103,20 +102,23 @@ class ConditionResult:
             "tasks": evaluation.tasks,
             "steps": evaluation.steps,
             **{mode: asdict(curve) for mode, curve in evaluation.curves.items()},
-            "published": published and {"by": published[0], "accuracy": published[1] / 100},
+            "published": published and published._asdict(),
             "settings": self.settings.to_dict(),
         }
 
 
 def conditions(
-    settings: Iterable[str], backbones: Iterable[str], algorithms: Iterable[str]
+    settings: Iterable[str],
+    backbones: Iterable[str],
+    algorithms: Iterable[str],
+    recipe: str = "default",
 ) -> list[Condition]:
     """Returns all combinations, setting by setting.
 
     Raises:
         SettingsError: if a setting or an algorithm is unknown.
     """
-    found = [Condition(*values) for values in product(settings, backbones, algorithms)]
+    found = [Condition(*values, recipe) for values in product(settings, backbones, algorithms)]
     for condition in found:
         check_choice("setting", condition.setting, SETTINGS)
         check_choice("algorithm", condition.algorithm, ALGORITHMS)
@@ -131,7 +133,8 @@ def read_result(path: Path) -> ConditionResult:
     """
     try:
         body = read_json(path)
-        condition = Condition(body["setting"], body["backbone"], body["algorithm"])
+        names = (body["setting"], body["backbone"], body["algorithm"], body["recipe"])
+        condition = Condition(*names)
         curves = {mode: Curve(**body[mode]) for mode in BATCH_NORMS if mode in body}
         evaluation = Evaluation(body["tasks"], body["steps"], curves)
         return ConditionResult(
@@ -241,9 +244,9 @@ class Comparison:
         """
         settings, algorithms = list(SETTINGS), list(ALGORITHMS)
 
-        def place(result: ConditionResult) -> tuple[int, str, int]:
-            setting, backbone, algorithm = astuple(result.condition)
-            return settings.index(setting), backbone, algorithms.index(algorithm)
+        def place(result: ConditionResult) -> tuple[int, str, int, str]:
+            setting, backbone, algorithm, recipe = astuple(result.condition)
+            return settings.index(setting), backbone, algorithms.index(algorithm), recipe
 
         return sorted(map(read_result, sorted(self.folder.glob(f"*/{RESULT}"))), key=place)
 

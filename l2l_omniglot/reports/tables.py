@@ -32,13 +32,13 @@ def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
         condition, published = result.condition, result.published
         rows.append([
             result.protocol, condition.setting, condition.backbone, condition.algorithm,
-            f"{result.iteration:,} of {result.settings.iterations:,}",
+            condition.recipe, f"{result.iteration:,} of {result.settings.iterations:,}",
             f"{result.best:,}", f"{result.minutes:.1f}",
             *(percent(c.accuracy, c.ci95) for c in result.evaluation.curves.values()),
-            f"{published[1]} % ({published[0]})" if published else "",
+            str(published or ""),
         ])  # fmt: skip
-    what = ("protocol", "setting", "backbone", "algorithm", "iterations", "best at", "minutes")
-    header = (*what, *results[0].evaluation.curves, "published")
+    what = ("protocol", "setting", "backbone", "algorithm", "recipe")
+    header = (*what, "iterations", "best at", "minutes", *results[0].evaluation.curves, "published")
     return markdown(header, rows) + f"\n{_about(results)}.\n"
 
 
@@ -55,9 +55,8 @@ def reproduction_table(results: Sequence[ConditionResult]) -> str:
               for c in result.evaluation.curves.values()),
         ])  # fmt: skip
         if published:
-            notes.append(
-                f"{result.protocol}, {condition.setting}: {published[1]} % ({published[0]})"
-            )
+            where = f"{result.protocol}, {condition.setting}, {condition.algorithm}"
+            notes.append(f"{where}: {published}")
         if result.iteration < result.settings.iterations:
             left = f"{result.iteration:,} of {result.settings.iterations:,} iterations"
             notes.append(f"{condition.name}: {left} so far")
@@ -79,7 +78,7 @@ def reproduction_csv(results: Sequence[ConditionResult]) -> str:
         for mode, curve in result.evaluation.curves.items():
             row |= {f"{mode}_accuracy": curve.accuracy, f"{mode}_ci95": curve.ci95}
         published = result.published
-        row["published"] = published[1] / 100 if published else None
+        row["published"] = published.accuracy / 100 if published else None
         rows.append(row)
     return csv_text(list(rows[0]), rows)
 

@@ -24,7 +24,7 @@ def test_a_grid_is_trained_evaluated_and_written_down():
     done = run_cli(*SMALL)
     assert done.returncode == 0, done.stderr
     page = Path("grid/results.md").read_text()
-    assert "| ours | 5w1s | fc | anil | 2 of 2 | 2 |" in page
+    assert "| ours | 5w1s | fc | anil | default | 2 of 2 | 2 |" in page
     for line in done.stdout.splitlines()[2:4]:  # what is printed is in the page, too
         *what, transductive, _, ci95, inductive, _, _ = line.split()
         assert f"| {' | '.join(what)} |" in page
@@ -123,7 +123,7 @@ def test_a_papers_protocol_sets_split_tasks_and_queries_and_shows_its_figures(ra
     put_into_cache(raw_npy)
     words = (
         "reproduce", "--settings", "5w1s", "--backbones", "fc", "--iterations", "1",
-        "--protocol", "maml++", "--tasks", "3",
+        "--protocol", "maml++", "--tasks", "3", "--algorithms", "maml++",
     )  # fmt: skip
     done = run_cli(*words)
     assert done.returncode == 0, done.stderr
@@ -132,25 +132,30 @@ def test_a_papers_protocol_sets_split_tasks_and_queries_and_shows_its_figures(ra
     assert (result["protocol"], result["settings"]["split"]) == ("maml++", "maml++")
     per_task = result["inductive"]["accuracy_per_task"]
     assert all(accuracy * 5 == pytest.approx(round(accuracy * 5)) for accuracy in per_task)
-    assert read_result(Path("reproduce/5w1s-fc-maml/result.json")).to_dict() == result
+    assert read_result(Path("reproduce/5w1s-fc-maml++/result.json")).to_dict() == result
     clash = run_cli(*words, "--split", "random")
     assert clash.returncode == 2 and "--split random: the protocol sets it" in clash.stderr
 
 
-def published(protocol: str, setting: str, data: str) -> tuple[str, float] | None:
-    condition = Condition(setting, "basenet", "maml")
+def published(protocol: str, algorithm: str, setting: str, data: str = "omniglot") -> str:
+    condition = Condition(setting, "basenet", algorithm)
     evaluation = Evaluation(2, 0, {})
-    return ConditionResult(
-        condition, condition.settings(data=data), protocol, 1, 1, 0.1, evaluation
-    ).published
+    settings = condition.settings(data=data)
+    result = ConditionResult(condition, settings, protocol, 1, 1, 0.1, evaluation)
+    return str(result.published or "")
 
 
 def test_published_figures_stand_beside_ours_under_the_same_protocol_only():
-    assert published("snell", "20w1s", "omniglot") == ("Snell et al. 2017, inductive", 96.0)
-    assert published("finn", "5w1s", "omniglot") == ("Finn et al. 2017, transductive", 98.7)
-    assert published("ours", "5w1s", "omniglot") is None
-    assert published("snell", "20w1s", "synthetic") is None
+    assert published("snell", "protonet", "20w1s") == "96 % (Snell et al. 2017, inductive)"
+    assert published("finn", "maml", "5w1s") == "98.7 ± 0.4 % (Finn et al. 2017, transductive)"
+    nichol = "(Nichol et al. 2018, transductive)"
+    assert published("finn", "reptile", "20w5s") == f"97.12 ± 0.32 % {nichol}"
+    assert published("ours", "maml", "5w1s") == published("snell", "maml", "5w1s") == ""
+    assert published("snell", "protonet", "20w1s", "synthetic") == ""
     assert Condition("20w5s", "cnn4", "maml").settings().ways == 20
     assert len(conditions(["5w1s", "5w5s"], ["fc"], ["maml", "anil"])) == 4
+    paper = conditions(["20w1s"], ["cnn4"], ["reptile"], "paper")[0]
+    assert paper.name == "20w1s-cnn4-reptile-paper"
+    assert paper.settings().iterations == 200_000  # Nichol et al.'s, not the default's
     with pytest.raises(SettingsError, match="'6w': expected one of 5w1s"):
         conditions(["6w"], ["fc"], ["maml"])
