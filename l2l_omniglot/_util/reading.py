@@ -45,9 +45,13 @@ def read_bytes(path: Path, most: int) -> bytes:
         UnreadableError: if it is a folder, a pipe, a device, or larger.
         OSError: if there is none, or it cannot be read.
     """
-    with os.fdopen(os.open(path, OPEN), "rb") as file:
-        check_regular(os.fstat(file.fileno()))
-        return read_most(file, most)
+    handle = os.open(path, OPEN)
+    try:
+        check_regular(os.fstat(handle))  # before it is a file object, which a folder cannot become
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return read_most(file, most)
+    finally:
+        os.close(handle)
 
 
 def read_most(file: IO[bytes], most: int) -> bytes:

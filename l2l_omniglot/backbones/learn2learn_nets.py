@@ -58,7 +58,9 @@ def resnet12(
     if min((image_size,) if isinstance(image_size, int) else image_size) < SMALLEST:
         raise refused("image_size", image_size, f"expected at least {SMALLEST}", BackboneError)
     network: nn.Module = l2l.vision.models.ResNet12(ways, channels=channels, dropblock_dropout=0.0)
-    network.get_submodule("features").avgpool = _MeanOverPixels()  # learn2learn's is of 5 x 5, for 84 alone
+    network.get_submodule(
+        "features"
+    ).avgpool = _MeanOverPixels()  # learn2learn's is of 5 x 5, for 84 alone
     return network
 
 

@@ -12,7 +12,7 @@ from l2l_omniglot._util.text import counted
 from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, REDRAWS, RULED, SHEET
 from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.pictures import DRAWINGS, Picture, to_images
-from l2l_omniglot.errors import DataError, check_choice
+from l2l_omniglot.errors import DataError, check_choice, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 
 COLOURS = 3  # channels of RGB
@@ -62,6 +62,9 @@ class Preparation:
         if not isinstance(size, int):
             raise DataError(f"{checkpoint.source}: trained on images of {size}; expected square")
         ink, kind = checkpoint.settings.ink, checkpoint.pictures
+        if redraw == "always" and kind != DRAWINGS:
+            expected = "expected auto, since these weights see pictures as they are"
+            raise refused("redraw", redraw, expected)
         return cls(redraw, size, checkpoint.channels, ink, kind)
 
     def images(self, pictures: Sequence[Picture]) -> torch.Tensor:

@@ -77,6 +77,19 @@ MINUTES = _Minutes(min=0, min_open=True, max=MOST_MINUTES)
 COUNT = 10_000_000  # of tasks, images or pairs, at most
 
 
+class FolderPath(click.Path):
+    """A folder to read; an empty text, as of a variable that is not set, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Returns the path; wrong usage where there is no such folder."""
+        if value == "":
+            self.fail("'': expected a folder", param, ctx)
+        return Path(str(super().convert(value, param, ctx)))
+
+
 class OutputPath(click.Path):
     """A path to write to; one that cannot be is refused at once, not after the work.
 
@@ -250,7 +263,7 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
         if found.get(name, "").endswith(ending):
             found[name] = str(Path(found[name]).resolve())
     start = found.get("start_from", "")
-    if "data" in found and Path(found["data"]).is_dir():
+    if found.get("data") and Path(found["data"]).is_dir():
         from l2l_omniglot.experiments.readers import READERS
 
         if found["data"] not in READERS:  # whose names come first

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from l2l_omniglot._util.text import listed, shown
 from l2l_omniglot.cli import options
@@ -21,7 +22,7 @@ SHOWN = 10  # reasons in a message
 
 
 @click.command(cls=Command, short_help="Turn Omniglot, or pictures of yours, into one .npy file.")
-@click.option("--classes", type=click.Path(path_type=Path), default=None,
+@click.option("--classes", type=options.FolderPath(), default=None,
               help="Folder of pictures of your own: one sub-folder a class, or one a group of "
               "classes (none: Omniglot).")  # fmt: skip
 @click.option("--source", type=click.Path(path_type=Path), multiple=True,
@@ -56,9 +57,15 @@ def prepare(
     Writes uint8 images, of Omniglot (1623, 20, 1, size, size), and a .json sidecar that names
     every class. Interrupted with --classes, the same command goes on.
     """
-    if classes is not None:
+    if classes is None:
+        _refuse("expected --classes with it", "colour", "pictures", "picture_ink", "least")
+    else:
         if source or out is None:
             raise click.UsageError(f"--classes: expected {'no --source' if source else '--out'}")
+        if pictures == "drawings" and colour:
+            raise click.UsageError("--colour with --pictures drawings: expected one of both")
+        if pictures == "images":
+            _refuse("expected --pictures drawings with it", "picture_ink")
         from l2l_omniglot.data.class_folders import Looks
 
         looks = Looks(image_size, colour, pictures, picture_ink, least)
@@ -74,6 +81,15 @@ def prepare(
     _invite(out)
 
 
+def _refuse(why: str, *names: str) -> None:
+    """Refuses options that were given, since they would change nothing."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
+        if option.name in names and given:
+            raise click.UsageError(f"{option.opts[0]}: {why}", context)
+
+
 def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
     from l2l_omniglot.data.class_folders import list_classes, prepare_classes
     from l2l_omniglot.data.stack import span
@@ -85,15 +101,17 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
     counts = done.sidecar.counts
     size = f"{looks.image_size} x {looks.image_size}, {'colour' if looks.colour else 'grey'}"
     log.info(
-        f"Wrote {out}: {len(counts)} classes of {span(counts)} images, {sum(counts):,} in "
+        f"Wrote {shown(out)}: {len(counts)} classes of {span(counts)} images, {sum(counts):,} in "
         f"all, {size}."
     )
-    for sentence in found.passed:
+    for sentence in found.passed[:SHOWN]:
         log.info(f"Note: {shown(sentence)}.")
+    if len(found.passed) > SHOWN:
+        log.info(f"Note: {len(found.passed) - SHOWN} more files and folders were passed over.")
     if done.small:
         some = f"of {len(found.files)} classes {len(done.small)} have fewer than {looks.least}"
         log.info(f"Note: left out: {some}: {shown(listed(done.small))}.")
-    _invite(out)
+    _invite(out, " --split random")
     if done.left:
         every = f"{len(done.left)} of {found.count} pictures"
         more = len(done.left) - SHOWN
@@ -101,6 +119,6 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
         raise SkippedError(f"skipped {every}: {'; '.join(done.left[:SHOWN])}{rest}")
 
 
-def _invite(out: Path | None) -> None:
+def _invite(out: Path | None, split: str = "") -> None:
     data = f" --data {shlex.quote(str(out))}" if out else ""
-    log.info(f"Train on it:\n  l2l-omniglot train --ways 5 --shots 1{data}")
+    log.info(f"Train on it:\n  l2l-omniglot train --ways 5 --shots 1{data}{split}")

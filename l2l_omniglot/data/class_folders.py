@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l2l_omniglot._util.reading import MOST_ENTRIES
-from l2l_omniglot._util.text import counted
+from l2l_omniglot._util.text import counted, shown
 from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.omniglot import Progress, check_beside
 from l2l_omniglot.data.picture_folders import DROPPINGS, entries
@@ -22,6 +22,7 @@ from l2l_omniglot.data.stack_writer import StackWriter
 from l2l_omniglot.errors import DataError, check_choice, check_number, refused
 
 SMALLEST, LARGEST = 8, 512  # pixels a side
+MOST_PIXELS = 60_000_000  # of a picture; decoding takes some 15 bytes for each
 SHOWN = 10  # reasons in a message
 
 
@@ -60,7 +61,7 @@ class Looks(NamedTuple):
         Raises:
             DataError: see `read_picture`.
         """
-        picture = read_picture(file, self.ink, self.kind).prepared("auto")
+        picture = read_picture(file, self.ink, self.kind, MOST_PIXELS).prepared("auto")
         pixels = shrink(picture.convert("RGB" if self.colour else "L"), self.image_size)
         return np.atleast_3d(pixels).transpose(2, 0, 1)
 
@@ -92,6 +93,13 @@ class ClassFolders:
             stats = [(file.name, *_times(file)) for file in files]
             found.update(json.dumps([info.name, stats]).encode("utf-8", "surrogateescape"))
         return found.hexdigest()
+
+    def _folders(self, folder: Path) -> list[Path]:
+        """Lists the sub-folders, without what systems drop."""
+        every = [path for path in entries(folder, "--classes") if path.is_dir()]
+        dropped = [path for path in every if path.name in DROPPINGS]
+        self.passed += [f"{path}: passed over, no pictures of yours" for path in dropped]
+        return [path for path in every if path not in dropped]
 
     def _add(self, info: ClassInfo, folder: Path) -> None:
         pictures, others = _pictures(folder)
@@ -130,22 +138,30 @@ def list_classes(folder: Path) -> ClassFolders:
         DataError: if the folder is missing, or has fewer than two classes.
     """
     found = ClassFolders(folder)
-    tops = _folders(folder)
-    if any(_pictures(path)[0] for path in tops):
+    tops = found._folders(folder)
+    classes = [path for path in tops if _pictures(path)[0]]
+    if classes:
+        groups = [path for path in tops if path not in classes and _holds_classes(path)]
+        if groups:
+            raise DataError(
+                f"{shown(folder)}: {shown(classes[0].name)!r} has pictures, and "
+                f"{shown(groups[0].name)!r} has folders of pictures; expected classes, or groups "
+                "of classes, and not both"
+            )
         for path in tops:
             found._add(ClassInfo(path.name, character=path.name), path)
     else:
         for group in tops:
-            for path in _folders(group):
+            for path in found._folders(group):
                 name = f"{group.name}/{path.name}"
                 found._add(ClassInfo(name, alphabet=group.name, character=path.name), path)
     if len(found.files) < 2:
         raise DataError(
-            f"{folder}: has {counted(len(found.files), 'sub-folder')} with pictures "
+            f"{shown(folder)}: has {counted(len(found.files), 'sub-folder')} with pictures "
             f"({', '.join(SUFFIXES)}); expected at least 2, one a class, or folders of these"
         )
     if found.count > MOST_ENTRIES:
-        raise DataError(f"{folder}: {found.count} pictures; expected at most {MOST_ENTRIES}")
+        raise DataError(f"{shown(folder)}: {found.count} pictures; expected at most {MOST_ENTRIES}")
     return found
 
 
@@ -171,7 +187,7 @@ def prepare_classes(
     looks.check()
     check_beside(out)
     shape = 3 if looks.colour else 1, looks.image_size, looks.image_size
-    recipe = json.dumps([found.recipe, looks])
+    recipe = recipe_of(found, looks)
     with StackWriter(out, shape, recipe) as writer:
         every, done = found.count, 0
         for number, (info, files) in enumerate(found.files.items()):
@@ -187,7 +203,13 @@ def prepare_classes(
             writer.discard()
             few = f"fewer than 2 classes have {counted(looks.least, 'image')}"
             raise DataError("; ".join([f"{found.folder}: {few}", *unread[:SHOWN]]))
-        return Prepared(writer.finish(found.folder.resolve().name, looks.kind), unread, small)
+        source = f"{found.folder.resolve().name}, {recipe}"
+        return Prepared(writer.finish(source, looks.kind), unread, small)
+
+
+def recipe_of(found: ClassFolders, looks: Looks) -> str:
+    """Returns a digest of all that decides how a stack looks."""
+    return hashlib.sha256(json.dumps([found.recipe, looks]).encode()).hexdigest()
 
 
 def _read(files: list[Path], looks: Looks, left: list[str]) -> Iterator[Pixels]:
@@ -196,11 +218,13 @@ def _read(files: list[Path], looks: Looks, left: list[str]) -> Iterator[Pixels]:
         try:
             yield looks.read(file)
         except DataError as error:
-            left.append(str(error))
+            left.append(shown(str(error)))
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in entries(folder, "--classes") if path.is_dir()]
+def _holds_classes(folder: Path) -> bool:
+    """Returns whether a folder has folders of pictures."""
+    inner = (path for path in entries(folder) if path.is_dir() and path.name not in DROPPINGS)
+    return any(_pictures(path)[0] for path in inner)
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -220,4 +244,4 @@ def _times(file: Path) -> tuple[int, int]:
         found = file.stat()
     except OSError:
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_ctime_ns  # which a new owner or mode changes, too

@@ -35,7 +35,9 @@ class Look(NamedTuple):
     seen: Pixels
 
 
-def read_picture(path: Path, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
+def read_picture(
+    path: Path, ink: str = "auto", kind: str = DRAWINGS, most_pixels: int | None = None
+) -> Picture:
     """Reads a picture, and finds the drawing in it if it is to be one.
 
     Takes the first frame, turned as its EXIF data says. Transparent parts become white, or black
@@ -45,6 +47,7 @@ def read_picture(path: Path, ink: str = "auto", kind: str = DRAWINGS) -> Picture
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
         ink: of drawings, see `find_drawing`.
         kind: one of `KINDS`.
+        most_pixels: 178 million by default.
 
     Raises:
         DataError: if the file is missing, broken, of more than 178 million pixels, too narrow
@@ -58,7 +61,7 @@ def read_picture(path: Path, ink: str = "auto", kind: str = DRAWINGS) -> Picture
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable picture: {error}") from error
-    return parse_picture(content, str(path), ink, kind)
+    return parse_picture(content, str(path), ink, kind, most_pixels=most_pixels)
 
 
 def _check(ink: str, kind: str) -> None:
@@ -98,7 +101,7 @@ def parse_picture(
                 pixels = image.width * image.height  # nothing is decoded before it is used
                 if most_pixels is not None and pixels > most_pixels:
                     raise ValueError(f"{pixels:,} pixels; expected at most {most_pixels:,}")
-                flat = _flatten(ImageOps.exif_transpose(image))
+                flat = _flatten(ImageOps.exif_transpose(image), kind)
     except UnidentifiedImageError as error:  # whose text names an object in memory
         expected = " or ".join(formats or ("PNG", "JPEG", "the like"))
         raise DataError(f"{name}: not a readable picture: expected {expected}") from error
@@ -116,20 +119,22 @@ def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRA
     """
     _check(ink, kind)
     try:
-        flat = _flatten(ImageOps.exif_transpose(image))
+        flat = _flatten(ImageOps.exif_transpose(image), kind)
     except Exception as error:
         raise DataError(f"{name}: not a readable picture: {error}") from error
     return find_drawing(flat, name, ink) if kind == DRAWINGS else as_it_is(flat, name)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _flatten(image: Image.Image, kind: str) -> Image.Image:
     """Converts a picture to 8 bits, grey or RGB, with paper where it is transparent."""
-    if image.mode in {"I", "I;16", "F"}:  # 16 bits and more: their own range becomes 0 to 255
+    if image.mode.startswith("I;16") and kind == IMAGES:
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):  # their own range becomes 0 to 255
         values = np.asarray(image, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError("has pixels that are not finite")
         span = values.max() - values.min()
-        if span < LEAST_CONTRAST / PAPER * abs(values).max():
+        if span <= LEAST_CONTRAST / PAPER * abs(values).max():
             return Image.new("L", image.size, PAPER)  # blank
         return Image.fromarray(((values - values.min()) / span * PAPER).astype(np.uint8))
     if image.mode == "LAB":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l2l_omniglot._util.reading import MOST_JSON, UnreadableError, parse_json, read_text
+from l2l_omniglot.data.pictures import KINDS
 from l2l_omniglot.errors import DataError
 
 FORMAT = "l2l-omniglot stack 1"
@@ -42,8 +43,9 @@ class Sidecar:
         image_size: height and width in pixels.
         background: ``white`` (ink dark, as Omniglot is stored) or ``black``.
         sha256: digest of the array's bytes in C order (not of the file's header).
-        counts: images of each class, one class after the other in an array (images, channels, H,
-            W); empty if the array has an axis of classes.
+        counts: images of each class, one class after the other in an array (images, 1, channels,
+            H, W), which is read as classes of one image where the sidecar is lost; empty if the
+            array has an axis of classes.
         pictures: what is seen of the pictures that it was made of, see
             `l2l_omniglot.data.pictures.KINDS`; empty if it was not made of pictures.
     """
@@ -104,13 +106,24 @@ def read_sidecar(npy: Path) -> Sidecar | None:
         body["classes"] = tuple(_class(entry) for entry in body["classes"])
         body["counts"] = tuple(body.get("counts", ()))
         sidecar = Sidecar(**body)
-        if not all(isinstance(sidecar.__dict__[name], str) for name in _TEXTS):
-            raise UnreadableError(f"{', '.join(_TEXTS)}: expected texts")
-        if not all(type(count) is int and count > 0 for count in sidecar.counts):
-            raise UnreadableError("counts: expected numbers of images, each at least 1")
+        _check(sidecar)
         return sidecar
     except (KeyError, TypeError, AttributeError, UnreadableError) as error:
         raise _broken(path, error) from error
+
+
+def _check(sidecar: Sidecar) -> None:
+    """Refuses values of another type or range."""
+    if not all(isinstance(getattr(sidecar, name), str) for name in _TEXTS):
+        raise UnreadableError(f"{', '.join(_TEXTS)}: expected texts")
+    if not all(type(count) is int and count > 0 for count in sidecar.counts):
+        raise UnreadableError("counts: expected numbers of images, each at least 1")
+    for name, known in _CHOICES.items():
+        if (value := getattr(sidecar, name)) not in known:
+            expected = " or ".join(word for word in known if word)
+            raise UnreadableError(f"{name} {value!r}: expected {expected}")
+    if len({entry.name for entry in sidecar.classes}) < len(sidecar.classes):
+        raise UnreadableError("classes: two have the same name")
 
 
 def _class(entry: Any) -> ClassInfo:
@@ -132,5 +145,6 @@ def _broken(path: Path, error: Exception) -> DataError:
     )
 
 
+_CHOICES = {"background": ("white", "black"), "pictures": ("", *KINDS)}
 _TEXTS = ("sha256", "source", "pictures")
 _KEYS = {"digest", "format", *(each.name for each in fields(Sidecar))}

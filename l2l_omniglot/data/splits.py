@@ -89,7 +89,13 @@ def make_splits(
     if split in {VINYALS, MAML_PLUS_PLUS}:
         return _published(info, split)
     if split == GROUPS:
-        return _groups(info, seed, *_sizes(len(info), validation_classes, test_classes))
+        found = _groups(info, seed, *_sizes(len(info), validation_classes, test_classes))
+        for name, number in asked.items():
+            got = len(found.test if name == "test_classes" else found.validation)
+            if got < number:
+                expected = f"expected at most {got}, so that each part has a group"
+                raise refused(name, number, expected, DataError)
+        return found
     order = list(range(len(info)))
     if split == "random":
         random.Random(derive_seed("split", seed)).shuffle(order)

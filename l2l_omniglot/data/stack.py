@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from l2l_omniglot._util.reading import UnreadableError, reason_of
+from l2l_omniglot._util.text import shown
 from l2l_omniglot.data.array_file import ArrayFile, open_array
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, read_sidecar
 from l2l_omniglot.errors import DataError, check_choice
@@ -105,8 +106,8 @@ class ImageStack:
 
     Args:
         array: shape (C, M, 1 or 3, H, W), (C, M, H, W) or (C, M, H, W, 1 or 3), or if the
-            sidecar has counts (images, 1 or 3, H, W); boolean, integer or float; values 0 to 1 or
-            0 to 255.
+            sidecar has counts (images, 1, 1 or 3, H, W); boolean, integer or float; values 0 to 1
+            or 0 to 255.
         background: which end of the value range is paper in the array; ``auto`` is as in the
             sidecar, else judged by the images' borders.
         ink: which end of [0, 1] is ink in `images`: ``white`` is 1 (paper 0, as in Finn et al.
@@ -138,12 +139,12 @@ class ImageStack:
         check_choice("ink", ink, get_args(Ink), kind=DataError)
         self.name = name
         counts = sidecar.counts if sidecar else ()
-        if counts and (array.ndim != 4 or len(array) != sum(counts)):
+        if counts and (array.ndim != 5 or array.shape[:2] != (sum(counts), 1)):
             raise DataError(
-                f"{name}: has shape {array.shape}; expected ({sum(counts)}, channels, H, W), since "
-                "its sidecar counts images"
+                f"{name}: has shape {array.shape}; expected ({sum(counts)}, 1, channels, H, W), "
+                "since its sidecar counts images"
             )
-        self._array = _channels_first(array[None] if counts else array, name)
+        self._array = _channels_first(array[None, :, 0] if counts else array, name)
         self._on_device: torch.Tensor | None = None
         self._file: ArrayFile | None = None
         self.channels, self.height, self.width = self._array.shape[2:]
@@ -170,8 +171,8 @@ class ImageStack:
     def summary(self) -> str:
         """Describes the stack in a sentence."""
         return (
-            f"Data: {self.name}, {self.classes} classes of {span(self.images_per_class)} images, "
-            f"{self.channels} x {self.height} x {self.width}, SHA-256 {self.sha256[:12]}."
+            f"Data: {shown(self.name)}, {self.classes} classes of {span(self.images_per_class)} "
+            f"images, {self.channels} x {self.height} x {self.width}, SHA-256 {self.sha256[:12]}."
         )
 
     @property

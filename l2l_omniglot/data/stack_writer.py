@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.lock import Lock
-from l2l_omniglot._util.reading import UnreadableError, read_json
+from l2l_omniglot._util.reading import read_json
 from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar, sidecar_path
 from l2l_omniglot.errors import DataError
@@ -64,6 +64,9 @@ class StackWriter:
     """
 
     def __init__(self, out: Path, shape: tuple[int, int, int], recipe: str) -> None:
+        if out.exists() and not out.is_file():
+            raise DataError(f"{out}: is no regular file; expected the name of a .npy file")
+        out = out.resolve()  # of a link, what it points at
         self._out, self._shape, self._recipe = out, shape, recipe
         self._part = out.with_name(f".{out.name}.part")
         self._journal = out.with_name(f".{out.name}.part.json")
@@ -77,6 +80,11 @@ class StackWriter:
         self._file.truncate(self._end(self.done))
         self._file.seek(self._end(self.done))
         self._saved = time.monotonic()
+        try:
+            self._save()  # now, and not after the work, if a name is too long or the disk full
+        except OSError:
+            self.discard()
+            raise
 
     def __enter__(self) -> StackWriter:
         return self
@@ -121,16 +129,23 @@ class StackWriter:
             path.unlink(missing_ok=True)
 
     def finish(self, source: str, pictures: str) -> Sidecar:
-        """Gives the stack its name, and writes its sidecar; see `Sidecar` for the arguments."""
+        """Gives the stack its name, and writes its sidecar; see `Sidecar` for the arguments.
+
+        Raises:
+            DataError: if something else has changed the hidden file.
+        """
         kept = [each for each in self.done if each.count]
         counts = tuple(each.count for each in kept)
         self._file.flush()
+        if not self._part.exists() or self._part.stat().st_size != self._end(self.done):
+            self.discard()
+            raise DataError(f"{self._part}: was changed or deleted meanwhile; begin anew")
         sidecar = Sidecar(
             tuple(each.info for each in kept), source, self._shape[1], "white", self._digest(),
             counts, pictures,
         )  # fmt: skip
         self._file.seek(0)
-        self._file.write(_header((sum(counts), *self._shape)))
+        self._file.write(_header((sum(counts), 1, *self._shape)))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -167,7 +182,7 @@ class StackWriter:
         try:
             body = read_json(self._journal)
             done = [_written(entry) for entry in body["done"]] * (body["recipe"] == self._recipe)
-        except (OSError, UnreadableError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):  # not readable, or of another form
             return []  # begun anew, whatever it was
         return done if self._part.stat().st_size >= self._end(done) else []
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 from l2l_omniglot._util.files import cache_folder
-from l2l_omniglot.data.class_folders import Looks, list_classes, prepare_classes
+from l2l_omniglot._util.text import shown
+from l2l_omniglot.data.class_folders import (
+    SHOWN,
+    Looks,
+    list_classes,
+    prepare_classes,
+    recipe_of,
+)
 from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
-from l2l_omniglot.data.stack import Stack, load_stack
+from l2l_omniglot.data.sidecar import read_sidecar
+from l2l_omniglot.data.stack import ImageStack, Stack, load_stack
 from l2l_omniglot.data.synthetic import synthetic_stack
 from l2l_omniglot.errors import DataError, expected_name, refused
 from l2l_omniglot.experiments.settings import Settings
@@ -52,7 +62,7 @@ def _omniglot(settings: Settings, announce: Announce, progress: Progress | None)
 
 def _own(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
     path = Path(settings.data)
-    if path.is_dir():
+    if settings.data and path.is_dir():
         return _folder(path, settings, announce, progress)
     if not path.is_file():
         paths = "the path of a .npy class stack or of a folder of classes"
@@ -65,18 +75,34 @@ def _folder(
     folder: Path, settings: Settings, announce: Announce, progress: Progress | None
 ) -> Stack:
     """Opens a folder of classes, prepared in the cache folder: again if a picture has changed."""
-    classes = list_classes(folder)
-    path = cache_folder() / f"classes-{classes.recipe[:16]}.npy"
-    if not path.is_file():
-        announce(f"Preparing {folder}, grey, {Looks().image_size} pixels a side, as {path}.")
+    classes, own = list_classes(folder), hashlib.sha256(os.fsencode(folder.resolve()))
+    path = cache_folder() / f"classes-{own.hexdigest()[:16]}.npy"  # one file a folder
+    stack = _kept(path, recipe_of(classes, Looks()), settings)
+    if stack is None:
+        announce(f"Preparing {shown(folder)}, grey, {Looks().image_size} pixels a side, as {path}.")
         done = prepare_classes(classes, path, progress=progress)
-        for sentence in (*classes.passed, *done.left):
-            announce(f"Note: {sentence}.")
-        for name in done.small:
-            announce(f"Note: class {name!r} has no picture that can be read.")
-    stack = load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+        small = [f"class {name!r} has no picture that can be read" for name in done.small]
+        notes = (*classes.passed, *done.left, *small)
+        for sentence in notes[:SHOWN]:
+            announce(f"Note: {shown(sentence)}.")
+        if len(notes) > SHOWN:
+            announce(
+                f"Note: and {len(notes) - SHOWN} more; `prepare --classes` names the pictures."
+            )
+        stack = load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
     stack.name = str(folder)
     return stack
+
+
+def _kept(path: Path, recipe: str, settings: Settings) -> ImageStack | None:
+    """Returns a folder's stack as the cache folder has it; None if it is another, or damaged."""
+    try:
+        sidecar = read_sidecar(path)
+        if sidecar is None or not sidecar.source.endswith(recipe):
+            return None
+        return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+    except DataError:
+        return None
 
 
 READERS: dict[str, Reader] = {OMNIGLOT: _omniglot, SYNTHETIC: _synthetic}

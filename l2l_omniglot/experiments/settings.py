@@ -165,7 +165,7 @@ class Settings:
         "Pretrained weights, run folder or checkpoint file to start from",
         default_words="random weights",
     )
-    data: str = _data("omniglot", "Images: omniglot, synthetic, or the path of a .npy class stack")
+    data: str = _data("omniglot", "Images: omniglot, synthetic, a .npy class stack, or a folder")
     background: str = _data(
         "auto", "Paper colour of the images as stored", choices=("auto", "white", "black")
     )

@@ -80,7 +80,9 @@ def test_groups_stay_apart_in_a_split(grouped: Path, tmp_path: Path):
     few = make_splits(stack.info, "groups", validation_classes=1, test_classes=4)
     assert [len(part) for part in few] == [15, 3, 6]  # whole groups
     three = [entry for entry in stack.info if entry.alphabet in "abc"]
-    assert [len(part) for part in make_splits(three, "groups", test_classes=5)] == [3, 3, 3]
+    assert [len(part) for part in make_splits(three, "groups", test_classes=3)] == [3, 3, 3]
+    with pytest.raises(DataError, match="test_classes=5: expected at most 3, so that each part"):
+        make_splits(three, "groups", test_classes=5)
     with pytest.raises(DataError, match="split='groups': 2 groups of classes are known"):
         make_splits(three[:6], "groups")
 
@@ -122,7 +124,7 @@ def test_what_is_no_picture_is_left_out_and_named(folder: Path, tmp_path: Path):
     assert done.small == ["1", "2", "10"] and len(done.left) == 3
     passed = [sentence.replace(str(folder), "") for sentence in found.passed]
     assert passed == [
-        "/__MACOSX: passed over, without a picture",
+        "/__MACOSX: passed over, no pictures of yours",
         "/empty: passed over, without a picture",
         "/two/deeper: passed over, one folder too deep",
         "/two: 1 file passed over, no picture's name",
@@ -221,7 +223,34 @@ def test_a_changed_picture_or_another_size_begins_anew(
     assert out.read_bytes() == anew.read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"recipe": 1, "done": [1]}', '{"done": []}'])
+def test_classes_and_groups_side_by_side_are_refused(grouped: Path):
+    picture(grouped / "c" / "stray.png", (0, 0, 0), 0)
+    with pytest.raises(DataError, match="'c' has pictures, and 'a' has folders of pictures"):
+        list_classes(grouped)
+
+
+def test_without_its_sidecar_a_colour_stack_is_not_read_as_grey(folder: Path, tmp_path: Path):
+    prepare_classes(list_classes(folder), tmp_path / "mine.npy", Looks(colour=True))
+    (tmp_path / "mine.json").unlink()
+    stack = load_stack(tmp_path / "mine.npy")
+    assert stack.channels == 3 and set(stack.images_per_class) == {1}
+
+
+def test_pixels_of_16_bits_keep_their_greys(tmp_path: Path):
+    for mode in ("I;16", "I;16B"):
+        values = np.linspace(0, 30_000, 400).reshape(20, 20).astype(np.uint16)
+        image = Image.frombytes(mode, (20, 20), values.astype(">u2" if "B" in mode else "<u2"))
+        image.save(tmp_path / "deep.tif")
+        seen = read_picture(tmp_path / "deep.tif", kind="images").prepared("auto")
+        np.testing.assert_array_equal(np.asarray(seen), (values >> 8).astype(np.uint8))
+
+
+ANOTHER = '{"recipe": "x", "done": [{"info": {"name": "a"}, "count": "x", "left": []}]}'
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"recipe": 1, "done": [1]}', '{"done": []}', ANOTHER]
+)
 def test_a_damaged_journal_begins_anew(folder: Path, tmp_path: Path, damage: str):
     out = tmp_path / "mine.npy"
     (tmp_path / ".mine.npy.part").write_bytes(b"x" * (HEADER + 10_000))
@@ -292,4 +321,4 @@ def test_save_is_seldom(folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(stack_writer, "SECONDS", 0.0)
     monkeypatch.setattr(StackWriter, "_save", lambda writer: saved.append(len(writer.done)))
     class_folders.prepare_classes(list_classes(folder), tmp_path / "mine.npy")
-    assert saved == [1, 2, 3, 4, 5, 6]
+    assert saved == [0, 1, 2, 3, 4, 5, 6]
