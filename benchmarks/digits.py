@@ -8,8 +8,9 @@ neighbour is Euclidean, on the pixels as they are.
 from __future__ import annotations
 
 import argparse
-import tempfile
+import io
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from l2l_omniglot._util.text import percent, table
 from l2l_omniglot.classify.predictor import predict
 from l2l_omniglot.data.frame import PAPER
 from l2l_omniglot.data.picture_folders import Collection
-from l2l_omniglot.data.pictures import Picture, read_picture
+from l2l_omniglot.data.pictures import Picture, parse_picture
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.baselines import Baseline
 
@@ -41,19 +42,18 @@ class Draw(NamedTuple):
 
 
 class Digits:
-    """The digits, as numbers and as pictures that were written to files and read again."""
+    """The digits, as numbers and as pictures that were written as files are and read again."""
 
     def __init__(self) -> None:
         found = load_digits()
         self.images, self.labels = found.images, found.target
-        with tempfile.TemporaryDirectory() as folder:
-            self._drawings = [self._read(Path(folder) / "digit.png", i) for i in self.images]
+        self._drawing = cache(self._read)
 
-    @staticmethod
-    def _read(path: Path, image: Array) -> Picture:
-        grey = PAPER - (PAPER / DARKEST * image).round()
-        Image.fromarray(grey.astype(np.uint8)).save(path)
-        return read_picture(path)
+    def _read(self, number: int) -> Picture:
+        grey = PAPER - (PAPER / DARKEST * self.images[number]).round()
+        file = io.BytesIO()
+        Image.fromarray(grey.astype(np.uint8)).save(file, "png")
+        return parse_picture(file.getvalue(), f"{number}.png")
 
     def draws(self, ways: int, shots: int, seeds: range) -> Iterator[Draw]:
         """Draws a support set for each seed."""
@@ -68,7 +68,7 @@ class Digits:
         """Returns the pictures of these numbers, as `predict` reads them from folders."""
         return Collection(
             [Path(f"{number}.png") for number in numbers],
-            [self._drawings[number] for number in numbers],
+            [self._drawing(number) for number in numbers],
             [str(self.labels[number]) for number in numbers],
         )
 

@@ -52,9 +52,10 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def curve(title: str, points: Sequence[tuple[int, int]], numbers: Sequence[int]) -> str:
+def curve(
+    title: str, points: Sequence[tuple[int, int]], numbers: Sequence[int], base: float
+) -> str:
     """Returns a table of peaks, less that of a process without updates."""
-    base = peak("none", 1, 8)
     lines = []
     for (steps, tasks), number in zip(points, numbers, strict=True):
         peaks = [f"{peak(kind, steps, tasks) - base:.0f} MB" for kind in ("auto", "loop")]
@@ -76,10 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     by_steps = [steps for steps in STEPS if steps <= given.most]
     by_tasks = [tasks for tasks in TASKS if tasks <= given.most]
+    depth, count = min(5, given.most), min(8, given.most)
+    base = peak("none", 1, count)
     print("BaseNet, 5-way 1-shot, 15 queries, second order; beyond what the first tasks take\n")
-    print(curve("inner steps, 8 tasks", [(steps, 8) for steps in by_steps], by_steps), flush=True)
+    points = [(number, count) for number in by_steps]
+    print(curve(f"inner steps, {count} tasks", points, by_steps, base), flush=True)
     print()
-    print(curve("tasks, 5 inner steps", [(5, tasks) for tasks in by_tasks], by_tasks), flush=True)
+    points = [(depth, number) for number in by_tasks]
+    print(curve(f"tasks, {depth} inner steps", points, by_tasks, base), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ independent. Kinds "pen 0.8" to "pen 10.5" are clean drawings by pens of that ma
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from itertools import product
@@ -28,7 +28,7 @@ from l2l_omniglot.classify.predictions import Predictions
 from l2l_omniglot.classify.predictor import predict
 from l2l_omniglot.data import pictures
 from l2l_omniglot.data.picture_folders import Collection
-from l2l_omniglot.data.pictures import read_picture
+from l2l_omniglot.data.pictures import parse_picture
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
@@ -77,13 +77,12 @@ class Pool:
         self.read = cache(self._read)
 
     def _read(self, picture: Picture) -> pictures.Picture | None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "taken.png"
-            self._take(picture).save(path)
-            try:
-                return read_picture(path)
-            except DataError:
-                return None
+        file = io.BytesIO()
+        self._take(picture).save(file, "png", compress_level=0)
+        try:
+            return parse_picture(file.getvalue(), "taken.png")
+        except DataError:
+            return None
 
     def _take(self, picture: Picture) -> Image.Image:
         strokes = self._strokes[picture.character][picture.item]

@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.scaling", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="repetitions; the median counts (7)")
     parser.add_argument("--values", type=int, help="of each factor, the first so many (all)")
+    parser.add_argument("--iterations", type=int, help="of each training (20 a repetition)")
     given = parser.parse_args(arguments)
     keep_freed_memory()
     print(f"BaseNet, second order, {QUERIES} queries; by default {Case()}")
@@ -104,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\n" + table((name, "update", "times the first"), lines), flush=True)
     cores = torch.get_num_threads()
     counts = sorted({1, cores})
-    speeds = [by_processes(count, 20 * given.rounds) for count in counts]
+    iterations = given.iterations or 20 * given.rounds
+    speeds = [by_processes(count, iterations) for count in counts]
     lines = [
         (str(count), f"{speed:.0f}", f"{speed / speeds[0]:.2f}")
         for count, speed in zip(counts, speeds, strict=True)

@@ -116,7 +116,7 @@ def measure(updates: dict[str, Update], device: str, seconds: float) -> list[Mea
     return [Measured(name, median(times[name]), operations[name]) for name in updates]
 
 
-def product_speed(device: str, size: int = 2048, rounds: int = 9) -> float:
+def product_speed(device: str, size: int = 2048, *, rounds: int) -> float:
     """Measures the machine's float32 matrix product, in operations per second."""
     one, other = torch.rand(2, size, size, device=device)
     found = []
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tasks = draw(setting, given.tasks, given.queries)
         updates = loops(setting, tasks, given.backbone, given.device, given.engines.split(","))
         measured = measure(updates, given.device, given.seconds)
-        speed = product_speed(given.device)
+        speed = product_speed(given.device, rounds=9 if given.seconds else 1)
         print(f"\n{given.backbone}, {setting}; matrix product {speed / 1e9:.0f} GFLOP/s\n")
         print(table(HEADER, rows(measured, given.tasks, speed)), flush=True)
 

@@ -72,7 +72,7 @@ case "$1 $2" in
   "-m benchmarks") exec {fork} -m benchmarks --quick ;;
   "-m benchmarks.speed") exec {fork} "${{@//cuda/cpu}}" --seconds 0 --tasks 2 --settings 5-way ;;
   "-m benchmarks.draw") exec {fork} "$@" --rounds 1 ;;
-  "-m benchmarks.scaling") exec {fork} "$@" --rounds 1 --values 2 ;;
+  "-m benchmarks.scaling") exec {fork} "$@" --rounds 1 --values 2 --iterations 2 ;;
   "-m benchmarks.time_to_accuracy")
     exec {fork} "$@" --goals default --minutes 0.01 --data synthetic --meta-batch-size 1 \
       --validation-tasks 2 ;;

@@ -9,8 +9,13 @@ import soak
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("soak")]
 
+# As many checkpoints as the soak's own trainings have, in fewer iterations.
+SHORT = ["--iterations", "48", "--validation-every", "4"]
 
-def test_every_injury_is_survived():
+
+def test_every_injury_is_survived(monkeypatch: pytest.MonkeyPatch):
+    for name in ("TRAIN", "SHARED"):
+        monkeypatch.setattr(soak, name, [*getattr(soak, name), *SHORT])
     plan = soak.plan_of(kills=4, others=1, seed=3)
     done = soak.soak(plan, seed=3)
     expected = soak.KILLS | soak.OTHERS | (soak.AS_ROOT if os.geteuid() == 0 else {})

@@ -101,9 +101,12 @@ def _rows(shape: tuple[int, ...], slant: float, fan: float) -> Rows:
 
 def _share(seen: npt.ArrayLike, rows: Rows) -> Levels:
     """Returns the mean of what is seen along each row, (H,); 0 for rows mostly outside."""
-    flat = rows.ravel()
+    flat, values = rows.ravel(), np.ravel(seen)
     count = np.bincount(flat, minlength=len(rows))
-    total = np.bincount(flat, np.asarray(seen, dtype=np.float64).ravel(), minlength=len(rows))
+    if values.dtype == np.bool_:
+        total = np.bincount(flat[np.flatnonzero(values)], minlength=len(rows))
+    else:
+        total = np.bincount(flat, values, minlength=len(rows))
     found: Levels = np.where(count > rows.shape[1] / 2, total / np.maximum(count, 1), 0)
     return found
 

@@ -52,16 +52,17 @@ def run_blocked(code: str, script: Path, files: list[Path], *blocked: str) -> st
     ).stdout  # fmt: skip
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Support pictures and queries of 3 classes: on ruled paper, in shade, in chalk."""
+    root = tmp_path_factory.mktemp("photos")
     for label, few in enumerate(drawings("development", 3, 3)):
         for number, drawing in enumerate(few):
             part = "support" if number < 2 else "query"
-            path = tmp_path / "photos" / part / f"class{label}" / f"{number}.png"
+            path = root / part / f"class{label}" / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             photograph(("ruled", "shade", "chalk")[number], drawing, label).save(path)
-    return tmp_path / "photos"
+    return root
 
 
 @pytest.mark.slow  # a process each

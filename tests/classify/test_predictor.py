@@ -215,10 +215,14 @@ def test_tiny_pictures_with_ink_at_their_border_are_centred():
     assert np.asarray(redraw(blank)).min() == 255
 
 
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    return Digits()
+
+
 @pytest.mark.parametrize("name", ["conv4", "resnet8"])
-def test_other_digits_are_told_apart_better_than_by_pixels(name: str):
+def test_other_digits_are_told_apart_better_than_by_pixels(digits: Digits, name: str):
     """Ten classes of one example each; the seeds are not those of docs/predict.md."""
-    digits = Digits()
     ours, pixels = [], []
     for draw in digits.draws(10, 1, range(100, 104)):
         few = Draw(draw.support, draw.query[::10])
@@ -495,23 +499,21 @@ def test_small_far_or_large_drawings_are_brought_to_one_place():
     assert not measure(drawing("class2 cross", shift=60, width=6)).usual
 
 
-@pytest.mark.real
-@pytest.mark.parametrize("mode", ["inductive", "transductive"])
-def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
-    mode: str, real_npy: Path, real_source: Path, tmp_path: Path
-):
-    """On the same tasks, their drawings written out as the archive has them."""
+@pytest.fixture(scope="module")
+def own_files(
+    real_npy: Path, real_source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Path], dict[str, list[float]]]:
+    """Three tasks, their drawings written out as the archive has them; what `evaluate` says."""
     from l2l_omniglot.data.omniglot import open_characters
 
-    checkpoint = find_weights(best_pretrained())
+    checkpoint, root = find_weights(best_pretrained()), tmp_path_factory.mktemp("own-files")
     experiment = Experiment.load(checkpoint, load_stack(real_npy, ink=checkpoint.settings.ink))
-    tasks, count = experiment.tasks("test", seed=5), 3
-    steps = checkpoint.settings.eval_steps
-    expected = evaluate(experiment.learner, tasks, count, steps, batch_norm=mode).curve
-    stack = experiment.stack
+    tasks, folders = experiment.tasks("test", seed=5), [root / str(number) for number in range(3)]
+    stack, steps = experiment.stack, checkpoint.settings.eval_steps
+    found = evaluate(experiment.learner, tasks, len(folders), steps, batch_norm="both").curves
     with open_characters([real_source]) as characters:
-        for number in range(count):
-            task, folder = tasks[number], tmp_path / str(number)
+        for number, folder in enumerate(folders):
+            task = tasks[number]
             chosen = [tasks.dataset.describe(label)[0] for label in task.classes]
             drawn = [stack.images([c] * 20, range(20)) for c in chosen]
             parts = (
@@ -526,10 +528,20 @@ def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
                     path = folder / part / str(label) / f"{place}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(read())
-            done = run_cli(
-                "predict", str(folder / "support"), str(folder / "query"), "--json",
-                "--batch-norm", mode, "--redraw", "never",
-            )  # fmt: skip
-            body = json.loads(done.stdout)
-            assert not body["prepared"]
-            assert body["accuracy"] == pytest.approx(expected.accuracy_per_task[number])
+    return folders, {mode: curve.accuracy_per_task for mode, curve in found.items()}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("mode", ["inductive", "transductive"])
+def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
+    mode: str, own_files: tuple[list[Path], dict[str, list[float]]]
+):
+    folders, expected = own_files
+    for folder, accuracy in zip(folders, expected[mode], strict=True):
+        done = run_cli(
+            "predict", str(folder / "support"), str(folder / "query"), "--json",
+            "--batch-norm", mode, "--redraw", "never",
+        )  # fmt: skip
+        body = json.loads(done.stdout)
+        assert not body["prepared"]
+        assert body["accuracy"] == pytest.approx(accuracy)
