@@ -8,10 +8,10 @@ import os
 import random
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import processes
@@ -25,6 +25,9 @@ from l2l_omniglot._util.files import CACHE_VARIABLE
 from l2l_omniglot.data.omniglot import CHARACTERS, SOURCE_VARIABLE
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.synthetic import synthetic_stack
+
+if TYPE_CHECKING:
+    from person import Person
 
 REAL = os.environ.get(SOURCE_VARIABLE)
 ORDER = os.environ.get("TESTS_ORDER", "")  # a seed: the tests run in the order that it draws
@@ -254,3 +257,35 @@ def run_cli(
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
     return processes.run(["-m", "l2l_omniglot", *arguments], {**os.environ, **(env or {})}, cwd)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page of `draw` with the default weights, which compare and take no steps."""
+    from browser import page
+
+    with page(tmp_path_factory.mktemp("cache")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser of a module's own."""
+    from browser import chromium
+
+    with chromium(tmp_path_factory.mktemp("profile"), 1280, 900) as driver:
+        yield driver
+
+
+@pytest.fixture
+def person(tmp_path: Path, address: str, window: Any) -> Iterator[Person]:
+    """Somebody who has not been on the page before, and whose browser asks nobody else."""
+    from person import Person, stayed_at_home
+
+    window.get("about:blank")  # so that a page before this one keeps nothing any more
+    downloads = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    window.execute_cdp_cmd("Browser.setDownloadBehavior", downloads)
+    window.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": address, "storageTypes": "all"})
+    someone = Person(window, address)
+    yield someone
+    stayed_at_home(someone, address)

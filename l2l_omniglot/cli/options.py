@@ -81,10 +81,10 @@ class FolderPath(click.Path):
     """A folder to read; an empty text, as of a variable that is not set, is none."""
 
     def __init__(self) -> None:
-        super().__init__(exists=True, file_okay=False, path_type=Path)
+        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Returns the path; wrong usage where there is no such folder."""
+        """Returns the path."""
         if value == "":
             self.fail("'': expected a folder", param, ctx)
         return Path(str(super().convert(value, param, ctx)))
@@ -159,7 +159,7 @@ COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
     "backbone": backbone_names,
     "start_from": known_weights,
     "data": lambda: ("omniglot", "synthetic"),
-    "split": lambda: ("tutorial", "random", "alphabets", "vinyals", "maml++"),
+    "split": lambda: ("tutorial", "random", "groups", "alphabets", "vinyals", "maml++"),
 }
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 

@@ -144,7 +144,7 @@ def test_a_photograph_is_prepared_as_predict_does_and_it_is_said_how(
         np.testing.assert_array_equal(pixels, entry.seen.ravel())
         assert "nk was told from light and shade, " in found["said"]
         assert found["said"].endswith("ink was centred, scaled and redrawn with one pen.")
-        assert found["doubt"] == entry.drawing.doubt
+        assert found["doubt"] == entry.picture.doubt
 
 
 def looked_at(checkpoint: Checkpoint, file: Path):
