@@ -175,7 +175,7 @@ def prepare_classes(
 
     Args:
         found: the classes.
-        out: the ``.npy`` file, uint8 of shape (images, 1 or 3, image_size, image_size).
+        out: the ``.npy`` file, uint8 of shape (images, 1, 1 or 3, image_size, image_size).
         looks: how pictures become images; grey and of 28 pixels by default.
         progress: called with (pictures done, pictures in all), class by class.
 
