@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from l2l_omniglot._util.files import atomic_write
 from l2l_omniglot.experiments.card import CONFIG, Result, read_card
+from l2l_omniglot.experiments.protocols import SETTINGS
+from l2l_omniglot.experiments.published import published_figure
 from l2l_omniglot.experiments.weights import FOLDER
 from l2l_omniglot.reports.plots import LIGHT, MARKERS, dress, svg
 
@@ -23,15 +25,14 @@ DOCS = Path(__file__).parents[1] / "docs"
 FOLDER_OF_PICTURES = DOCS / "pictures"
 PAPER = "#f7f7fa"  # behind every picture, so that it can be read on a dark page, too
 HEIGHT, WIDTH = 3.5, 8.6  # inches
-SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
+LABELS = [f"{ways}-way\n{shots}-shot" for ways, shots in SETTINGS.values()]
+SNELL, FINN = ("snell", "vinyals", "inductive"), ("finn", "random", "transductive")
 # By name: protocol, split and mode of batch normalisation.
 PROTOCOLS = {
-    "Snell et al., inductive": ("snell", "vinyals", "inductive"),
+    "Snell et al., inductive": SNELL,
     "ours, transductive": ("ours", "tutorial", "transductive"),
     "ours, inductive": ("ours", "tutorial", "inductive"),
 }
-# Snell et al. 2017, table 1, in %, by the protocol named after them.
-PUBLISHED = (98.8, 99.7, 96.0, 98.9)
 
 
 class Line(NamedTuple):
@@ -67,21 +68,33 @@ def read_table(page: Path, first: str) -> list[Line]:
 
 def read_protocols(name: str) -> list[Line]:
     """Reads a line per protocol, over `SETTINGS`, from the card of pretrained weights."""
+    return [
+        read_own(name, label, kind, 0.16 * (place - 1))
+        for place, (label, kind) in enumerate(PROTOCOLS.items())
+    ]
+
+
+def read_own(name: str, label: str, kind: tuple[str, str, str], shift: float = 0.0) -> Line:
+    """Reads what pretrained weights reach by a protocol, over `SETTINGS`, from their card."""
     results = read_card(FOLDER / name / CONFIG).results
 
-    def one(kind: tuple[str, str, str], setting: tuple[int, int]) -> Result:
-        key = *kind, *setting
-        return next(
-            r for r in results if (r.protocol, r.split, r.batch_norm, r.ways, r.shots) == key
-        )
+    def one(setting: str) -> Result:
+        key = *kind, setting
+        return next(r for r in results if (r.protocol, r.split, r.batch_norm, r.setting) == key)
 
-    found = []
-    for place, (label, kind) in enumerate(PROTOCOLS.items()):
-        own = [one(kind, setting) for setting in SETTINGS]
-        places = [number + 0.16 * (place - 1) for number in range(len(SETTINGS))]
-        figures = [100 * r.accuracy for r in own], [100 * r.ci95 for r in own]
-        found.append(Line(label, places, *figures))
-    return found
+    own = [one(setting) for setting in SETTINGS]
+    figures = [100 * r.accuracy for r in own], [100 * r.ci95 for r in own]
+    return Line(label, [number + shift for number in range(len(SETTINGS))], *figures)
+
+
+def read_published(algorithm: str, kind: tuple[str, str, str], shift: float) -> Line:
+    """Reads what an algorithm's paper has by a protocol, over `SETTINGS`."""
+    found = [published_figure(kind[0], algorithm, setting) for setting in SETTINGS]
+    figures = [figure for figure in found if figure is not None]
+    places = [number + shift for number in range(len(SETTINGS))]
+    label = f"published: {figures[0].by.split(',')[0]}"
+    accuracies, halves = [f.accuracy for f in figures], [f.interval for f in figures]
+    return Line(label, places, accuracies, halves)
 
 
 def draw_lines(panel: Axes, lines: Sequence[Line], style: str = "-") -> None:
@@ -91,6 +104,14 @@ def draw_lines(panel: Axes, lines: Sequence[Line], style: str = "-") -> None:
             line.places, line.accuracies, line.halves, label=line.name, color=colour, marker=marker,
             linestyle=style, markersize=4.5, capsize=3, linewidth=1.4,
         )  # fmt: skip
+
+
+def draw_published(panel: Axes, line: Line) -> None:
+    """Draws a paper's figures, with their intervals where it has any."""
+    panel.errorbar(
+        line.places, line.accuracies, [half or float("nan") for half in line.halves],
+        label=line.name, color=LIGHT.runs[-1], marker="_", linestyle="", markersize=11, capsize=3,
+    )  # fmt: skip
 
 
 def panels(title: str, count: int) -> tuple[Figure, list[Axes]]:
@@ -131,18 +152,33 @@ def protocols() -> Figure:
     figure, both = panels("The same weights under three protocols", 2)
     for panel, name in zip(both, ("resnet8", "conv4"), strict=True):
         draw_lines(panel, read_protocols(name), style="")
-        panel.plot(
-            [place - 0.32 for place in range(len(SETTINGS))], PUBLISHED, color=LIGHT.runs[-1],
-            linestyle="", marker="_", markersize=11, label="published by Snell et al.",
-        )  # fmt: skip
-        panel.set_xticks(range(4), [f"{ways}-way\n{shots}-shot" for ways, shots in SETTINGS])
+        draw_published(panel, read_published("protonet", SNELL, -0.32))
+        panel.set_xticks(range(4), LABELS)
         panel.set_ylim(94.6, 100.1)
         panel.set_title(name, color=LIGHT.ink, fontsize="medium")
         dress(panel, LIGHT, "", "accuracy, %", legend=panel is both[0])
     return figure
 
 
+def front() -> Figure:
+    """Plots weights that come along beside the papers whose protocols test them."""
+    figure, both = panels("On new Omniglot characters: ours and published", 2)
+    ours = (
+        ("MAML, as Finn et al. test", "maml", FINN, ("maml",)),
+        ("Prototypical networks, as Snell et al. test", "protonet", SNELL, ("conv4", "resnet8")),
+    )
+    for panel, (title, algorithm, kind, names) in zip(both, ours, strict=True):
+        lines = [read_own(name, name, kind, 0.2 * place) for place, name in enumerate(names)]
+        draw_lines(panel, lines, style="")
+        draw_published(panel, read_published(algorithm, kind, -0.2))
+        panel.set_xticks(range(4), LABELS)
+        panel.set_title(title, color=LIGHT.ink, fontsize="medium")
+        dress(panel, LIGHT, "", "accuracy, %", legend=True)
+    return figure
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
+    "results-front.svg": front,
     "results-protocols.svg": protocols,
     "results-ways.svg": over_ways,
     "results-steps.svg": over_steps,
