@@ -92,12 +92,7 @@ def find_drawing(
         SettingsError: if it is a photograph, and scikit-image is not installed.
     """
     check_choice("ink", ink, INKS)
-    if max(picture.size) > MOST_NARROW * min(picture.size):
-        raise DataError(f"{name}: {picture.width} x {picture.height} pixels: too narrow")
-    picture = picture.copy()
-    picture.thumbnail((MOST_SIDE, MOST_SIDE))
-    taken = picture.copy()
-    taken.thumbnail((LOOKED_AT, LOOKED_AT))
+    picture, taken = two_sizes(picture, name)
     grey = picture.convert("L")
     if is_blank(grey) and not may_be_blank:
         lowest, highest = grey.getextrema()
@@ -108,6 +103,21 @@ def find_drawing(
     if found.frame.longer == 0 and not may_be_blank:
         raise DataError(f"{name}: blank picture, except for light and shade")
     return found
+
+
+def two_sizes(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image]:
+    """Returns a picture to work on, at most `MOST_SIDE` pixels a side, and one to look at.
+
+    Raises:
+        DataError: if it is too narrow; names it.
+    """
+    if max(picture.size) > MOST_NARROW * min(picture.size):
+        raise DataError(f"{name}: {picture.width} x {picture.height} pixels: too narrow")
+    kept = picture.copy()
+    kept.thumbnail((MOST_SIDE, MOST_SIDE))
+    taken = kept.copy()
+    taken.thumbnail((LOOKED_AT, LOOKED_AT))
+    return kept, taken
 
 
 def _of_even(taken: Image.Image, grey: Image.Image, ink: str) -> Drawing:

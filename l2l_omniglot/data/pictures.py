@@ -107,7 +107,7 @@ def parse_picture(
         raise DataError(f"{name}: not a readable picture: expected {expected}") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find_drawing(flat, name, ink) if kind == DRAWINGS else as_it_is(flat, name)
+    return find(flat, name, ink, kind)
 
 
 def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
@@ -122,7 +122,28 @@ def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRA
         flat = _flatten(ImageOps.exif_transpose(image), kind)
     except Exception as error:
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find_drawing(flat, name, ink) if kind == DRAWINGS else as_it_is(flat, name)
+    return find(flat, name, ink, kind)
+
+
+def find(
+    flat: Image.Image, name: str, ink: str, kind: str, may_be_blank: bool = False
+) -> Picture:
+    """Finds the drawing in a picture, or takes the picture as it is.
+
+    Args:
+        flat: 8-bit, grey or RGB.
+        name: of the picture, for errors.
+        ink: of drawings, see `find_drawing`.
+        kind: one of `KINDS`.
+        may_be_blank: whether a drawing may be without ink.
+
+    Raises:
+        DataError: if the picture is too narrow or, as a drawing, blank.
+        SettingsError: if it is a photograph, and scikit-image is not installed.
+    """
+    if kind == DRAWINGS:
+        return find_drawing(flat, name, ink, may_be_blank)
+    return as_it_is(flat, name)
 
 
 def _flatten(image: Image.Image, kind: str) -> Image.Image:
