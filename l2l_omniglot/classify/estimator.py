@@ -130,7 +130,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         flat, labels = validate_data(self, flat, labels, dtype=np.float64, multi_output=False)
         self._range = value_range(flat)
         self._light_ink = self.picture_ink == "light"
-        if self.picture_ink == "auto":
+        if self.picture_ink == "auto" and self._prepared["kind"] == DRAWINGS:
             self._light_ink = ink_is_light(self._sheets(flat))
         return self._pictures(flat), labels
 

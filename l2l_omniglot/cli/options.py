@@ -77,20 +77,25 @@ MINUTES = _Minutes(min=0, min_open=True, max=MOST_MINUTES)
 COUNT = 10_000_000  # of tasks, images or pairs, at most
 
 
-class FolderPath(click.Path):
-    """A folder to read; an empty text, as of a variable that is not set, is none."""
+class _GivenPath(click.Path):
+    """A path; an empty text, as of a variable that is not set, is none."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    expected = "a path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path."""
         if value == "":
-            self.fail("'': expected a folder", param, ctx)
+            self.fail(f"'': expected {self.expected}", param, ctx)
         return Path(str(super().convert(value, param, ctx)))
 
 
-class OutputPath(click.Path):
+class FolderPath(_GivenPath):
+    """A folder to read."""
+
+    expected = "a folder"
+
+
+class OutputPath(_GivenPath):
     """A path to write to; one that cannot be is refused at once, not after the work.
 
     Args:
@@ -99,14 +104,14 @@ class OutputPath(click.Path):
     """
 
     def __init__(self, *suffixes: str, folder: bool = False) -> None:
-        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
+        super().__init__(file_okay=not folder, dir_okay=folder)
         self.suffixes = suffixes
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path; wrong usage where it cannot be written to."""
-        path = Path(str(super().convert(value, param, ctx)))
+        path = super().convert(value, param, ctx)
         try:
-            problem = "expected a path" if value == "" else self._problem(path)
+            problem = self._problem(path)
         except (OSError, RuntimeError) as error:  # a folder that may not be read, a loop of links
             problem = getattr(error, "strerror", None) or str(error)
         if problem:

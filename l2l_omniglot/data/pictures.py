@@ -125,9 +125,7 @@ def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRA
     return find(flat, name, ink, kind)
 
 
-def find(
-    flat: Image.Image, name: str, ink: str, kind: str, may_be_blank: bool = False
-) -> Picture:
+def find(flat: Image.Image, name: str, ink: str, kind: str, may_be_blank: bool = False) -> Picture:
     """Finds the drawing in a picture, or takes the picture as it is.
 
     Args:

@@ -69,7 +69,7 @@ class Checkpoint:
 
     @property
     def pictures(self) -> str:
-        """What is seen of a picture, see `l2l_omniglot.data.pictures.KINDS`."""
+        """Returns what is seen of a picture, see `l2l_omniglot.data.pictures.KINDS`."""
         return str(self.facts.get("pictures") or DRAWINGS)
 
     @property
