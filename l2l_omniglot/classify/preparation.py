@@ -24,6 +24,7 @@ SAID = {
     LIGHT_INK: "light ink was made dark",
     REDRAWN: "ink was centred, scaled and redrawn with one pen",
 }
+UNCHANGED = "nothing was changed but its size"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ class Preparation:
         done = frozenset[str]() if self.redraw == "never" else picture.steps
         redrawn = picture.is_redrawn(self.redraw)
         return [step for step in SAID if step in done or (step == REDRAWN and redrawn)]
+
+    def said_of_one(self, picture: Picture) -> str:
+        """Says in one sentence what is done to a picture."""
+        done = ", ".join(SAID[step] for step in self.steps(picture)) or UNCHANGED
+        return f"{done[0].upper()}{done[1:]}."
 
     def said(self, pictures: Sequence[Picture]) -> str:
         """Says in one sentence what is done to how many of some pictures; empty if nothing is."""

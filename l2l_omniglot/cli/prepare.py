@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from l2l_omniglot._util.text import listed, shown
+from l2l_omniglot._util.text import listed, noted, reasons, shown
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
@@ -17,8 +17,6 @@ from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.class_folders import Looks
-
-SHOWN = 10  # reasons in a message
 
 
 @click.command(cls=Command, short_help="Turn Omniglot, or pictures of yours, into one .npy file.")
@@ -94,7 +92,6 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
     from l2l_omniglot.data.class_folders import list_classes, prepare_classes
     from l2l_omniglot.data.stack import span
 
-    looks.check()
     found = list_classes(folder)
     with counting("preparing", "picture") as progress:
         done = prepare_classes(found, out, looks, progress)
@@ -104,19 +101,15 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
         f"Wrote {shown(out)}: {len(counts)} classes of {span(counts)} images, {sum(counts):,} in "
         f"all, {size}."
     )
-    for sentence in found.passed[:SHOWN]:
-        log.info(f"Note: {shown(sentence)}.")
-    if len(found.passed) > SHOWN:
-        log.info(f"Note: {len(found.passed) - SHOWN} more files and folders were passed over.")
+    for note in noted(found.passed, "{} more files and folders were passed over"):
+        log.info(note)
     if done.small:
         some = f"of {len(found.files)} classes {len(done.small)} have fewer than {looks.least}"
         log.info(f"Note: left out: {some}: {shown(listed(done.small))}.")
     _invite(out, " --split random")
     if done.left:
         every = f"{len(done.left)} of {found.count} pictures"
-        more = len(done.left) - SHOWN
-        rest = f"; and {more} more" if more > 0 else ""
-        raise SkippedError(f"skipped {every}: {'; '.join(done.left[:SHOWN])}{rest}")
+        raise SkippedError(f"skipped {every}: {reasons(done.left)}")
 
 
 def _invite(out: Path | None, split: str = "") -> None:

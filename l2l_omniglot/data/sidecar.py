@@ -48,6 +48,8 @@ class Sidecar:
             array has an axis of classes.
         pictures: what is seen of the pictures that it was made of, see
             `l2l_omniglot.data.pictures.KINDS`; empty if it was not made of pictures.
+        recipe: digest of all that decided what was written, by which a folder's stack is known
+            again; empty if it was not made of a folder of classes.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -57,6 +59,7 @@ class Sidecar:
     sha256: str
     counts: tuple[int, ...] = ()
     pictures: str = ""
+    recipe: str = ""
 
     def to_json(self) -> str:
         """Returns the file's text, which has a digest of itself."""
@@ -146,5 +149,5 @@ def _broken(path: Path, error: Exception) -> DataError:
 
 
 _CHOICES = {"background": ("white", "black"), "pictures": ("", *KINDS)}
-_TEXTS = ("sha256", "source", "pictures")
+_TEXTS = ("sha256", "source", "pictures", "recipe")
 _KEYS = {"digest", "format", *(each.name for each in fields(Sidecar))}
