@@ -29,10 +29,10 @@ from l2l_omniglot.classify.inputs import (
     value_range,
 )
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data.drawing import INKS
+from l2l_omniglot.data import DRAWINGS, INKS
 from l2l_omniglot.data.frame import PAPER
 from l2l_omniglot.data.light import ink_is_light
-from l2l_omniglot.data.pictures import DRAWINGS, Picture, find
+from l2l_omniglot.data.pictures import Picture, find
 from l2l_omniglot.errors import check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, REDRAWS, RULED, SHEET
+from l2l_omniglot.data import DRAWINGS, REDRAWS
+from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, RULED, SHEET
 from l2l_omniglot.data.light import Pixels
-from l2l_omniglot.data.pictures import DRAWINGS, Picture, to_images
+from l2l_omniglot.data.pictures import Picture, to_images
 from l2l_omniglot.errors import DataError, check_choice, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 
@@ -37,7 +38,7 @@ class Preparation:
         size: of the images, pixels per side.
         channels: of the images.
         ink: of the images, ``white`` (1) or ``black`` (0).
-        kind: of the pictures, see `l2l_omniglot.data.pictures.KINDS`.
+        kind: of the pictures, see `l2l_omniglot.data.KINDS`.
     """
 
     redraw: str

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import naming_options
 from l2l_omniglot.cli.console import counting, log, timed
+from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments import runs
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
@@ -159,12 +161,12 @@ def known_weights() -> list[str]:
     return [*pretrained_names(), *known_runs()]
 
 
-# What completes a setting; the names of data and splits are those of modules that load NumPy.
+# What completes a setting; the names of data are those of a module that loads NumPy.
 COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
     "backbone": backbone_names,
     "start_from": known_weights,
     "data": lambda: ("omniglot", "synthetic"),
-    "split": lambda: ("tutorial", "random", "groups", "alphabets", "vinyals", "maml++"),
+    "split": lambda: NAMED_SPLITS,
 }
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 
@@ -242,23 +244,39 @@ def weights_option(by_default: str, multiple: bool = False) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def load_weights(weights: str | None, ways: int) -> Checkpoint:
-    """Loads the weights asked for, else the best pretrained ones for any number of classes.
+class Weights:
+    """Weights asked for, else the best pretrained ones for any number of classes; read once.
 
-    Raises:
-        SettingsError: if their head was trained for another number of classes.
+    Args:
+        given: see `find_weights`.
     """
-    name = best_pretrained() if weights is None else weights
-    checkpoint = find_weights(weights, default=name)
-    check_ways(checkpoint.settings, ways, name, f"{ways} classes")
-    return checkpoint
 
+    def __init__(self, given: str | None) -> None:
+        self._given = given
 
-def pictures_of(weights: str | None) -> str:
-    """Returns what weights see of a picture; of the pretrained ones without loading torch."""
-    if weights is None or weights in pretrained_names():
-        return "drawings"
-    return find_weights(weights).pictures
+    @property
+    def pictures(self) -> str:
+        """Returns what they see of a picture; of the pretrained ones without loading torch."""
+        if self._given is None or self._given in pretrained_names():
+            return DRAWINGS
+        return self._checkpoint.pictures
+
+    def load(self, ways: int) -> Checkpoint:
+        """Loads them.
+
+        Raises:
+            SettingsError: if their head was trained for another number of classes.
+        """
+        check_ways(self._checkpoint.settings, ways, self._name, f"{ways} classes")
+        return self._checkpoint
+
+    @cached_property
+    def _name(self) -> str:
+        return best_pretrained() if self._given is None else self._given
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        return find_weights(self._given, default=self._name)
 
 
 def absolute(given: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from l2l_omniglot._util.text import listed, noted, reasons, shown
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
+from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
 from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=click.IntRange(8, 512), default=28, show_default=True,
               help="Height and width in pixels; of Omniglot at most 105.")  # fmt: skip
 @click.option("--colour", is_flag=True, help="Three channels, RGB, instead of grey.")
-@click.option("--pictures", type=options.Name(["images", "drawings"]), default="images",
+@click.option("--pictures", type=options.Name(KINDS), default=IMAGES,
               show_default=True, help="What is seen of pictures: all of them, or the ink that is "
               "found in them, as `predict` finds it.")  # fmt: skip
-@click.option("--picture-ink", type=options.Name(["auto", "dark", "light"]), default="auto",
+@click.option("--picture-ink", type=options.Name(INKS), default="auto",
               show_default=True, help="Shade of the ink of drawings.")  # fmt: skip
 @click.option("--least", type=click.IntRange(1, 1_000_000), default=1, show_default=True,
               help="Leave out classes with fewer pictures.")  # fmt: skip
@@ -60,9 +61,9 @@ def prepare(
     else:
         if source or out is None:
             raise click.UsageError(f"--classes: expected {'no --source' if source else '--out'}")
-        if pictures == "drawings" and colour:
+        if pictures == DRAWINGS and colour:
             raise click.UsageError("--colour with --pictures drawings: expected one of both")
-        if pictures == "images":
+        if pictures == IMAGES:
             _refuse("expected --pictures drawings with it", "picture_ink")
         from l2l_omniglot.data.class_folders import Looks
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from l2l_omniglot._util.reading import MOST_ENTRIES
 from l2l_omniglot._util.text import counted, reasons, shown
+from l2l_omniglot.data import DRAWINGS, IMAGES, KINDS
 from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.omniglot import Progress, check_beside
 from l2l_omniglot.data.picture_folders import Listing, list_folder
-from l2l_omniglot.data.pictures import DRAWINGS, IMAGES, KINDS, SUFFIXES, read_picture, shrink
+from l2l_omniglot.data.pictures import SUFFIXES, read_picture, shrink
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar
 from l2l_omniglot.data.stack_writer import StackWriter
 from l2l_omniglot.errors import DataError, check_choice, check_number, refused
@@ -31,7 +32,7 @@ class Looks(NamedTuple):
     Attributes:
         image_size: pixels a side, 8 to 512.
         colour: whether images have three channels, RGB, and not one, grey.
-        kind: see `l2l_omniglot.data.pictures.KINDS`; drawings are grey.
+        kind: see `l2l_omniglot.data.KINDS`; drawings are grey.
         ink: of drawings, see `read_picture`.
         least: images of a class; one with fewer is left out.
     """

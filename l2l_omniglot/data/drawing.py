@@ -8,14 +8,13 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageOps
 
+from l2l_omniglot.data import INKS, REDRAWS
 from l2l_omniglot.data.frame import Frame, ink_box, measure, redraw
 from l2l_omniglot.data.ink import find_ink
 from l2l_omniglot.data.light import ink_is_light, inverted, is_blank, is_evenly_lit
 from l2l_omniglot.data.sheet import straighten_sheet
 from l2l_omniglot.errors import DataError, check_choice
 
-INKS = ("auto", "dark", "light")
-REDRAWS = ("auto", "always", "never")
 MOST_NARROW = 100  # longer by shorter side; made square it would have that many times the pixels
 MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 LOOKED_AT = 168

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.pictures import DRAWINGS, SUFFIXES, Picture, read_picture
+from l2l_omniglot.data import DRAWINGS
+from l2l_omniglot.data.pictures import SUFFIXES, Picture, read_picture
 from l2l_omniglot.errors import DataError
 
 DROPPINGS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir")

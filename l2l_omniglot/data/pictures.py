@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes
-from l2l_omniglot.data.drawing import INKS, Drawing, find_drawing
+from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
+from l2l_omniglot.data.drawing import Drawing, find_drawing
 from l2l_omniglot.data.frame import MIDDLE, PAPER
 from l2l_omniglot.data.light import LEAST_CONTRAST, Pixels
 from l2l_omniglot.data.plain import Plain, as_it_is
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = Drawing | Plain
 
-DRAWINGS, IMAGES = "drawings", "images"
-KINDS = DRAWINGS, IMAGES  # what is seen of a picture: the ink that is found in it, or all of it
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
 
 
@@ -46,7 +45,7 @@ def read_picture(
     Args:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
         ink: of drawings, see `find_drawing`.
-        kind: one of `KINDS`.
+        kind: one of `l2l_omniglot.data.KINDS`.
         most_pixels: 178 million by default.
 
     Raises:

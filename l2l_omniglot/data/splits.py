@@ -12,6 +12,7 @@ import numpy as np
 
 from l2l_omniglot._util.reading import read_json, reason_of
 from l2l_omniglot._util.rng import derive_seed
+from l2l_omniglot.data import ALPHABETS, COUNTED, GROUPS, MAML_PLUS_PLUS, NAMED_SPLITS, VINYALS
 from l2l_omniglot.data.sidecar import ClassInfo
 from l2l_omniglot.errors import DataError, check_choice, refused
 
@@ -19,10 +20,6 @@ OMNIGLOT_CLASSES = 1623
 OMNIGLOT_VALIDATION = 100
 OMNIGLOT_TEST = 423
 VALIDATION_ALPHABET_STEP = 6
-ORDERS = ("tutorial", "random")  # splits that cut an order of all classes
-GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS = "groups", "alphabets", "vinyals", "maml++"
-COUNTED = (*ORDERS, GROUPS)  # splits of which numbers of classes can be asked for
-NAMED_SPLITS = (*ORDERS, GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS)
 # Background alphabets that validate in the split of Vinyals et al. 2016.
 _VINYALS_VALIDATION = {
     "Armenian",

@@ -42,7 +42,7 @@ class Uploads:
     Args:
         image_size: of the network's images, pixels per side.
         ink: of the network's images, ``white`` or ``black``.
-        kind: of the pictures, see `l2l_omniglot.data.pictures.KINDS`.
+        kind: of the pictures, see `l2l_omniglot.data.KINDS`.
     """
 
     def __init__(self, image_size: int, ink: str, kind: str) -> None:
