@@ -32,7 +32,7 @@ from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data import DRAWINGS, INKS
 from l2l_omniglot.data.frame import PAPER
 from l2l_omniglot.data.light import ink_is_light
-from l2l_omniglot.data.pictures import Picture, find
+from l2l_omniglot.data.pictures import Picture, find_picture
 from l2l_omniglot.errors import check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
@@ -208,7 +208,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ink = "light" if self._light_ink else "dark"
         named = {f"image {n}": sheet for n, sheet in enumerate(self._sheets(flat, ink == "dark"))}
         kind = self._prepared["kind"]
-        return [find(sheet, name, ink, kind, may_be_blank=True) for name, sheet in named.items()]
+        return [
+            find_picture(sheet, name, ink, kind, may_be_blank=True) for name, sheet in named.items()
+        ]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

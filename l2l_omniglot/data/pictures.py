@@ -106,7 +106,7 @@ def parse_picture(
         raise DataError(f"{name}: not a readable picture: expected {expected}") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find(flat, name, ink, kind)
+    return find_picture(flat, name, ink, kind)
 
 
 def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
@@ -121,17 +121,19 @@ def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRA
         flat = _flatten(ImageOps.exif_transpose(image), kind)
     except Exception as error:
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find(flat, name, ink, kind)
+    return find_picture(flat, name, ink, kind)
 
 
-def find(flat: Image.Image, name: str, ink: str, kind: str, may_be_blank: bool = False) -> Picture:
+def find_picture(
+    flat: Image.Image, name: str, ink: str, kind: str, may_be_blank: bool = False
+) -> Picture:
     """Finds the drawing in a picture, or takes the picture as it is.
 
     Args:
         flat: 8-bit, grey or RGB.
         name: of the picture, for errors.
         ink: of drawings, see `find_drawing`.
-        kind: one of `KINDS`.
+        kind: one of `l2l_omniglot.data.KINDS`.
         may_be_blank: whether a drawing may be without ink.
 
     Raises:
