@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 Mark: TypeAlias = Callable[[str], str]
 NONE = "\N{EN DASH}"  # where a table has no figure
 COMMAND = "l2l-omniglot "  # begins a line that can be typed
+SHOWN = 10  # sentences in a message
 HUGE = 1e4  # from here on numbers are written with an exponent
 
 
@@ -24,8 +25,30 @@ def counted(number: int, what: str) -> str:
 
 def listed(names: Sequence[str], most: int = 5) -> str:
     """Lists names, the first of them if there are more than `most`."""
+    return ", ".join(names[:most]) + _rest(names, most, " and {} more")
+
+
+def reasons(sentences: Sequence[str]) -> str:
+    """Lists sentences, the first of them if there are more than `SHOWN`."""
+    return "; ".join(sentences[:SHOWN]) + _rest(sentences, SHOWN, "; and {} more")
+
+
+def noted(sentences: Sequence[str], rest: str) -> list[str]:
+    """Makes a note of each sentence, or of the first of them if there are more than `SHOWN`.
+
+    Args:
+        sentences: each without its full stop.
+        rest: what the last note says of the others, with {} for their number.
+    """
+    last = _rest(sentences, SHOWN, rest)
+    every = [*sentences[:SHOWN], last] if last else sentences
+    return [f"Note: {shown(sentence)}." for sentence in every]
+
+
+def _rest(names: Sequence[str], most: int, text: str) -> str:
+    """Says how many names follow the first; empty if none does."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return text.format(more) if more > 0 else ""
 
 
 def encodable(name: str | Path) -> str:

@@ -11,6 +11,16 @@ from l2l_omniglot.errors import BackboneError, check_number, refused
 SMALLEST = 16  # pixels: four times halved, one is left
 
 
+def check_sides(image_size: int | tuple[int, int]) -> None:
+    """Refuses images of which nothing is left when they are four times halved.
+
+    Raises:
+        BackboneError: if a side has fewer than 16 pixels.
+    """
+    if min((image_size,) if isinstance(image_size, int) else image_size) < SMALLEST:
+        raise refused("image_size", image_size, f"expected at least {SMALLEST}", BackboneError)
+
+
 def conv_block(channels: int, filters: int) -> nn.Sequential:
     """Returns convolution 3x3 of stride 1, batch normalisation, 2x2 max-pool and ReLU.
 
@@ -55,9 +65,7 @@ class Conv4(nn.Module):
         super().__init__()
         check_number("ways", ways, least=2, kind=BackboneError)
         check_number("channels", channels, least=1, kind=BackboneError)
-        sides = (image_size,) if isinstance(image_size, int) else image_size
-        if min(sides) < SMALLEST:
-            raise refused("image_size", image_size, f"expected at least {SMALLEST}", BackboneError)
+        check_sides(image_size)
         self.blocks = nn.Sequential(
             conv_block(channels, filters), *(conv_block(filters, filters) for _ in range(3))
         )

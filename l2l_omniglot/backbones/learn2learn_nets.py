@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.compat import l2l
-from l2l_omniglot.backbones.conv4 import SMALLEST
-from l2l_omniglot.errors import BackboneError, refused
+from l2l_omniglot.backbones.conv4 import check_sides
 
 
 def cnn4(
@@ -55,12 +54,10 @@ def resnet12(
     Shape:
         float32 (B, channels, H, W) to logits (B, ways).
     """
-    if min((image_size,) if isinstance(image_size, int) else image_size) < SMALLEST:
-        raise refused("image_size", image_size, f"expected at least {SMALLEST}", BackboneError)
+    check_sides(image_size)
     network: nn.Module = l2l.vision.models.ResNet12(ways, channels=channels, dropblock_dropout=0.0)
-    network.get_submodule(
-        "features"
-    ).avgpool = _MeanOverPixels()  # learn2learn's is of 5 x 5, for 84 alone
+    features = network.get_submodule("features")
+    features.avgpool = _MeanOverPixels()  # learn2learn's is of 5 x 5, for 84 alone
     return network
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
+from l2l_omniglot import data
 from l2l_omniglot._util import reading
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot.classify.preparation import Preparation
@@ -21,7 +22,7 @@ from l2l_omniglot.errors import SettingsError
 
 MARK = "# Written by l2l-omniglot export."
 ABOVE = "l2l_omniglot", "__future__"  # what comes from there stands in START already
-SOURCES = reading, light, sheet, ruled, ink, frame, drawing, plain, pictures
+SOURCES = reading, data, light, sheet, ruled, ink, frame, drawing, plain, pictures
 LEFT_OUT = {"to_images"}  # the script has no use for it
 
 START = '''"""Classifies pictures: python {script} PICTURE ...

@@ -29,11 +29,10 @@ from l2l_omniglot.classify.inputs import (
     value_range,
 )
 from l2l_omniglot.classify.preparation import Preparation
-from l2l_omniglot.data.drawing import INKS, find_drawing
+from l2l_omniglot.data import DRAWINGS, INKS
 from l2l_omniglot.data.frame import PAPER
 from l2l_omniglot.data.light import ink_is_light
-from l2l_omniglot.data.pictures import DRAWINGS, Picture
-from l2l_omniglot.data.plain import as_it_is
+from l2l_omniglot.data.pictures import Picture, find_picture
 from l2l_omniglot.errors import check_choice
 from l2l_omniglot.experiments.checkpoint import read_checkpoint
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
@@ -131,7 +130,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         flat, labels = validate_data(self, flat, labels, dtype=np.float64, multi_output=False)
         self._range = value_range(flat)
         self._light_ink = self.picture_ink == "light"
-        if self.picture_ink == "auto":
+        if self.picture_ink == "auto" and self._prepared["kind"] == DRAWINGS:
             self._light_ink = ink_is_light(self._sheets(flat))
         return self._pictures(flat), labels
 
@@ -208,9 +207,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Takes (B, features) for pictures, drawings all with the support set's shade of ink."""
         ink = "light" if self._light_ink else "dark"
         named = {f"image {n}": sheet for n, sheet in enumerate(self._sheets(flat, ink == "dark"))}
-        if self._prepared["kind"] != DRAWINGS:
-            return [as_it_is(sheet, name) for name, sheet in named.items()]
-        return [find_drawing(sheet, name, ink, may_be_blank=True) for name, sheet in named.items()]
+        kind = self._prepared["kind"]
+        return [
+            find_picture(sheet, name, ink, kind, may_be_blank=True) for name, sheet in named.items()
+        ]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

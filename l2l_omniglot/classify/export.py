@@ -17,7 +17,7 @@ from torch import nn
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.backbones.batch_norm import fold_statistics, forward_by
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.data.pictures import DRAWINGS
+from l2l_omniglot.data import DRAWINGS
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, expected_name, need
 
 ONNX, PT2 = ".onnx", ".pt2"
@@ -74,7 +74,7 @@ def export_classifier(
         ink: of the images, for the metadata: ``white`` is 1, ``black`` is 0.
         redraw: for the metadata: how pictures are to be prepared, see
             `l2l_omniglot.data.drawing.Drawing.prepared` (the script beside the file does that).
-        pictures: for the metadata: what is seen of them, see `l2l_omniglot.data.pictures.KINDS`.
+        pictures: for the metadata: what is seen of them, see `l2l_omniglot.data.KINDS`.
         output: ``probabilities`` or ``logits``.
         step: which network, after 0 to K gradient steps; the last by default.
         about: plain values to store in the metadata, too.

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, REDRAWS, RULED, SHEET
+from l2l_omniglot.data import DRAWINGS, REDRAWS
+from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, RULED, SHEET
 from l2l_omniglot.data.light import Pixels
-from l2l_omniglot.data.pictures import DRAWINGS, Picture, to_images
+from l2l_omniglot.data.pictures import Picture, to_images
 from l2l_omniglot.errors import DataError, check_choice, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 
@@ -24,6 +25,7 @@ SAID = {
     LIGHT_INK: "light ink was made dark",
     REDRAWN: "ink was centred, scaled and redrawn with one pen",
 }
+UNCHANGED = "nothing was changed but its size"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Preparation:
         size: of the images, pixels per side.
         channels: of the images.
         ink: of the images, ``white`` (1) or ``black`` (0).
-        kind: of the pictures, see `l2l_omniglot.data.pictures.KINDS`.
+        kind: of the pictures, see `l2l_omniglot.data.KINDS`.
     """
 
     redraw: str
@@ -88,6 +90,11 @@ class Preparation:
         done = frozenset[str]() if self.redraw == "never" else picture.steps
         redrawn = picture.is_redrawn(self.redraw)
         return [step for step in SAID if step in done or (step == REDRAWN and redrawn)]
+
+    def said_of_one(self, picture: Picture) -> str:
+        """Says in one sentence what is done to a picture."""
+        done = ", ".join(SAID[step] for step in self.steps(picture)) or UNCHANGED
+        return f"{done[0].upper()}{done[1:]}."
 
     def said(self, pictures: Sequence[Picture]) -> str:
         """Says in one sentence what is done to how many of some pictures; empty if nothing is."""

@@ -44,7 +44,8 @@ def export(
     """
     from l2l_omniglot.data.picture_folders import read_support
 
-    examples = read_support(support, picture_ink, options.pictures_of(weights))
+    given = options.Weights(weights)
+    examples = read_support(support, picture_ink, given.pictures)
     from l2l_omniglot.classify.companion import companion_path, write_companion
     from l2l_omniglot.classify.export import check_export, export_classifier
     from l2l_omniglot.classify.predictor import adapt_to_pictures
@@ -52,7 +53,7 @@ def export(
     check_export(out)
     companion_path(out)
     names = examples.names
-    checkpoint = options.load_weights(weights, len(names))
+    checkpoint = given.load(len(names))
     classifier, preparation = adapt_to_pictures(checkpoint, examples, steps=steps, redraw=redraw)
     exported = export_classifier(
         classifier, out, names, ink=checkpoint.settings.ink,

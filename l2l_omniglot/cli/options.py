@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import naming_options
 from l2l_omniglot.cli.console import counting, log, timed
+from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments import runs
 from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
@@ -77,20 +79,25 @@ MINUTES = _Minutes(min=0, min_open=True, max=MOST_MINUTES)
 COUNT = 10_000_000  # of tasks, images or pairs, at most
 
 
-class FolderPath(click.Path):
-    """A folder to read; an empty text, as of a variable that is not set, is none."""
+class _GivenPath(click.Path):
+    """A path; an empty text, as of a variable that is not set, is none."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    expected = "a path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path."""
         if value == "":
-            self.fail("'': expected a folder", param, ctx)
+            self.fail(f"'': expected {self.expected}", param, ctx)
         return Path(str(super().convert(value, param, ctx)))
 
 
-class OutputPath(click.Path):
+class FolderPath(_GivenPath):
+    """A folder to read."""
+
+    expected = "a folder"
+
+
+class OutputPath(_GivenPath):
     """A path to write to; one that cannot be is refused at once, not after the work.
 
     Args:
@@ -99,14 +106,14 @@ class OutputPath(click.Path):
     """
 
     def __init__(self, *suffixes: str, folder: bool = False) -> None:
-        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path)
+        super().__init__(file_okay=not folder, dir_okay=folder)
         self.suffixes = suffixes
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path; wrong usage where it cannot be written to."""
-        path = Path(str(super().convert(value, param, ctx)))
+        path = super().convert(value, param, ctx)
         try:
-            problem = "expected a path" if value == "" else self._problem(path)
+            problem = self._problem(path)
         except (OSError, RuntimeError) as error:  # a folder that may not be read, a loop of links
             problem = getattr(error, "strerror", None) or str(error)
         if problem:
@@ -154,12 +161,12 @@ def known_weights() -> list[str]:
     return [*pretrained_names(), *known_runs()]
 
 
-# What completes a setting; the names of data and splits are those of modules that load NumPy.
+# What completes a setting; the names of data are those of a module that loads NumPy.
 COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
     "backbone": backbone_names,
     "start_from": known_weights,
     "data": lambda: ("omniglot", "synthetic"),
-    "split": lambda: ("tutorial", "random", "groups", "alphabets", "vinyals", "maml++"),
+    "split": lambda: NAMED_SPLITS,
 }
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
 
@@ -237,23 +244,39 @@ def weights_option(by_default: str, multiple: bool = False) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def load_weights(weights: str | None, ways: int) -> Checkpoint:
-    """Loads the weights asked for, else the best pretrained ones for any number of classes.
+class Weights:
+    """Weights asked for, else the best pretrained ones for any number of classes; read once.
 
-    Raises:
-        SettingsError: if their head was trained for another number of classes.
+    Args:
+        given: see `find_weights`.
     """
-    name = best_pretrained() if weights is None else weights
-    checkpoint = find_weights(weights, default=name)
-    check_ways(checkpoint.settings, ways, name, f"{ways} classes")
-    return checkpoint
 
+    def __init__(self, given: str | None) -> None:
+        self._given = given
 
-def pictures_of(weights: str | None) -> str:
-    """Returns what weights see of a picture; of the pretrained ones without loading torch."""
-    if weights is None or weights in pretrained_names():
-        return "drawings"
-    return find_weights(weights).pictures
+    @property
+    def pictures(self) -> str:
+        """Returns what they see of a picture; of the pretrained ones without loading torch."""
+        if self._given is None or self._given in pretrained_names():
+            return DRAWINGS
+        return self._checkpoint.pictures
+
+    def load(self, ways: int) -> Checkpoint:
+        """Loads them.
+
+        Raises:
+            SettingsError: if their head was trained for another number of classes.
+        """
+        check_ways(self._checkpoint.settings, ways, self._name, f"{ways} classes")
+        return self._checkpoint
+
+    @cached_property
+    def _name(self) -> str:
+        return best_pretrained() if self._given is None else self._given
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        return find_weights(self._given, default=self._name)
 
 
 def absolute(given: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import log, say, width_of
+from l2l_omniglot.data import INKS, REDRAWS
 from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ adapting_options = options.combined(
     options.weights_option(options.BEST_WEIGHTS), options.steps_option()
 )
 picture_options = options.combined(
-    click.option("--picture-ink", type=options.Name(["auto", "dark", "light"]), default="auto",
+    click.option("--picture-ink", type=options.Name(INKS), default="auto",
                  show_default=True, help="Shade of the ink. auto: the minority shade, or the one "
                  "unlike the border."),
-    click.option("--redraw", type=options.Name(["auto", "always", "never"]), default="auto",
+    click.option("--redraw", type=options.Name(REDRAWS), default="auto",
                  show_default=True, help="Centre and scale the ink, and redraw it with one pen, as "
                  "in Omniglot's drawings. auto: of each picture that needs it; never: leave "
                  "greys as they are, too."),
@@ -82,12 +83,12 @@ def predict(
     from l2l_omniglot.data.picture_folders import read_queries, read_support
 
     # Pictures first: a wrong folder is refused before torch is imported.
-    kind = options.pictures_of(weights)
-    examples = read_support(support, picture_ink, kind)
-    collection = read_queries(queries, examples.names, picture_ink, kind)
+    given = options.Weights(weights)
+    examples = read_support(support, picture_ink, given.pictures)
+    collection = read_queries(queries, examples.names, picture_ink, given.pictures)
     from l2l_omniglot.classify import predictions, predictor
 
-    checkpoint = options.load_weights(weights, len(examples.names))
+    checkpoint = given.load(len(examples.names))
     found = predictor.predict(
         checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, redraw=redraw,
         device=device, reject=reject,

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from l2l_omniglot._util.text import listed, shown
+from l2l_omniglot._util.text import listed, noted, reasons, shown
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
+from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
 from l2l_omniglot.errors import SkippedError
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.class_folders import Looks
-
-SHOWN = 10  # reasons in a message
 
 
 @click.command(cls=Command, short_help="Turn Omniglot, or pictures of yours, into one .npy file.")
@@ -34,10 +33,10 @@ SHOWN = 10  # reasons in a message
 @click.option("--image-size", type=click.IntRange(8, 512), default=28, show_default=True,
               help="Height and width in pixels; of Omniglot at most 105.")  # fmt: skip
 @click.option("--colour", is_flag=True, help="Three channels, RGB, instead of grey.")
-@click.option("--pictures", type=options.Name(["images", "drawings"]), default="images",
+@click.option("--pictures", type=options.Name(KINDS), default=IMAGES,
               show_default=True, help="What is seen of pictures: all of them, or the ink that is "
               "found in them, as `predict` finds it.")  # fmt: skip
-@click.option("--picture-ink", type=options.Name(["auto", "dark", "light"]), default="auto",
+@click.option("--picture-ink", type=options.Name(INKS), default="auto",
               show_default=True, help="Shade of the ink of drawings.")  # fmt: skip
 @click.option("--least", type=click.IntRange(1, 1_000_000), default=1, show_default=True,
               help="Leave out classes with fewer pictures.")  # fmt: skip
@@ -62,9 +61,9 @@ def prepare(
     else:
         if source or out is None:
             raise click.UsageError(f"--classes: expected {'no --source' if source else '--out'}")
-        if pictures == "drawings" and colour:
+        if pictures == DRAWINGS and colour:
             raise click.UsageError("--colour with --pictures drawings: expected one of both")
-        if pictures == "images":
+        if pictures == IMAGES:
             _refuse("expected --pictures drawings with it", "picture_ink")
         from l2l_omniglot.data.class_folders import Looks
 
@@ -94,7 +93,6 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
     from l2l_omniglot.data.class_folders import list_classes, prepare_classes
     from l2l_omniglot.data.stack import span
 
-    looks.check()
     found = list_classes(folder)
     with counting("preparing", "picture") as progress:
         done = prepare_classes(found, out, looks, progress)
@@ -104,19 +102,15 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
         f"Wrote {shown(out)}: {len(counts)} classes of {span(counts)} images, {sum(counts):,} in "
         f"all, {size}."
     )
-    for sentence in found.passed[:SHOWN]:
-        log.info(f"Note: {shown(sentence)}.")
-    if len(found.passed) > SHOWN:
-        log.info(f"Note: {len(found.passed) - SHOWN} more files and folders were passed over.")
+    for note in noted(found.passed, "{} more files and folders were passed over"):
+        log.info(note)
     if done.small:
         some = f"of {len(found.files)} classes {len(done.small)} have fewer than {looks.least}"
         log.info(f"Note: left out: {some}: {shown(listed(done.small))}.")
     _invite(out, " --split random")
     if done.left:
         every = f"{len(done.left)} of {found.count} pictures"
-        more = len(done.left) - SHOWN
-        rest = f"; and {more} more" if more > 0 else ""
-        raise SkippedError(f"skipped {every}: {'; '.join(done.left[:SHOWN])}{rest}")
+        raise SkippedError(f"skipped {every}: {reasons(done.left)}")
 
 
 def _invite(out: Path | None, split: str = "") -> None:

@@ -22,3 +22,12 @@
 - ``stack_writer``: a class stack in the making, larger than memory
 - ``strokes``: strokes of a pen as pictures
 """
+
+DRAWINGS, IMAGES = "drawings", "images"
+KINDS = DRAWINGS, IMAGES  # what is seen of a picture: the ink that is found in it, or all of it
+INKS = ("auto", "dark", "light")
+REDRAWS = ("auto", "always", "never")
+ORDERS = ("tutorial", "random")  # splits that cut an order of all classes
+GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS = "groups", "alphabets", "vinyals", "maml++"
+COUNTED = (*ORDERS, GROUPS)  # splits of which numbers of classes can be asked for
+NAMED_SPLITS = (*COUNTED, ALPHABETS, VINYALS, MAML_PLUS_PLUS)

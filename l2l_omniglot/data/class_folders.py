@@ -12,18 +12,18 @@ from typing import NamedTuple
 import numpy as np
 
 from l2l_omniglot._util.reading import MOST_ENTRIES
-from l2l_omniglot._util.text import counted, shown
+from l2l_omniglot._util.text import counted, reasons, shown
+from l2l_omniglot.data import DRAWINGS, IMAGES, KINDS
 from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.omniglot import Progress, check_beside
-from l2l_omniglot.data.picture_folders import DROPPINGS, entries
-from l2l_omniglot.data.pictures import DRAWINGS, IMAGES, KINDS, SUFFIXES, read_picture, shrink
+from l2l_omniglot.data.picture_folders import Listing, list_folder
+from l2l_omniglot.data.pictures import SUFFIXES, read_picture, shrink
 from l2l_omniglot.data.sidecar import ClassInfo, Sidecar
 from l2l_omniglot.data.stack_writer import StackWriter
 from l2l_omniglot.errors import DataError, check_choice, check_number, refused
 
 SMALLEST, LARGEST = 8, 512  # pixels a side
 MOST_PIXELS = 60_000_000  # of a picture; decoding takes some 15 bytes for each
-SHOWN = 10  # reasons in a message
 
 
 class Looks(NamedTuple):
@@ -32,7 +32,7 @@ class Looks(NamedTuple):
     Attributes:
         image_size: pixels a side, 8 to 512.
         colour: whether images have three channels, RGB, and not one, grey.
-        kind: see `l2l_omniglot.data.pictures.KINDS`; drawings are grey.
+        kind: see `l2l_omniglot.data.KINDS`; drawings are grey.
         ink: of drawings, see `read_picture`.
         least: images of a class; one with fewer is left out.
     """
@@ -94,23 +94,13 @@ class ClassFolders:
             found.update(json.dumps([info.name, stats]).encode("utf-8", "surrogateescape"))
         return found.hexdigest()
 
-    def _folders(self, folder: Path) -> list[Path]:
-        """Lists the sub-folders, without what systems drop."""
-        every = [path for path in entries(folder, "--classes") if path.is_dir()]
-        dropped = [path for path in every if path.name in DROPPINGS]
-        self.passed += [f"{path}: passed over, no pictures of yours" for path in dropped]
-        return [path for path in every if path not in dropped]
-
-    def _add(self, info: ClassInfo, folder: Path) -> None:
-        pictures, others = _pictures(folder)
-        deeper = [path for path in others if path.is_dir()]
-        self.passed += [f"{path}: passed over, one folder too deep" for path in deeper]
-        odd = len(others) - len(deeper)
-        if odd:
+    def _add(self, info: ClassInfo, folder: Path, listed: Listing) -> None:
+        self.passed += [f"{path}: passed over, one folder too deep" for path in listed.folders]
+        if odd := len(listed.others):
             self.passed.append(f"{folder}: {counted(odd, 'file')} passed over, no picture's name")
-        if pictures:
-            self.files[info] = pictures
-        elif not deeper:
+        if listed.pictures:
+            self.files[info] = listed.pictures
+        elif not listed.folders:
             self.passed.append(f"{folder}: passed over, without a picture")
 
 
@@ -137,24 +127,20 @@ def list_classes(folder: Path) -> ClassFolders:
     Raises:
         DataError: if the folder is missing, or has fewer than two classes.
     """
-    found = ClassFolders(folder)
-    tops = found._folders(folder)
-    classes = [path for path in tops if _pictures(path)[0]]
-    if classes:
-        groups = [path for path in tops if path not in classes and _holds_classes(path)]
-        if groups:
-            raise DataError(
-                f"{shown(folder)}: {shown(classes[0].name)!r} has pictures, and "
-                f"{shown(groups[0].name)!r} has folders of pictures; expected classes, or groups "
-                "of classes, and not both"
-            )
-        for path in tops:
-            found._add(ClassInfo(path.name, character=path.name), path)
+    whole = _listed(folder)
+    found = ClassFolders(folder, passed=[*whole.dropped])
+    tops = {path: _listed(path) for path in whole.folders}
+    if any(listed.pictures for listed in tops.values()):
+        _check_alike(folder, tops)
+        for path, listed in tops.items():
+            found._add(ClassInfo(path.name, character=path.name), path, listed)
     else:
-        for group in tops:
-            for path in found._folders(group):
+        for group, inner in tops.items():
+            found.passed += inner.dropped
+            for path in inner.folders:
                 name = f"{group.name}/{path.name}"
-                found._add(ClassInfo(name, alphabet=group.name, character=path.name), path)
+                info = ClassInfo(name, alphabet=group.name, character=path.name)
+                found._add(info, path, _listed(path))
     if len(found.files) < 2:
         raise DataError(
             f"{shown(folder)}: has {counted(len(found.files), 'sub-folder')} with pictures "
@@ -202,9 +188,9 @@ def prepare_classes(
         if len(writer.done) - len(small) < 2:
             writer.discard()
             few = f"fewer than 2 classes have {counted(looks.least, 'image')}"
-            raise DataError("; ".join([f"{found.folder}: {few}", *unread[:SHOWN]]))
-        source = f"{found.folder.resolve().name}, {recipe}"
-        return Prepared(writer.finish(source, looks.kind), unread, small)
+            raise DataError(reasons([f"{found.folder}: {few}", *unread]))
+        sidecar = writer.finish(found.folder.resolve().name, looks.kind)
+        return Prepared(sidecar, unread, small)
 
 
 def recipe_of(found: ClassFolders, looks: Looks) -> str:
@@ -221,21 +207,20 @@ def _read(files: list[Path], looks: Looks, left: list[str]) -> Iterator[Pixels]:
             left.append(shown(str(error)))
 
 
-def _holds_classes(folder: Path) -> bool:
-    """Returns whether a folder has folders of pictures."""
-    inner = (path for path in entries(folder) if path.is_dir() and path.name not in DROPPINGS)
-    return any(_pictures(path)[0] for path in inner)
+def _listed(folder: Path) -> Listing:
+    return list_folder(folder, "--classes")
 
 
-def _pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Returns the files with a picture's extension, and all other entries but what systems drop."""
-    pictures, others = [], []
-    for path in entries(folder, "--classes"):
-        if path.suffix.lower() in SUFFIXES and not path.is_dir():
-            pictures.append(path)
-        elif path.name not in DROPPINGS:
-            others.append(path)
-    return pictures, others
+def _check_alike(folder: Path, tops: dict[Path, Listing]) -> None:
+    """Refuses a folder of which some sub-folders are classes and others hold classes."""
+    classes = [path for path, listed in tops.items() if listed.pictures]
+    for path, listed in tops.items():
+        if not listed.pictures and any(_listed(inner).pictures for inner in listed.folders):
+            raise DataError(
+                f"{shown(folder)}: {shown(classes[0].name)!r} has pictures, and "
+                f"{shown(path.name)!r} has folders of pictures; expected classes, or groups "
+                "of classes, and not both"
+            )
 
 
 def _times(file: Path) -> tuple[int, int]:

@@ -8,14 +8,13 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageOps
 
+from l2l_omniglot.data import INKS, REDRAWS
 from l2l_omniglot.data.frame import Frame, ink_box, measure, redraw
 from l2l_omniglot.data.ink import find_ink
 from l2l_omniglot.data.light import ink_is_light, inverted, is_blank, is_evenly_lit
 from l2l_omniglot.data.sheet import straighten_sheet
 from l2l_omniglot.errors import DataError, check_choice
 
-INKS = ("auto", "dark", "light")
-REDRAWS = ("auto", "always", "never")
 MOST_NARROW = 100  # longer by shorter side; made square it would have that many times the pixels
 MOST_SIDE = 1050  # pixels kept a side, ten times Omniglot's, so that many photographs fit in memory
 LOOKED_AT = 168
@@ -92,12 +91,7 @@ def find_drawing(
         SettingsError: if it is a photograph, and scikit-image is not installed.
     """
     check_choice("ink", ink, INKS)
-    if max(picture.size) > MOST_NARROW * min(picture.size):
-        raise DataError(f"{name}: {picture.width} x {picture.height} pixels: too narrow")
-    picture = picture.copy()
-    picture.thumbnail((MOST_SIDE, MOST_SIDE))
-    taken = picture.copy()
-    taken.thumbnail((LOOKED_AT, LOOKED_AT))
+    picture, taken = two_sizes(picture, name)
     grey = picture.convert("L")
     if is_blank(grey) and not may_be_blank:
         lowest, highest = grey.getextrema()
@@ -108,6 +102,21 @@ def find_drawing(
     if found.frame.longer == 0 and not may_be_blank:
         raise DataError(f"{name}: blank picture, except for light and shade")
     return found
+
+
+def two_sizes(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image]:
+    """Returns a picture to work on, at most `MOST_SIDE` pixels a side, and one to look at.
+
+    Raises:
+        DataError: if it is too narrow; names it.
+    """
+    if max(picture.size) > MOST_NARROW * min(picture.size):
+        raise DataError(f"{name}: {picture.width} x {picture.height} pixels: too narrow")
+    kept = picture.copy()
+    kept.thumbnail((MOST_SIDE, MOST_SIDE))
+    taken = kept.copy()
+    taken.thumbnail((LOOKED_AT, LOOKED_AT))
+    return kept, taken
 
 
 def _of_even(taken: Image.Image, grey: Image.Image, ink: str) -> Drawing:

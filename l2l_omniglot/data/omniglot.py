@@ -33,6 +33,7 @@ from l2l_omniglot._util.reading import (
     read_most,
     size_text,
 )
+from l2l_omniglot._util.text import reasons
 from l2l_omniglot.data.frame import RAW_SIZE
 from l2l_omniglot.data.light import Pixels
 from l2l_omniglot.data.pictures import shrink
@@ -43,7 +44,6 @@ Read: TypeAlias = Callable[[], bytes]
 Announce: TypeAlias = Callable[[str], None]
 Progress: TypeAlias = Callable[[int, int], None]
 
-MAX_PROBLEMS_SHOWN = 10
 SOURCE_VARIABLE = "L2L_OMNIGLOT_SOURCE"
 MIRROR_VARIABLE = "L2L_OMNIGLOT_MIRROR"
 OFFICIAL_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
@@ -177,9 +177,7 @@ def _read_stack(
         if progress:
             progress(number + 1, len(characters))
     if problems:
-        listed, more = "; ".join(problems[:MAX_PROBLEMS_SHOWN]), len(problems) - MAX_PROBLEMS_SHOWN
-        tail = f"; and {more} more" if more > 0 else ""
-        raise DataError(f"the images are not complete, nothing was written: {listed}{tail}")
+        raise DataError(f"the images are not complete, nothing was written: {reasons(problems)}")
     return stack
 
 

@@ -6,13 +6,31 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from l2l_omniglot._util.text import counted
-from l2l_omniglot.data.pictures import DRAWINGS, SUFFIXES, Picture, read_picture
+from l2l_omniglot.data import DRAWINGS
+from l2l_omniglot.data.pictures import SUFFIXES, Picture, read_picture
 from l2l_omniglot.errors import DataError
 
 DROPPINGS = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir")
 DEEPEST = 8  # folders below a query folder
+
+
+class Listing(NamedTuple):
+    """What a folder holds, without hidden files, each in natural order.
+
+    Attributes:
+        pictures: files with a picture's extension.
+        others: files without.
+        folders: sub-folders, without what systems drop.
+        dropped: one sentence for each folder that a system dropped.
+    """
+
+    pictures: list[Path]
+    others: list[Path]
+    folders: list[Path]
+    dropped: list[str]
 
 
 @dataclass
@@ -50,19 +68,17 @@ class Collection:
         """Returns the classes' names in natural order: 2 before 10."""
         return sorted({name for name in self.classes if name is not None}, key=_natural)
 
-    def _read_folder(self, folder: Path, name: str | None) -> None:
-        for path in entries(folder):
-            if path.is_dir():
-                continue
-            if path.suffix.lower() in SUFFIXES:
-                self._read(path, name)
-            else:
-                self.left.append(path)
+    def _read_files(self, listed: Listing, name: str | None) -> None:
+        for path in listed.pictures:
+            self._read(path, name)
+        self.left += listed.others
+        self.passed += listed.dropped
 
     def _read_class(self, folder: Path) -> None:
         """Reads the pictures of a class's folder; its sub-folders are passed over."""
-        self._read_folder(folder, folder.name)
-        for path in self._folders(folder):
+        listed = list_folder(folder)
+        self._read_files(listed, folder.name)
+        for path in listed.folders:
             files = (file for file in path.rglob("*") if not file.name.startswith("."))
             deep = sum(file.suffix.lower() in SUFFIXES for file in files)
             if deep:
@@ -70,21 +86,14 @@ class Collection:
                     f"{path}: {counted(deep, 'picture')} passed over, one folder too deep"
                 )
 
-    def _read_all(self, folder: Path, depth: int = 0) -> None:
+    def _read_all(self, listed: Listing, depth: int = 0) -> None:
         """Reads the pictures of a folder without classes, and of the folders in it."""
-        self._read_folder(folder, None)
-        for path in self._folders(folder):
+        self._read_files(listed, None)
+        for path in listed.folders:
             if depth < DEEPEST:
-                self._read_all(path, depth + 1)
+                self._read_all(list_folder(path), depth + 1)
             else:
                 self.passed.append(f"{path}: passed over, more than {DEEPEST} folders deep")
-
-    def _folders(self, folder: Path, what: str = "QUERY") -> list[Path]:
-        """Lists the sub-folders, without what systems drop."""
-        found = [path for path in entries(folder, what) if path.is_dir()]
-        dropped = [path for path in found if path.name in DROPPINGS]
-        self.passed += [f"{path}: passed over, no pictures of yours" for path in dropped]
-        return [path for path in found if path not in dropped]
 
     def _read(self, file: Path, name: str | None) -> None:
         try:
@@ -107,17 +116,16 @@ def read_support(folder: Path, ink: str = "auto", kind: str = DRAWINGS) -> Colle
     Raises:
         DataError: if there are fewer than two classes, or a class has no readable picture.
     """
-    found = Collection(ink=ink, kind=kind)
-    folders = found._folders(folder, "SUPPORT")
-    if len(folders) < 2:
+    listed = list_folder(folder, "SUPPORT")
+    found = Collection(passed=[*listed.dropped], ink=ink, kind=kind)
+    if (count := len(listed.folders)) < 2:
         raise DataError(
-            f"SUPPORT {folder}: has {len(folders)} sub-folders; expected at least 2, one per "
-            "class, with its pictures inside"
+            f"SUPPORT {folder}: has {count} sub-folders; expected at least 2, one per class, with "
+            "its pictures inside"
         )
-    loose = sum(path.suffix.lower() in SUFFIXES for path in entries(folder) if path.is_file())
-    if loose:
+    if loose := sum(path.is_file() for path in listed.pictures):
         found.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
-    for path in folders:
+    for path in listed.folders:
         before = len(found.files)
         found._read_class(path)
         if len(found.files) == before:
@@ -148,12 +156,12 @@ def read_queries(
         if not path.is_dir():
             found._read(path, None)
             continue
-        folders = found._folders(path)
-        if not any(folder.name in names for folder in folders):
-            found._read_all(path)
+        listed = list_folder(path)
+        if not any(folder.name in names for folder in listed.folders):
+            found._read_all(listed)
             continue
-        found._read_folder(path, None)
-        for folder in folders:
+        found._read_files(listed, None)
+        for folder in listed.folders:
             if folder.name not in names:
                 raise DataError(
                     f"QUERY {folder}: no class is called {folder.name!r}; expected sub-folders "
@@ -166,16 +174,24 @@ def read_queries(
     return found
 
 
-def entries(folder: Path, what: str = "QUERY") -> list[Path]:
-    """Lists a folder in natural order, without hidden files.
+def list_folder(folder: Path, what: str = "QUERY") -> Listing:
+    """Lists a folder.
 
     Raises:
         DataError: if there is none; the text begins with what it was given as.
     """
     if not folder.is_dir():
         raise DataError(f"{what} {folder}: no such folder")
-    found = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(found, key=lambda path: _natural(path.name))
+    found = Listing([], [], [], [])
+    seen = (path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in sorted(seen, key=lambda path: _natural(path.name)):
+        if not path.is_dir():
+            (found.pictures if path.suffix.lower() in SUFFIXES else found.others).append(path)
+        elif path.name in DROPPINGS:
+            found.dropped.append(f"{path}: passed over, no pictures of yours")
+        else:
+            found.folders.append(path)
+    return found
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes
-from l2l_omniglot.data.drawing import INKS, Drawing, find_drawing
+from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
+from l2l_omniglot.data.drawing import Drawing, find_drawing
 from l2l_omniglot.data.frame import MIDDLE, PAPER
 from l2l_omniglot.data.light import LEAST_CONTRAST, Pixels
 from l2l_omniglot.data.plain import Plain, as_it_is
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = Drawing | Plain
 
-DRAWINGS, IMAGES = "drawings", "images"
-KINDS = DRAWINGS, IMAGES  # what is seen of a picture: the ink that is found in it, or all of it
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
 
 
@@ -46,7 +45,7 @@ def read_picture(
     Args:
         path: PNG, JPEG, GIF, TIFF, BMP or WebP file, or whatever else Pillow reads.
         ink: of drawings, see `find_drawing`.
-        kind: one of `KINDS`.
+        kind: one of `l2l_omniglot.data.KINDS`.
         most_pixels: 178 million by default.
 
     Raises:
@@ -107,7 +106,7 @@ def parse_picture(
         raise DataError(f"{name}: not a readable picture: expected {expected}") from error
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find_drawing(flat, name, ink) if kind == DRAWINGS else as_it_is(flat, name)
+    return find_picture(flat, name, ink, kind)
 
 
 def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
@@ -122,7 +121,28 @@ def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRA
         flat = _flatten(ImageOps.exif_transpose(image), kind)
     except Exception as error:
         raise DataError(f"{name}: not a readable picture: {error}") from error
-    return find_drawing(flat, name, ink) if kind == DRAWINGS else as_it_is(flat, name)
+    return find_picture(flat, name, ink, kind)
+
+
+def find_picture(
+    flat: Image.Image, name: str, ink: str, kind: str, may_be_blank: bool = False
+) -> Picture:
+    """Finds the drawing in a picture, or takes the picture as it is.
+
+    Args:
+        flat: 8-bit, grey or RGB.
+        name: of the picture, for errors.
+        ink: of drawings, see `find_drawing`.
+        kind: one of `l2l_omniglot.data.KINDS`.
+        may_be_blank: whether a drawing may be without ink.
+
+    Raises:
+        DataError: if the picture is too narrow or, as a drawing, blank.
+        SettingsError: if it is a photograph, and scikit-image is not installed.
+    """
+    if kind == DRAWINGS:
+        return find_drawing(flat, name, ink, may_be_blank)
+    return as_it_is(flat, name)
 
 
 def _flatten(image: Image.Image, kind: str) -> Image.Image:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from l2l_omniglot.data.drawing import LOOKED_AT, MOST_NARROW, MOST_SIDE
-from l2l_omniglot.errors import DataError
+from l2l_omniglot.data.drawing import two_sizes
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,8 @@ def as_it_is(picture: Image.Image, name: str) -> Plain:
     Raises:
         DataError: if the picture is too narrow.
     """
-    if max(picture.size) > MOST_NARROW * min(picture.size):
-        raise DataError(f"{name}: {picture.width} x {picture.height} pixels: too narrow")
-    picture = picture.copy()
-    picture.thumbnail((MOST_SIDE, MOST_SIDE))
-    taken = picture.copy()
-    taken.thumbnail((LOOKED_AT, LOOKED_AT))
-    return Plain(taken, _square(picture))
+    kept, taken = two_sizes(picture, name)
+    return Plain(taken, _square(kept))
 
 
 def _square(picture: Image.Image) -> Image.Image:

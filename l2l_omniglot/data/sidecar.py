@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l2l_omniglot._util.reading import MOST_JSON, UnreadableError, parse_json, read_text
-from l2l_omniglot.data.pictures import KINDS
+from l2l_omniglot.data import KINDS
 from l2l_omniglot.errors import DataError
 
 FORMAT = "l2l-omniglot stack 1"
@@ -47,7 +47,9 @@ class Sidecar:
             H, W), which is read as classes of one image where the sidecar is lost; empty if the
             array has an axis of classes.
         pictures: what is seen of the pictures that it was made of, see
-            `l2l_omniglot.data.pictures.KINDS`; empty if it was not made of pictures.
+            `l2l_omniglot.data.KINDS`; empty if it was not made of pictures.
+        recipe: digest of all that decided what was written, by which a folder's stack is known
+            again; empty if it was not made of a folder of classes.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -57,6 +59,7 @@ class Sidecar:
     sha256: str
     counts: tuple[int, ...] = ()
     pictures: str = ""
+    recipe: str = ""
 
     def to_json(self) -> str:
         """Returns the file's text, which has a digest of itself."""
@@ -146,5 +149,5 @@ def _broken(path: Path, error: Exception) -> DataError:
 
 
 _CHOICES = {"background": ("white", "black"), "pictures": ("", *KINDS)}
-_TEXTS = ("sha256", "source", "pictures")
+_TEXTS = ("sha256", "source", "pictures", "recipe")
 _KEYS = {"digest", "format", *(each.name for each in fields(Sidecar))}

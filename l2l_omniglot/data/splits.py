@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from l2l_omniglot._util.reading import read_json, reason_of
 from l2l_omniglot._util.rng import derive_seed
+from l2l_omniglot.data import ALPHABETS, COUNTED, GROUPS, MAML_PLUS_PLUS, NAMED_SPLITS, VINYALS
 from l2l_omniglot.data.sidecar import ClassInfo
 from l2l_omniglot.errors import DataError, check_choice, refused
 
@@ -18,10 +20,6 @@ OMNIGLOT_CLASSES = 1623
 OMNIGLOT_VALIDATION = 100
 OMNIGLOT_TEST = 423
 VALIDATION_ALPHABET_STEP = 6
-ORDERS = ("tutorial", "random")  # splits that cut an order of all classes
-GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS = "groups", "alphabets", "vinyals", "maml++"
-COUNTED = (*ORDERS, GROUPS)  # splits of which numbers of classes can be asked for
-NAMED_SPLITS = (*ORDERS, GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS)
 # Background alphabets that validate in the split of Vinyals et al. 2016.
 _VINYALS_VALIDATION = {
     "Armenian",
@@ -89,13 +87,7 @@ def make_splits(
     if split in {VINYALS, MAML_PLUS_PLUS}:
         return _published(info, split)
     if split == GROUPS:
-        found = _groups(info, seed, *_sizes(len(info), validation_classes, test_classes))
-        for name, number in asked.items():
-            got = len(found.test if name == "test_classes" else found.validation)
-            if got < number:
-                expected = f"expected at most {got}, so that each part has a group"
-                raise refused(name, number, expected, DataError)
-        return found
+        return _groups(info, seed, validation_classes, test_classes)
     order = list(range(len(info)))
     if split == "random":
         random.Random(derive_seed("split", seed)).shuffle(order)
@@ -116,22 +108,40 @@ def _sizes(count: int, validation: int, test: int) -> tuple[int, int]:
 
 
 def _groups(info: Sequence[ClassInfo], seed: int, validation: int, test: int) -> Splits:
-    """Deals whole groups out until the test part is full, then the validation part."""
-    names = sorted({entry.alphabet for entry in info})
+    """Splits into whole groups, drawn by the seed.
+
+    Raises:
+        DataError: if there are fewer than three groups, or a part gets fewer classes than asked
+            for, since each other part needs a group, too.
+    """
+    enough_validation, enough_test = _sizes(len(info), validation, test)
+    members: dict[str, list[int]] = defaultdict(list)
+    for number, entry in enumerate(info):
+        members[entry.alphabet].append(number)
+    names = sorted(members)
     if len(names) < 3 or "" in names:
         known = f"{len({*names} - {''})} groups of classes are known"
         expected = f"{known}; expected at least 3, and that of each class"
         raise refused("split", GROUPS, expected, DataError)
     random.Random(derive_seed("split", seed)).shuffle(names)
-    sizes = {"test": test, "validation": validation, "train": len(info)}
+    sizes = {"test": enough_test, "validation": enough_validation, "train": len(info)}
+    parts = _dealt([members[name] for name in names], sizes)
+    for part, asked in (("validation", validation), ("test", test)):
+        if (got := len(parts[part])) < asked:
+            expected = f"expected at most {got}, so that each part has a group"
+            raise refused(f"{part}_classes", asked, expected, DataError)
+    return _checked(Splits(**{part: tuple(sorted(some)) for part, some in parts.items()}), GROUPS)
+
+
+def _dealt(groups: Sequence[list[int]], sizes: dict[str, int]) -> dict[str, list[int]]:
+    """Deals groups out, in order, until the first part has its size, then the next."""
     parts: dict[str, list[int]] = {name: [] for name in sizes}
-    for number, name in enumerate(names):
+    for number, group in enumerate(groups):
         empty = [part for part in parts if not parts[part]]
         short = [part for part in parts if len(parts[part]) < sizes[part]]
         # As many groups are kept as parts have none yet.
-        part = empty[0] if len(names) - number == len(empty) else short[0]
-        parts[part] += [i for i, entry in enumerate(info) if entry.alphabet == name]
-    return _checked(Splits(**{part: tuple(sorted(some)) for part, some in parts.items()}), GROUPS)
+        parts[empty[0] if len(groups) - number == len(empty) else short[0]] += group
+    return parts
 
 
 def _cut(order: list[int], validation: int, test: int) -> Splits:

@@ -142,7 +142,7 @@ class StackWriter:
             raise DataError(f"{self._part}: was changed or deleted meanwhile; begin anew")
         sidecar = Sidecar(
             tuple(each.info for each in kept), source, self._shape[1], "white", self._digest(),
-            counts, pictures,
+            counts, pictures, self._recipe,
         )  # fmt: skip
         self._file.seek(0)
         self._file.write(_header((sum(counts), 1, *self._shape)))

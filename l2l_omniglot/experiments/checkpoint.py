@@ -21,7 +21,7 @@ from l2l_omniglot._util.reading import (
     reason_of,
 )
 from l2l_omniglot.backbones.passes import Moments
-from l2l_omniglot.data.pictures import DRAWINGS, KINDS
+from l2l_omniglot.data import DRAWINGS, KINDS
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.certainty import Certainty
 from l2l_omniglot.experiments.settings import Settings
@@ -69,7 +69,7 @@ class Checkpoint:
 
     @property
     def pictures(self) -> str:
-        """What is seen of a picture, see `l2l_omniglot.data.pictures.KINDS`."""
+        """Returns what is seen of a picture, see `l2l_omniglot.data.KINDS`."""
         return str(self.facts.get("pictures") or DRAWINGS)
 
     @property

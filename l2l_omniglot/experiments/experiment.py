@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from l2l_omniglot.data.splits import COUNTED, Splits, make_splits
+from l2l_omniglot.data import COUNTED
+from l2l_omniglot.data.splits import Splits, make_splits
 from l2l_omniglot.data.stack import Stack
 from l2l_omniglot.data.tasks import MixedTasks, Tasks
 from l2l_omniglot.errors import SettingsError, check_choice, refused

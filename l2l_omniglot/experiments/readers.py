@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from l2l_omniglot._util.files import cache_folder
-from l2l_omniglot._util.text import shown
-from l2l_omniglot.data.class_folders import (
-    SHOWN,
-    Looks,
-    list_classes,
-    prepare_classes,
-    recipe_of,
-)
+from l2l_omniglot._util.text import noted, shown
+from l2l_omniglot.data.class_folders import Looks, list_classes, prepare_classes, recipe_of
 from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
 from l2l_omniglot.data.sidecar import read_sidecar
 from l2l_omniglot.data.stack import ImageStack, Stack, load_stack
@@ -82,13 +76,9 @@ def _folder(
         announce(f"Preparing {shown(folder)}, grey, {Looks().image_size} pixels a side, as {path}.")
         done = prepare_classes(classes, path, progress=progress)
         small = [f"class {name!r} has no picture that can be read" for name in done.small]
-        notes = (*classes.passed, *done.left, *small)
-        for sentence in notes[:SHOWN]:
-            announce(f"Note: {shown(sentence)}.")
-        if len(notes) > SHOWN:
-            announce(
-                f"Note: and {len(notes) - SHOWN} more; `prepare --classes` names the pictures."
-            )
+        notes = [*classes.passed, *done.left, *small]
+        for note in noted(notes, "and {} more; `prepare --classes` names the pictures"):
+            announce(note)
         stack = load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
     stack.name = str(folder)
     return stack
@@ -98,7 +88,7 @@ def _kept(path: Path, recipe: str, settings: Settings) -> ImageStack | None:
     """Returns a folder's stack as the cache folder has it; None if it is another, or damaged."""
     try:
         sidecar = read_sidecar(path)
-        if sidecar is None or not sidecar.source.endswith(recipe):
+        if sidecar is None or sidecar.recipe != recipe:
             return None
         return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
     except DataError:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from l2l_omniglot.backbones import HEADS, INDUCTIVE_STATISTICS, NORM_WEIGHTS, STATISTICS
+from l2l_omniglot.data import NAMED_SPLITS
 from l2l_omniglot.errors import check_choice, refused
 from l2l_omniglot.experiments.algorithms import ALGORITHMS, PAPERS, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
@@ -171,8 +172,7 @@ class Settings:
     )
     split: str = _data(
         "tutorial",
-        "Split of the classes: tutorial, random, groups, alphabets, vinyals, maml++, or a JSON "
-        "file of class names",
+        f"Split of the classes: {', '.join(NAMED_SPLITS)}, or a JSON file of class names",
     )
     split_seed: int = _data(0, "Seed for --split random and groups, and --data synthetic")
     validation_classes: int = _data(

@@ -35,6 +35,8 @@ from l2l_omniglot.meta.rules import MetaGradient, Rule, Scores, maml, score
 from l2l_omniglot.meta.step_norms import StepNorms
 
 TRIED = 40  # images to try an engine on
+# The functions of the names, which are declared where torch is not loaded.
+_RULES: dict[str, Rule] = dict(zip(RULES, (maml, reptile, imaml), strict=True))
 
 
 class Learner(nn.Module):
@@ -107,7 +109,7 @@ class Learner(nn.Module):
         if isinstance(rule, str):
             check_choice("rule", rule, RULES)
             check_number("proximal", proximal, above=0 if rule == "imaml" else None)
-            rule = dict(zip(RULES, (maml, reptile, imaml), strict=True))[rule]
+            rule = _RULES[rule]
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
         check_choice("statistics", statistics, INDUCTIVE_STATISTICS)

@@ -52,7 +52,7 @@ class Answers:
         ways: least and most classes of a support set; a trained head fits one number only.
         image_size: pixels per side.
         ink: of the network's images, ``white`` (1) or ``black`` (0).
-        kind: of pictures, see `l2l_omniglot.data.pictures.KINDS`.
+        kind: of pictures, see `l2l_omniglot.data.KINDS`.
 
     Raises:
         SettingsError: if the weights are for other images, or more classes than the page has.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from werkzeug.exceptions import ServiceUnavailable
 
 from l2l_omniglot._util.reading import MOST_SCANS, MOST_UPLOADED_PIXELS
-from l2l_omniglot.classify.preparation import SAID, Preparation
+from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.pictures import parse_picture
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.page.question import MAX_SIDE
@@ -42,7 +42,7 @@ class Uploads:
     Args:
         image_size: of the network's images, pixels per side.
         ink: of the network's images, ``white`` or ``black``.
-        kind: of the pictures, see `l2l_omniglot.data.pictures.KINDS`.
+        kind: of the pictures, see `l2l_omniglot.data.KINDS`.
     """
 
     def __init__(self, image_size: int, ink: str, kind: str) -> None:
@@ -72,11 +72,8 @@ class Uploads:
         how = self._preparation
         picture = parse_picture(content, name, "auto", how.kind, FORMATS, MOST_UPLOADED_PIXELS)
         [pixels] = how.pixels(how.images([picture]))
-        done = ", ".join(SAID[step] for step in how.steps(picture))
-        said = f"{done or 'nothing was changed but its size'}."
-        return Prepared(
-            base64.b64encode(pixels.tobytes()).decode(), said[0].upper() + said[1:], picture.doubt
-        )
+        letters = base64.b64encode(pixels.tobytes()).decode()
+        return Prepared(letters, how.said_of_one(picture), picture.doubt)
 
 
 def _scans(content: bytes) -> int:

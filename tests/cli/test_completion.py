@@ -12,7 +12,7 @@ from terminal import Terminal
 
 from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.options import COMPLETED, completing
-from l2l_omniglot.data.splits import NAMED_SPLITS
+from l2l_omniglot.data import NAMED_SPLITS
 from l2l_omniglot.experiments.weights import pretrained_names
 
 WEIGHTS = max(pretrained_names(), key=len)  # no other name begins like it

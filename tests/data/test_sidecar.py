@@ -11,7 +11,7 @@ from l2l_omniglot.errors import DataError
 
 SIDECAR = Sidecar(
     tuple(ClassInfo(f"background/Greek/character{n:02d}", "background", "Greek") for n in range(9)),
-    "somewhere", 28, "white", "ab" * 32,
+    "somewhere", 28, "white", "ab" * 32, recipe="cd" * 32,
 )  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def test_a_cut_sidecar_is_an_error(npy: Path):
     "changed",
     [
         {"sha256": 5},
+        {"recipe": 5},
         {"classes": 5},
         {"classes": [5]},
         {"classes": [{"name": 5}]},

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny import Silent, Uneven
 
 from l2l_omniglot.data.splits import Splits
@@ -25,6 +26,17 @@ def test_open_data_gives_the_stack_as_the_recipe_wants_it(stack: ImageStack, tmp
     opened = open_data(settings)
     assert (opened.ink, opened.background) == ("black", "white")
     torch.testing.assert_close(opened.images([1], [2]), 1 - stack.images([1], [2]))
+
+
+def test_a_folder_is_prepared_again_only_if_a_picture_has_changed(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("L", (20, 20), 128).save(tmp_path / "set" / name / "0.png")
+    settings, said = make_settings(data=str(tmp_path / "set")), []
+    first, again = open_data(settings, said.append), open_data(settings, said.append)
+    assert len(said) == 1 and said[0].startswith("Preparing ") and first.sha256 == again.sha256
+    Image.new("L", (20, 20), 200).save(tmp_path / "set" / "one" / "0.png")
+    assert open_data(settings, said.append).sha256 != first.sha256 and len(said) == 2
 
 
 def test_a_reader_is_a_function_and_a_line_of_the_table(
