@@ -70,6 +70,8 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
 @click.option("--ways", type=click.IntRange(2, 100_000), default=None,
               help="Classes per task; weights with a trained head refuse any other number than "
               "in training (as trained).")  # fmt: skip
+@click.option("--inner-lr", type=click.FloatRange(0, 1e6, min_open=True), default=None,
+              help="Learning rate of the steps (as trained).")  # fmt: skip
 @options.alphabet_option
 @click.option("--rotated-tests", type=options.Name(ROTATED), default="none", show_default=True,
               help="Turn test characters: turned ones are classes (Snell et al. 2017), or each "
@@ -86,6 +88,7 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
 def evaluate(
     weights: str | None,
     ways: int | None,
+    inner_lr: float | None,
     within_alphabet: bool,
     rotated_tests: str,
     baselines: bool,
@@ -111,7 +114,10 @@ def evaluate(
     chosen = _as_in(paper, chosen)
     from l2l_omniglot.experiments.experiment import Experiment
 
-    asked = {"ways": 20 if runs else ways, "data": chosen.data, "split": paper.split}
+    asked = {
+        "ways": 20 if runs else ways, "data": chosen.data, "split": paper.split,
+        "eval_inner_lr": inner_lr and trained.rate(inner_lr),
+    }  # fmt: skip
     others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
     settings = dataclasses.replace(trained, **others)
     with options.worker(settings, device) as (workers, stack):
@@ -206,9 +212,9 @@ def _evaluate_tasks(
         found = evaluate_baselines(experiment, tasks, chosen.tasks, modes)
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
-        "part": chosen.part, "split": settings.split, "data": settings.data,
-        "within_alphabet": within_alphabet, "rotated_tests": rotated, "protocol": protocol,
-        **subject,
+        "inner_lr": settings.rate(None) if result.steps else None, "part": chosen.part,
+        "split": settings.split, "data": settings.data, "within_alphabet": within_alphabet,
+        "rotated_tests": rotated, "protocol": protocol, **subject,
     }  # fmt: skip
     if json:
         return tables.evaluation_json(result, found, **about), result

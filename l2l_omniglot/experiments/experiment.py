@@ -186,7 +186,7 @@ class Experiment(TaskStreams):
         """Builds the experiment that weights come from, with those weights.
 
         See `load_learner` for the weights, `build` for the rest; `others` are settings that differ
-        from those of the training: `data`, `split` or `ways`.
+        from those of the training: `data`, `split`, `ways` or `eval_inner_lr`.
 
         Raises:
             RunError: if there are no such weights, or they do not fit.
@@ -195,8 +195,9 @@ class Experiment(TaskStreams):
         checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
         settings = replace(checkpoint.settings, **others)
         learner = load_learner(
-            checkpoint, settings.ways, stack.image_size, device, engine, stack.channels
-        )
+            checkpoint, settings.ways, stack.image_size, device, engine, stack.channels,
+            settings.eval_inner_lr or None,
+        )  # fmt: skip
         return cls(settings, stack, learner, workers)
 
     def trainer(self) -> Trainer:

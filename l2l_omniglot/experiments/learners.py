@@ -65,6 +65,7 @@ def build_learner(
         settings.rule,
         settings.proximal,
         settings.norm_weights,
+        settings.eval_inner_lr or None,
     )
 
 
@@ -75,6 +76,7 @@ def load_learner(
     device: str = "cpu",
     engine: str = "auto",
     channels: int | None = None,
+    inner_lr: float | None = None,
 ) -> Learner:
     """Builds a learner with trained weights, ready to adapt.
 
@@ -85,16 +87,20 @@ def load_learner(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         engine: see `Learner`.
         channels: of the images; as trained by default.
+        inner_lr: learning rate of the inner loop; as trained by default.
 
     Raises:
         RunError: if there are no such weights, or they do not fit the backbone.
-        SettingsError: if their head was trained for another number of ways.
+        SettingsError: if their head was trained for another number of ways, or if they were
+            trained without inner steps and a rate is asked for.
     """
     checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
     settings = checkpoint.settings
     if ways is not None:
         check_ways(settings, ways, checkpoint.source)
         settings = dataclasses.replace(settings, ways=ways)
+    if inner_lr is not None:
+        settings = dataclasses.replace(settings, eval_inner_lr=settings.rate(inner_lr))
     learner = build_learner(
         settings,
         checkpoint.channels if channels is None else channels,

@@ -66,6 +66,10 @@ class Settings:
         5, "Gradient steps in validation and evaluation", least=0, most=10_000
     )
     inner_lr: float = _algorithm(0.4, "Learning rate of the inner loop", above=0, most=1e6)
+    eval_inner_lr: float = _algorithm(
+        0.0, "Learning rate of the inner loop in validation and evaluation", least=0, most=1e6,
+        default_words="as --inner-lr",
+    )  # fmt: skip
     first_order: bool = _algorithm(
         False,
         "Treat inner gradients as constants, or differentiate through them",
@@ -216,10 +220,25 @@ class Settings:
             SettingsError: if some are asked for, and the weights were trained without any: a step
                 then only harms, as its rate was never chosen.
         """
-        if asked and not self.inner_steps and asked != self.eval_steps:
-            expected = f"the weights were trained without inner steps ({self.algorithm}); expected "
-            raise refused("steps", asked, f"{expected}{self.eval_steps}")
+        if asked and asked != self.eval_steps:
+            self._check_adapted("steps", asked, str(self.eval_steps))
         return self.eval_steps if asked is None else asked
+
+    def rate(self, asked: float | None) -> float:
+        """Returns the inner learning rate of an evaluation: that asked for, or as trained.
+
+        Raises:
+            SettingsError: if one is asked for, and the weights were trained without inner steps.
+        """
+        if asked is not None:
+            self._check_adapted("inner_lr", asked, "none")
+        return asked or self.eval_inner_lr or self.inner_lr
+
+    def _check_adapted(self, argument: str, asked: float, expected: str) -> None:
+        """Refuses what counts in inner steps only, where the weights were trained without any."""
+        if not self.inner_steps:
+            reason = f"the weights were trained without inner steps ({self.algorithm})"
+            raise refused(argument, asked, f"{reason}; expected {expected}")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain values, for JSON."""

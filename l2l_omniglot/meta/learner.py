@@ -73,6 +73,8 @@ class Learner(nn.Module):
         rule: how tasks make a meta-gradient: ``maml``, ``reptile``, ``imaml``, or a function, see
             `l2l_omniglot.meta.rules`.
         proximal: lambda of the inner loop, see `Inner`; above 0 for ``imaml``.
+        eval_inner_lr: step size of every inner loop that does not train, above 0; learned rates
+            change by the same factor. As `inner_lr` by default.
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.
@@ -103,9 +105,12 @@ class Learner(nn.Module):
         rule: str | Rule = "maml",
         proximal: float = 0.0,
         norm_weights: str = "adapted",
+        eval_inner_lr: float | None = None,
     ) -> None:
         super().__init__()
         check_number("proximal", proximal, least=0)
+        if eval_inner_lr is not None:
+            check_number("eval_inner_lr", eval_inner_lr, above=0)
         if isinstance(rule, str):
             check_choice("rule", rule, RULES)
             check_number("proximal", proximal, above=0 if rule == "imaml" else None)
@@ -121,6 +126,7 @@ class Learner(nn.Module):
         self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps, norms.names)
         self.head, self.norms = make_head(head, backbone), norms
         self.train_statistics, self.statistics = train_statistics, statistics
+        self.eval_factor = 1.0 if eval_inner_lr is None else eval_inner_lr / inner_lr
         self.population: Moments | None = None
         self.in_bfloat16, self.rule, self.proximal = bfloat16, rule, proximal
         self.reference = Learn2learnEngine(backbone, self.rates, self.head, norms)
@@ -177,9 +183,11 @@ class Learner(nn.Module):
         policy: Policy = BY_BATCH,
         first_order: bool = True,
         bfloat16: bool = False,
+        training: bool = False,
     ) -> Inner:
         """Returns how an inner loop of this learner runs; see `Inner`."""
-        return Inner(steps, first_order, policy, bfloat16, self.proximal)
+        factor = 1.0 if training else self.eval_factor
+        return Inner(steps, first_order, policy, bfloat16, self.proximal, factor)
 
     def batch(self, tasks: Sequence[Task]) -> TaskBatch:
         """Joins tasks of the same sizes, on the learner's device and of its type."""
@@ -271,7 +279,8 @@ class Learner(nn.Module):
         shares = (*(0.0,) * steps, 1.0) if step_weights is None else tuple(step_weights)
         if len(shares) != steps + 1 or not shares[-1] > 0:
             raise SettingsError(f"step weights {shares}: expected {steps + 1}, the last above 0")
-        loop = self.loop(steps, self._policy(self.train_statistics), order, self.in_bfloat16)
+        policy = self._policy(self.train_statistics)
+        loop = self.loop(steps, policy, order, self.in_bfloat16, training=True)
         weights = (engine or self.reference).start(len(tasks.support), loop)
         return self.rule(weights, tasks, self.trained, shares)
 

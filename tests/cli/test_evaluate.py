@@ -1,6 +1,7 @@
 """What `evaluate` refuses, and what it says where an answer is likely wrong."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,26 @@ def test_a_protocol_refuses_other_classes():
 def test_invented_characters_were_never_trained_on():
     done = run_cli("evaluate", "--tasks", "2", "--data", "synthetic", "--weights", "conv4")
     assert done.returncode == 0 and "trained on" not in done.stderr
+
+
+def test_the_rate_of_the_steps_can_be_another_than_in_training(trained_head: Path):
+    def losses(*rate: str) -> list[float]:
+        own = ("--tasks", "2", "--data", "synthetic", "--weights", str(trained_head), "--json")
+        done = run_cli("evaluate", *own, *rate)
+        assert done.returncode == 0, done.stderr
+        body = json.loads(done.stdout)
+        assert body["inner_lr"] == (float(rate[1]) if rate else 0.4)
+        return body["loss_per_step"]
+
+    own, same, slow = losses(), losses("--inner-lr", "0.4"), losses("--inner-lr", "0.01")
+    assert own == same
+    assert slow[0] == own[0] and abs(slow[1] - slow[0]) < abs(own[1] - own[0])
+
+
+def test_a_rate_of_steps_that_were_never_trained_is_refused():
+    done = run_cli("evaluate", "--inner-lr", "0.1", "--weights", "conv4", "--data", "synthetic")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--inner-lr 0.1: the weights were trained without inner steps" in done.stderr
 
 
 def test_weights_of_a_training_that_diverged_are_no_success(trained_head: Path, tmp_path: Path):

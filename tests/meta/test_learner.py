@@ -148,12 +148,38 @@ def test_broken_backbones_are_errors_and_never_printed(
 
 
 def test_inner_learning_rate_must_be_above_zero():
+    with pytest.raises(SettingsError, match="eval_inner_lr=0: expected a number above 0"):
+        Learner(TinyNet(), 0.1, eval_inner_lr=0)
     for rate in (0.0, -1.0, float("nan")):
         with pytest.raises(SettingsError, match="inner_lr="):
             Learner(TinyNet(), rate)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rates", ["fixed", "parameter", "layer-step"])
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+def test_evaluation_has_an_inner_rate_of_its_own_and_training_keeps_its(rates: str, engine: str):
+    """Compared in float64 with a learner that was built with that rate."""
+    drawn = list(Tasks(synthetic_stack(classes=10), range(10), ways=3, queries=2).batch(0, 2))
+
+    def scored(inner_lr: float, other: float | None = None) -> tuple[torch.Tensor, ...]:
+        torch.manual_seed(0)
+        network = make_backbone("cnn4", ways=3)
+        learner = Learner(network, inner_lr, rates=rates, inner_steps=2, eval_inner_lr=other)
+        learner = learner.double()
+        chosen = Learner.choose(learner, drawn[0]).engine if engine == "stacked" else None
+        tasks = [learner.batch(drawn)] if chosen else [learner.batch([task]) for task in drawn]
+        scores = [learner.score_steps(task, 2, chosen)[-1][0].losses for task in tasks]
+        first = [learner.meta_gradient(task, 2, chosen).gradients[0] for task in tasks]
+        return torch.cat(scores), torch.stack(first).sum(0)
+
+    (scores, gradients), slow, fast = scored(0.4, 0.1), scored(0.1), scored(0.4)
+    torch.testing.assert_close(scores, slow[0])
+    torch.testing.assert_close(gradients, fast[1])
+    assert not torch.allclose(scores, fast[0], rtol=1e-3)
+    assert not torch.allclose(gradients, slow[1], rtol=1e-3)
+
+
 def test_learning_lifts_accuracy_well_above_pixels():
     """A short real training: the learner must actually learn to learn."""
     from l2l_omniglot.meta.evaluation import evaluate

@@ -32,6 +32,7 @@ class Inner:
         bfloat16: compute layers in bfloat16 (autocast); the head and all weights do not.
         proximal: lambda, 0 or more: to a task's loss, lambda / 2 times the squared distance to
             where its weights started is added (Rajeswaran et al. 2019, equation 3).
+        rate_factor: above 0; times the inner learning rates.
     """
 
     steps: int = 0
@@ -39,6 +40,7 @@ class Inner:
     policy: Policy = BY_BATCH
     bfloat16: bool = False
     proximal: float = 0.0
+    rate_factor: float = 1.0
 
 
 class Engine(ABC):
@@ -124,6 +126,7 @@ class FastWeights:
         engine.check()
         self.engine, self.tasks, self.inner, self.taken = engine, tasks, inner, 0
         self.network = _clone(engine.maml, inner.first_order)
+        self.network.lr *= inner.rate_factor
         for layer in self.network.modules():  # as made, it shares its original's buffers
             for name, buffer in layer._buffers.items():
                 layer._buffers[name] = None if buffer is None else buffer.clone()
@@ -224,7 +227,8 @@ class FastWeights:
         )  # fmt: skip
         for name, gradient in zip(rates.names, gradients, strict=True):
             if gradient is not None:
-                own[name].update = -rates.rate(name, self.taken) * gradient
+                rate = rates.rate(name, self.taken) * self.inner.rate_factor
+                own[name].update = -rate * gradient
         self.network.module = l2l.update_module(self.network.module)
 
 
