@@ -26,8 +26,9 @@ _WORDS = {
 }
 INTRO = f"""# Options
 
-Every option of every command, as `{PROGRAM} COMMAND --help` prints them. [Commands](commands.md) says what the commands do. Defaults called
-*recipe* are in [the table of recipes](commands.md#recipes).
+Every option of every command, as `{PROGRAM} COMMAND --help` prints them. [Commands](commands.md)
+says what the commands do. Defaults called *recipe* are in [the table of
+recipes](commands.md#recipes).
 
 An option can also stand in [a file](commands.md#configuration), by its name without the dashes, or
 be set by [a variable](commands.md#environment), such as `L2L_OMNIGLOT_TRAIN_WAYS`.
