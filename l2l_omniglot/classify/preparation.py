@@ -28,7 +28,7 @@ SAID = {
 
 @dataclass(frozen=True)
 class Preparation:
-    """The preparation of pictures as images for the network: of each by itself.
+    """The preparation of pictures as images for the network: of each independently.
 
     Attributes:
         redraw: which pictures are centred, scaled and redrawn with one pen: ``auto``, ``always``
