@@ -1,4 +1,4 @@
-"""A hook of MkDocs: pages that lie outside docs/, and links that work on the site as well.
+"""A hook of MkDocs: pages that lie outside docs/, the page of options, and links that work there.
 
 Links in the repository's pages are relative to the file they stand in, so that they work where
 the repository is looked at. Here those that leave docs/ are turned to the pages of the site.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -15,20 +16,24 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 PAGES = {
-    "README.md": "index.md",  # the site begins with the quick start
+    "README.md": "index.md",
     "README.zh.md": "zh.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "LICENSE": "LICENSE",
     "examples/l2l-omniglot-resnet/README.md": "resnet.md",
 }
-_HOMES = {page: file for file, page in PAGES.items() if page != "index.md"}
+_HOMES = {page: file for file, page in PAGES.items()}
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages from outside docs/."""
+    """Adds the pages from outside docs/, and the one that is made from the commands."""
     root = Path(config.config_file_path).parent
+    sys.path.insert(0, str(root))  # MkDocs loads a hook by its path
+    from tools.options_page import page as options
+
+    files.append(File.generated(config, "options.md", content=options()))
     for page, file in _HOMES.items():
         files.append(File.generated(config, page, abs_src_path=str(root / file)))
     return files

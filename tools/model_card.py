@@ -33,7 +33,7 @@ say nothing about other pictures. {LIBRARY} centres and scales pictures before i
 
 Data: Omniglot (Lake et al. 2015, Human-level concept learning through probabilistic program
 induction; MIT license). License of the weights: MIT. The protocols are described in
-`docs/protocols.md` of {LIBRARY}.
+`docs/evaluation.md` of {LIBRARY}.
 """
 
 

@@ -1,12 +1,11 @@
-"""Writes docs/options.md, every option of every command, from the commands themselves.
+"""The site's page of options: every option of every command, from the commands themselves.
 
-Run `python -m tools.options_page` after a change to an option; a test compares the page.
+``make docs`` puts it into the site; `python -m tools.options_page` prints it.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import click
 
@@ -16,7 +15,6 @@ from l2l_omniglot.cli.config import Sectioned, commands
 from l2l_omniglot.experiments.declaration import Declaration
 from l2l_omniglot.experiments.settings import DECLARED
 
-PAGE = Path(__file__).parents[1] / "docs" / "options.md"
 COMMON = ("config", "verbose", "quiet", "offline")
 HEADER = ("option", "meaning", "default", "values")
 _WORDS = {
@@ -28,9 +26,9 @@ _WORDS = {
 }
 INTRO = f"""# Options
 
-Every option of every command, made from the commands by `python -m tools.options_page`; `{PROGRAM}
-COMMAND --help` prints the same. [Commands](commands.md) says what the commands do. Defaults called
-*recipe* are in [the table of recipes](commands.md#recipes).
+Every option of every command, as `{PROGRAM} COMMAND --help` prints them. [Commands](commands.md)
+says what the commands do. Defaults called *recipe* are in [the table of
+recipes](commands.md#recipes).
 
 An option can also stand in [a file](commands.md#configuration), by its name without the dashes, or
 be set by [a variable](commands.md#environment), such as `L2L_OMNIGLOT_TRAIN_WAYS`.
@@ -121,5 +119,4 @@ def _bounds(declared: Declaration) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"{PAGE}: written")
+    print(page())

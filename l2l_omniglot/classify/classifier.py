@@ -104,7 +104,7 @@ class Classifier:
         """Measures how far images are from each class: (B, ways) on the CPU, at least 0.
 
         These are squared distances of embeddings, the head's input, from the mean embedding of the
-        class's support images; every image by itself, whatever the mode of batch normalisation.
+        class's support images; every image independently, whatever the mode of batch normalisation.
         """
         network, moments = self._networks[step], self.moments(step)
         support = embed(network, self.support, moments)

@@ -50,7 +50,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights: run folder, checkpoint file or name of pretrained weights; by default the
             most accurate pretrained weights for any number of classes.
         steps: gradient steps on the support set; see `Classifier`.
-        batch_norm: ``inductive`` (every image by itself) or ``transductive`` (all images of a
+        batch_norm: ``inductive`` (every image independently) or ``transductive`` (all images of a
             call together).
         picture_ink: shade of the ink in the images given: ``dark``, ``light``, or ``auto``: the
             minority shade; of arrays it is found out once, of the support set.

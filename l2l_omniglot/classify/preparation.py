@@ -30,7 +30,7 @@ UNCHANGED = "nothing was changed but its size"
 
 @dataclass(frozen=True)
 class Preparation:
-    """The preparation of pictures as images for the network: of each by itself.
+    """The preparation of pictures as images for the network: of each independently.
 
     Attributes:
         redraw: which pictures are centred, scaled and redrawn with one pen: ``auto``, ``always``

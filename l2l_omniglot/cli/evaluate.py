@@ -74,8 +74,8 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
               help="Learning rate of the steps (as trained).")  # fmt: skip
 @options.alphabet_option
 @click.option("--rotated-tests", type=options.Name(ROTATED), default="none", show_default=True,
-              help="Turn test characters: turned ones are classes (Snell et al. 2017), or each "
-              "class of a task is turned at random (Finn et al. 2017).")  # fmt: skip
+              help="Rotate test characters: rotated ones are classes (Snell et al. 2017), or "
+              "each class of a task is rotated at random (Finn et al. 2017).")  # fmt: skip
 @click.option("--baselines", is_flag=True,
               help="Also evaluate nearest neighbour and class means on these tasks.")  # fmt: skip
 @click.option("--protocol", type=options.Name(list(PROTOCOLS)), default=OURS, show_default=True,

@@ -28,7 +28,7 @@ _VINYALS_VALIDATION = {
     "Hebrew",
     "Mkhedruli_(Georgian)",
 }
-# Of numpy's RandomState, from val_seed 0 in the code of Antoniou et al. 2019 (docs/protocols.md).
+# Of numpy's RandomState, from val_seed 0 in the code of Antoniou et al. 2019 (docs/evaluation.md).
 _MAML_PLUS_PLUS_SEED, _MAML_PLUS_PLUS_CUTS = 985_773, (1150, 1200)
 
 

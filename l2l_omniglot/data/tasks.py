@@ -164,9 +164,9 @@ class Tasks:
         within_alphabet: whether all classes of a task are of one alphabet; each alphabet with
             enough classes is equally likely.
         augment: whether every image is changed by a small random affine map.
-        turned: whether each class of a task is turned by a random number of quarters (the tests of
-            Finn et al. 2017; with `rotations`, those of Snell et al. 2017, two turns of a
-            character can be two classes of a task).
+        turned: whether each class of a task is rotated by a random number of quarter turns (the
+            protocol of Finn et al. 2017; with `rotations`, that of Snell et al. 2017, two
+            rotations of a character can be two classes of a task).
 
     Raises:
         DataError: if a size is too small, the part has too few classes, a class too few images,

@@ -18,7 +18,7 @@ class Declaration:
     name: str  # of the field of `Settings`
     kind: str  # of its values: int, float, bool or str
     default: Any  # unless recipe, algorithm or user set another
-    help: str  # for --help and docs/options.md; gives the unit of a number
+    help: str  # for --help and the site; gives the unit of a number
     group: str  # of options: one of `GROUPS`
     least: float | None = None
     most: float | None = None

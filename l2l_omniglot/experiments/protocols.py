@@ -1,4 +1,4 @@
-"""Protocols: on which tasks the papers test, by name; docs/protocols.md cites their code."""
+"""Protocols: on which tasks the papers test, by name; docs/evaluation.md cites their code."""
 
 from __future__ import annotations
 

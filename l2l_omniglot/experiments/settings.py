@@ -26,8 +26,8 @@ _task, _algorithm, _optimiser, _data, _run, _computing = (
 class Settings:
     """Everything that decides what a training run computes.
 
-    Meaning, default and bounds of each setting are declared with it below; docs/options.md lists
-    them.
+    Meaning, default and bounds of each setting are declared with it below; ``train --help``
+    lists them.
 
     Raises:
         SettingsError: if a value is of the wrong type or out of range; quotes the value and

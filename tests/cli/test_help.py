@@ -1,7 +1,6 @@
 """Every option of every command: a default, a unit, a choice that knows close matches."""
 
 import re
-from pathlib import Path
 
 import click
 import pytest
@@ -97,9 +96,15 @@ def _word(option: str) -> str:
     return rf"^  {option}(?![\w-])"
 
 
-def test_the_page_of_options_is_current():
-    page = Path(options_page.PAGE).read_text(encoding="utf-8")
-    assert page == options_page.page(), "python -m tools.options_page writes it again"
+def test_the_page_of_options_has_every_option_of_every_command():
+    intro, *sections = re.split(r"^## ", options_page.page(), flags=re.M)
+    found = {body.partition("\n")[0]: body for body in sections}
+    assert found.keys() == {"Every command", *commands(cli)}
+    for name, command in commands(cli).items():
+        for option in command.params:
+            if isinstance(option, click.Option) and option.name not in options_page.COMMON:
+                assert f"`{option.opts[0]}`" in found[name], (name, option.opts)
+    assert "`--offline`" in found["Every command"] and "commands.md" in intro
 
 
 def test_help_points_to_nothing_that_an_installed_package_does_not_have():
