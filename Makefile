@@ -48,7 +48,7 @@ fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python tests/fuzz.py --seconds 600
 
-# The hashes of the pinned set, from the package index.
+# The hashes of the pinned set, from the package index; that every Python has a file of every pin.
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(BIN)/python -m tools.lock
