@@ -154,7 +154,7 @@ def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
         parts.append(found.prepared)
     if found.doubts:
         parts.append(f"Doubtful: {'; '.join(map(shown, found.doubts))}.")
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))  # no matrix: many classes, and all right
 
 
 def _pictures(found: Predictions, top: int, width: int) -> str:

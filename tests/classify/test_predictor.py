@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageOps
 from rounding import PROBABILITY
 
 from benchmarks.digits import Digits, Draw, by_predict, nearest
-from l2l_omniglot.classify.predictions import predictions_table
+from l2l_omniglot.classify.predictions import Prediction, Predictions, predictions_table
 from l2l_omniglot.classify.predictor import predict
 from l2l_omniglot.data.drawing import find_drawing
 from l2l_omniglot.data.frame import measure, redraw
@@ -545,3 +545,16 @@ def test_accuracy_on_omniglots_own_files_is_that_of_evaluate(
         body = json.loads(done.stdout)
         assert not body["prepared"]
         assert body["accuracy"] == pytest.approx(accuracy)
+
+
+def test_without_a_matrix_the_parts_are_still_one_line_apart(tmp_path: Path):
+    """Of classes too many for a matrix that are all right, nothing stands between the parts."""
+    names = [f"a class with a long name {number}" for number in range(5)]
+    entries = [
+        Prediction(tmp_path / name, dict.fromkeys(names, 0.0) | {name: 1.0}, name) for name in names
+    ]
+    found = Predictions(
+        entries, True, names, "resnet8", "protonet", 0, "inductive", "", (), [], [], []
+    )
+    text = predictions_table(found)
+    assert "5 of 5 correct" in text and "\n\n\n" not in text
