@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="ship the weights in float16")
     parser.add_argument("--last", action="store_true", help="ship its last weights, not its best")
     parser.add_argument("--eval-steps", type=int, help="inner steps that validation chose")
+    parser.add_argument("--eval-inner-lr", type=float, help="and their learning rate")
     parser.add_argument("--replace", action="store_true", help="replace weights of that name")
     parser.add_argument(
         "--tasks", type=int, default=0, help="evaluate on so many test tasks at once (none)"
@@ -54,6 +55,7 @@ def ship(
     half: bool = False,
     last: bool = False,
     eval_steps: int | None = None,
+    eval_inner_lr: float | None = None,
     replace: bool = False,
     folder: Path = FOLDER,
 ) -> Card:
@@ -66,6 +68,7 @@ def ship(
         half: in float16; they are computed with in float32.
         last: its last weights instead of those of the best validation.
         eval_steps: inner steps at evaluation, instead of those of the run.
+        eval_inner_lr: their learning rate, instead of that of the run.
         replace: whether weights of that name may be overwritten.
         folder: where to.
     """
@@ -77,7 +80,7 @@ def ship(
         found = checkpoint.settings.data
         raise SystemExit(f"{run.path}: was trained on {found!r}; expected {OMNIGLOT!r}")
     row, before = _row(run, checkpoint.iteration), _history(checkpoint.settings.start_from)
-    shipped = _shipped(checkpoint, half, eval_steps)
+    shipped = _shipped(checkpoint, half, eval_steps=eval_steps, eval_inner_lr=eval_inner_lr)
     path.parent.mkdir(parents=True, exist_ok=True)
     shipped.save(path)
     card = Card(
@@ -104,10 +107,10 @@ def _row(run: RunFolder, iteration: int) -> MetricsRow:
     return rows[-1]
 
 
-def _shipped(checkpoint: Checkpoint, half: bool, eval_steps: int | None) -> Checkpoint:
+def _shipped(checkpoint: Checkpoint, half: bool, **chosen: Any) -> Checkpoint:
     """Returns what is shipped of a checkpoint: nothing that says where files lay here."""
     settings = checkpoint.settings
-    changes: dict[str, Any] = {} if eval_steps is None else {"eval_steps": eval_steps}
+    changes = {name: value for name, value in chosen.items() if value is not None}
     settings = dataclasses.replace(settings, start_from=_short(settings.start_from), **changes)
     facts = {what: checkpoint.facts[what] for what in KEPT}
     weights = checkpoint.weights
