@@ -1,9 +1,15 @@
 """The order of the rooms, as docs/architecture.md draws it."""
 
+import ast
+import inspect
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable
 from graphlib import TopologicalSorter
 
+from l2l_omniglot.meta import rules
+from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop
 from tools.structure import PACKAGE, STOREYS, arrows, modules, room
 
 # Loaded by --help, completion and `prepare`, which must not wait for torch.
@@ -68,3 +74,18 @@ def test_every_room_tells_what_its_modules_are():
             own = {entry for entry in modules() if entry.rpartition(".")[0] == name}
             text, leaves = path.read_text(), (entry.rpartition(".")[2] for entry in own)
             assert not [leaf for leaf in leaves if f"``{leaf}``" not in text], name
+
+
+def _without_docstring(function: Callable[..., object]) -> str:
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    (first, *_) = ast.parse("\n".join(lines)).body[0].body
+    del lines[first.lineno - 1 : first.end_lineno]
+    return "\n".join(lines)
+
+
+def test_algorithm_2_stands_on_one_screen_as_it_is():
+    page = (PACKAGE.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    shown = page.split("```py\n")[1].split("```")[0]
+    parts = (rules.maml, inner_loop, FastWeights.step, FastWeights._adapt)
+    assert shown == "\n\n\n".join(map(_without_docstring, parts)) + "\n"
+    assert len(shown.splitlines()) <= 70

@@ -21,7 +21,8 @@ from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments import runs
-from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings
+from l2l_omniglot.experiments.recipes import RECIPES
+from l2l_omniglot.experiments.settings import DECLARED, Settings
 from l2l_omniglot.experiments.weights import (
     best_pretrained,
     check_ways,

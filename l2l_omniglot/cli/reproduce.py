@@ -17,7 +17,7 @@ from l2l_omniglot.cli.console import TrainingProgress, counting, echo_error, log
 from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.algorithms import ALGORITHMS
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
-from l2l_omniglot.experiments.settings import RECIPES
+from l2l_omniglot.experiments.recipes import RECIPES
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.stack import Stack

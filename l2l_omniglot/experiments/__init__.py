@@ -2,7 +2,8 @@
 
 - ``declaration``: what is declared of a setting
 - ``algorithms``: what makes up each published algorithm
-- ``settings``: every setting, declared once; recipes
+- ``recipes``: named values that settings start from
+- ``settings``: every setting, declared once
 - ``readers``: data sets by name
 - ``experiment``: data, splits, task streams, learner and trainer of a run
 - ``protocols``: on which tasks the papers test

@@ -1,4 +1,4 @@
-"""Settings of a run, each declared once, and the named recipes they start from."""
+"""Settings of a run, each declared once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from l2l_omniglot.data import NAMED_SPLITS
 from l2l_omniglot.errors import check_choice, refused
 from l2l_omniglot.experiments.algorithms import ALGORITHMS, PAPERS, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
+from l2l_omniglot.experiments.recipes import ITERATIONS, RECIPES, TRAIN_QUERIES
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, OPTIMISERS, RULES, SCHEDULES
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -44,7 +45,7 @@ class Settings:
     shots: int = _task(1, "Support images per class", least=1, most=10_000)
     queries: int = _task(15, "Query images per class", least=1, most=10_000)
     train_queries: int = _task(
-        5, "Query images per class in training", least=1, most=10_000,
+        TRAIN_QUERIES, "Query images per class in training", least=1, most=10_000,
         default_words="as --queries if set, else recipe",
     )  # fmt: skip
     train_ways: int = _task(
@@ -153,7 +154,7 @@ class Settings:
         "taken in the inner loop",
         choices=PRECISIONS,
     )
-    iterations: int = _optimiser(24_000, "Meta-updates in total", least=1, most=10**12)
+    iterations: int = _optimiser(ITERATIONS, "Meta-updates in total", least=1, most=10**12)
     rotations: bool = _data(True, "Add rotated characters as training classes")
     mirrors: bool = _data(False, "Add mirrored characters as training classes")
     augment: bool = _data(False, "Change every training image by a small affine map")
@@ -245,77 +246,6 @@ class Settings:
         return dataclasses.asdict(self)
 
 
-def _default(ways: int, shots: int) -> dict[str, Any]:
-    """Found by measuring: docs/experiments.md, "The default recipe".
-
-    The time of an iteration grows with the images of its tasks; the number of iterations makes
-    up for that, so that training takes about as long for any ways and shots.
-    """
-    images = ways * (shots + Settings.train_queries)
-    iterations = max(500, 100 * round(Settings.iterations * 30 / images / 100))
-    return {"head": "shared", "iterations": iterations}
-
-
-def _tutorial(_ways: int, _shots: int) -> dict[str, Any]:
-    """The tutorial's numbers: first order in effect, paper 1, head of ones, Adam constant."""
-    return {
-        "train_queries": 15,
-        "meta_batch_size": 8,
-        "inner_steps": 5,
-        "eval_steps": 5,
-        "inner_lr": 0.04,
-        "first_order": True,
-        "meta_lr": 2e-4,
-        "schedule": "constant",
-        "iterations": 60_000,
-        "rotations": False,
-        "ink": "black",
-        "init": "tutorial",
-        "backbone": "basenet",
-    }
-
-
-def _paper(ways: int, _shots: int) -> dict[str, Any]:
-    """Finn et al. 2017, section 5.2 and appendix A.1; 5-way numbers below 20 ways."""
-    many = ways >= 20
-    return {
-        "train_queries": 15,
-        "meta_batch_size": 16 if many else 32,
-        "inner_steps": 5 if many else 1,
-        "eval_steps": 5 if many else 3,
-        "inner_lr": 0.1 if many else 0.4,
-        "first_order": False,
-        "meta_lr": 1e-3,
-        "schedule": "constant",
-        "iterations": 60_000,
-        "rotations": True,
-        "ink": "white",
-        "backbone": "cnn4",
-    }
-
-
-def _best(_ways: int, _shots: int) -> dict[str, Any]:
-    """Prototypical networks for any ways and shots: docs/experiments.md, "The best recipe"."""
-    return ALGORITHMS["protonet"] | {
-        "algorithm": "protonet",
-        "backbone": "resnet8",
-        "train_ways": 60,
-        "train_shots": 1,
-        "train_queries": 5,
-        "meta_batch_size": 1,
-        "meta_lr": 1e-3,
-        "schedule": "cosine",
-        "warmup": 200,
-        "weight_decay": 1e-2,
-        "average_weights": 0.998,
-        "statistics": "population",
-        "augment": True,
-        "mirrors": True,
-        "iterations": 10_000,
-    }
-
-
-RECIPES = {"default": _default, "tutorial": _tutorial, "paper": _paper, "best": _best}
 _FROM_RECIPES = frozenset[str]().union(*(recipe(5, 1) for recipe in RECIPES.values()))
 
 DECLARED: dict[str, Declaration] = {

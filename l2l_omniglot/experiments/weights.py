@@ -13,9 +13,10 @@ from l2l_omniglot._util.files import sha256
 from l2l_omniglot.errors import RunError, SettingsError, check_choice, did_you_mean
 from l2l_omniglot.experiments.card import CONFIG, MODEL, Card, read_card
 from l2l_omniglot.experiments.metrics import MetricsRow
+from l2l_omniglot.experiments.recipes import RECIPES
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.runs import newest_run, taken
-from l2l_omniglot.experiments.settings import DECLARED, RECIPES, Settings, make_settings
+from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.checkpoint import Checkpoint

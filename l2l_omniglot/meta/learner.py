@@ -73,8 +73,7 @@ class Learner(nn.Module):
         rule: how tasks make a meta-gradient: ``maml``, ``reptile``, ``imaml``, or a function, see
             `l2l_omniglot.meta.rules`.
         proximal: lambda of the inner loop, see `Inner`; above 0 for ``imaml``.
-        eval_inner_lr: step size of every inner loop that does not train, above 0; learned rates
-            change by the same factor. As `inner_lr` by default.
+        eval_inner_lr: step size where nothing trains; learned rates change by the same factor.
 
     Attributes:
         backbone: the meta-learned module itself; adapting never changes it.

@@ -1,0 +1,88 @@
+"""The named recipes that settings start from: values by the ways and shots of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from l2l_omniglot.experiments.algorithms import ALGORITHMS
+
+TRAIN_QUERIES, ITERATIONS = 5, 24_000  # of the default recipe, 5-way 1-shot
+
+
+def _default(ways: int, shots: int) -> dict[str, Any]:
+    """Found by measuring: docs/experiments.md, "The default recipe".
+
+    The time of an iteration grows with the images of its tasks; the number of iterations makes
+    up for that, so that training takes about as long for any ways and shots.
+    """
+    images = ways * (shots + TRAIN_QUERIES)
+    iterations = max(500, 100 * round(ITERATIONS * 30 / images / 100))
+    return {"head": "shared", "iterations": iterations}
+
+
+def _tutorial(_ways: int, _shots: int) -> dict[str, Any]:
+    """The tutorial's numbers: first order in effect, paper 1, head of ones, Adam constant."""
+    return {
+        "train_queries": 15,
+        "meta_batch_size": 8,
+        "inner_steps": 5,
+        "eval_steps": 5,
+        "inner_lr": 0.04,
+        "first_order": True,
+        "meta_lr": 2e-4,
+        "schedule": "constant",
+        "iterations": 60_000,
+        "rotations": False,
+        "ink": "black",
+        "init": "tutorial",
+        "backbone": "basenet",
+    }
+
+
+def _paper(ways: int, _shots: int) -> dict[str, Any]:
+    """Finn et al. 2017, section 5.2 and appendix A.1; 5-way numbers below 20 ways."""
+    many = ways >= 20
+    return {
+        "train_queries": 15,
+        "meta_batch_size": 16 if many else 32,
+        "inner_steps": 5 if many else 1,
+        "eval_steps": 5 if many else 3,
+        "inner_lr": 0.1 if many else 0.4,
+        "first_order": False,
+        "meta_lr": 1e-3,
+        "schedule": "constant",
+        "iterations": 60_000,
+        "rotations": True,
+        "ink": "white",
+        "backbone": "cnn4",
+    }
+
+
+def _best(_ways: int, _shots: int) -> dict[str, Any]:
+    """Prototypical networks for any ways and shots: docs/experiments.md, "The best recipe"."""
+    return ALGORITHMS["protonet"] | {
+        "algorithm": "protonet",
+        "backbone": "resnet8",
+        "train_ways": 60,
+        "train_shots": 1,
+        "train_queries": 5,
+        "meta_batch_size": 1,
+        "meta_lr": 1e-3,
+        "schedule": "cosine",
+        "warmup": 200,
+        "weight_decay": 1e-2,
+        "average_weights": 0.998,
+        "statistics": "population",
+        "augment": True,
+        "mirrors": True,
+        "iterations": 10_000,
+    }
+
+
+RECIPES: dict[str, Callable[[int, int], dict[str, Any]]] = {
+    "default": _default,
+    "tutorial": _tutorial,
+    "paper": _paper,
+    "best": _best,
+}
