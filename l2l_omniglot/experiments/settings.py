@@ -166,7 +166,7 @@ class Settings:
     init: str = _algorithm(
         "zero", "Initial weights of BaseNet's last layer", choices=("zero", "tutorial")
     )
-    start_from: str = _algorithm(
+    start_from: str = _run(
         "",
         "Pretrained weights, run folder or checkpoint file to start from",
         default_words="random weights",
