@@ -14,10 +14,11 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
-from l2l_omniglot.errors import SkippedError
+from l2l_omniglot.errors import DataError, SkippedError
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.class_folders import Looks
+    from l2l_omniglot.data.sidecar import Sidecar
 
 
 @click.command(cls=Command, short_help="Turn Omniglot, or pictures of yours, into one .npy file.")
@@ -77,7 +78,7 @@ def prepare(
         prepare_omniglot(
             list(source), target, image_size=image_size, announce=log.info, progress=progress
         )
-    _invite(out)
+    _invite("--ways 5 --shots 1", out)
 
 
 def _refuse(why: str, *names: str) -> None:
@@ -107,12 +108,32 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
     if done.small:
         some = f"of {len(found.files)} classes {len(done.small)} have fewer than {looks.least}"
         log.info(f"Note: left out: {some}: {shown(listed(done.small))}.")
-    _invite(out, " --split random")
+    _invite_own(out, done.sidecar)
     if done.left:
         every = f"{len(done.left)} of {found.count} pictures"
         raise SkippedError(f"skipped {every}: {reasons(done.left)}")
 
 
-def _invite(out: Path | None, split: str = "") -> None:
+def _invite(task: str, out: Path | None, split: str = "") -> None:
     data = f" --data {shlex.quote(str(out))}" if out else ""
-    log.info(f"Train on it:\n  l2l-omniglot train --ways 5 --shots 1{data}{split}")
+    log.info(f"Train on it:\n  l2l-omniglot train {task}{data}{split}")
+
+
+def _invite_own(out: Path, sidecar: Sidecar) -> None:
+    """Names a training that the classes suffice for, if there is one."""
+    from l2l_omniglot.data.splits import make_splits
+
+    split = "groups" if len({entry.alphabet for entry in sidecar.classes}) >= 3 else "random"
+    try:
+        ways = min(5, *map(len, make_splits(sidecar.classes, split)))
+    except DataError:
+        ways = 0
+    queries = min(15, min(sidecar.counts) - 1)
+    if ways < 2 or queries < 1:
+        log.info(
+            "Note: too few for a training, which needs 2 images of each class, and 2 classes each "
+            "to train, to validate and to test. `predict` and `draw` take any number."
+        )
+        return
+    fewer = f" --queries {queries}" if queries < 15 else ""
+    _invite(f"--ways {ways} --shots 1{fewer}", out, f" --split {split}")

@@ -305,7 +305,7 @@ def test_the_command_says_what_it_wrote_and_left_out(folder: Path, tmp_path: Pat
     said = " ".join(done.stderr.split())
     assert "Error: skipped 1 of 25 pictures: " in said and "7.png: not a readable" in said
     assert "mine.npy: 6 classes of 3 to 6 images, 24 in all, 84 x 84, colour." in said
-    assert f"l2l-omniglot train --ways 5 --shots 1 --data {tmp_path}" in said
+    assert "Note: too few for a training, which needs 2 images of each class" in said
     (folder / "two" / "7.png").unlink()
     done = invoke(*words, "--least", "4")
     assert done.returncode == 0
@@ -314,6 +314,17 @@ def test_the_command_says_what_it_wrote_and_left_out(folder: Path, tmp_path: Pat
     assert refused.returncode == 2 and "--classes: expected --out" in refused.stderr
     refused = invoke(*words, "--source", "x")
     assert refused.returncode == 2 and "--classes: expected no --source" in refused.stderr
+
+
+def test_the_training_that_it_names_is_possible(grouped: Path, tmp_path: Path):
+    out = tmp_path / "mine.npy"
+    done = invoke("prepare", "--classes", str(grouped), "--out", str(out))
+    line = done.stderr.splitlines()[-1].split()
+    task = ["--ways", "5", "--shots", "1", "--queries", "3"]
+    assert line == ["l2l-omniglot", "train", *task, "--data", str(out), "--split", "groups"]
+    sizes = ("--iterations", "1", "--meta-batch-size", "1", "--validation-tasks", "2")
+    done = invoke(*line[1:], *sizes, "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
 
 
 def test_save_is_seldom(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
