@@ -107,12 +107,12 @@ def check_number(
     argument: str,
     value: float,
     *,
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     above: float | None = None,
     kind: type[L2LOmniglotError] = SettingsError,
 ) -> None:
-    """Refuses a number below `least`, above `most`, not above `above`, or NaN.
+    """Refuses a number below `minimum`, above `maximum`, not above `above`, or NaN.
 
     With `above`, infinity is refused, too.
 
@@ -121,10 +121,10 @@ def check_number(
     """
     if above is not None and not (value > above and math.isfinite(value)):
         raise refused(argument, value, f"expected a number above {above:g}", kind)
-    if least is not None and not value >= least:
-        raise refused(argument, value, f"expected at least {least:g}", kind)
-    if most is not None and not value <= most:
-        raise refused(argument, value, f"expected at most {most:g}", kind)
+    if minimum is not None and not value >= minimum:
+        raise refused(argument, value, f"expected at least {minimum:g}", kind)
+    if maximum is not None and not value <= maximum:
+        raise refused(argument, value, f"expected at most {maximum:g}", kind)
 
 
 def check_choice(

@@ -111,10 +111,10 @@ def _bounds(declared: Declaration) -> str:
     """Returns the values that a setting's declaration allows."""
     if declared.above is not None:
         return f"above {declared.above:g}"
-    if declared.least is not None and declared.most is not None:
-        return f"{declared.least:g} to {declared.most:,}"
-    if declared.least is not None:
-        return f"at least {declared.least:g}"
+    if declared.minimum is not None and declared.maximum is not None:
+        return f"{declared.minimum:g} to {declared.maximum:,}"
+    if declared.minimum is not None:
+        return f"at least {declared.minimum:g}"
     return {"int": "a whole number", "float": "a number", "str": "text"}[declared.kind]
 
 

@@ -65,8 +65,8 @@ class BaseNet(nn.Module):
         **_: object,
     ) -> None:
         super().__init__()
-        check_number("ways", ways, least=2, kind=BackboneError)
-        check_number("channels", channels, least=1, kind=BackboneError)
+        check_number("ways", ways, minimum=2, kind=BackboneError)
+        check_number("channels", channels, minimum=1, kind=BackboneError)
         check_choice("init", init, get_args(Initialisation), kind=BackboneError)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if min(height, width) < 1:

@@ -63,8 +63,8 @@ class Conv4(nn.Module):
         **_: object,
     ) -> None:
         super().__init__()
-        check_number("ways", ways, least=2, kind=BackboneError)
-        check_number("channels", channels, least=1, kind=BackboneError)
+        check_number("ways", ways, minimum=2, kind=BackboneError)
+        check_number("channels", channels, minimum=1, kind=BackboneError)
         check_sides(image_size)
         self.blocks = nn.Sequential(
             conv_block(channels, filters), *(conv_block(filters, filters) for _ in range(3))

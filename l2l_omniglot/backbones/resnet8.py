@@ -58,8 +58,8 @@ class ResNet8(nn.Module):
         **_: object,
     ) -> None:
         super().__init__()
-        check_number("ways", ways, least=2, kind=BackboneError)
-        check_number("channels", channels, least=1, kind=BackboneError)
+        check_number("ways", ways, minimum=2, kind=BackboneError)
+        check_number("channels", channels, minimum=1, kind=BackboneError)
         if min((image_size,) if isinstance(image_size, int) else image_size) < 4:
             raise refused("image_size", image_size, "expected at least 4 pixels", BackboneError)
         self.stem = nn.Sequential(

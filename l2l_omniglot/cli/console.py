@@ -166,7 +166,7 @@ class TrainingProgress:
             if self._bar is not None:
                 _close(self._bar)
 
-    def stepped(self, result: StepResult) -> None:
+    def on_step(self, result: StepResult) -> None:
         """Moves the bar; its loss and accuracy are running averages."""
         loss, accuracy = self._averages or (result.loss, result.accuracy)
         loss += SMOOTHING * (result.loss - loss)
@@ -180,10 +180,10 @@ class TrainingProgress:
         elif time.monotonic() >= self._line_at:
             self._print(result.iteration, recent)
 
-    def measured(self, row: MetricsRow) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         """Shows nothing: the bar has newer figures."""
 
-    def validated(self, row: MetricsRow, best: bool) -> None:
+    def on_validation(self, row: MetricsRow, best: bool) -> None:
         """Prints one line per validation, above the bar where there is one, which has the rest."""
         mark = click.style(" (best)", fg="green", bold=True) if best else ""
         if not math.isfinite(row.validation_loss):

@@ -49,8 +49,10 @@ class Looks(NamedTuple):
         Raises:
             DataError: if one is out of range.
         """
-        check_number("image_size", self.image_size, least=SMALLEST, most=LARGEST, kind=DataError)
-        check_number("least", self.least, least=1, kind=DataError)
+        check_number(
+            "image_size", self.image_size, minimum=SMALLEST, maximum=LARGEST, kind=DataError
+        )
+        check_number("least", self.least, minimum=1, kind=DataError)
         check_choice("kind", self.kind, KINDS, kind=DataError)
         if self.colour and self.kind == DRAWINGS:
             raise refused("colour", True, f"expected grey, or {IMAGES}", DataError)

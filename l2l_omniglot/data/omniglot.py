@@ -141,7 +141,7 @@ def prepare_stack(
 
 def check_target(out: Path, image_size: int) -> None:
     """Refuses a size, and what `check_beside` does."""
-    check_number("image_size", image_size, least=8, most=RAW_SIZE, kind=DataError)
+    check_number("image_size", image_size, minimum=8, maximum=RAW_SIZE, kind=DataError)
     check_beside(out)
 
 

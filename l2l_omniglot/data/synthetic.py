@@ -55,9 +55,9 @@ def synthetic_stack(
     Raises:
         DataError: if an argument is below its least value.
     """
-    check_number("classes", classes, least=10, kind=DataError)
-    check_number("drawers", drawers, least=2, kind=DataError)
-    check_number("image_size", image_size, least=8, kind=DataError)
+    check_number("classes", classes, minimum=10, kind=DataError)
+    check_number("drawers", drawers, minimum=2, kind=DataError)
+    check_number("image_size", image_size, minimum=8, kind=DataError)
     array = _draw_all(classes, drawers, image_size, seed)
     sidecar = Sidecar(
         classes=tuple(_class_info(number, classes) for number in range(classes)),

@@ -297,9 +297,9 @@ class MixedTasks:
 def _check_sizes(
     stack: Stack, classes: Sequence[int], ways: int, shots: int, queries: int, name: str
 ) -> None:
-    check_number("ways", ways, least=2, kind=DataError)
-    check_number("shots", shots, least=1, kind=DataError)
-    check_number("queries", queries, least=1, kind=DataError)
+    check_number("ways", ways, minimum=2, kind=DataError)
+    check_number("shots", shots, minimum=1, kind=DataError)
+    check_number("queries", queries, minimum=1, kind=DataError)
     if len(classes) < ways:
         raise DataError(
             f"{stack.name}: the {name} part has {len(classes)} classes; {ways}-way tasks need "

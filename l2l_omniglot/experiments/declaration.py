@@ -20,8 +20,8 @@ class Declaration:
     default: Any  # unless recipe, algorithm or user set another
     help: str  # for --help and the site; gives the unit of a number
     group: str  # of options: one of `GROUPS`
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     above: float | None = None  # excluded itself
     choices: tuple[str, ...] = ()  # the possible values, if they can be listed
     otherwise: str = ""  # the option for false, e.g. second-order; no-NAME if empty
@@ -47,7 +47,7 @@ class Declaration:
             return "yes" if self.default else "no"
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
-    def typed(self, value: Any) -> Any:
+    def coerce(self, value: Any) -> Any:
         """Converts a value to plain Python, for JSON; accepts NumPy's numbers and paths.
 
         Raises:
@@ -71,7 +71,9 @@ class Declaration:
         if self.choices:
             check_choice(self.name, value, self.choices)
         if self.kind in {"int", "float"}:
-            check_number(self.name, value, least=self.least, most=self.most, above=self.above)
+            check_number(
+                self.name, value, minimum=self.minimum, maximum=self.maximum, above=self.above
+            )
 
     def words(self, value: Any) -> list[str]:
         """Returns the option and its value, as typed on the command line."""

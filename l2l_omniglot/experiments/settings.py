@@ -41,34 +41,38 @@ class Settings:
         choices=tuple(ALGORITHMS),
     )  # fmt: skip
     backbone: str = _algorithm("basenet", "Network, one of `l2l-omniglot backbones`")
-    ways: int = _task(5, "Classes per task", least=2, most=100_000)
-    shots: int = _task(1, "Support images per class", least=1, most=10_000)
-    queries: int = _task(15, "Query images per class", least=1, most=10_000)
+    ways: int = _task(5, "Classes per task", minimum=2, maximum=100_000)
+    shots: int = _task(1, "Support images per class", minimum=1, maximum=10_000)
+    queries: int = _task(15, "Query images per class", minimum=1, maximum=10_000)
     train_queries: int = _task(
-        TRAIN_QUERIES, "Query images per class in training", least=1, most=10_000,
+        TRAIN_QUERIES, "Query images per class in training", minimum=1, maximum=10_000,
         default_words="as --queries if set, else recipe",
     )  # fmt: skip
     train_ways: int = _task(
-        0, "Classes per task in training", least=0, most=100_000, default_words="as --ways"
+        0, "Classes per task in training", minimum=0, maximum=100_000, default_words="as --ways"
     )
     train_shots: int = _task(
-        0, "Support images per class in training", least=0, most=10_000, default_words="as --shots"
+        0,
+        "Support images per class in training",
+        minimum=0,
+        maximum=10_000,
+        default_words="as --shots",
     )
     train_shots_most: int = _task(
-        0, "Most support images per class in training; each iteration draws a number", least=0,
-        most=10_000,
+        0, "Most support images per class in training; each iteration draws a number", minimum=0,
+        maximum=10_000,
         default_words="as --train-shots",
     )  # fmt: skip
-    meta_batch_size: int = _optimiser(8, "Tasks per iteration", least=1, most=1_000_000)
+    meta_batch_size: int = _optimiser(8, "Tasks per iteration", minimum=1, maximum=1_000_000)
     inner_steps: int = _algorithm(
-        1, "Gradient steps on the support set in training", least=0, most=10_000
+        1, "Gradient steps on the support set in training", minimum=0, maximum=10_000
     )
     eval_steps: int = _algorithm(
-        5, "Gradient steps in validation and evaluation", least=0, most=10_000
+        5, "Gradient steps in validation and evaluation", minimum=0, maximum=10_000
     )
-    inner_lr: float = _algorithm(0.4, "Learning rate of the inner loop", above=0, most=1e6)
+    inner_lr: float = _algorithm(0.4, "Learning rate of the inner loop", above=0, maximum=1e6)
     eval_inner_lr: float = _algorithm(
-        0.0, "Learning rate of the inner loop in validation and evaluation", least=0, most=1e6,
+        0.0, "Learning rate of the inner loop in validation and evaluation", minimum=0, maximum=1e6,
         default_words="as --inner-lr",
     )  # fmt: skip
     first_order: bool = _algorithm(
@@ -86,8 +90,8 @@ class Settings:
         0.0,
         "Factor lambda of the squared distance to the start in the loss of the inner steps; above "
         "0 for iMAML",
-        least=0,
-        most=1e6,
+        minimum=0,
+        maximum=1e6,
     )
     adapt: str = _algorithm(
         "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
@@ -115,38 +119,38 @@ class Settings:
         choices=INNER_RATES,
     )  # fmt: skip
     first_order_until: float = _algorithm(
-        0.0, "Fraction of the iterations, from the start, in first order", least=0, most=1
+        0.0, "Fraction of the iterations, from the start, in first order", minimum=0, maximum=1
     )
     multi_step_until: float = _algorithm(
         0.0, "Fraction of the iterations, from the start, that count the loss after every step",
-        least=0, most=1,
+        minimum=0, maximum=1,
     )  # fmt: skip
     optimiser: str = _optimiser(
         "adam", "What makes the meta-updates: Adam, or gradient descent", choices=OPTIMISERS
     )
-    meta_lr: float = _optimiser(2e-3, "Learning rate of the meta-updates", above=0, most=1e3)
+    meta_lr: float = _optimiser(2e-3, "Learning rate of the meta-updates", above=0, maximum=1e3)
     schedule: str = _optimiser("cosine", "Schedule of that learning rate", choices=SCHEDULES)
     warmup: int = _optimiser(
         0,
         "Iterations over which that learning rate rises from 0 to its start, again after the "
         "change to second order",
-        least=0,
-        most=10**12,
+        minimum=0,
+        maximum=10**12,
     )
     clip_gradients: float = _optimiser(
         0.0,
         "Norm that longer gradients of meta-updates are shortened to; 0: none is",
-        least=0,
-        most=1e6,
+        minimum=0,
+        maximum=1e6,
     )
     weight_decay: float = _optimiser(
-        0.0, "Decoupled weight decay (AdamW), times the learning rate", least=0, most=1
+        0.0, "Decoupled weight decay (AdamW), times the learning rate", minimum=0, maximum=1
     )
     average_weights: float = _optimiser(
         0.0,
         "Decay of an average of the weights over the iterations, which is evaluated; 0: none",
-        least=0,
-        most=0.99999,
+        minimum=0,
+        maximum=0.99999,
     )
     precision: str = _computing(
         "auto",
@@ -154,7 +158,7 @@ class Settings:
         "taken in the inner loop",
         choices=PRECISIONS,
     )
-    iterations: int = _optimiser(ITERATIONS, "Meta-updates in total", least=1, most=10**12)
+    iterations: int = _optimiser(ITERATIONS, "Meta-updates in total", minimum=1, maximum=10**12)
     rotations: bool = _data(True, "Add rotated characters as training classes")
     mirrors: bool = _data(False, "Add mirrored characters as training classes")
     augment: bool = _data(False, "Change every training image by a small affine map")
@@ -181,23 +185,29 @@ class Settings:
     )
     split_seed: int = _data(0, "Seed for --split random and groups, and --data synthetic")
     validation_classes: int = _data(
-        0, "Validation classes of the tutorial, random and groups splits", least=0,
-        most=10_000_000, default_words="100 for Omniglot",
+        0, "Validation classes of the tutorial, random and groups splits", minimum=0,
+        maximum=10_000_000, default_words="100 for Omniglot",
     )  # fmt: skip
     test_classes: int = _data(
-        0, "Test classes of these splits", least=0, most=10**7, default_words="423 for Omniglot"
+        0,
+        "Test classes of these splits",
+        minimum=0,
+        maximum=10**7,
+        default_words="423 for Omniglot",
     )
     seed: int = _data(0, "Seed for initial weights and tasks")
-    validation_every: int = _run(1000, "Iterations between validations", least=1, most=10**12)
-    validation_tasks: int = _run(100, "Tasks per validation, always the same", least=2, most=10**7)
+    validation_every: int = _run(1000, "Iterations between validations", minimum=1, maximum=10**12)
+    validation_tasks: int = _run(
+        100, "Tasks per validation, always the same", minimum=2, maximum=10**7
+    )
     skip_bad_updates: int = _run(
         0, "Meta-updates to skip if their loss is not finite; the next one ends the training",
-        least=0, most=10**12,
+        minimum=0, maximum=10**12,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
         for declared in DECLARED.values():
-            value = declared.typed(getattr(self, declared.name))
+            value = declared.coerce(getattr(self, declared.name))
             object.__setattr__(self, declared.name, value)
             declared.check(value)
         names = fitting(self)  # an algorithm's name says what its parts are
@@ -280,7 +290,7 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
         given.setdefault("train_queries", given["queries"])
     for name, value in given.items():
         check_choice("setting", name, sorted(DECLARED))
-        given[name] = DECLARED[name].typed(value)  # the recipes count with ways and shots
+        given[name] = DECLARED[name].coerce(value)  # the recipes count with ways and shots
     size = given.get("ways", Settings.ways), given.get("shots", Settings.shots)
     values = RECIPES[recipe](*size)
     if "algorithm" in given:

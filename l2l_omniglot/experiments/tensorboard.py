@@ -44,15 +44,15 @@ class EventWriter:
             self._write(row)
         self._writer.flush()
 
-    def stepped(self, result: StepResult) -> None:
+    def on_step(self, result: StepResult) -> None:
         """Writes nothing: a single update's figures are mostly noise."""
 
-    def measured(self, row: MetricsRow) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         """Writes the figures of the training immediately."""
         self._write(row)
         self._writer.flush()
 
-    def validated(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002 - as observers have it
+    def on_validation(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002 - as observers have it
         """Writes a validation immediately."""
         self._write(row)
         self._writer.flush()

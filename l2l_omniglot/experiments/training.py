@@ -27,16 +27,16 @@ SECONDS = 300.0  # of training, at most, between two checkpoints
 class Observer(Protocol):
     """Watches a training run, e.g. to show its progress, or to log it elsewhere.
 
-    Of several workers all have observers called, but only the first's `measured`.
+    Of several workers all have observers called, but only the first's `on_log`.
     """
 
-    def stepped(self, result: StepResult) -> None:
+    def on_step(self, result: StepResult) -> None:
         """Called after every update."""
 
-    def measured(self, row: MetricsRow) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         """Called after a new line of metrics without a validation, every few seconds."""
 
-    def validated(self, row: MetricsRow, best: bool) -> None:
+    def on_validation(self, row: MetricsRow, best: bool) -> None:
         """Called after every validation; `best` tells whether it is the best so far."""
 
 
@@ -182,7 +182,7 @@ class TrainingRun:
                     row, best = self._validate()
                 self._save(self.folder.last)
                 for observer in self.observers:
-                    observer.validated(row, best)
+                    observer.on_validation(row, best)
                 self._meter.go_on()
             elif stopped or self._meter.is_due(self.minutes):
                 self._measure()
@@ -206,7 +206,7 @@ class TrainingRun:
         if not result.skipped:
             self._meter.add(result)
             for observer in self.observers:
-                observer.stepped(result)
+                observer.on_step(result)
         return result
 
     def _best(self) -> float:
@@ -230,7 +230,7 @@ class TrainingRun:
             return
         row = self._write_row(self._meter.take(self.minutes), (math.nan, math.nan, math.nan))
         for observer in self.observers:
-            observer.measured(row)
+            observer.on_log(row)
 
     def _write_row(
         self, trained: TrainingFigures, validation: tuple[float, float, float]

@@ -16,7 +16,7 @@ class Baseline:
     """The mean `accuracy` over two or more tasks, in [0, 1], with the half width of its `ci95`."""
 
     def __init__(self, accuracies: list[float]) -> None:
-        check_number("count", len(accuracies), least=2)
+        check_number("count", len(accuracies), minimum=2)
         self.accuracy, self.ci95 = mean(accuracies), half_width(accuracies)
 
 

@@ -150,8 +150,8 @@ def evaluate(
         SettingsError: if `count` or `steps` is too small or `batch_norm` unknown.
         BackboneError: if the backbone cannot be evaluated inductively.
     """
-    check_number("count", count, least=2)
-    check_number("steps", steps, least=0)
+    check_number("count", count, minimum=2)
+    check_number("steps", steps, minimum=0)
     check_choice("batch_norm", batch_norm, EVALUATED)
     modes = EVALUATED[batch_norm]
     if "inductive" in modes:

@@ -107,7 +107,7 @@ class Learner(nn.Module):
         eval_inner_lr: float | None = None,
     ) -> None:
         super().__init__()
-        check_number("proximal", proximal, least=0)
+        check_number("proximal", proximal, minimum=0)
         if eval_inner_lr is not None:
             check_number("eval_inner_lr", eval_inner_lr, above=0)
         if isinstance(rule, str):

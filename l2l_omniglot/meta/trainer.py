@@ -57,10 +57,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.kind, SCHEDULES)
-        check_number("iterations", self.iterations, least=1)
+        check_number("iterations", self.iterations, minimum=1)
         check_number("meta_lr", self.meta_lr, above=0)
         for name in ("first_order_until", "multi_step_until"):
-            check_number(name, getattr(self, name), least=0, most=1)
+            check_number(name, getattr(self, name), minimum=0, maximum=1)
 
     def lr(self, iteration: int) -> float:
         """Returns the optimiser's learning rate."""
@@ -153,11 +153,11 @@ class Trainer:
         clip_gradients: float = 0.0,
         skip_bad_updates: int = 0,
     ) -> None:
-        check_number("meta_batch_size", meta_batch_size, least=1)
-        check_number("clip_gradients", clip_gradients, least=0)
+        check_number("meta_batch_size", meta_batch_size, minimum=1)
+        check_number("clip_gradients", clip_gradients, minimum=0)
         check_choice("optimiser", optimiser, OPTIMISERS)
-        check_number("skip_bad_updates", skip_bad_updates, least=0)
-        check_number("inner_steps", inner_steps, least=0)
+        check_number("skip_bad_updates", skip_bad_updates, minimum=0)
+        check_number("inner_steps", inner_steps, minimum=0)
         if isinstance(schedule, str):
             schedule = Schedule(iterations, meta_lr, schedule)
         self.schedule = schedule

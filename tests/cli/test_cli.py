@@ -270,7 +270,7 @@ def test_off_a_terminal_training_shows_life_before_its_first_validation(capsys, 
     watcher = TrainingProgress(100, 8)
     with watcher.watching(0):
         for iteration in (1, 2):
-            watcher.stepped(StepResult(iteration, 1.5, 0.25))
+            watcher.on_step(StepResult(iteration, 1.5, 0.25))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1  # the second is due a minute later
     assert "iteration 1/100  loss 1.500, accuracy 25.0%" in lines[0]

@@ -88,7 +88,7 @@ class Kept(Silent):
     def __init__(self, folder: Path) -> None:
         self.path, self.found = folder / "last.safetensors", []
 
-    def stepped(self, result: StepResult) -> None:
+    def on_step(self, result: StepResult) -> None:
         if self.path.exists():
             self.found.append((result.iteration, load_checkpoint(self.path).iteration))
 

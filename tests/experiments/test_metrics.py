@@ -87,14 +87,14 @@ class Watcher(Silent):
     def __init__(self) -> None:
         self.seen: list[tuple[str, int]] = []
 
-    def stepped(self, result: StepResult) -> None:
+    def on_step(self, result: StepResult) -> None:
         self.seen.append(("stepped", result.iteration))
 
-    def measured(self, row: MetricsRow) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         assert not row.validated and row.train_loss > 0
         self.seen.append(("measured", row.iteration))
 
-    def validated(self, row: MetricsRow, best: bool) -> None:
+    def on_validation(self, row: MetricsRow, best: bool) -> None:
         assert row.validated
         self.seen.append(("validated", row.iteration))
 

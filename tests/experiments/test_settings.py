@@ -117,14 +117,14 @@ def test_settings_survive_a_round_trip():
 @pytest.mark.parametrize("name", ["ways", "validation_tasks", "first_order_until", "inner_lr"])
 def test_every_bound_holds(name: str):
     declared = DECLARED[name]
-    for bound, step in ((declared.least, -1), (declared.most, 1), (declared.above, 0)):
+    for bound, step in ((declared.minimum, -1), (declared.maximum, 1), (declared.above, 0)):
         if bound is None:
             continue
         with pytest.raises(SettingsError, match=f"^{name}=.*: expected ") as caught:
-            make_settings(**{name: declared.typed(bound + step)})
+            make_settings(**{name: declared.coerce(bound + step)})
         assert caught.value.argument == name
         if step:
-            assert getattr(make_settings(**{name: declared.typed(bound)}), name) == bound
+            assert getattr(make_settings(**{name: declared.coerce(bound)}), name) == bound
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -100,7 +100,7 @@ def row(iteration: int, accuracy: float = 0.5) -> MetricsRow:
 
 def test_a_run_that_had_no_events_gets_those_of_its_past(tmp_path: Path):
     with EventWriter(tmp_path, make_settings(), [row(5), row(10)]) as writer:
-        writer.validated(row(15), best=True)
+        writer.on_validation(row(15), best=True)
     assert list(scalars(tmp_path, "loss/train")) == [5, 10, 15]
 
 
@@ -109,8 +109,8 @@ def test_lines_without_a_validation_are_points_of_the_training_alone(tmp_path: P
         row(7), validation_loss=math.nan, validation_accuracy=math.nan, validation_ci95=math.nan
     )
     with EventWriter(tmp_path, make_settings(), [row(5), between]) as writer:
-        writer.measured(dataclasses.replace(between, iteration=9))
-        writer.validated(row(10), best=True)
+        writer.on_log(dataclasses.replace(between, iteration=9))
+        writer.on_validation(row(10), best=True)
     for tag in COLUMNS:
         steps = [5, 10] if "validation" in tag else [5, 7, 9, 10]
         assert list(scalars(tmp_path, tag)) == steps, tag
@@ -120,13 +120,13 @@ def test_events_after_the_checkpoint_are_taken_back(tmp_path: Path):
     settings = make_settings()
     with EventWriter(tmp_path, settings, []) as writer:
         for iteration in (5, 10, 15):
-            writer.validated(row(iteration, 0.25), best=True)
+            writer.on_validation(row(iteration, 0.25), best=True)
     with EventWriter(tmp_path, settings, [row(5, 0.25), row(10, 0.75)]) as writer:
-        writer.validated(row(15, 1.0), best=True)
+        writer.on_validation(row(15, 1.0), best=True)
     assert scalars(tmp_path, "accuracy/validation") == {5: 0.25, 10: 0.75, 15: 1.0}
     assert len(events(tmp_path).Tensors("settings/text_summary")) == 1
     with EventWriter(tmp_path, settings, []) as writer:  # killed before its first checkpoint
-        writer.validated(row(5, 0.5), best=True)
+        writer.on_validation(row(5, 0.5), best=True)
     assert scalars(tmp_path, "accuracy/validation") == {5: 0.5}
 
 
