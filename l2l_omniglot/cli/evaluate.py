@@ -114,14 +114,14 @@ def evaluate(
     chosen = _as_in(paper, chosen)
     from l2l_omniglot.experiments.experiment import Experiment
 
-    asked = {
-        "ways": 20 if runs else ways, "data": chosen.data, "split": paper.split,
-        "eval_inner_lr": inner_lr and trained.rate(inner_lr),
-    }  # fmt: skip
+    asked = {"data": chosen.data, "split": paper.split}
     others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
-    settings = dataclasses.replace(trained, **others)
+    ways = 20 if runs else ways
+    settings = dataclasses.replace(trained.tested(ways, inner_lr), **others)
     with options.worker(settings, device) as (workers, stack):
-        experiment = Experiment.load(checkpoint, stack, device, engine, workers, **others)
+        experiment = Experiment.load(
+            checkpoint, stack, device, engine, workers, ways, inner_lr, **others
+        )
         if paper.split:
             experiment.check_unseen(checkpoint)
         elif difference := experiment.difference(checkpoint.facts):
@@ -212,7 +212,7 @@ def _evaluate_tasks(
         found = evaluate_baselines(experiment, tasks, chosen.tasks, modes)
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
-        "inner_lr": settings.rate(None) if result.steps else None, "part": chosen.part,
+        "inner_lr": settings.rate if result.steps else None, "part": chosen.part,
         "split": settings.split, "data": settings.data, "within_alphabet": within_alphabet,
         "rotated_tests": rotated, "protocol": protocol, **subject,
     }  # fmt: skip

@@ -181,19 +181,21 @@ class Experiment(TaskStreams):
         device: str = "cpu",
         engine: str = "auto",
         workers: Workers = ALONE,
+        ways: int | None = None,
+        inner_lr: float | None = None,
         **others: Any,
     ) -> Experiment:
         """Builds the experiment that weights come from, with those weights.
 
-        See `load_learner` for the weights, `build` for the rest; `others` are settings that differ
-        from those of the training: `data`, `split`, `ways` or `eval_inner_lr`.
+        See `load_learner` for weights, ways and rate, `build` for the rest; `others` are settings
+        that differ from those of the training: `data` or `split`.
 
         Raises:
             RunError: if there are no such weights, or they do not fit.
             SettingsError: as `TaskStreams`.
         """
         checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
-        settings = replace(checkpoint.settings, **others)
+        settings = replace(checkpoint.settings.tested(ways, inner_lr), **others)
         learner = load_learner(
             checkpoint, settings.ways, stack.image_size, device, engine, stack.channels,
             settings.eval_inner_lr or None,

@@ -87,7 +87,7 @@ def load_learner(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         engine: see `Learner`.
         channels: of the images; as trained by default.
-        inner_lr: learning rate of the inner loop; as trained by default.
+        inner_lr: learning rate of the inner loop; by default as trained, see `Settings.tested`.
 
     Raises:
         RunError: if there are no such weights, or they do not fit the backbone.
@@ -95,12 +95,9 @@ def load_learner(
             trained without inner steps and a rate is asked for.
     """
     checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
-    settings = checkpoint.settings
     if ways is not None:
-        check_ways(settings, ways, checkpoint.source)
-        settings = dataclasses.replace(settings, ways=ways)
-    if inner_lr is not None:
-        settings = dataclasses.replace(settings, eval_inner_lr=settings.rate(inner_lr))
+        check_ways(checkpoint.settings, ways, checkpoint.source)
+    settings = checkpoint.settings.tested(ways, inner_lr)
     learner = build_learner(
         settings,
         checkpoint.channels if channels is None else channels,

@@ -235,15 +235,26 @@ class Settings:
             self._check_adapted("steps", asked, str(self.eval_steps))
         return self.eval_steps if asked is None else asked
 
-    def rate(self, asked: float | None) -> float:
-        """Returns the inner learning rate of an evaluation: that asked for, or as trained.
+    @property
+    def rate(self) -> float:
+        """Returns the inner learning rate of validation and evaluation."""
+        return self.eval_inner_lr or self.inner_lr
+
+    def tested(self, ways: int | None = None, inner_lr: float | None = None) -> Settings:
+        """Returns the settings of tests with so many ways and this inner learning rate.
+
+        The loss of a support set is a mean over classes, so with fewer of them each weighs more in
+        a step. Unless a rate is asked for, it therefore goes down in proportion.
 
         Raises:
-            SettingsError: if one is asked for, and the weights were trained without inner steps.
+            SettingsError: if a rate is asked for, and the weights were trained without inner steps.
         """
-        if asked is not None:
-            self._check_adapted("inner_lr", asked, "none")
-        return asked or self.eval_inner_lr or self.inner_lr
+        ways = self.ways if ways is None else ways
+        if inner_lr is not None:
+            self._check_adapted("inner_lr", inner_lr, "none")
+        elif self.inner_steps and ways < self.ways:
+            inner_lr = self.rate * ways / self.ways
+        return dataclasses.replace(self, ways=ways, eval_inner_lr=inner_lr or self.eval_inner_lr)
 
     def _check_adapted(self, argument: str, asked: float, expected: str) -> None:
         """Refuses what counts in inner steps only, where the weights were trained without any."""

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -149,3 +150,18 @@ def test_the_core_imports_no_settings():
     package = Path(__file__).parents[2] / "l2l_omniglot"
     for path in [*(package / "meta").rglob("*.py"), package / "classify" / "classifier.py"]:
         assert "l2l_omniglot.experiments.settings" not in path.read_text(), path.name
+
+
+def test_with_fewer_ways_a_step_is_shorter_unless_a_rate_is_asked_for():
+    """A class's share of the support loss grows as their number falls."""
+    trained = make_settings(ways=20, inner_lr=0.4, eval_inner_lr=0.1, head="shared")
+    assert trained.tested() == trained
+    assert trained.tested(5).rate == pytest.approx(0.025)
+    assert trained.tested(5).ways == 5 and trained.tested(5).inner_lr == 0.4
+    assert trained.tested(30).rate == trained.tested(20).rate == 0.1
+    assert trained.tested(5, 0.3).rate == 0.3
+    assert make_settings(ways=20, inner_lr=0.4).tested(5).rate == pytest.approx(0.1)
+    still = make_settings("best", ways=20)
+    assert still.tested(5) == dataclasses.replace(still, ways=5)
+    with pytest.raises(SettingsError, match="inner_lr=0.3: the weights were trained without"):
+        still.tested(5, 0.3)
