@@ -229,8 +229,8 @@ CHINESE = {"一": 1, "两": 2, "三": 3, "四": 4, "五": 5, "十": 10, "二十"
 COUNTED = (
     (r"minutes?", "分钟"),
     (r"(?:CPU )?cores?", "核"),
-    (r"ways", "个类别"),
-    (r"example each", "个样例"),
+    (r"shots", "个样例"),
+    (r"checkpoints", "个检查点"),
     (r"commands", "条命令\n"),
 )
 

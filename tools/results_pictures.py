@@ -135,12 +135,12 @@ def over_ways() -> Figure:
 
 
 def over_steps() -> Figure:
-    """Plots accuracy after each inner step: of all, and what is near the top enlarged."""
-    figure, (whole, part) = panels("Accuracy after each inner step", 2)
+    """Plots accuracy after each inner step: of all, and from the first step on enlarged."""
+    figure, (whole, part) = panels("MAML: accuracy after each inner step", 2)
     lines = read_table(DOCS / "results.md", "step")
     draw_lines(whole, lines)
-    draw_lines(part, [Line(line.name, *(part[1:] for part in line[1:])) for line in lines[:2]])
-    for panel, title in ((whole, "all"), (part, "the two at the top, from the first step on")):
+    draw_lines(part, [Line(line.name, *(part[1:] for part in line[1:])) for line in lines])
+    for panel, title in ((whole, "all"), (part, "from the first step on")):
         panel.set_title(title, color=LIGHT.ink, fontsize="medium")
         panel.locator_params(axis="x", integer=True)
         dress(panel, LIGHT, "inner steps", "accuracy, %", legend=True)

@@ -277,13 +277,13 @@ def test_the_command_writes_a_file_that_classifies(
     refused = run_cli("export", str(support_folder), *options, str(trained_head))
     assert refused.returncode == 2
     assert f"3 classes: {trained_head} has a head trained for 5 ways" in refused.stderr
-    options.append(str(zero_head))
+    options += [str(zero_head), "--steps", "20"]
     done = run_cli("export", str(support_folder), *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("a.onnx: probabilities of 3 classes (alpha, beta, gamma)\n")
     run, metadata = load_exported("a.onnx")
     assert metadata["classes"] == NAMES
-    assert (metadata["weights"], metadata["steps"]) == (zero_head.name, 5)
+    assert (metadata["weights"], metadata["steps"]) == (zero_head.name, 20)
     assert (metadata["ink"], metadata["redraw"]) == ("white", "never")
     images = stack.images([0, 1, 2], [0, 0, 0])
     assert run(images).argmax(dim=1).tolist() == [0, 1, 2]

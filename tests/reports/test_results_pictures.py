@@ -6,9 +6,11 @@ import pytest
 
 from tools.results_pictures import (
     DOCS,
+    FINN,
     FOLDER_OF_PICTURES,
     PICTURES,
     drawn,
+    read_own,
     read_protocols,
     read_table,
 )
@@ -33,11 +35,22 @@ def test_the_page_shows_it_and_says_what_it_shows_and_where_it_is_from(name: str
 
 
 def test_a_table_is_read_as_it_is_written():
-    first, second, third = read_table(DOCS / "results.md", "step")
-    assert (first.name, third.name) == ("5-way 1-shot", "tutorial's recipe")
+    first, second, third, fourth = read_table(DOCS / "results.md", "step")
+    assert [line.name for line in (first, fourth)] == ["5-way 1-shot", "20-way 5-shot"]
     assert first.places == [0, 1, 2, 3, 4, 5]
-    assert f"| 1 | {first.accuracies[1]:.2f} ± {first.halves[1]:.2f} % | 97.44 ± 0.24 %" in PAGE
-    assert (second.accuracies[1], second.halves[1]) == (97.44, 0.24)
+    cells = (
+        f"{line.accuracies[5]:.2f} ± {line.halves[5]:.2f} %" for line in (first, second, third)
+    )
+    assert f"| 5 | {' | '.join(cells)} |" in PAGE
+
+
+@pytest.mark.parametrize("page", ["docs/results.md", "README.md"])
+def test_the_figures_of_maml_are_those_of_its_card(page: str):
+    text = (DOCS.parent / page).read_text(encoding="utf-8")
+    for kind in (FINN, (*FINN[:2], "inductive")):
+        line = read_own("maml", "", kind)
+        for accuracy, half in zip(line.accuracies, line.halves, strict=True):
+            assert f"{accuracy:.2f} ± {half:.2f}" in text
 
 
 def test_cards_give_the_figures_of_the_page():
