@@ -38,7 +38,8 @@ _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages from outside docs/, and the one that is made from the commands."""
     root = Path(config.config_file_path).parent
-    sys.path.insert(0, str(root))  # MkDocs loads a hook by its path
+    if str(root) not in sys.path:  # MkDocs loads a hook by its path
+        sys.path.insert(0, str(root))
     from tools.options_page import page as options
 
     files.append(File.generated(config, "options.md", content=options()))

@@ -43,6 +43,7 @@ class EvaluationOptions:
     shots: int | None
     queries: int | None
     steps: int | None
+    inner_lr: float | None
     seed: int
     batch_norm: str
     data: str | None
@@ -56,6 +57,7 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
         options.part_option,
         options.settings_options("shots", "queries", by_default="as trained"),
         options.steps_option(),
+        options.settings_options("inner_lr", by_default="as trained"),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed for the tasks."),
         click.option("--batch-norm", type=options.Name(list(EVALUATED)), default="both",
                      show_default=True, help="Normalise a task's queries together "
@@ -70,8 +72,6 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
 @click.option("--ways", type=click.IntRange(2, 100_000), default=None,
               help="Classes per task; weights with a trained head refuse any other number than "
               "in training (as trained).")  # fmt: skip
-@click.option("--inner-lr", type=click.FloatRange(0, 1e6, min_open=True), default=None,
-              help="Learning rate of the steps (as trained).")  # fmt: skip
 @options.alphabet_option
 @click.option("--rotated-tests", type=options.Name(ROTATED), default="none", show_default=True,
               help="Rotate test characters: rotated ones are classes (Snell et al. 2017), or "
@@ -88,7 +88,6 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
 def evaluate(
     weights: str | None,
     ways: int | None,
-    inner_lr: float | None,
     within_alphabet: bool,
     rotated_tests: str,
     baselines: bool,
@@ -117,10 +116,9 @@ def evaluate(
     asked = {"data": chosen.data, "split": paper.split}
     others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
     ways = 20 if runs else ways
-    settings = dataclasses.replace(trained.tested(ways, inner_lr), **others)
-    with options.worker(settings, device) as (workers, stack):
+    with options.worker(dataclasses.replace(trained, **others), device) as (workers, stack):
         experiment = Experiment.load(
-            checkpoint, stack, device, engine, workers, ways, inner_lr, **others
+            checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
         )
         if paper.split:
             experiment.check_unseen(checkpoint)
@@ -212,7 +210,7 @@ def _evaluate_tasks(
         found = evaluate_baselines(experiment, tasks, chosen.tasks, modes)
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
-        "inner_lr": settings.rate if result.steps else None, "part": chosen.part,
+        "inner_lr": settings.eval_rate if result.steps else None, "part": chosen.part,
         "split": settings.split, "data": settings.data, "within_alphabet": within_alphabet,
         "rotated_tests": rotated, "protocol": protocol, **subject,
     }  # fmt: skip

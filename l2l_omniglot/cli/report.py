@@ -96,7 +96,9 @@ def _evaluate(
     key = settings.data, settings.background, settings.ink, settings.split_seed
     if key not in stacks:
         stacks[key] = options.open_stack(settings)
-    experiment = Experiment.load(trained, stacks[key], device, engine, data=settings.data)
+    experiment = Experiment.load(
+        trained, stacks[key], device, engine, inner_lr=chosen.inner_lr, data=settings.data
+    )
     difference = experiment.difference(trained.facts)
     if difference:
         log.info(f"Note: {difference}; test classes may have been trained on.")

@@ -18,9 +18,9 @@ from l2l_omniglot.errors import SettingsError, check_choice, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import (
     build_learner,
-    load_learner,
     read_backbone,
     read_weights,
+    restore_learner,
 )
 from l2l_omniglot.experiments.readers import SYNTHETIC
 from l2l_omniglot.experiments.settings import Settings
@@ -196,10 +196,9 @@ class Experiment(TaskStreams):
         """
         checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
         settings = replace(checkpoint.settings.tested(ways, inner_lr), **others)
-        learner = load_learner(
-            checkpoint, settings.ways, stack.image_size, device, engine, stack.channels,
-            settings.eval_inner_lr or None,
-        )  # fmt: skip
+        learner = restore_learner(
+            checkpoint, settings, stack.image_size, device, engine, stack.channels
+        )
         return cls(settings, stack, learner, workers)
 
     def trainer(self) -> Trainer:

@@ -95,9 +95,25 @@ def load_learner(
             trained without inner steps and a rate is asked for.
     """
     checkpoint = weights if isinstance(weights, Checkpoint) else find_weights(weights)
-    if ways is not None:
-        check_ways(checkpoint.settings, ways, checkpoint.source)
     settings = checkpoint.settings.tested(ways, inner_lr)
+    return restore_learner(checkpoint, settings, image_size, device, engine, channels)
+
+
+def restore_learner(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    image_size: int | tuple[int, int] | None = None,
+    device: str = "cpu",
+    engine: str = "auto",
+    channels: int | None = None,
+) -> Learner:
+    """Builds a learner with the weights of a checkpoint, and settings made from its own.
+
+    Raises:
+        RunError: if the weights do not fit the backbone.
+        SettingsError: if their head was trained for another number of ways.
+    """
+    check_ways(checkpoint.settings, settings.ways, checkpoint.source)
     learner = build_learner(
         settings,
         checkpoint.channels if channels is None else channels,

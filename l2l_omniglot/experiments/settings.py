@@ -210,6 +210,9 @@ class Settings:
             value = declared.coerce(getattr(self, declared.name))
             object.__setattr__(self, declared.name, value)
             declared.check(value)
+        if self.eval_inner_lr and not self.inner_steps:
+            reason = "expected none without inner steps in training (inner_steps=0)"
+            raise refused("eval_inner_lr", self.eval_inner_lr, reason)
         names = fitting(self)  # an algorithm's name says what its parts are
         if self.algorithm not in names:
             object.__setattr__(self, "algorithm", names[0])
@@ -236,7 +239,7 @@ class Settings:
         return self.eval_steps if asked is None else asked
 
     @property
-    def rate(self) -> float:
+    def eval_rate(self) -> float:
         """Returns the inner learning rate of validation and evaluation."""
         return self.eval_inner_lr or self.inner_lr
 
@@ -253,7 +256,7 @@ class Settings:
         if inner_lr is not None:
             self._check_adapted("inner_lr", inner_lr, "none")
         elif self.inner_steps and ways < self.ways:
-            inner_lr = self.rate * ways / self.ways
+            inner_lr = self.eval_rate * ways / self.ways
         return dataclasses.replace(self, ways=ways, eval_inner_lr=inner_lr or self.eval_inner_lr)
 
     def _check_adapted(self, argument: str, asked: float, expected: str) -> None:

@@ -80,6 +80,7 @@ class Learner(nn.Module):
         rates: of the inner loop, see `l2l_omniglot.meta.inner_rates`.
         head: how each task's head starts, see `l2l_omniglot.backbones.head_starts`.
         norms: of batch normalisation, see `l2l_omniglot.meta.step_norms`.
+        eval_factor: of the step sizes, where nothing trains.
         population: the population statistics, None before `measure_population`.
         reference: the learn2learn engine.
 

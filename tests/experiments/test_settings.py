@@ -74,6 +74,10 @@ def test_queries_hold_for_training_too_unless_said_otherwise():
         ({"ink": "red"}, "ink='red': expected one of white, black"),
         ({"inner_step": 3}, "setting='inner_step': expected one of"),
         ({"validation_tasks": 1}, "validation_tasks=1: expected at least 2"),
+        (
+            {"algorithm": "protonet", "eval_inner_lr": 0.1},
+            r"eval_inner_lr=0\.1: expected none without",
+        ),
     ],
 )
 def test_values_out_of_range(override, said):
@@ -156,11 +160,11 @@ def test_with_fewer_ways_a_step_is_shorter_unless_a_rate_is_asked_for():
     """A class's share of the support loss grows as their number falls."""
     trained = make_settings(ways=20, inner_lr=0.4, eval_inner_lr=0.1, head="shared")
     assert trained.tested() == trained
-    assert trained.tested(5).rate == pytest.approx(0.025)
+    assert trained.tested(5).eval_rate == pytest.approx(0.025)
     assert trained.tested(5).ways == 5 and trained.tested(5).inner_lr == 0.4
-    assert trained.tested(30).rate == trained.tested(20).rate == 0.1
-    assert trained.tested(5, 0.3).rate == 0.3
-    assert make_settings(ways=20, inner_lr=0.4).tested(5).rate == pytest.approx(0.1)
+    assert trained.tested(30).eval_rate == trained.tested(20).eval_rate == 0.1
+    assert trained.tested(5, 0.3).eval_rate == 0.3
+    assert make_settings(ways=20, inner_lr=0.4).tested(5).eval_rate == pytest.approx(0.1)
     still = make_settings("best", ways=20)
     assert still.tested(5) == dataclasses.replace(still, ways=5)
     with pytest.raises(SettingsError, match="inner_lr=0.3: the weights were trained without"):
