@@ -59,8 +59,9 @@ def test_the_rate_of_the_steps_can_be_another_than_in_training(trained_head: Pat
     assert slow[0] == own[0] and abs(slow[1] - slow[0]) < abs(own[1] - own[0])
 
 
-def test_a_rate_of_steps_that_were_never_trained_is_refused():
-    done = run_cli("evaluate", "--inner-lr", "0.1", "--weights", "conv4", "--data", "synthetic")
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_a_rate_of_steps_that_were_never_trained_is_refused(command: str):
+    done = run_cli(command, "--inner-lr", "0.1", "--weights", "conv4", "--data", "synthetic")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--inner-lr 0.1: the weights were trained without inner steps" in done.stderr
 

@@ -74,10 +74,7 @@ def test_queries_hold_for_training_too_unless_said_otherwise():
         ({"ink": "red"}, "ink='red': expected one of white, black"),
         ({"inner_step": 3}, "setting='inner_step': expected one of"),
         ({"validation_tasks": 1}, "validation_tasks=1: expected at least 2"),
-        (
-            {"algorithm": "protonet", "eval_inner_lr": 0.1},
-            r"eval_inner_lr=0\.1: expected none without",
-        ),
+        ({"inner_steps": 0, "eval_inner_lr": 0.1}, r"eval_inner_lr=0\.1: expected none without"),
     ],
 )
 def test_values_out_of_range(override, said):
