@@ -4,9 +4,11 @@ import gc
 import importlib
 import pkgutil
 
+import ipykernel.kernelapp
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_svg
 import matplotlib.figure
+import matplotlib.pyplot
 import processes
 import torch
 import torch._dynamo  # which torch's optimizers load as the first is made, for seconds
@@ -22,4 +24,4 @@ for module in pkgutil.walk_packages(l2l_omniglot.__path__, "l2l_omniglot."):
 synthetic_stack()  # kept: to draw it takes longer than most of the commands that use it
 gc.collect()
 gc.freeze()
-__all__ = ["matplotlib", "processes"]
+__all__ = ["ipykernel", "matplotlib", "processes"]

@@ -1,10 +1,16 @@
-"""The notebooks: each runs from top to bottom in a kernel of its own, and holds no outputs."""
+"""The notebooks: each runs from top to bottom in a kernel of its own, and holds no outputs.
+
+The kernels are forked (processes.py).
+"""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
+from processes import DRAWN, client, served
+
+from l2l_omniglot._util.files import CACHE_VARIABLE
 
 FOLDER = Path(__file__).parents[1] / "examples/notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -26,10 +32,17 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where they write
+    monkeypatch.setenv(CACHE_VARIABLE, str(DRAWN))
+    door = tmp_path / "door"
+    kernel = tmp_path / "JUPYTER_DATA_DIR/kernels/python3/kernel.json"
+    kernel.parent.mkdir(parents=True)
+    words = [*client(door).split(), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel.write_text(json.dumps({"argv": words, "display_name": "forked", "language": "python"}))
     book = nbformat.read(path, as_version=4)
     nbformat.validate(book)
     where = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(book, timeout=CELL, startup_timeout=STARTS, resources=where).execute()
+    with served(door):
+        NotebookClient(book, timeout=CELL, startup_timeout=STARTS, resources=where).execute()
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     assert outputs
     assert not [output for output in outputs if output.get("name") == "stderr"]
