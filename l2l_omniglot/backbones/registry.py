@@ -66,7 +66,8 @@ def make_backbone(
     """
     from torch import nn
 
-    point, factory = _find(name), load_backbone(name)
+    point = _find(name)
+    factory = _load(point)
     try:
         backbone = factory(ways=ways, channels=channels, image_size=image_size, **options)
     except BackboneError:
