@@ -1,7 +1,7 @@
 """Measures how sure pretrained weights are, and keeps it in their file: python -m tools.calibrate.
 
-On validation tasks of several numbers of ways and shots, with one query of each class; test classes
-choose nothing. See `l2l_omniglot.experiments.certainty`.
+On validation tasks of several numbers of ways and shots; test classes choose nothing. See
+`l2l_omniglot.experiments.certainty`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +20,14 @@ from torch.nn.functional import cross_entropy
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.experiments.card import MODEL
-from l2l_omniglot.experiments.certainty import Certainty
+from l2l_omniglot.experiments.certainty import SHOTS, WAYS, Certainty
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.weights import FOLDER, list_pretrained, load_pretrained_checkpoint
 
-SETTINGS = tuple(product((2, 5, 10, 20), (1, 5)))  # ways, shots
-TASKS = 30  # of each setting
+CLASSES = 800  # that the tasks of each setting have in all
+QUERIES = 5
 KNOWN = 0.985  # share of the queries classified right that are known as their class's
 SEED = 0
 
@@ -36,7 +35,7 @@ SEED = 0
 class Found(NamedTuple):
     """Of the queries of one task: logits (B, ways), labels (B,), distances (B,) / (1 + 1/shots).
 
-    Distances are those of the queries that are classified right.
+    The distances are those of the queries that are classified right, from their classes.
     """
 
     logits: torch.Tensor
@@ -58,25 +57,34 @@ def main() -> None:
 
 def measure(checkpoint: Checkpoint, part: str = "validation") -> Certainty:
     """Finds the temperature of least cross-entropy, and the distance that most queries keep."""
-    found = [task for size in SETTINGS for task in queries(checkpoint, *size, part)]
+    found = {
+        (ways, shots): [*queries(checkpoint, ways, shots, part)] for ways in WAYS for shots in SHOTS
+    }
 
     def loss(log: float) -> float:
-        losses = [cross_entropy(task.logits / np.exp(log), task.labels) for task in found]
-        return float(torch.stack(losses).mean())
+        means = [
+            torch.stack([cross_entropy(task.logits / np.exp(log), task.labels) for task in tasks])
+            for tasks in found.values()
+        ]
+        return float(torch.stack([losses.mean() for losses in means]).mean())
 
     best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
-    distances = torch.cat([task.distances for task in found])
-    return Certainty(float(np.exp(best.x)), float(torch.quantile(distances, KNOWN)))
+    farthest = {
+        size: float(torch.quantile(torch.cat([task.distances for task in tasks]), KNOWN))
+        for size, tasks in found.items()
+    }
+    distances = tuple(tuple(farthest[ways, shots] for shots in SHOTS) for ways in WAYS)
+    return Certainty(float(np.exp(best.x)), distances)
 
 
 def queries(
-    checkpoint: Checkpoint, ways: int, shots: int, part: str, tasks: int = TASKS
+    checkpoint: Checkpoint, ways: int, shots: int, part: str, classes: int = CLASSES
 ) -> Iterator[Found]:
-    """Classifies one query of each class, task by task."""
+    """Classifies the queries of tasks with so many classes in all, task by task."""
     stack = open_data(checkpoint.settings)
     experiment = Experiment.load(checkpoint, stack, ways=ways)
-    stream = experiment.tasks(part, shots=shots, queries=1, seed=SEED)
-    for number in range(tasks):
+    stream = experiment.tasks(part, shots=shots, queries=QUERIES, seed=SEED)
+    for number in range(classes // ways):
         task = stream[number]
         classifier = Classifier(checkpoint, task.support, task.support_labels, ways)
         distances = classifier.distances(task.query).gather(1, task.query_labels[:, None])[:, 0]

@@ -119,11 +119,18 @@ class Classifier:
         classified right are from theirs in validation tasks; see `Certainty`. If that was not
         measured, none is.
         """
-        if self.certainty is None:
+        if self.reach is None:
             return torch.zeros(len(images), dtype=torch.bool)
         nearest, labels = self.distances(images).min(dim=1)
-        shots = torch.bincount(self._labels.cpu(), minlength=self.ways)[labels]
-        return nearest > self.certainty.distance * (1 + 1 / shots)
+        return nearest > self.reach[labels]
+
+    @property
+    def reach(self) -> torch.Tensor | None:
+        """Returns the squared distance that an image of each class keeps: float64 (ways,)."""
+        if self.certainty is None:
+            return None
+        shots = torch.bincount(self._labels.cpu(), minlength=self.ways)
+        return torch.from_numpy(self.certainty.distance(self.ways, shots.numpy()))
 
     def double(self) -> Classifier:
         """Switches to float64 on the CPU, and returns itself.

@@ -110,9 +110,7 @@ class Answers:
         classifier = self._adapted(support)
         distances: list[float] = classifier.distances(image[None])[0].tolist()
         unlike = bool(classifier.none_of_these(image[None])[0])
-        known = classifier.certainty
-        shots = [len(examples) for examples in support]
-        reach = [known.distance * (1 + 1 / n) for n in shots] if known else None
+        reach = None if classifier.reach is None else classifier.reach.tolist()
         return Nearness(distances, reach, unlike)
 
     def image(self, example: Example) -> torch.Tensor:

@@ -9,14 +9,22 @@ from rounding import rounding
 
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.errors import SettingsError
-from l2l_omniglot.experiments.certainty import Certainty
+from l2l_omniglot.experiments.certainty import SHOTS, WAYS, Certainty
 from l2l_omniglot.experiments.checkpoint import Checkpoint, read_checkpoint
 from l2l_omniglot.experiments.weights import find_weights
 
 
+def alike(temperature: float, distance: float) -> Certainty:
+    """The same distance for all ways and shots."""
+    return Certainty(temperature, ((distance,) * len(SHOTS),) * len(WAYS))
+
+
+CERTAIN = alike(2.0, 3.0)
+
+
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return dataclasses.replace(find_weights("conv4"), certainty=Certainty(2.0, 3.0))
+    return dataclasses.replace(find_weights("conv4"), certainty=CERTAIN)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +62,7 @@ def test_the_reach_of_a_class_shrinks_with_its_shots(checkpoint, images):
     shots = (1, 2, 3)[label]
     for factor, unlike in ((0.99, True), (1.01, False)):
         reach = factor * nearest / (1 + 1 / shots)
-        found = adapted(dataclasses.replace(checkpoint, certainty=Certainty(1, reach)), images)
+        found = adapted(dataclasses.replace(checkpoint, certainty=alike(1.0, reach)), images)
         assert found.none_of_these(far).tolist() == [unlike]
     unsure = adapted(dataclasses.replace(checkpoint, certainty=None), images)
     assert unsure.none_of_these(far).tolist() == [False]
@@ -62,11 +70,26 @@ def test_the_reach_of_a_class_shrinks_with_its_shots(checkpoint, images):
 
 def test_certainty_is_kept_in_the_file(checkpoint):
     again = read_checkpoint(checkpoint.to_bytes(), "memory")
-    assert again.certainty == Certainty(2.0, 3.0)
+    assert again.certainty == CERTAIN
     none = read_checkpoint(dataclasses.replace(checkpoint, certainty=None).to_bytes(), "memory")
     assert none.certainty is None
-    with pytest.raises(SettingsError, match="temperature=0: expected a number above 0"):
-        Certainty(0, 1)
+    with pytest.raises(SettingsError, match=r"temperature=0\.0: expected a number above 0"):
+        alike(0.0, 1.0)
+    with pytest.raises(SettingsError, match="distances=0.0: expected a number above 0"):
+        alike(1.0, 0.0)
+    with pytest.raises(
+        SettingsError, match=r"distances=\(\(3.0,\),\): has shape \(1, 1\); expected"
+    ):
+        Certainty(1.0, ((3.0,),))
+
+
+def test_distances_lie_between_those_that_were_measured():
+    certainty = Certainty(1.0, ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0)))
+    assert certainty.distance(2, [1, 5]).tolist() == [2 * 2.0, 1.2 * 1.0]
+    assert certainty.distance(20, 1) == certainty.distance(200, 1) == 2 * 8.0
+    assert certainty.distance(10, 50) == pytest.approx((1 + 1 / 50) * 5.0)
+    assert 6.0 < certainty.distance(14, 1) / 2 < 8.0
+    assert 5.0 < certainty.distance(10, 2) / 1.5 < 6.0
 
 
 def test_eight_threads_adapt_and_predict_as_one(checkpoint, images):

@@ -113,7 +113,7 @@ def test_answers_are_the_classifiers(client: FlaskClient, checkpoint: Checkpoint
     np.testing.assert_allclose(seen / 255, query.flatten(), atol=0.003)
     torch.testing.assert_close(torch.tensor(found["distances"]), classifier.distances(query)[0])
     known = classifier.certainty
-    assert known and found["reach"] == [known.distance * (1 + 1 / shots) for shots in (2, 1, 1)]
+    assert known and found["reach"] == [float(known.distance(3, shots)) for shots in (2, 1, 1)]
     assert found["unlike"] == bool(classifier.none_of_these(query)[0])
 
 
