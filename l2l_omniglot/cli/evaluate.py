@@ -148,9 +148,12 @@ def _check(
     if ways is not None:
         check_ways(trained, ways, name, f"--ways {ways}{from_where(context, 'ways')}")
     if (runs is None) == (protocol == LAKE):
+        came = f"--protocol {LAKE} without --runs"
+        if runs is not None:
+            came = f"--runs {runs} without --protocol {LAKE}"
         raise click.UsageError(
-            f"--protocol {protocol} with --runs {runs}: --protocol {LAKE} and "
-            "--runs PATH go together; expected both or neither"
+            f"{came}: the protocol tests on the one-shot runs at --runs PATH; expected both or "
+            "neither"
         )
     if protocol == OURS:
         return

@@ -136,7 +136,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "No space left on device", full_disk),
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
-    (7, "is not finite; a smaller inner_lr (now 1000)", no_number),
+    (7, "is not finite; a smaller --inner-lr (now 1000)", no_number),
     (7, "the training has diverged: at iteration 4 no validation has had a finite", diverged),
     (9, "skipped 1 of 4 pictures (support and queries)", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),
