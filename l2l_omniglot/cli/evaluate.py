@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, say, timed
-from l2l_omniglot.errors import TrainingError
+from l2l_omniglot.errors import DataError, TrainingError
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
 from l2l_omniglot.experiments.weights import check_ways, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
@@ -117,9 +118,10 @@ def evaluate(
     others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
     ways = 20 if runs else ways
     with options.worker(dataclasses.replace(trained, **others), device) as (workers, stack):
-        experiment = Experiment.load(
-            checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
-        )
+        with _naming_protocol(protocol):
+            experiment = Experiment.load(
+                checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
+            )
         if paper.split:
             experiment.check_unseen(checkpoint)
         elif difference := experiment.difference(checkpoint.facts):
@@ -138,6 +140,17 @@ def evaluate(
             f"{name}: the loss after {counted(result.steps, 'inner step')} is not finite: its "
             "training has diverged, or its inner rate is too high for these tasks"
         )
+
+
+@contextmanager
+def _naming_protocol(protocol: str) -> Iterator[None]:
+    """Tells an error that refuses a split that the protocol asks for it."""
+    try:
+        yield
+    except DataError as error:
+        if protocol != OURS and error.argument == "split":
+            error.option, error.value = "--protocol", protocol
+        raise
 
 
 def _check(
