@@ -135,6 +135,15 @@ def evaluate(
             text, result = _evaluate_runs(experiment, chosen, subject, runs, json)
         if workers.first:
             click.echo(text) if json else say(text)
+    check_finite(name, result)
+
+
+def check_finite(name: str, result: Evaluation) -> None:
+    """Refuses an evaluation that ends in a loss that is no number, once it was shown.
+
+    Raises:
+        TrainingError: names the weights.
+    """
     if not all(math.isfinite(curve.loss) for curve in result.curves.values()):
         raise TrainingError(
             f"{name}: the loss after {counted(result.steps, 'inner step')} is not finite: its "
