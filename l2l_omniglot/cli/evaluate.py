@@ -107,7 +107,7 @@ def evaluate(
     """
     chosen, checkpoint = EvaluationOptions(**given), find_weights(weights)
     name = weights if weights in pretrained_names() else checkpoint.source
-    subject = {"checkpoint": name, "weights_sha256": sha256(Path(checkpoint.source))}
+    subject = {"weights": name, "weights_sha256": sha256(Path(checkpoint.source))}
     trained = checkpoint.settings
     _check(trained, name, protocol, runs, ways)
     paper = PROTOCOLS[protocol]
@@ -246,7 +246,7 @@ def _evaluate_tasks(
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class\n"
         f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
-        f"{settings.split}, seed {tasks.seed})\n{subject['checkpoint']}\n\n"
+        f"{settings.split}, seed {tasks.seed})\n{subject['weights']}\n\n"
     )
     if protocol != OURS:
         head = f"Protocol {protocol}: {PROTOCOLS[protocol].about}\n{head}"
@@ -265,7 +265,7 @@ def _evaluate_runs(
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
     from l2l_omniglot.experiments.readers import SYNTHETIC
 
-    name = subject["checkpoint"]
+    name = subject["weights"]
     if experiment.settings.data == SYNTHETIC:
         raise click.UsageError(
             f"--protocol {LAKE}: {name} was trained on {SYNTHETIC} data; expected Omniglot"
