@@ -166,6 +166,13 @@ def shortened(name: str, room: int) -> str:
     return name if not room or columns(name) <= room else f"…{name[-(room - 1) :]}"
 
 
+def abridged(name: str, room: int) -> str:
+    """Leaves of a name the start and the end that fit in so many columns; 0: all of it."""
+    if not room or columns(name) <= room:
+        return name
+    return f"{name[: (room - 1) // 2]}…{name[len(name) - room // 2 :]}"
+
+
 def percent(fraction: float, ci95: float | None = None) -> str:
     """Formats a fraction in [0, 1] in percent, with the half-width of its interval if given."""
     interval = "" if ci95 is None else f"± {100 * ci95:.2f} "

@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
 
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.classify.inputs import (
+    PICTURES,
     Array,
     InputError,
     as_pictures,
@@ -168,9 +169,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _images(self, X: Any) -> torch.Tensor:  # noqa: N803
         pictures = as_pictures(X, self.picture_ink, self._prepared["kind"])
-        if (pictures is not None) != self._given_pictures:
-            kinds = ("arrays", "pictures") if self._given_pictures else ("pictures", "arrays")
-            raise InputError(f"{kinds[0]}: expected {kinds[1]}, as in fit")
+        if pictures is None and self._given_pictures:
+            came = f"array of shape {X.shape}" if hasattr(X, "shape") else "arrays"
+            raise InputError(f"{came}: expected a list of pictures, as in fit: {PICTURES}")
+        if pictures is not None and not self._given_pictures:
+            raise InputError("pictures: expected arrays, as in fit")
         if pictures is None:
             pictures = self._pictures(self._checked(X))
         return Preparation(**self._prepared).images(pictures)

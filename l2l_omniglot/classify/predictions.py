@@ -11,6 +11,7 @@ from pathlib import Path
 from scipy.special import betaincinv
 
 from l2l_omniglot._util.text import (
+    abridged,
     columns,
     counted,
     csv_text,
@@ -26,7 +27,7 @@ from l2l_omniglot.data.pictures import Look
 
 NONE_OF_THESE = "none of these"
 WIDEST = 78  # columns of a matrix of classes
-LEAST_NAME = 12  # columns left of a picture's path
+LEAST_NAME = 12  # columns left of a picture's path, or of a class's name
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,18 @@ def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
     Args:
         found: the predictions.
         top: classes to name of each picture, the most probable first; at least 1.
-        width: columns of the terminal, for which long paths are cut at their start; 0: as needed.
+        width: columns of the terminal, for which long paths are cut at their start, and then long
+            names of classes in the middle; 0: as needed.
     """
-    parts = [_pictures(found, min(top, len(found.names)), width)]
+    top = min(top, len(found.names))
+    parts = [_pictures(found, top, width, _room(found, top, width))]
     if found.known:
         low, high = found.interval
         parts.append(
             f"{found.correct} of {found.known} correct: {percent(found.correct / found.known)} "
             f"(95 % interval {percent(low)} to {percent(high)}, {found.batch_norm} batch norm)"
         )
-        parts.append(_confusions(found))
+        parts.append(_confusions(found, width))
     steps = counted(found.steps, "inner step") if found.steps else "no inner steps"
     sure = "" if found.calibrated else "; probabilities not calibrated"
     parts.append(f"Weights: {found.weights}, trained by {found.algorithm}; {steps}{sure}.")
@@ -157,27 +160,37 @@ def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
     return "\n\n".join(filter(None, parts))  # no matrix: many classes, and all right
 
 
-def _pictures(found: Predictions, top: int, width: int) -> str:
+def _room(found: Predictions, top: int, width: int) -> int:
+    """Returns the columns of a class's name with which the pictures' table fits; 0: as needed."""
+    longest = max(columns(shown(name)) for name in found.names)
+    for room in range(longest, LEAST_NAME - 1, -1) if width else ():
+        widest = _pictures(found, top, 1, room).split("\n")[1]
+        if columns(widest) <= width:
+            return room
+    return LEAST_NAME if width else 0
+
+
+def _pictures(found: Predictions, top: int, width: int, room: int) -> str:
     ranks = ["class", "probability"] if top == 1 else [f"rank {n}" for n in range(1, top + 1)]
     header = ["picture", *ranks]
     rows = []
     for entry in found.entries:
         best = sorted(entry.probabilities.items(), key=lambda item: -item[1])[:top]
-        cells = [(shown(name), percent(value)) for name, value in best]
+        cells = [(abridged(shown(name), room), percent(value)) for name, value in best]
         row = list(cells[0]) if top == 1 else [" ".join(cell) for cell in cells]
         if entry.rejected:
             row = [NONE_OF_THESE, *("" for _ in row[1:])]
         if found.known:
             mark = " (wrong)" if entry.truth not in {None, entry.label} else ""
-            row.append(shown(entry.truth or "") + mark)
+            row.append(abridged(shown(entry.truth or ""), room) + mark)
         rows.append([shown(entry.file), *row])
     header += ["truth"] if found.known else []
     rest = columns(table(header[1:], [row[1:] for row in rows]).split("\n")[1])
-    room = max(LEAST_NAME, width - rest - 2) if width else 0
-    return table(header, [[shortened(row[0], room), *row[1:]] for row in rows])
+    left = max(LEAST_NAME, width - rest - 2) if width else 0
+    return table(header, [[shortened(row[0], left), *row[1:]] for row in rows])
 
 
-def _confusions(found: Predictions) -> str:
+def _confusions(found: Predictions, width: int) -> str:
     """Formats a matrix of true and predicted classes; of many, only the mistakes."""
     counts = found.confusions
     names = [shown(name) for name in next(iter(counts.values()))]
@@ -186,8 +199,13 @@ def _confusions(found: Predictions) -> str:
     if columns(matrix.split("\n")[0]) <= WIDEST:
         return matrix
     pairs = Counter({(a, b): n for a in counts for b, n in counts[a].items() if n and a != b})
-    lines = [[shown(a), shown(b), str(n)] for (a, b), n in pairs.most_common()]
-    return table(["true class", "predicted", "pictures"], lines) if lines else ""
+    header = ["true class", "predicted", "pictures"]
+    room = max(LEAST_NAME, (width - len(header[2]) - 4) // 2) if width else 0
+    lines = [
+        [abridged(shown(a), room), abridged(shown(b), room), str(n)]
+        for (a, b), n in pairs.most_common()
+    ]
+    return table(header, lines) if lines else ""
 
 
 def predictions_json(found: Predictions) -> str:

@@ -30,6 +30,8 @@ LONGEST_NAME = 40  # before a bar
 COUNTED = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
 TRAINING = "|{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"  # of which 80 columns are full
 
+INTERRUPTED = "^C"  # what a terminal writes at the cursor
+
 bold = partial(click.style, bold=True)
 
 
@@ -97,7 +99,17 @@ def _bar(form: str, total: int | None, start: int = 0) -> Any:
         return None
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=start, dynamic_ncols=True, bar_format=form)
+    class Bar(tqdm):  # type: ignore[type-arg]
+        """A bar that leaves room for the ^C of a terminal, which a full line would break."""
+
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            """Returns what the bar is formatted with."""
+            found = dict(super().format_dict)
+            columns = found["ncols"]
+            return found | {"ncols": columns and max(1, columns - len(INTERRUPTED))}
+
+    return Bar(total=total, initial=start, dynamic_ncols=True, bar_format=form)
 
 
 def _close(bar: Any) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.page.examples import StackExamples
 
 THREADS = 4
-EVERYWHERE = ("0.0.0.0", "::")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 ELSEWHERE = "192.0.2.1"  # an address for documentation (RFC 5737), which exists nowhere
 PATIENCE = 20  # seconds that a connection may be silent
 
@@ -105,7 +105,7 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
     # A name may stand for several addresses, each with a server; the first's port will do.
     several = getattr(server, "effective_listen", None)
     found = several[0][1] if several else server.effective_port
-    address = f"http://{f'[{host}]' if ':' in host else host}:{found}/"
+    address = _address(host, found)
     click.echo(address)
     if host in EVERYWHERE:
         _invite(found)
@@ -115,6 +115,12 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
         webbrowser.open(address)
     settle()
     server.run()  # returns at Ctrl-C
+
+
+def _address(host: str, port: int) -> str:
+    """Returns where this machine's browser finds the page; no browser need open 0.0.0.0."""
+    here = EVERYWHERE.get(host, host)
+    return f"http://{f'[{here}]' if ':' in here else here}:{port}/"
 
 
 def _invite(port: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where
 from l2l_omniglot.cli.console import bold, counting, log, say, timed
-from l2l_omniglot.errors import TrainingError
+from l2l_omniglot.errors import DataError, TrainingError
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
 from l2l_omniglot.experiments.weights import check_ways, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
@@ -106,7 +107,7 @@ def evaluate(
     """
     chosen, checkpoint = EvaluationOptions(**given), find_weights(weights)
     name = weights if weights in pretrained_names() else checkpoint.source
-    subject = {"checkpoint": name, "weights_sha256": sha256(Path(checkpoint.source))}
+    subject = {"weights": name, "weights_sha256": sha256(Path(checkpoint.source))}
     trained = checkpoint.settings
     _check(trained, name, protocol, runs, ways)
     paper = PROTOCOLS[protocol]
@@ -117,9 +118,10 @@ def evaluate(
     others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
     ways = 20 if runs else ways
     with options.worker(dataclasses.replace(trained, **others), device) as (workers, stack):
-        experiment = Experiment.load(
-            checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
-        )
+        with _naming_protocol(protocol):
+            experiment = Experiment.load(
+                checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
+            )
         if paper.split:
             experiment.check_unseen(checkpoint)
         elif difference := experiment.difference(checkpoint.facts):
@@ -133,11 +135,31 @@ def evaluate(
             text, result = _evaluate_runs(experiment, chosen, subject, runs, json)
         if workers.first:
             click.echo(text) if json else say(text)
+    check_finite(name, result)
+
+
+def check_finite(name: str, result: Evaluation) -> None:
+    """Refuses an evaluation that ends in a loss that is no number, once it was shown.
+
+    Raises:
+        TrainingError: names the weights.
+    """
     if not all(math.isfinite(curve.loss) for curve in result.curves.values()):
         raise TrainingError(
             f"{name}: the loss after {counted(result.steps, 'inner step')} is not finite: its "
             "training has diverged, or its inner rate is too high for these tasks"
         )
+
+
+@contextmanager
+def _naming_protocol(protocol: str) -> Iterator[None]:
+    """Tells an error that refuses a split that the protocol asks for it."""
+    try:
+        yield
+    except DataError as error:
+        if protocol != OURS and error.argument == "split":
+            error.option, error.value = "--protocol", protocol
+        raise
 
 
 def _check(
@@ -148,9 +170,12 @@ def _check(
     if ways is not None:
         check_ways(trained, ways, name, f"--ways {ways}{from_where(context, 'ways')}")
     if (runs is None) == (protocol == LAKE):
+        came = f"--protocol {LAKE} without --runs"
+        if runs is not None:
+            came = f"--runs {runs} without --protocol {LAKE}"
         raise click.UsageError(
-            f"--protocol {protocol} with --runs {runs}: --protocol {LAKE} and "
-            "--runs PATH go together; expected both or neither"
+            f"{came}: the protocol tests on the one-shot runs at --runs PATH; expected both or "
+            "neither"
         )
     if protocol == OURS:
         return
@@ -221,7 +246,7 @@ def _evaluate_tasks(
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class\n"
         f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
-        f"{settings.split}, seed {tasks.seed})\n{subject['checkpoint']}\n\n"
+        f"{settings.split}, seed {tasks.seed})\n{subject['weights']}\n\n"
     )
     if protocol != OURS:
         head = f"Protocol {protocol}: {PROTOCOLS[protocol].about}\n{head}"
@@ -240,7 +265,7 @@ def _evaluate_runs(
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
     from l2l_omniglot.experiments.readers import SYNTHETIC
 
-    name = subject["checkpoint"]
+    name = subject["weights"]
     if experiment.settings.data == SYNTHETIC:
         raise click.UsageError(
             f"--protocol {LAKE}: {name} was trained on {SYNTHETIC} data; expected Omniglot"

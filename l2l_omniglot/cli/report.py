@@ -12,7 +12,7 @@ import click
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
-from l2l_omniglot.cli.evaluate import EvaluationOptions, evaluation_options
+from l2l_omniglot.cli.evaluate import EvaluationOptions, check_finite, evaluation_options
 from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.runs import newest_run, taken
 from l2l_omniglot.experiments.weights import find_weights, history
@@ -72,6 +72,8 @@ def report(
     if pictures is not None:
         count = len(html.write_pictures(subjects, pictures, samples))
         log.info(f"Wrote {count} pictures to {pictures}.")
+    for subject in subjects:
+        check_finite(subject.name, subject.evaluation)
 
 
 def _newest() -> str:

@@ -170,8 +170,10 @@ def _alphabets(info: Sequence[ClassInfo]) -> Splits:
 
 def _published(info: Sequence[ClassInfo], split: str) -> Splits:
     """Cuts the classes of Omniglot as published code does."""
-    if len(info) != OMNIGLOT_CLASSES or not all(entry.alphabet for entry in info):
-        expected = f"{len(info)} classes; expected Omniglot's {OMNIGLOT_CLASSES}, with their names"
+    named = all(entry.alphabet for entry in info)
+    if len(info) != OMNIGLOT_CLASSES or not named:
+        came = f"{len(info)} classes{'' if named else ' without names of alphabets'}"
+        expected = f"{came}; expected Omniglot's {OMNIGLOT_CLASSES}, with their names"
         raise refused("split", split, expected, DataError)
     numbers = range(len(info))
     if split == MAML_PLUS_PLUS:

@@ -219,8 +219,8 @@ class TrainingRun:
             settings = self.experiment.settings
             raise TrainingError(
                 f"the training has diverged: at iteration {self.trainer.iteration} no validation "
-                f"has had a finite loss; a smaller inner_lr (now {settings.inner_lr:g}) or meta_lr "
-                f"(now {settings.meta_lr:g}) may help"
+                f"has had a finite loss; a smaller --inner-lr (now {settings.inner_lr:g}) or "
+                f"--meta-lr (now {settings.meta_lr:g}) may help"
             )
         return self.best
 

@@ -234,8 +234,7 @@ class Learner(nn.Module):
                 sees another.
 
         Returns:
-            K + 1 entries, before adaptation and after each step, each with one `Scores` per
-            entry of `batch_norms`, without graphs.
+            After 0 to K steps, one `Scores` per entry of `batch_norms` each, without graphs.
         """
         policies = {how: self.policy(how) for how in batch_norms}
         scores: dict[str, list[Scores]] = {how: [] for how in batch_norms}

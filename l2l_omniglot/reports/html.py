@@ -19,7 +19,6 @@ from l2l_omniglot.data.stack import Stack, span
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
-from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.run_folder import versions
 from l2l_omniglot.experiments.weights import History, as_typed, train_command
 from l2l_omniglot.meta.evaluation import Evaluation, half_width, mean
@@ -152,10 +151,14 @@ def _value(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value) or "none"
 
 
-def _learning(subjects: Sequence[Subject]) -> dict[str, Sequence[MetricsRow]]:
+def _learning(subjects: Sequence[Subject]) -> dict[str, plot.Learning]:
     """Returns the metrics by name, some of them maybe none; empty if nobody has any."""
-    found: dict[str, Sequence[MetricsRow]] = {s.name: s.history.rows for s in subjects}
-    return found if any(found.values()) else {}
+    found = {}
+    for subject in subjects:
+        settings = subject.checkpoint.settings
+        steps = settings.inner_steps, settings.eval_steps
+        found[subject.name] = plot.Learning(subject.history.rows, *steps)
+    return found if any(run.rows for run in found.values()) else {}
 
 
 def pngs(stack: Stack, images: torch.Tensor) -> list[str]:

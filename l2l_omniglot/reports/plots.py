@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from l2l_omniglot._util.files import atomic_write
+from l2l_omniglot._util.text import counted
 from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.meta.evaluation import Evaluation
 
@@ -38,6 +39,21 @@ DARK = Look(
 )
 
 
+class Learning(NamedTuple):
+    """The metrics of a run, and the inner steps after which training and validation measure."""
+
+    rows: Sequence[MetricsRow]
+    train_steps: int
+    validation_steps: int
+
+    def label(self, part: str) -> str:
+        """Names ``train`` or ``validation``; with its steps, where those of the other differ."""
+        if self.train_steps == self.validation_steps:
+            return part
+        steps = self.train_steps if part == "train" else self.validation_steps
+        return f"{part} after {counted(steps, 'step')}"
+
+
 def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
     """Plots accuracy after each inner step with its 95 % interval, one panel per mode, as PNG.
 
@@ -53,7 +69,7 @@ def plot_steps(results: dict[str, Evaluation], path: Path) -> None:
     _save(figure, path)
 
 
-def plot_learning(runs: Mapping[str, Sequence[MetricsRow]], path: Path) -> None:
+def plot_learning(runs: Mapping[str, Learning], path: Path) -> None:
     """Plots training and validation accuracy and loss over iterations, as PNG.
 
     Args:
@@ -71,7 +87,7 @@ def steps_svg(results: dict[str, Evaluation], mode: str, look: Look) -> bytes:
     return svg(_drawn(_steps, results, [mode], look))
 
 
-def learning_svg(runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look) -> bytes:
+def learning_svg(runs: Mapping[str, Learning], measure: str, look: Look) -> bytes:
     """Draws the panel of `plot_learning` for one of `MEASURES`, likewise, as SVG."""
     return svg(_drawn(learning, runs, [measure], look))
 
@@ -106,16 +122,15 @@ def _limits(results: dict[str, Evaluation]) -> tuple[float, float]:
     return min(ends) - edge, max(ends) + edge
 
 
-def learning(
-    panel: Axes, runs: Mapping[str, Sequence[MetricsRow]], measure: str, look: Look
-) -> None:
+def learning(panel: Axes, runs: Mapping[str, Learning], measure: str, look: Look) -> None:
     """Draws training and validation over iterations, of one of `MEASURES`, by run.
 
     A run without metrics takes a colour, but is not drawn.
     """
     factor = 100 if measure == "accuracy" else 1
     styles = zip(cycle(look.runs), cycle(MARKERS), runs.items(), strict=False)
-    for colour, shape, (name, rows) in styles:
+    for colour, shape, (name, run) in styles:
+        rows = run.rows
         if not rows:  # the others keep the colours that they have elsewhere
             continue
         about = f", {name}" if len(runs) > 1 else ""
@@ -126,8 +141,8 @@ def learning(
             marker = shape if len(own) < FEW else ""
             filled = "none" if part == "train" else colour  # tells single points apart, too
             panel.plot(
-                at, values, label=part + about, color=colour, linestyle=line, marker=marker,
-                markersize=4, markerfacecolor=filled,
+                at, values, label=run.label(part) + about, color=colour, linestyle=line,
+                marker=marker, markersize=4, markerfacecolor=filled,
             )  # fmt: skip
         if measure == "accuracy":
             middle = [factor * row.validation_accuracy for row in validated]

@@ -143,7 +143,7 @@ def one_shot_runs_json(result: Evaluation, names: Sequence[str], **about: Any) -
 
 
 def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about: Any) -> str:
-    """Formats one JSON object: `about` (ways, shots, ..., checkpoint), then the figures.
+    """Formats one JSON object: `about` (ways, shots, ..., weights), then the figures.
 
     Those of the first mode of batch normalisation are at the top level, and those of every mode
     under its name. Accuracies are fractions in [0, 1]; the lists have steps + 1 entries.

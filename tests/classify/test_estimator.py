@@ -243,8 +243,13 @@ def test_pictures_are_prepared_as_files_are(kind: str):
     assert (found.predict([make(f) for f in queries.files]) == queries.classes).all()
     again = pickle.loads(pickle.dumps(found))
     assert np.array_equal(again.predict_proba([make(queries.files[0])]), probabilities[:1])
-    with pytest.raises(InputError, match="arrays: expected pictures, as in fit"):
+    listed = "expected a list of pictures, as in fit: paths, Pillow images"
+    with pytest.raises(InputError, match=rf"array of shape \(1, 28, 28\): {listed}"):
         found.predict(np.zeros((1, 28, 28)))
+    with pytest.raises(InputError, match=rf"array of shape \(30, 20, 3\): {listed}"):
+        found.predict(np.zeros((30, 20, 3), np.uint8))
+    with pytest.raises(InputError, match=f"^arrays: {listed}"):
+        found.predict([np.zeros((28, 28))])
     with pytest.raises(InputError, match="ndarray among pictures: expected paths, Pillow images"):
         found.predict([make(queries.files[0]), np.zeros((28, 28))])
 

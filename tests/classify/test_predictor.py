@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -421,6 +422,26 @@ def test_long_paths_are_cut_where_the_terminal_ends(folders: tuple[Path, Path]):
     assert rows[2].split()[0].endswith("bars/0.png") or "0.png" in rows[2]
     whole = predictions_table(found).split("\n")
     assert str(query / "class1 bars" / "0.png") in whole[2]
+
+
+@pytest.mark.parametrize("top", [1, 2])
+def test_long_names_of_classes_are_cut_in_the_middle(tmp_path: Path, top: int):
+    """What tells them apart stands at their ends more often than not."""
+    names = [f"a class with quite a long name indeed, number {n}" for n in (1, 2)]
+    examples = Path(__file__).parents[2] / "examples" / "pictures" / "support"
+    few = [examples / sign / "0.png" for sign in ("comb", "flag")]
+    for part, (one, other) in (("support", few), ("query", reversed(few))):  # all wrong
+        for name, picture in zip(names, (one, other), strict=True):
+            (tmp_path / part / name).mkdir(parents=True)
+            shutil.copy(picture, tmp_path / part / name)
+    support = read_support(tmp_path / "support")
+    queries = read_queries([tmp_path / "query"], support.names)
+    found = predict(find_weights("conv4"), support, queries)
+    tables = predictions_table(found, top, 80).split("\n\n")
+    lines = [line for text in (tables[0], tables[2]) for line in text.split("\n")]
+    assert max(map(len, lines)) <= 80
+    assert all("…" in line and re.search(r"r [12]\b", line) for line in (*lines[2:4], *lines[6:]))
+    assert names[0] in predictions_table(found, top)
 
 
 def test_the_command_says_so_before_torch_is_there(folders: tuple[Path, Path]):

@@ -77,7 +77,7 @@ def test_train_evaluate_and_json(npy: Path, tmp_path: Path):
     assert first.stdout == again.stdout != other.stdout
     body = json.loads(first.stdout)
     assert set(body) >= {
-        "tasks", "ways", "shots", "queries", "steps", "seed", "split", "data", "checkpoint",
+        "tasks", "ways", "shots", "queries", "steps", "seed", "split", "data", "weights",
         "batch_norm", "accuracy", "ci95", "loss", "accuracy_per_step",
     }  # fmt: skip
     assert (body["tasks"], body["ways"], body["queries"], body["steps"]) == (4, 3, 3, 5)

@@ -103,6 +103,19 @@ def diverged(npy: Path) -> tuple[int, str]:
     return code, said
 
 
+def diverging_in_tests(npy: Path) -> tuple[int, str]:
+    """The table and the page are there nevertheless."""
+    steps = ("--inner-steps", "1", "--eval-steps", "20", "--iterations", "2")
+    plain(*hopeless(npy, "test"), *steps, "--validation-every", "2")(npy)
+    weights = ("--weights", "run", "--tasks", "2", "--queries", "2")
+    done = run_cli("evaluate", *weights)
+    assert done.returncode == 7 and "transductive" in done.stdout
+    assert "the loss after 20 inner steps is not finite: its training" in done.stderr
+    found = plain("report", *weights, "--samples", "0")(npy)
+    assert Path("report.html").is_file()
+    return found
+
+
 def torn_picture(_npy: Path) -> tuple[int, str]:
     """Two classes of one picture each, and a file that is none among the queries."""
     for name in ("light", "dark"):
@@ -136,8 +149,9 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "No space left on device", full_disk),
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
-    (7, "is not finite; a smaller inner_lr (now 1000)", no_number),
+    (7, "is not finite; a smaller --inner-lr (now 1000)", no_number),
     (7, "the training has diverged: at iteration 4 no validation has had a finite", diverged),
+    (7, "run: the loss after 20 inner steps is not finite: its training", diverging_in_tests),
     (9, "skipped 1 of 4 pictures (support and queries)", torn_picture),
     (130, "train --resume run", stopped(signal.SIGINT)),
     (143, "train --resume run", stopped(signal.SIGTERM)),

@@ -114,6 +114,8 @@ def test_ctrl_c_leaves_no_mark_behind_the_bar():
     command = ("train", *SMALL, "--iterations", "100000000")
     shown = on_terminal(80, *command, until=" left", echoed=b"^C")
     assert "^C" in shown and not [line for line in visible(shown) if "^C" in line], shown
+    bars = [line for line in lines(plain(shown)) if line.startswith("|")]
+    assert bars and max(map(columns, bars)) < 80, bars  # with ^C: a full line would break
 
 
 def visible(shown: str) -> Iterator[str]:

@@ -141,5 +141,9 @@ def test_the_split_of_maml_plus_plus_is_made_as_its_code_does(real_npy: Path):
 
 @pytest.mark.parametrize("split", ["vinyals", "maml++"])
 def test_published_splits_are_of_omniglot_only(split: str):
-    with pytest.raises(DataError, match="40 classes; expected Omniglot's 1623, with their names"):
+    expected = "expected Omniglot's 1623, with their names"
+    with pytest.raises(DataError, match=f"40 classes without names of alphabets; {expected}"):
         make_splits([ClassInfo(str(n)) for n in range(40)], split)
+    named = [ClassInfo(str(n), alphabet="A") for n in range(40)]
+    with pytest.raises(DataError, match=f"40 classes; {expected}"):
+        make_splits(named, split)

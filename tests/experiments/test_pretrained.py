@@ -69,7 +69,7 @@ def printed(card: Card, **changes: object) -> str:
     body = {
         "ways": 5, "shots": 1, "queries": 15, "steps": 2, "protocol": "ours", "split": "tutorial",
         "tasks": 10, "seed": 0, "part": "test", "data": "omniglot", "within_alphabet": False,
-        "rotated_tests": "none", "checkpoint": "fc", "weights_sha256": card.sha256,
+        "rotated_tests": "none", "weights": "fc", "weights_sha256": card.sha256,
         "inductive": {"accuracy": 0.5, "ci95": 0.01},
     }  # fmt: skip
     return json.dumps(body | changes)

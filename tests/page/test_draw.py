@@ -461,6 +461,19 @@ def test_a_phone_is_told_an_address_it_can_open(
     np.testing.assert_array_equal(dark[: len(expected)], expected)
 
 
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8105/"),
+        ("0.0.0.0", "http://127.0.0.1:8105/"),
+        ("::", "http://[::1]:8105/"),
+        ("fe80::1", "http://[fe80::1]:8105/"),
+    ],
+)
+def test_this_machines_browser_is_told_an_address_it_can_open(host: str, address: str):
+    assert importlib.import_module("l2l_omniglot.cli.draw")._address(host, 8105) == address
+
+
 def test_the_own_address_is_no_other_machines_loopback():
     found = importlib.import_module("l2l_omniglot.cli.draw")._own_address()
     assert found is None or not is_loopback(found)

@@ -33,7 +33,7 @@ from l2l_omniglot.meta.evaluation import evaluate
 from l2l_omniglot.meta.learner import Learner
 from l2l_omniglot.reports.confusions import QueryPredictions, TaskPredictions, confused, hardest
 from l2l_omniglot.reports.html import unlike
-from l2l_omniglot.reports.plots import DARK, LIGHT, learning_svg
+from l2l_omniglot.reports.plots import DARK, LIGHT, Learning, learning_svg
 
 SMALL = (
     "--ways", "3", "--queries", "4", "--meta-batch-size", "2", "--validation-tasks", "3",
@@ -274,18 +274,28 @@ def test_the_command_that_repeats_a_training_has_its_settings(settings: Settings
     assert make_settings(**given) == settings
 
 
+ROWS = [MetricsRow(i, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3) for i in (5, 10)]
+
+
 def test_a_plot_is_the_same_text_every_time_in_its_own_colours():
-    rows = {"one": [MetricsRow(i, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3) for i in (5, 10)]}
-    light, again, dark = (learning_svg(rows, "loss", look) for look in (LIGHT, LIGHT, DARK))
+    runs = {"one": Learning(ROWS, 1, 5)}
+    light, again, dark = (learning_svg(runs, "loss", look) for look in (LIGHT, LIGHT, DARK))
     assert light == again != dark
     assert LIGHT.runs[0].encode() in light and DARK.runs[0].encode() in dark
 
 
 def test_a_run_without_metrics_leaves_the_others_their_colours():
-    rows = [MetricsRow(i, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3) for i in (5, 10)]
-    plot = learning_svg({"none": [], "one": rows}, "loss", LIGHT).decode()
+    runs = {"none": Learning([], 5, 5), "one": Learning(ROWS, 5, 5)}
+    plot = learning_svg(runs, "loss", LIGHT).decode()
     assert LIGHT.runs[1] in plot and LIGHT.runs[0] not in plot
     assert "validation, one" in plot and "validation, none" not in plot
+
+
+def test_the_legend_names_the_steps_where_training_and_validation_differ():
+    plot = learning_svg({"one": Learning(ROWS, 1, 5)}, "loss", LIGHT).decode()
+    assert "<!-- train after 1 step -->" in plot and "<!-- validation after 5 steps -->" in plot
+    plot = learning_svg({"one": Learning(ROWS, 5, 5)}, "loss", LIGHT).decode()
+    assert "<!-- train -->" in plot and "<!-- validation -->" in plot
 
 
 def test_equal_names_are_told_apart():
@@ -294,7 +304,7 @@ def test_equal_names_are_told_apart():
 
 @pytest.mark.parametrize("name", ["$\\foo{$x", "_under", "a $1$ b"])
 def test_any_name_of_a_run_is_plotted(name: str):
-    rows = [MetricsRow(5, 1.0, 2.0, 0.25, 3.0, 0.5, 0.1, 10.0, 1e-3)]
+    rows = Learning(ROWS[:1], 5, 5)
     plain = learning_svg({"one": rows, "other": rows}, "accuracy", LIGHT)
     assert learning_svg({"one": rows, name: rows}, "accuracy", LIGHT) != plain
 

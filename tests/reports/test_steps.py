@@ -92,3 +92,5 @@ def test_the_report_says_what_an_evaluation_of_the_same_tasks_says(trained_head:
         if accuracies[best] != accuracies[-1]:
             expected.append((mode.capitalize(), str(best), accuracies[best], accuracies[-1]))
     assert said == expected and expected
+    beside = re.findall(r'<dd class="earlier">([\d.]+) % after step (\d)</dd>', text)
+    assert beside == [(best, step) for _, step, best, _ in expected]
