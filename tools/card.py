@@ -59,7 +59,7 @@ def add(text: str, source: str, day: date, folder: Path = FOLDER) -> Card:
     if digest not in cards:
         names = ", ".join(card.name for card in cards.values())
         raise SystemExit(
-            f"{source}: is of weights with SHA-256 {digest[:12]} ({body.get('checkpoint')}); "
+            f"{source}: is of weights with SHA-256 {digest[:12]} ({body.get('weights')}); "
             f"expected those of {names}"
         )
     card = cards[digest]

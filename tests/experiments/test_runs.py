@@ -100,7 +100,7 @@ def test_after_ctrl_c_elsewhere_bare_commands_take_that_run():
     said = "Taking the newest run: else/where, saved "
     evaluated = run_cli("evaluate", "--tasks", "2", "--json")
     assert said in evaluated.stderr
-    assert json.loads(evaluated.stdout)["checkpoint"] == "else/where/best.safetensors"
+    assert json.loads(evaluated.stdout)["weights"] == "else/where/best.safetensors"
     assert said in run_cli("report", "--tasks", "2").stderr
     resumed = run_cli("train", "--resume", "--time-limit", "0.001")
     assert said in resumed.stderr and "in else/where" in resumed.stderr

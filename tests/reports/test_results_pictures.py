@@ -28,7 +28,7 @@ def test_a_picture_is_up_to_date(name: str):
 def test_the_page_shows_it_and_says_what_it_shows_and_where_it_is_from(name: str):
     found = re.search(rf"^!\[(.+)\]\(pictures/{name}\)\n\n(\*(?:.+\n)+)", PAGE, re.M)
     assert found, f"docs/results.md does not show {name}"
-    alt, caption = found.groups()
+    alt, caption = (" ".join(part.split()) for part in found.groups())
     assert len(alt) > 60 and re.search(r"\d", alt)
     for word in ("seed 0", "November 2026", "2 cores of", "`"):
         assert word in caption, (word, caption)
