@@ -27,6 +27,8 @@ PAPER = "#f7f7fa"  # behind every picture, so that it can be read on a dark page
 HEIGHT, WIDTH = 3.5, 8.6  # inches
 LABELS = [f"{ways}-way\n{shots}-shot" for ways, shots in SETTINGS.values()]
 SNELL, FINN = ("snell", "vinyals", "inductive"), ("finn", "random", "transductive")
+FAMILY = "maml", "fomaml", "anil"  # weights that are named for their algorithm
+NETWORKS = "conv4", "resnet8"
 # By name: protocol, split and mode of batch normalisation.
 PROTOCOLS = {
     "Snell et al., inductive": SNELL,
@@ -90,11 +92,10 @@ def read_own(name: str, label: str, kind: tuple[str, str, str], shift: float = 0
 def read_published(algorithm: str, kind: tuple[str, str, str], shift: float) -> Line:
     """Reads what an algorithm's paper has by a protocol, over `SETTINGS`."""
     found = [published_figure(kind[0], algorithm, setting) for setting in SETTINGS]
-    figures = [figure for figure in found if figure is not None]
-    places = [number + shift for number in range(len(SETTINGS))]
+    places = [number + shift for number, figure in enumerate(found) if figure]
+    figures = [figure for figure in found if figure]
     label = f"published: {figures[0].by.split(',')[0]}"
-    accuracies, halves = [f.accuracy for f in figures], [f.interval for f in figures]
-    return Line(label, places, accuracies, halves)
+    return Line(label, places, [f.accuracy for f in figures], [f.interval for f in figures])
 
 
 def draw_lines(panel: Axes, lines: Sequence[Line], style: str = "-") -> None:
@@ -106,11 +107,11 @@ def draw_lines(panel: Axes, lines: Sequence[Line], style: str = "-") -> None:
         )  # fmt: skip
 
 
-def draw_published(panel: Axes, line: Line) -> None:
+def draw_published(panel: Axes, line: Line, colour: str = LIGHT.runs[-1]) -> None:
     """Draws a paper's figures, with their intervals where it has any."""
     panel.errorbar(
         line.places, line.accuracies, [half or float("nan") for half in line.halves],
-        label=line.name, color=LIGHT.runs[-1], marker="_", linestyle="", markersize=11, capsize=3,
+        label=line.name, color=colour, marker="_", linestyle="", markersize=11, capsize=3,
     )  # fmt: skip
 
 
@@ -163,14 +164,16 @@ def protocols() -> Figure:
 def front() -> Figure:
     """Plots weights that come along beside the papers whose protocols test them."""
     figure, both = panels("On new Omniglot characters: ours and published", 2)
-    ours = (
-        ("MAML, as Finn et al. test", "maml", FINN, ("maml",)),
-        ("Prototypical networks, as Snell et al. test", "protonet", SNELL, ("conv4", "resnet8")),
-    )
-    for panel, (title, algorithm, kind, names) in zip(both, ours, strict=True):
-        lines = [read_own(name, name, kind, 0.2 * place) for place, name in enumerate(names)]
-        draw_lines(panel, lines, style="")
-        draw_published(panel, read_published(algorithm, kind, -0.2))
+    family, prototypes = both
+    lines = [read_own(name, name, FINN, 0.25 * place - 0.2) for place, name in enumerate(FAMILY)]
+    draw_lines(family, lines, style="")
+    for place, (name, colour) in enumerate(zip(FAMILY, LIGHT.runs, strict=False)):
+        draw_published(family, read_published(name, FINN, 0.25 * place - 0.3), colour)
+    lines = [read_own(name, name, SNELL, 0.2 * place) for place, name in enumerate(NETWORKS)]
+    draw_lines(prototypes, lines, style="")
+    draw_published(prototypes, read_published("protonet", SNELL, -0.2))
+    titles = "The MAML family, as Finn et al. test", "Prototypical networks, as Snell et al. test"
+    for panel, title in zip(both, titles, strict=True):
         panel.set_xticks(range(4), LABELS)
         panel.set_title(title, color=LIGHT.ink, fontsize="medium")
         dress(panel, LIGHT, "", "accuracy, %", legend=True)

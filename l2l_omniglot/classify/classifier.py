@@ -115,7 +115,7 @@ class Classifier:
     def none_of_these(self, images: torch.Tensor) -> torch.Tensor:
         """Returns which images seem to be of no class, bool (B,).
 
-        That is, which are farther from the nearest class than 98.5 % of the queries that are
+        That is, which are farther from the nearest class than nearly all queries that are
         classified right are from theirs in validation tasks; see `Certainty`. If that was not
         measured, none is.
         """

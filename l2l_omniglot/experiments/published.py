@@ -25,13 +25,15 @@ class Figure(NamedTuple):
         return f"{self.accuracy:g}{interval} % ({self.by})"
 
 
-# By protocol and algorithm: the paper, and accuracy and interval of 5w1s, 5w5s, 20w1s and 20w5s.
-_FIGURES: dict[tuple[str, str], tuple[str, tuple[tuple[float, float], ...]]] = {
+# By protocol and algorithm: the paper, and accuracy and interval of 5w1s, 5w5s, 20w1s and 20w5s,
+# None where it has none.
+_FIGURES: dict[tuple[str, str], tuple[str, tuple[tuple[float, float] | None, ...]]] = {
     ("snell", "protonet"): ("Snell et al. 2017", ((98.8, 0), (99.7, 0), (96.0, 0), (98.9, 0))),
     ("finn", "maml"): ("Finn et al. 2017", ((98.7, 0.4), (99.9, 0.1), (95.8, 0.3), (98.9, 0.2))),
     ("finn", "fomaml"): (
         "Nichol et al. 2018", ((98.3, 0.5), (99.2, 0.2), (89.4, 0.5), (97.9, 0.1)),
     ),
+    ("finn", "anil"): ("Raghu et al. 2020", (None, None, (96.2, 0.5), (98.0, 0.3))),
     ("finn", "reptile"): (
         "Nichol et al. 2018", ((97.68, 0.04), (99.48, 0.06), (89.43, 0.14), (97.12, 0.32)),
     ),
@@ -52,5 +54,5 @@ def published_figure(protocol: str, algorithm: str, setting: str) -> Figure | No
     if found is None:
         return None
     by, figures = found
-    accuracy, interval = dict(zip(SETTINGS, figures, strict=True))[setting]
-    return Figure(f"{by}, {PROTOCOLS[protocol].batch_norm}", accuracy, interval)
+    figure = dict(zip(SETTINGS, figures, strict=True))[setting]
+    return figure and Figure(f"{by}, {PROTOCOLS[protocol].batch_norm}", *figure)

@@ -59,6 +59,28 @@ def _paper(ways: int, _shots: int) -> dict[str, Any]:
     }
 
 
+def _family(ways: int, shots: int) -> dict[str, Any]:
+    """One training for any ways and shots: docs/experiments.md, "The rate of the steps"."""
+    return {
+        "backbone": "cnn4",
+        "head": "shared",
+        "train_ways": 0 if ways == 20 else 20,
+        "train_shots": 0 if shots == 1 else 1,
+        "train_queries": 5,
+        "meta_batch_size": 4,
+        "inner_steps": 2,
+        "eval_steps": 5,
+        "inner_lr": 0.4,
+        "eval_inner_lr": 0.005 * min(ways, 20),
+        "meta_lr": 2e-3,
+        "schedule": "cosine",
+        "warmup": 100,
+        "clip_gradients": 1.0,
+        "average_weights": 0.998,
+        "iterations": 8500,
+    }
+
+
 def _best(_ways: int, _shots: int) -> dict[str, Any]:
     """Prototypical networks for any ways and shots: docs/experiments.md, "The best recipe"."""
     return ALGORITHMS["protonet"] | {
@@ -84,5 +106,6 @@ RECIPES: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "default": _default,
     "tutorial": _tutorial,
     "paper": _paper,
+    "family": _family,
     "best": _best,
 }

@@ -10,7 +10,7 @@ from typing import Any
 from l2l_omniglot.backbones import HEADS, INDUCTIVE_STATISTICS, NORM_WEIGHTS, STATISTICS
 from l2l_omniglot.data import NAMED_SPLITS
 from l2l_omniglot.errors import check_choice, refused
-from l2l_omniglot.experiments.algorithms import ALGORITHMS, PAPERS, fitting
+from l2l_omniglot.experiments.algorithms import ALGORITHMS, OWN, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
 from l2l_omniglot.experiments.recipes import ITERATIONS, RECIPES, TRAIN_QUERIES
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, OPTIMISERS, RULES, SCHEDULES
@@ -289,8 +289,9 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
 
     Args:
         recipe: ``default`` (MAML of BaseNet: best accuracy in 20 CPU minutes), ``tutorial``,
-            ``paper`` (Finn et al. 2017, or the paper of Reptile or iMAML) or ``best``
-            (prototypical networks).
+            ``paper`` (Finn et al. 2017, or the paper of Reptile or iMAML), ``family`` (MAML,
+            FOMAML or ANIL up to their papers' figures in an hour) or ``best`` (prototypical
+            networks).
         overrides: any field of `Settings`; None counts as not given. `queries` also sets
             `train_queries`, unless that is given.
 
@@ -310,8 +311,8 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     if "algorithm" in given:
         DECLARED["algorithm"].check(given["algorithm"])
         values |= ALGORITHMS[given["algorithm"]]
-        if recipe == "paper" and given["algorithm"] in PAPERS:
-            values |= PAPERS[given["algorithm"]](*size)
+        if own := OWN.get((recipe, given["algorithm"])):
+            values |= own(*size)
     made = Settings(**{**values, **given, "recipe": recipe})
     if made.algorithm != given.get("algorithm", made.algorithm):
         raise refused(

@@ -149,6 +149,8 @@ def test_published_figures_stand_beside_ours_under_the_same_protocol_only():
     assert published("snell", "protonet", "20w1s") == "96 % (Snell et al. 2017, inductive)"
     assert published("finn", "maml", "5w1s") == "98.7 ± 0.4 % (Finn et al. 2017, transductive)"
     nichol = "(Nichol et al. 2018, transductive)"
+    assert published("finn", "anil", "20w1s") == "96.2 ± 0.5 % (Raghu et al. 2020, transductive)"
+    assert published("finn", "anil", "5w1s") == ""
     assert published("finn", "reptile", "20w5s") == f"97.12 ± 0.32 % {nichol}"
     assert published("ours", "maml", "5w1s") == published("snell", "maml", "5w1s") == ""
     assert published("snell", "protonet", "20w1s", "synthetic") == ""

@@ -13,6 +13,7 @@ from l2l_omniglot.experiments.settings import (
     Settings,
     make_settings,
 )
+from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
 from l2l_omniglot.meta.inner_rates import InnerRates
 from l2l_omniglot.meta.trainer import Schedule
 
@@ -43,6 +44,19 @@ def test_paper_recipe_is_finn_et_al():
     for settings in (five, twenty):
         assert (settings.meta_lr, settings.iterations, settings.rotations) == (1e-3, 60_000, True)
         assert (settings.first_order, settings.ink, settings.backbone) == (False, "white", "cnn4")
+
+
+@pytest.mark.parametrize("name", ["maml", "fomaml", "anil"])
+def test_family_recipe_is_what_the_included_weights_were_trained_by(name: str):
+    made = make_settings("family", algorithm=name, ways=20, shots=1, split="random").to_dict()
+    shipped = load_pretrained_checkpoint(name).settings.to_dict()
+    other = {"recipe", "validation_every", "validation_tasks"}
+    assert {key: value for key, value in made.items() if key not in other} == {
+        key: value for key, value in shipped.items() if key not in other
+    }
+    five = make_settings("family", algorithm=name, ways=5, shots=5)
+    assert (five.train_ways, five.train_shots) == (20, 1)
+    assert five.eval_inner_lr == pytest.approx(made["eval_inner_lr"] / 4)
 
 
 def test_any_single_value_can_be_overridden():
