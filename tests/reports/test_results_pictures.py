@@ -6,6 +6,7 @@ import pytest
 
 from tools.results_pictures import (
     DOCS,
+    FAMILY,
     FINN,
     FOLDER_OF_PICTURES,
     PICTURES,
@@ -44,13 +45,21 @@ def test_a_table_is_read_as_it_is_written():
     assert f"| 5 | {' | '.join(cells)} |" in PAGE
 
 
-@pytest.mark.parametrize("page", ["docs/results.md", "README.md"])
-def test_the_figures_of_maml_are_those_of_its_card(page: str):
+@pytest.mark.parametrize(
+    ("page", "unit", "modes"),
+    [("docs/results.md", "", ("transductive", "inductive")), ("README.md", " %", ("transductive",))],
+)
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_figures_of_the_family_are_those_of_its_cards(
+    page: str, unit: str, modes: tuple[str, ...], name: str
+):
     text = (DOCS.parent / page).read_text(encoding="utf-8")
-    for kind in (FINN, (*FINN[:2], "inductive")):
-        line = read_own("maml", "", kind)
-        for accuracy, half in zip(line.accuracies, line.halves, strict=True):
-            assert f"{accuracy:.2f} ± {half:.2f}" in text
+    for mode in modes:
+        line = read_own(name, "", (*FINN[:2], mode))
+        pairs = zip(line.accuracies, line.halves, strict=True)
+        cells = " | ".join(f"{accuracy:.2f} ± {half:.2f}{unit}" for accuracy, half in pairs)
+        assert re.search(rf"^\| `{name}`.* \| {re.escape(cells)} \|$", text, re.M)
+        assert len(cells) > 50
 
 
 def test_cards_give_the_figures_of_the_page():
