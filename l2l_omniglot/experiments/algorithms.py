@@ -105,8 +105,14 @@ def family_fomaml(_ways: int, _shots: int) -> dict[str, Any]:
 
 
 def family_anil(ways: int, _shots: int) -> dict[str, Any]:
-    """Steps of the head alone may be five times as long."""
-    return {"inner_lr": 2.0, "eval_inner_lr": 0.1 * min(ways, 20), "iterations": 7500}
+    """Steps of the head alone may be longer, and more."""
+    return {
+        "inner_steps": 5,
+        "eval_steps": 10,
+        "inner_lr": 2.0,
+        "eval_inner_lr": 0.05 * min(ways, 20),
+        "iterations": 7500,
+    }
 
 
 # What a recipe sets for an algorithm that has a paper, or a search, of its own.

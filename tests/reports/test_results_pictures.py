@@ -47,7 +47,10 @@ def test_a_table_is_read_as_it_is_written():
 
 @pytest.mark.parametrize(
     ("page", "unit", "modes"),
-    [("docs/results.md", "", ("transductive", "inductive")), ("README.md", " %", ("transductive",))],
+    [
+        ("docs/results.md", "", ("transductive", "inductive")),
+        ("README.md", " %", ("transductive",)),
+    ],
 )
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_figures_of_the_family_are_those_of_its_cards(
