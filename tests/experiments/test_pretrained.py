@@ -303,7 +303,7 @@ def test_each_reaches_what_its_card_says(card: Card, real_npy: Path):
     if not ours:
         pytest.skip(f"{card.name} has no result under our protocol")
     first = ours[0]
-    tasks = "40" if first.ways == 5 else "20"
+    tasks = "100" if first.ways == 5 else "40"
     done = run_cli(
         "evaluate", "--weights", card.name, "--tasks", tasks, "--data", str(real_npy), "--json",
         "--ways", str(first.ways), "--shots", str(first.shots),
