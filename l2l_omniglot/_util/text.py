@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import re
 import unicodedata
@@ -100,8 +101,7 @@ def hanging(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
     lines = []
     for name, text in rows:
         parts = (fold(text, room) if width else text).split("\n")
-        padded = name + " " * (start - columns(name))
-        lines += [f"  {padded}  {parts[0]}".rstrip()]
+        lines += [f"  {_padded(name, start)}  {parts[0]}".rstrip()]
         lines += [" " * (start + 4) + part for part in parts[1:]]
     return lines
 
@@ -110,6 +110,11 @@ def columns(text: str) -> int:
     """Counts the columns that a line takes on a terminal: wide characters two, colours none."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return sum(1 + (unicodedata.east_asian_width(c) in {"W", "F"}) for c in plain)
+
+
+def _padded(text: str, width: int) -> str:
+    """Fills a text up with spaces to so many columns."""
+    return text + " " * (width - columns(text))
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
@@ -139,10 +144,10 @@ def table(
 
     `mark` highlights, e.g. in bold, the text of the entries whose (row, column) are `marked`.
     """
-    widths = [max(len(entry) for entry in column) for column in zip(header, *rows, strict=True)]
+    widths = [max(map(columns, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
     padded = [
-        [entry.ljust(width) for entry, width in zip(line, widths, strict=True)] for line in lines
+        [_padded(entry, width) for entry, width in zip(line, widths, strict=True)] for line in lines
     ]
     for row, column in marked:
         entry = rows[row][column]
@@ -161,16 +166,22 @@ def decimal(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.1e}"
 
 
-def shortened(name: str, room: int) -> str:
-    """Leaves of a name, such as a path, the end that fits in so many columns; 0: all of it."""
-    return name if not room or columns(name) <= room else f"…{name[-(room - 1) :]}"
+def shortened(name: str, room: int, start: float = 0.5) -> str:
+    """Leaves of a name the start and the end that fit in so many columns; 0: all of it.
 
-
-def abridged(name: str, room: int) -> str:
-    """Leaves of a name the start and the end that fit in so many columns; 0: all of it."""
+    `start` is the share of the start; of a path the end tells more.
+    """
     if not room or columns(name) <= room:
         return name
-    return f"{name[: (room - 1) // 2]}…{name[len(name) - room // 2 :]}"
+    first = _begin(name, int(start * (room - 1)))
+    last = _begin(name[::-1], room - 1 - columns(first))[::-1]
+    return f"{first}…{last}"
+
+
+def _begin(name: str, room: int) -> str:
+    """Returns the longest beginning that fits in so many columns."""
+    ends = itertools.accumulate(map(columns, name))
+    return name[: sum(end <= room for end in ends)]
 
 
 def percent(fraction: float, ci95: float | None = None) -> str:

@@ -39,6 +39,8 @@ class Classifier:
     Attributes:
         support: the support images, on the device of the networks.
         certainty: how sure the predictions are, if that was measured.
+        reach: squared distance within which an image may be of each class, float64 (ways,), if that
+            was measured.
 
     Raises:
         SettingsError: if ways or steps are out of range, or a trained head is for other ways.
@@ -66,6 +68,10 @@ class Classifier:
         self.certainty = checkpoint.certainty
         self.support, labels = support.to(learner.device), labels.to(learner.device)
         self._labels = labels
+        self.reach: torch.Tensor | None = None
+        if self.certainty:
+            shots = torch.bincount(labels.cpu(), minlength=ways).numpy()
+            self.reach = torch.from_numpy(self.certainty.distance(ways, shots))
         self._moments: dict[int, Moments] = {}
         self._policy, self._inductive = learner.policy(batch_norm), learner.policy("inductive")
         with learner.evaluating(), torch.enable_grad(), all_random("classifier"):
@@ -123,14 +129,6 @@ class Classifier:
             return torch.zeros(len(images), dtype=torch.bool)
         nearest, labels = self.distances(images).min(dim=1)
         return nearest > self.reach[labels]
-
-    @property
-    def reach(self) -> torch.Tensor | None:
-        """Returns the squared distance that an image of each class keeps: float64 (ways,)."""
-        if self.certainty is None:
-            return None
-        shots = torch.bincount(self._labels.cpu(), minlength=self.ways)
-        return torch.from_numpy(self.certainty.distance(self.ways, shots.numpy()))
 
     def double(self) -> Classifier:
         """Switches to float64 on the CPU, and returns itself.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from pathlib import Path
 from scipy.special import betaincinv
 
 from l2l_omniglot._util.text import (
-    abridged,
     columns,
     counted,
     csv_text,
@@ -162,12 +162,14 @@ def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
 
 def _room(found: Predictions, top: int, width: int) -> int:
     """Returns the columns of a class's name with which the pictures' table fits; 0: as needed."""
+    if not width:
+        return 0
     longest = max(columns(shown(name)) for name in found.names)
-    for room in range(longest, LEAST_NAME - 1, -1) if width else ():
-        widest = _pictures(found, top, 1, room).split("\n")[1]
-        if columns(widest) <= width:
-            return room
-    return LEAST_NAME if width else 0
+    rooms = range(LEAST_NAME, max(LEAST_NAME, longest) + 1)
+    fitting = bisect(
+        rooms, width, key=lambda room: columns(_pictures(found, top, 1, room).split("\n")[1])
+    )
+    return rooms[max(0, fitting - 1)]
 
 
 def _pictures(found: Predictions, top: int, width: int, room: int) -> str:
@@ -176,18 +178,18 @@ def _pictures(found: Predictions, top: int, width: int, room: int) -> str:
     rows = []
     for entry in found.entries:
         best = sorted(entry.probabilities.items(), key=lambda item: -item[1])[:top]
-        cells = [(abridged(shown(name), room), percent(value)) for name, value in best]
+        cells = [(shortened(shown(name), room), percent(value)) for name, value in best]
         row = list(cells[0]) if top == 1 else [" ".join(cell) for cell in cells]
         if entry.rejected:
             row = [NONE_OF_THESE, *("" for _ in row[1:])]
         if found.known:
             mark = " (wrong)" if entry.truth not in {None, entry.label} else ""
-            row.append(abridged(shown(entry.truth or ""), room) + mark)
+            row.append(shortened(shown(entry.truth or ""), room) + mark)
         rows.append([shown(entry.file), *row])
     header += ["truth"] if found.known else []
     rest = columns(table(header[1:], [row[1:] for row in rows]).split("\n")[1])
     left = max(LEAST_NAME, width - rest - 2) if width else 0
-    return table(header, [[shortened(row[0], left), *row[1:]] for row in rows])
+    return table(header, [[shortened(row[0], left, start=0), *row[1:]] for row in rows])
 
 
 def _confusions(found: Predictions, width: int) -> str:
@@ -202,7 +204,7 @@ def _confusions(found: Predictions, width: int) -> str:
     header = ["true class", "predicted", "pictures"]
     room = max(LEAST_NAME, (width - len(header[2]) - 4) // 2) if width else 0
     lines = [
-        [abridged(shown(a), room), abridged(shown(b), room), str(n)]
+        [shortened(shown(a), room), shortened(shown(b), room), str(n)]
         for (a, b), n in pairs.most_common()
     ]
     return table(header, lines) if lines else ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -118,15 +119,25 @@ def _go_offline(_context: click.Context, _option: click.Parameter, wanted: bool)
 
 
 @contextmanager
-def naming_options(context: click.Context) -> Iterator[None]:
-    """Tells an error that refuses an argument of the library its option, and the source."""
+def naming_options(
+    context: click.Context, set_by: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
+    """Tells an error that refuses an argument of the library its option, and the source.
+
+    Args:
+        context: of the command.
+        set_by: parameters by the arguments of another name that they set.
+    """
     try:
         yield
     except L2LOmniglotError as error:
         called = {option.name: option.opts[0] for option in context.command.params}
-        if error.argument in called:
-            error.option = called[error.argument]
-            error.source = from_where(context, error.argument)
+        name = set_by.get(error.argument, error.argument)
+        if name in called:
+            error.option = called[name]
+            error.source = from_where(context, name)
+        if name != error.argument:
+            error.value = context.params[name]
         raise
 
 

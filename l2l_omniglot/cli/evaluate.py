@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,9 @@ from l2l_omniglot._util.files import sha256
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command, from_where
+from l2l_omniglot.cli.config import Command, from_where, naming_options
 from l2l_omniglot.cli.console import bold, counting, log, say, timed
-from l2l_omniglot.errors import DataError, TrainingError
+from l2l_omniglot.errors import TrainingError
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
 from l2l_omniglot.experiments.weights import check_ways, find_weights, pretrained_names
 from l2l_omniglot.reports import tables
@@ -117,8 +116,9 @@ def evaluate(
     asked = {"data": chosen.data, "split": paper.split}
     others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
     ways = 20 if runs else ways
+    set_by = {"split": "protocol"} if paper.split else {}
     with options.worker(dataclasses.replace(trained, **others), device) as (workers, stack):
-        with _naming_protocol(protocol):
+        with naming_options(click.get_current_context(), set_by):
             experiment = Experiment.load(
                 checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
             )
@@ -149,17 +149,6 @@ def check_finite(name: str, result: Evaluation) -> None:
             f"{name}: the loss after {counted(result.steps, 'inner step')} is not finite: its "
             "training has diverged, or its inner rate is too high for these tasks"
         )
-
-
-@contextmanager
-def _naming_protocol(protocol: str) -> Iterator[None]:
-    """Tells an error that refuses a split that the protocol asks for it."""
-    try:
-        yield
-    except DataError as error:
-        if protocol != OURS and error.argument == "split":
-            error.option, error.value = "--protocol", protocol
-        raise
 
 
 def _check(

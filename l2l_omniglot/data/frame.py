@@ -21,8 +21,7 @@ SOLID = 0.3  # of its longer side: ink that is wider is a shape, not the line of
 FINER = 3  # times Omniglot's resolution, at which ink is redrawn
 MARGIN = 2  # pixels of paper put around a picture that is to be enlarged
 MIDDLE, PAPER = 128, 255
-WHAT = "a photograph, or a picture to be redrawn,"
-EXTRA = "pictures"
+NEEDING = "a photograph, or a picture to be redrawn,", "pictures"  # scikit-image, and its extra
 
 
 class Frame(NamedTuple):
@@ -107,7 +106,7 @@ def even_pen(level: Image.Image, width: float) -> Image.Image:
     Raises:
         SettingsError: if scikit-image is not installed.
     """
-    need("skimage", WHAT, EXTRA)
+    need("skimage", *NEEDING)
     from scipy.ndimage import distance_transform_edt
     from skimage.morphology import skeletonize
 

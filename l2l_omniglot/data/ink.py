@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from l2l_omniglot.data.frame import NEEDING
 from l2l_omniglot.data.ruled import ruled_lines, without_lines
 from l2l_omniglot.errors import need
 
@@ -27,8 +28,6 @@ WINDOW = 1 / 5  # of the shorter side, of Sauvola's threshold
 SPECK = 0.04  # of the largest stroke's pixels; what is smaller is no ink
 ALONG = 0.25  # of a side that ink may take of the picture's border; more is something else
 PAPER = 255
-WHAT = "a photograph, or a picture to be redrawn,"
-EXTRA = "pictures"
 
 
 class Ink(NamedTuple):
@@ -57,7 +56,7 @@ def find_ink(picture: Image.Image, light: bool = False) -> Ink:
     Raises:
         SettingsError: if scikit-image is not installed.
     """
-    need("skimage", WHAT, EXTRA)
+    need("skimage", *NEEDING)
     from skimage.filters import threshold_sauvola
 
     dark, ruled = _darkness(picture, light)

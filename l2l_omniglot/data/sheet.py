@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from l2l_omniglot.data.frame import NEEDING
 from l2l_omniglot.errors import need
 
 Scene: TypeAlias = npt.NDArray[np.float64]
@@ -33,8 +34,6 @@ BRIGHTER = 1.2  # times the table, that paper is
 LEAST_PAPER, MOST_PAPER = 0.9, 0.98  # share of a sheet that is paper
 TRIED = 60  # quadrilaterals, the best by their edges
 LOST = 0.015  # of a side, cut off with its edge
-WHAT = "a photograph, or a picture to be redrawn,"
-EXTRA = "pictures"
 
 
 def straighten_sheet(picture: Image.Image) -> Image.Image | None:
@@ -53,7 +52,7 @@ def straighten_sheet(picture: Image.Image) -> Image.Image | None:
     Raises:
         SettingsError: if scikit-image is not installed.
     """
-    need("skimage", WHAT, EXTRA)
+    need("skimage", *NEEDING)
     small = ImageOps.contain(picture.convert("L"), (SIDE, SIDE), Image.Resampling.BOX)
     corners = _find_sheet(_without_strokes(np.asarray(small) / 255))
     if corners is None:

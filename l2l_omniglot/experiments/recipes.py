@@ -102,10 +102,61 @@ def _best(_ways: int, _shots: int) -> dict[str, Any]:
     }
 
 
+def _nichol(ways: int, _shots: int) -> dict[str, Any]:
+    """Nichol et al. 2018, appendix A, table 5; 20-way numbers from 20 ways."""
+    many = ways >= 20
+    return {
+        "head": "trained",
+        "meta_batch_size": 5,
+        "inner_steps": 10 if many else 5,
+        "iterations": 200_000 if many else 100_000,
+        "meta_lr": 1.0,
+        "schedule": "linear",
+        "train_queries": 5,
+    }
+
+
+def _rajeswaran(ways: int, _shots: int) -> dict[str, Any]:
+    """Rajeswaran et al. 2019; meta-batch, rates and iterations from its code (imaml_dev)."""
+    steps = 25 if ways >= 20 else 16
+    return {
+        "inner_steps": steps,
+        "eval_steps": steps,
+        "inner_lr": 0.1,
+        "meta_batch_size": 16 if ways >= 20 else 32,
+        "meta_lr": 1e-3,
+        "iterations": 20_000,
+    }
+
+
+def _family_fomaml(_ways: int, _shots: int) -> dict[str, Any]:
+    """`_family`, longer, as an iteration takes half of the time."""
+    return {"iterations": 12_000}
+
+
+def _family_anil(ways: int, _shots: int) -> dict[str, Any]:
+    """`_family`, with longer and more steps, as they change the head alone."""
+    return {
+        "inner_steps": 5,
+        "eval_steps": 10,
+        "inner_lr": 2.0,
+        "eval_inner_lr": 0.05 * min(ways, 20),
+        "iterations": 7500,
+    }
+
+
 RECIPES: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "default": _default,
     "tutorial": _tutorial,
     "paper": _paper,
     "family": _family,
     "best": _best,
+}
+
+# What a recipe sets for an algorithm that has a paper, or a search, of its own.
+OWN: dict[tuple[str, str], Callable[[int, int], dict[str, Any]]] = {
+    ("paper", "reptile"): _nichol,
+    ("paper", "imaml"): _rajeswaran,
+    ("family", "fomaml"): _family_fomaml,
+    ("family", "anil"): _family_anil,
 }

@@ -10,9 +10,9 @@ from typing import Any
 from l2l_omniglot.backbones import HEADS, INDUCTIVE_STATISTICS, NORM_WEIGHTS, STATISTICS
 from l2l_omniglot.data import NAMED_SPLITS
 from l2l_omniglot.errors import check_choice, refused
-from l2l_omniglot.experiments.algorithms import ALGORITHMS, OWN, fitting
+from l2l_omniglot.experiments.algorithms import ALGORITHMS, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
-from l2l_omniglot.experiments.recipes import ITERATIONS, RECIPES, TRAIN_QUERIES
+from l2l_omniglot.experiments.recipes import ITERATIONS, OWN, RECIPES, TRAIN_QUERIES
 from l2l_omniglot.meta import ADAPTED, INNER_RATES, OPTIMISERS, RULES, SCHEDULES
 
 PRECISIONS = ("auto", "float32", "bfloat16")

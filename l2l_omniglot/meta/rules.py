@@ -102,8 +102,8 @@ def check_plain(name: str, weights: FastWeights) -> None:
     rates = engine.rates
     if engine.head.embeds or engine.norms.names or rates.learned or rates.adapt != "all":
         raise BackboneError(
-            f"{name} trains what the inner loop changes: expected --adapt all, --inner-rates "
-            "fixed, --norm-weights adapted and a head that is not computed from prototypes"
+            f"{name} trains what the inner loop changes: expected a head that is not "
+            "computed from prototypes, and all parameters, norm weights too, adapted by fixed rates"
         )
 
 

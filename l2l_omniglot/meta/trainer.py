@@ -213,10 +213,10 @@ class Trainer:
         what = f"loss of task {', '.join(bad)}" if bad else f"gradient over tasks {start} to {last}"
         if self.skipped >= self.skip_bad_updates:
             raise TrainingError(
-                f"meta-update {number}: the {what} is not finite; a smaller --inner-lr "
-                f"(now {self.learner.inner_lr:g}) or --meta-lr (now {self.schedule.meta_lr:g}) "
-                "may help, or to skip such updates: --skip-bad-updates "
-                f"(now {self.skip_bad_updates})"
+                f"meta-update {number}: the {what} is not finite; a smaller inner "
+                f"learning rate (now {self.learner.inner_lr:g}) or meta learning rate (now "
+                f"{self.schedule.meta_lr:g}) may help, or skipping more such updates (now at most "
+                f"{self.skip_bad_updates})"
             )
         self.skipped += 1
         self.iteration += 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from l2l_omniglot._util.text import SHOWN, listed, noted, reasons
+from l2l_omniglot._util.text import SHOWN, columns, listed, noted, reasons, shortened, table
 
 
 @pytest.mark.parametrize("more", [0, 3])
@@ -15,3 +15,24 @@ def test_of_a_long_list_the_first_are_named(more: int):
     assert noted(every, "{} more were left out") == [
         *notes, *(["Note: 3 more were left out."] if more else [])
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "kept"),
+    [
+        ("a-long-name", 0.5, "a-l…name"),
+        ("folder/picture.png", 0.0, "…ure.png"),
+        ("汉字汉字汉字汉字", 0.5, "汉…汉字"),
+        ("8 columns", 0.5, "8 c…umns"),
+        ("short", 0.5, "short"),
+    ],
+)
+def test_a_long_name_keeps_the_columns_that_there_are(name: str, start: float, kept: str):
+    found = shortened(name, 8, start)
+    assert found == kept
+    assert columns(found) <= 8
+
+
+def test_columns_of_a_table_stand_below_each_other_beside_wide_names():
+    lines = table(["class", "n"], [["汉字汉字", "1"], ["a", "2"]]).split("\n")
+    assert lines == ["class     n", "--------  -", "汉字汉字  1", "a         2"]

@@ -149,7 +149,7 @@ CASES: list[tuple[int, str, Callable[[Path], tuple[int, str]]]] = [
     (1, "No space left on device", full_disk),
     (1, "/dev/full: No space left on device", full_disk_for_a_file),
     (1, "unexpected ZeroDivisionError: by design", unexpected),
-    (7, "is not finite; a smaller --inner-lr (now 1000)", no_number),
+    (7, "is not finite; a smaller inner learning rate (now 1000)", no_number),
     (7, "the training has diverged: at iteration 4 no validation has had a finite", diverged),
     (7, "run: the loss after 20 inner steps is not finite: its training", diverging_in_tests),
     (9, "skipped 1 of 4 pictures (support and queries)", torn_picture),

@@ -171,7 +171,7 @@ def test_loss_that_is_no_number_stops_before_it_spoils_the_weights(stack: ImageS
     before = weights(trainer)
     with pytest.raises(
         TrainingError,
-        match=r"meta-update 1: the loss of task 0, 1 is not finite; a smaller --inner-lr",
+        match=r"meta-update 1: the loss of task 0, 1 is not finite; a smaller inner learning rate",
     ):
         trainer.step()
     assert same(weights(trainer), before)
