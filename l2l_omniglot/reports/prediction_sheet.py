@@ -53,7 +53,8 @@ def prediction_sheet(
     title = f"{weights}: {counted(len(answers), 'picture')}"
     if known:
         right = sum(answer.truth == answer.predicted for answer in known)
-        title += f", {right} of {len(known)} correct; wrong ones in red, with their class"
+        title += f", {right} of {len(known)} correct"
+        title += "; wrong ones in red, with their class" if right < len(known) else ""
     return ContactSheet(title, ("support", "predicted as that class"), tuple(rows))
 
 
