@@ -1,4 +1,4 @@
-"""The order of the rooms, as docs/architecture.md draws it."""
+"""The order of the packages, as docs/architecture.md draws it."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ from graphlib import TopologicalSorter
 
 from l2l_omniglot.meta import rules
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop
-from tools.structure import PACKAGE, STOREYS, arrows, modules, room
+from tools.structure import LAYERS, PACKAGE, imported_by, imports, modules, package
 
 # Loaded by --help, completion and `prepare`, which must not wait for torch.
 WITHOUT_TORCH = (
@@ -27,33 +27,31 @@ WITHOUT_TORCH = (
     "cli",
 )
 LONGEST = 350  # lines of a file
-STOREY = {name: number for number, names in enumerate(STOREYS) for name in names}
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 
-def test_every_room_has_its_storey():
-    assert {room(name) for name in arrows()} == set(STOREY)
+def test_every_package_has_its_layer():
+    assert {package(name) for name in imports()} == set(LAYER)
 
 
-def test_no_room_imports_one_above_or_beside_it():
+def test_no_package_imports_one_above_or_beside_it():
     wrong = [
         f"{one} imports {other}"
-        for one, others in arrows().items()
+        for one, others in imports().items()
         for other in sorted(others)
-        if room(one) != room(other) and STOREY[room(one)] <= STOREY[room(other)]
+        if package(one) != package(other) and LAYER[package(one)] <= LAYER[package(other)]
     ]
     assert not wrong
 
 
 def test_no_import_goes_in_a_circle():
-    TopologicalSorter(arrows()).prepare()  # raises CycleError, and names the circle
+    TopologicalSorter(imports()).prepare()  # raises CycleError, and names the circle
 
 
 def test_an_import_that_climbs_would_be_found(tmp_path):
-    from tools.structure import imports
-
     path = tmp_path / "module.py"
     path.write_text("def f():\n    from l2l_omniglot.cli.train import train\n")
-    assert imports(path, set(modules())) == {"cli.train"}
+    assert imported_by(path, set(modules())) == {"cli.train"}
 
 
 def test_modules_that_load_no_torch():
@@ -68,7 +66,7 @@ def test_files_are_short():
     assert {str(p.relative_to(PACKAGE)): n for p, n in sizes.items() if n > LONGEST} == {}
 
 
-def test_every_room_tells_what_its_modules_are():
+def test_every_package_tells_what_its_modules_are():
     for name, path in modules().items():
         if path.name == "__init__.py" and name != "__init__":
             own = {entry for entry in modules() if entry.rpartition(".")[0] == name}

@@ -1,7 +1,7 @@
-"""Prints the size of the package, and its imports as rooms and arrows: python -m tools.structure.
+"""Prints the size of each package and the imports between them: python -m tools.structure.
 
-A room is a folder of the package, or a module beside the folders. Every import counts: those for
-the type checker and those inside functions, too.
+`errors`, a module beside the folders, counts as a package. Every import counts: those for the
+type checker and those inside functions, too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "l2l_omniglot"
-# From the ground up. A room imports rooms of earlier lines only; those of one line, not each other.
-STOREYS = (
+# From the ground up. A package imports those of earlier lines only, none beside it.
+LAYERS = (
     ("errors",),
     ("_util",),
     ("data", "backbones"),
@@ -37,12 +37,12 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def room(module: str) -> str:
-    """Returns the room of a module."""
+def package(module: str) -> str:
+    """Returns the package of a module."""
     return module.partition(".")[0]
 
 
-def imports(path: Path, known: set[str]) -> set[str]:
+def imported_by(path: Path, known: set[str]) -> set[str]:
     """Returns the package's modules that a file imports."""
     found = set()
     for name in _imported(ast.parse(path.read_text(encoding="utf-8"))):
@@ -67,33 +67,32 @@ def _own(name: str) -> bool:
     return name.partition(".")[0] == PACKAGE.name
 
 
-def arrows() -> dict[str, set[str]]:
+def imports() -> dict[str, set[str]]:
     """Returns by module the modules it imports; `FACE` is left out."""
     known = modules()
     return {
-        name: imports(path, set(known)) - {name, *FACE}
+        name: imported_by(path, set(known)) - {name, *FACE}
         for name, path in known.items()
         if name not in FACE
     }
 
 
 def main() -> None:
-    """Prints lines, files, imports, and the arrows between rooms."""
-    paths, graph = modules(), arrows()
+    """Prints lines, files, imports, and the imports between packages."""
+    paths, graph = modules(), imports()
     lines = {name: len(path.read_text().splitlines()) for name, path in paths.items()}
     across = Counter(
-        (room(one), room(other))
+        (package(one), package(other))
         for one, others in graph.items()
         for other in others
-        if room(one) != room(other)
+        if package(one) != package(other)
     )
     between = sum(map(len, graph.values()))
-    print(
-        f"{sum(lines.values()):,} lines in {len(paths)} files, {len(set(map(room, graph)))} rooms"
-    )
-    print(f"{between} imports between files, {across.total()} of them across {len(across)} arrows")
-    for name in dict.fromkeys(map(room, graph)):
-        size = sum(count for module, count in lines.items() if room(module) == name)
+    packages = dict.fromkeys(map(package, graph))
+    print(f"{sum(lines.values()):,} lines in {len(paths)} files, {len(packages)} packages")
+    print(f"{between} imports between files, {across.total()} of them between packages")
+    for name in packages:
+        size = sum(count for module, count in lines.items() if package(module) == name)
         below = ", ".join(
             f"{other} {count}" for (one, other), count in across.items() if one == name
         )

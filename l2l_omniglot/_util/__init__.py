@@ -1,4 +1,4 @@
-"""Helpers that every room stands on.
+"""Helpers that every package stands on.
 
 - ``compat``: imports learn2learn on a current Python
 - ``rng``: random streams from a key; global state is put back

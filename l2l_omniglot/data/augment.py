@@ -12,13 +12,13 @@ SHEAR = 0.2
 SHIFT = 0.12  # share of the side
 
 
-def map_images(images: torch.Tensor, generator: torch.Generator, paper: float) -> torch.Tensor:
+def affine(images: torch.Tensor, generator: torch.Generator, background: float) -> torch.Tensor:
     """Turns, scales, stretches, shears and shifts each image by a random small amount.
 
     Args:
         images: float32 (B, channels, H, W) in [0, 1].
         generator: draws the maps, on the CPU.
-        paper: value of the paper, which comes in from outside.
+        background: value of the background, which comes in from outside.
 
     Returns:
         Images of the same shape.
@@ -35,4 +35,4 @@ def map_images(images: torch.Tensor, generator: torch.Generator, paper: float) -
     ]
     maps = torch.stack(rows, dim=1).to(images)
     grid = affine_grid(maps, list(images.shape), align_corners=False)
-    return grid_sample(images - paper, grid, align_corners=False) + paper
+    return grid_sample(images - background, grid, align_corners=False) + background

@@ -25,7 +25,7 @@ Places: TypeAlias = npt.NDArray[np.int64]
 
 TOLERANCE = 1e-3  # of floats, around either range; images are clipped
 LEAST_OF_255 = 16  # floats whose largest value is between 1 and this are in neither range
-TURNS, TRANSFORMS = 4, 8  # quarter turns of an image; with those of its mirror image
+ROTATIONS, TRANSFORMS = 4, 8  # quarter turns of an image; with those of its mirror image
 _CHUNK = 2**24  # bytes that are checked at once
 _CHANNELS = (1, 3)
 _LAYOUTS = "(C, M, 1, H, W), (C, M, H, W) or (C, M, H, W, 1), with 1 or 3 channels"
@@ -210,8 +210,8 @@ class ImageStack:
         for transform in range(1, TRANSFORMS):
             if len(chosen := np.flatnonzero(found == transform)):
                 images = pixels[chosen]
-                mirrored = images.flip(-1) if transform >= TURNS else images
-                pixels[chosen] = mirrored.rot90(transform % TURNS, (-2, -1))
+                mirrored = images.flip(-1) if transform >= ROTATIONS else images
+                pixels[chosen] = mirrored.rot90(transform % ROTATIONS, (-2, -1))
         pixels = pixels.mul_(self._scale).clamp_(0, 1)
         return 1 - pixels if self.background == self.ink else pixels
 

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot._util.rng import python_random
-from l2l_omniglot.data.augment import map_images
-from l2l_omniglot.data.stack import TRANSFORMS, TURNS, Stack, span
+from l2l_omniglot.data.augment import affine
+from l2l_omniglot.data.stack import ROTATIONS, TRANSFORMS, Stack, span
 from l2l_omniglot.errors import DataError, check_number
 
 
@@ -73,10 +73,10 @@ class TaskBatch(NamedTuple):
 class StackDataset(Dataset[tuple[torch.Tensor, int]]):
     """Some classes of a stack as a torch data set of (image, label).
 
-    With `rotations`, a character turned by 0, 90, 180 and 270 degrees is four classes (Finn et al.
+    With `rotations`, a character rotated by 0, 90, 180 and 270 degrees is four classes (Finn et al.
     2017, section 5.2); with `mirrors`, so are its mirror images. Labels are ``number of the
     transform * len(classes) + position``, so every class has one transform. (learn2learn's
-    RandomClassRotation, which turns all classes of a task alike, is not used.) Classes may differ
+    RandomClassRotation, which rotates all classes of a task alike, is not used.) Classes may differ
     in size.
     """
 
@@ -93,8 +93,8 @@ class StackDataset(Dataset[tuple[torch.Tensor, int]]):
                 "into new classes; expected square images, or no rotations"
             )
         self.stack, self.classes = stack, tuple(classes)
-        transforms = np.arange(TRANSFORMS if mirrors else TURNS)
-        transforms = transforms if rotations else transforms[::TURNS]
+        transforms = np.arange(TRANSFORMS if mirrors else ROTATIONS)
+        transforms = transforms if rotations else transforms[::ROTATIONS]
         self.labels = range(len(transforms) * len(self.classes))
         self._numbers = np.tile(self.classes, len(transforms))
         self._transforms = transforms.repeat(len(self.classes))
@@ -164,7 +164,7 @@ class Tasks:
         within_alphabet: whether all classes of a task are of one alphabet; each alphabet with
             enough classes is equally likely.
         augment: whether every image is changed by a small random affine map.
-        turned: whether each class of a task is rotated by a random number of quarter turns (the
+        rotate_each: whether each class of a task is rotated at random, by quarter turns (the
             protocol of Finn et al. 2017; with `rotations`, that of Snell et al. 2017, two
             rotations of a character can be two classes of a task).
 
@@ -187,13 +187,13 @@ class Tasks:
         mirrors: bool = False,
         within_alphabet: bool = False,
         augment: bool = False,
-        turned: bool = False,
+        rotate_each: bool = False,
     ) -> None:
         _check_sizes(stack, classes, ways, shots, queries, name)
         self.ways, self.shots, self.queries = ways, shots, queries
-        self.seed, self.name, self.augment, self.turned = seed, name, augment, turned
-        self.dataset = StackDataset(stack, classes, rotations or turned, mirrors)
-        labels = self.dataset.labels[: len(classes)] if turned else self.dataset.labels
+        self.seed, self.name, self.augment, self.rotate_each = seed, name, augment, rotate_each
+        self.dataset = StackDataset(stack, classes, rotations or rotate_each, mirrors)
+        labels = self.dataset.labels[: len(classes)] if rotate_each else self.dataset.labels
         groups = self._alphabets(labels) if within_alphabet else [labels]
         self._tasksets = [self._build_taskset(group) for group in groups]
 
@@ -247,10 +247,10 @@ class Tasks:
 
     def _split(self, samples: list[tuple[int, int]]) -> Task:
         """Splits (image number, label) pairs, sorted by class, into support and query set."""
-        if self.turned:
-            turns = [random.randrange(TURNS) for _ in range(self.ways)]
-            apart = len(self.dataset) // TURNS  # images of each turn, one turn after the other
-            samples = [(number + turns[label] * apart, label) for number, label in samples]
+        if self.rotate_each:
+            rotated = [random.randrange(ROTATIONS) for _ in range(self.ways)]
+            apart = len(self.dataset) // ROTATIONS  # images of each rotation, one after the other
+            samples = [(number + rotated[label] * apart, label) for number, label in samples]
         size = self.shots + self.queries
         support = [pair for i, pair in enumerate(samples) if i % size < self.shots]
         query = [pair for i, pair in enumerate(samples) if i % size >= self.shots]
@@ -259,7 +259,7 @@ class Tasks:
         images = self.dataset.gather([number for number, _ in support + query])
         if self.augment:
             generator = torch.Generator().manual_seed(random.getrandbits(63))
-            images = map_images(images, generator, paper=float(self.dataset.stack.ink == "black"))
+            images = affine(images, generator, background=float(self.dataset.stack.ink == "black"))
         labels = torch.tensor([label for _, label in support + query])
         cut = len(support)
         by_label = {label: self.dataset.label_of(number) for number, label in support}

@@ -102,8 +102,8 @@ class TaskStreams:
         """Returns the task stream of a part (``train``, ``validation``, ``test``).
 
         Sizes are those of the settings by default. `rotated` is of classes that do not train:
-        ``none``, ``classes`` (turned characters are classes) or ``each`` (each class of a task is
-        turned at random).
+        ``none``, ``classes`` (rotated characters are classes) or ``each`` (each class of a task is
+        rotated at random).
         """
         check_choice("part", part, Splits._fields)
         settings, training = self.settings, part == "train"
@@ -119,7 +119,7 @@ class TaskStreams:
             seed=settings.seed if seed is None else seed,
             name=part,
             rotations=settings.rotations if training else rotated == "classes",
-            turned=not training and rotated == "each",
+            rotate_each=not training and rotated == "each",
             mirrors=training and settings.mirrors,
             within_alphabet=within_alphabet,
             augment=augment,

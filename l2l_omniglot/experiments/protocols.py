@@ -14,7 +14,7 @@ class Protocol:
     """How test tasks are made and scored; what is empty or None is asked for, or as trained."""
 
     split: str = ""
-    rotated: str = "none"  # see `l2l_omniglot.data.tasks.Tasks`: rotations, or turned
+    rotated: str = "none"  # see `l2l_omniglot.data.tasks.Tasks`: rotations, or rotate_each
     queries: int | None = None  # a class; 0: as many as shots
     tasks: int | None = None
     batch_norm: str = ""

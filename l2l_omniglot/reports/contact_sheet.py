@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from l2l_omniglot._util.files import atomic_write
-from l2l_omniglot.data.stack import TURNS, Stack
+from l2l_omniglot.data.stack import ROTATIONS, Stack
 from l2l_omniglot.data.tasks import Tasks
 
 Pixels = npt.NDArray[np.uint8]
@@ -88,8 +88,8 @@ def task_sheet(tasks: Tasks, number: int) -> ContactSheet:
 def class_name(tasks: Tasks, label: int) -> str:
     """Returns the name of the class behind an entry of `Task.classes`, with its transform."""
     number, transform = tasks.dataset.describe(label)
-    mirrored, turns = divmod(transform, TURNS)
-    transforms = ["mirrored"] * mirrored + [f"turned {90 * turns} degrees"] * bool(turns)
+    mirrored, rotated = divmod(transform, ROTATIONS)
+    transforms = ["mirrored"] * mirrored + [f"rotated {90 * rotated} degrees"] * bool(rotated)
     name = tasks.dataset.stack.names[number]
     return f"{name} ({', '.join(transforms)})" if transforms else name
 

@@ -1,8 +1,8 @@
-"""Augmented images: small maps, the paper stays, the same for the same task."""
+"""Augmented images: small maps, the background stays, the same for the same task."""
 
 import torch
 
-from l2l_omniglot.data.augment import map_images
+from l2l_omniglot.data.augment import affine
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import MixedTasks, Tasks
 
@@ -15,7 +15,7 @@ def ring(size: int = 28) -> torch.Tensor:
 
 def test_a_map_is_small_and_every_image_has_its_own():
     images = ring().repeat(200, 1, 1, 1)
-    found = map_images(images, torch.Generator().manual_seed(0), paper=0.0)
+    found = affine(images, torch.Generator().manual_seed(0), background=0.0)
     assert found.shape == images.shape and float(found.min()) >= 0 and float(found.max()) <= 1.001
     ink = found.sum(dim=(1, 2, 3)) / images.sum(dim=(1, 2, 3))
     assert 0.5 < float(ink.min()) < 0.85 and 1.15 < float(ink.max()) < 1.7
@@ -29,8 +29,8 @@ def test_a_map_is_small_and_every_image_has_its_own():
 def test_paper_of_either_value_comes_in_from_outside():
     images = ring()
     draw = torch.Generator().manual_seed
-    white = map_images(images, draw(1), paper=0.0)
-    black = map_images(1 - images, draw(1), paper=1.0)
+    white = affine(images, draw(1), background=0.0)
+    black = affine(1 - images, draw(1), background=1.0)
     torch.testing.assert_close(black, 1 - white)
 
 

@@ -33,10 +33,10 @@ def read_back(images: torch.Tensor) -> list[tuple[int, int, int]]:
     """(class, image, quarter turns) of images from `numbered`."""
     found = []
     for image in (images[:, 0] * 255).round().int():
-        for turn in range(4):
-            back = torch.rot90(image, -turn)
+        for rotation in range(4):
+            back = torch.rot90(image, -rotation)
             if back[0, 1] > 100:
-                found.append((int(back[0, 0]) - 1, int(back[0, 1]) - 101, turn))
+                found.append((int(back[0, 0]) - 1, int(back[0, 1]) - 101, rotation))
                 break
     return found
 
@@ -57,9 +57,9 @@ def test_support_and_query_are_of_the_same_classes_and_share_no_image(numbered: 
         assert not set(support) & set(query)
         assert len(set(support)) == 25 and len(set(query)) == 75
         for images, labels in ((support, task.support_labels), (query, task.query_labels)):
-            for (number, _, turn), label in zip(images, labels.tolist(), strict=True):
+            for (number, _, rotation), label in zip(images, labels.tolist(), strict=True):
                 assert task.classes[label] == number - 3
-                assert turn == 0
+                assert rotation == 0
         assert {number for number, _, _ in support} <= set(classes)
 
 
@@ -79,22 +79,22 @@ def test_all_classes_and_images_come_up(numbered: ImageStack):
 
 
 def test_each_class_has_a_rotation_of_its_own(numbered: ImageStack):
-    """learn2learn's RandomClassRotation fails this: it turns all classes of a task alike."""
+    """learn2learn's RandomClassRotation fails this: it rotates all classes of a task alike."""
     several = 0
-    turns_seen = set()
+    seen = set()
     for task in Tasks(numbered, range(30), shots=1, queries=3, rotations=True).batch(0, 100):
-        turns: dict[int, set[int]] = {}
+        rotations: dict[int, set[int]] = {}
         for images, labels in (
             (task.support, task.support_labels),
             (task.query, task.query_labels),
         ):
-            for (_, _, turn), label in zip(read_back(images), labels.tolist(), strict=True):
-                turns.setdefault(label, set()).add(turn)
-        assert all(len(found) == 1 for found in turns.values())  # one turn a class
-        together = set().union(*turns.values())
-        turns_seen |= together
+            for (_, _, rotation), label in zip(read_back(images), labels.tolist(), strict=True):
+                rotations.setdefault(label, set()).add(rotation)
+        assert all(len(found) == 1 for found in rotations.values())  # one rotation a class
+        together = set().union(*rotations.values())
+        seen |= together
         several += len(together) > 1
-    assert turns_seen == {0, 1, 2, 3}
+    assert seen == {0, 1, 2, 3}
     assert several > 90
 
 
@@ -140,7 +140,7 @@ def test_mirrored_classes(numbered: ImageStack):
 def test_dataset_is_an_ordinary_torch_dataset(numbered: ImageStack):
     dataset = StackDataset(numbered, [7, 9], rotations=True)
     assert len(dataset) == 4 * 2 * 20
-    image, label = dataset[20 * 3 + 4]  # label 3: turn 1 of position 1
+    image, label = dataset[20 * 3 + 4]  # label 3: rotation 1 of position 1
     assert (label, dataset.describe(label)) == (3, (9, 1))
     assert read_back(image[None]) == [(9, 4, 1)]
     with pytest.raises(IndexError):
@@ -203,8 +203,8 @@ def test_classes_of_unequal_size_make_tasks_and_sheets(alphabets: ImageStack, op
         labels = torch.cat([task.support_labels, task.query_labels]).tolist()
         shown = read_back(images)
         assert len(set(shown)) == 20
-        for (character, item, turn), label in zip(shown, labels, strict=True):
-            assert tasks.dataset.describe(task.classes[label]) == (character, turn)
+        for (character, item, rotation), label in zip(shown, labels, strict=True):
+            assert tasks.dataset.describe(task.classes[label]) == (character, rotation)
             seen.setdefault(character, set()).add(item)
     assert all(found <= set(range(stack.images_per_class[c])) for c, found in seen.items())
     assert seen[0] == set(range(4))  # small classes entirely, large ones beyond that
@@ -283,17 +283,19 @@ def test_no_deprecation_warning_from_learn2learn(numbered: ImageStack):
     assert [str(w.message) for w in caught] == []
 
 
-def test_each_class_of_a_task_is_turned_on_its_own(numbered: ImageStack):
-    """The tests of Finn et al. 2017: different characters, each with one random turn."""
-    plain, turned = (Tasks(numbered, range(30), queries=3, turned=on) for on in (False, True))
+def test_each_class_of_a_task_is_rotated_on_its_own(numbered: ImageStack):
+    """The tests of Finn et al. 2017: different characters, each with one random rotation."""
+    plain, rotated = (Tasks(numbered, range(30), queries=3, rotate_each=on) for on in (False, True))
     seen = set()
-    for one, other in zip(plain.batch(0, 40), turned.batch(0, 40), strict=True):
-        described = [turned.dataset.describe(label) for label in other.classes]
+    for one, other in zip(plain.batch(0, 40), rotated.batch(0, 40), strict=True):
+        described = [rotated.dataset.describe(label) for label in other.classes]
         assert sorted(number for number, _ in described) == sorted(one.classes)
         for images, labels in (
             (other.support, other.support_labels), (other.query, other.query_labels),
         ):  # fmt: skip
-            for (number, _, turn), label in zip(read_back(images), labels.tolist(), strict=True):
-                assert (number, turn) == described[label]
-        seen |= {turn for _, turn in described}
+            for (number, _, rotation), label in zip(
+                read_back(images), labels.tolist(), strict=True
+            ):
+                assert (number, rotation) == described[label]
+        seen |= {rotation for _, rotation in described}
     assert seen == {0, 1, 2, 3}

@@ -116,12 +116,12 @@ def test_coloured_images_are_shown_as_stored():
         assert to_image(class_sheet(stack, [0, 1], 9, "colours")).mode == "RGB"
 
 
-def test_turned_and_mirrored_classes_say_so(stack: ImageStack):
+def test_rotated_and_mirrored_classes_say_so(stack: ImageStack):
     tasks = Tasks(stack, range(60), rotations=True, mirrors=True)
     name = stack.names[3]
     assert class_name(tasks, 3) == name
-    assert class_name(tasks, 63) == f"{name} (turned 90 degrees)"
-    assert class_name(tasks, 3 + 6 * 60) == f"{name} (mirrored, turned 180 degrees)"
+    assert class_name(tasks, 63) == f"{name} (rotated 90 degrees)"
+    assert class_name(tasks, 3 + 6 * 60) == f"{name} (mirrored, rotated 180 degrees)"
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
@@ -146,7 +146,7 @@ def test_show_task_takes_the_settings_of_a_run(npy: str, trained_head: Path):
     done = CliRunner().invoke(cli, [*arguments, "--part", "train"])
     assert done.exit_code == 0, done.output
     assert "5-way 1-shot, 5 queries per class" in done.output  # train_queries of the run
-    assert "mirrored" in done.output or "turned" in done.output
+    assert "mirrored" in done.output or "rotated" in done.output
     clash = CliRunner().invoke(cli, [*arguments, "--recipe", "paper"])
     assert clash.exit_code == 2 and "expected only one" in clash.output
 
