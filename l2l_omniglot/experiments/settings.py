@@ -84,7 +84,7 @@ class Settings:
         "maml",
         "What makes the meta-gradient: the query loss through the inner steps (maml), the way to "
         "the adapted weights (reptile), or the implicit gradient (imaml)",
-        choices=RULES,
+        choices=tuple(RULES),
     )
     proximal: float = _algorithm(
         0.0,

@@ -17,7 +17,12 @@
 
 SCHEDULES = ("constant", "cosine", "linear")
 OPTIMISERS = ("adam", "sgd")
-RULES = ("maml", "reptile", "imaml")
 ENGINES = ("auto", "learn2learn", "stacked")
 INNER_RATES = ("fixed", "parameter", "layer-step")
 ADAPTED = ("all", "head")
+# By name where their functions are: no torch is loaded here.
+RULES = {
+    "maml": f"{__name__}.rules:maml",
+    "reptile": f"{__name__}.reptile:reptile",
+    "imaml": f"{__name__}.imaml:imaml",
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pkgutil import resolve_name
 
 import torch
 from torch import nn
@@ -28,15 +29,11 @@ from l2l_omniglot.meta import ENGINES, RULES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
 from l2l_omniglot.meta.engines.fast_weights import Inner, inner_loop
 from l2l_omniglot.meta.engines.learn2learn_engine import Learn2learnEngine
-from l2l_omniglot.meta.imaml import imaml
 from l2l_omniglot.meta.inner_rates import make_rates
-from l2l_omniglot.meta.reptile import reptile
-from l2l_omniglot.meta.rules import MetaGradient, Rule, Scores, maml, score
+from l2l_omniglot.meta.rules import MetaGradient, Rule, Scores, score
 from l2l_omniglot.meta.step_norms import StepNorms
 
 TRIED = 40  # images to try an engine on
-# The functions of the names, which are declared where torch is not loaded.
-_RULES: dict[str, Rule] = dict(zip(RULES, (maml, reptile, imaml), strict=True))
 
 
 class Learner(nn.Module):
@@ -114,7 +111,6 @@ class Learner(nn.Module):
         if isinstance(rule, str):
             check_choice("rule", rule, RULES)
             check_number("proximal", proximal, above=0 if rule == "imaml" else None)
-            rule = _RULES[rule]
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
         check_choice("statistics", statistics, INDUCTIVE_STATISTICS)
@@ -128,7 +124,8 @@ class Learner(nn.Module):
         self.train_statistics, self.statistics = train_statistics, statistics
         self.eval_factor = 1.0 if eval_inner_lr is None else eval_inner_lr / inner_lr
         self.population: Moments | None = None
-        self.in_bfloat16, self.rule, self.proximal = bfloat16, rule, proximal
+        self.rule: Rule = resolve_name(RULES[rule]) if isinstance(rule, str) else rule
+        self.in_bfloat16, self.proximal = bfloat16, proximal
         self.reference = Learn2learnEngine(backbone, self.rates, self.head, norms)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
         self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
