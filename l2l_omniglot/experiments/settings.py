@@ -219,8 +219,8 @@ class Settings:
 
     @property
     def any_ways(self) -> bool:
-        """Returns whether the weights fit any number of ways: no row, and no rate of one."""
-        return self.head != "trained" and self.inner_rates != "parameter"
+        """Returns whether the weights fit any number of ways: no class has a row of its own."""
+        return self.head != "trained"
 
     @property
     def validation_batch_norm(self) -> str:

@@ -25,6 +25,7 @@ class InnerRates(nn.Module):
             2020, "Rapid learning or feature reuse?").
         steps: gradient steps K in training.
         left: names of parameters that are not adapted in any case.
+        alike: names of parameters with a row for each class, whose classes have one rate.
 
     Attributes:
         names: of the adapted parameters.
@@ -45,11 +46,12 @@ class InnerRates(nn.Module):
         adapt: str = "all",
         steps: int = 1,
         left: tuple[str, ...] = (),
+        alike: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         check_number("inner_lr", initial, above=0)
         check_choice("adapt", adapt, ADAPTED)
-        self.initial, self.adapt, self.left = initial, adapt, left
+        self.initial, self.adapt, self.left, self.alike = initial, adapt, left, alike
         self.names = self._adapted(backbone)
         self.plain = adapt == "all" and not self.learned and not left
         self._make(backbone, steps)
@@ -95,7 +97,10 @@ class InnerRates(nn.Module):
 
 
 class ParameterRates(InnerRates):
-    """A learned rate for every single weight: Meta-SGD (Li et al. 2017, algorithm 1)."""
+    """A learned rate for every single weight: Meta-SGD (Li et al. 2017, algorithm 1).
+
+    Where a head is computed, for any number of ways, all classes have the rates of one.
+    """
 
     learned = True
 
@@ -103,7 +108,10 @@ class ParameterRates(InnerRates):
         weights = dict(backbone.named_parameters())
         self._number = {name: number for number, name in enumerate(self.names)}
         self.rates = nn.ParameterList(
-            torch.full_like(weights[name], self.initial) for name in self.names
+            torch.full_like(
+                weights[name][:1] if name in self.alike else weights[name], self.initial
+            )
+            for name in self.names
         )
 
     def rate(self, name: str, _step: int) -> Rate:
@@ -143,6 +151,7 @@ def make_rates(
     adapt: str = "all",
     steps: int = 1,
     left: tuple[str, ...] = (),
+    alike: tuple[str, ...] = (),
 ) -> InnerRates:
     """Makes rates of a kind: ``fixed``, ``parameter`` or ``layer-step``.
 
@@ -150,7 +159,7 @@ def make_rates(
         SettingsError: if the kind is unknown, or as `InnerRates`.
     """
     check_choice("inner_rates", kind, INNER_RATES)
-    return _KINDS[kind](backbone, initial, adapt, steps, left)
+    return _KINDS[kind](backbone, initial, adapt, steps, left, alike)
 
 
 _KINDS: dict[str, type[InnerRates]] = dict(

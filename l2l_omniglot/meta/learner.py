@@ -21,7 +21,7 @@ from l2l_omniglot.backbones.batch_norm import (
     step_of,
 )
 from l2l_omniglot.backbones.head_starts import make_head
-from l2l_omniglot.backbones.heads import convert
+from l2l_omniglot.backbones.heads import convert, head_parameters
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number
@@ -119,8 +119,10 @@ class Learner(nn.Module):
         self.backbone = backbone = convert(backbone)
         self.inner_lr, self.first_order, self.inner_steps = inner_lr, first_order, inner_steps
         norms = StepNorms(norm_weights, backbone, inner_steps)
-        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps, norms.names)
-        self.head, self.norms = make_head(head, backbone), norms
+        start = make_head(head, backbone)
+        alike = head_parameters(backbone) if start.computed else ()
+        self.rates = make_rates(rates, backbone, inner_lr, adapt, inner_steps, norms.names, alike)
+        self.head, self.norms = start, norms
         self.train_statistics, self.statistics = train_statistics, statistics
         self.eval_factor = 1.0 if eval_inner_lr is None else eval_inner_lr / inner_lr
         self.population: Moments | None = None

@@ -120,9 +120,10 @@ def two_ways() -> Task:
         ("fixed", "all", tiny_task()),
         ("fixed", "all", two_ways()),
         ("fixed", "head", two_ways()),
-        ("parameter", "all", tiny_task()),  # there are as many rates as weights: no other ways
+        ("parameter", "all", tiny_task()),
+        ("parameter", "all", two_ways()),
     ],
-    ids=["maml", "maml, 2 ways", "anil, 2 ways", "meta-sgd"],
+    ids=["maml", "maml, 2 ways", "anil, 2 ways", "meta-sgd", "meta-sgd, 2 ways"],
 )
 def test_gradients_pass_through_a_computed_head(
     rates: str, adapt: str, task: Task, engine: str, kind: str

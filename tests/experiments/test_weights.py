@@ -97,9 +97,10 @@ def test_a_trained_head_refuses_other_ways(trained: Path, ways: int, stack: Imag
     assert load_learner("conv4", ways).backbone(torch.rand(4, 1, 28, 28)).shape == (4, ways)
 
 
-def test_rates_of_every_weight_are_for_their_ways_whatever_the_head():
-    assert not make_settings(head="zero", inner_rates="parameter").any_ways
-    assert make_settings(head="zero", inner_rates="layer-step").any_ways
+def test_with_a_computed_head_rates_fit_any_ways():
+    for rates in ("parameter", "layer-step"):
+        assert make_settings(head="zero", inner_rates=rates).any_ways
+        assert not make_settings(head="trained", inner_rates=rates).any_ways
 
 
 def test_training_starts_from_them_and_resumes_without(stack: ImageStack, tmp_path: Path, trained):
