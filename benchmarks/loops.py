@@ -16,6 +16,7 @@ from l2l_omniglot.backbones.conv4 import Conv4
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Task, Tasks
 from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.rules import Rule
 from l2l_omniglot.meta.trainer import Trainer
 
 Update = Callable[[], None]
@@ -109,9 +110,10 @@ def package_loop(
     first_order: bool,
     engine: str,
     bfloat16: bool = False,
+    rule: str | Rule = "maml",
 ) -> Update:
     """This package's `Trainer`, with one of its engines."""
-    learner = Learner(network, lr, first_order, engine, bfloat16=bfloat16)
+    learner = Learner(network, lr, first_order, engine, bfloat16=bfloat16, rule=rule)
     drawn = Drawn(tasks)
     trainer = Trainer(learner, drawn, meta_batch_size=len(tasks), inner_steps=steps, meta_lr=1e-3)
 

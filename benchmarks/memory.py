@@ -17,6 +17,7 @@ from benchmarks.speed import LR, Setting, draw
 from l2l_omniglot._util.rng import all_random
 from l2l_omniglot._util.text import table
 from l2l_omniglot.backbones.registry import make_backbone
+from l2l_omniglot.meta.by_steps import maml_by_steps
 
 STEPS = (1, 2, 4, 8, 16)
 TASKS = (2, 8, 16, 32, 64)
@@ -37,7 +38,8 @@ def run_point(kind: str, steps: int, tasks: int) -> float:
     if kind == "loop":
         update = learn2learn_loop(drawn, network, LR, steps, False)
     else:
-        update = package_loop(drawn, network, LR, max(steps, 1), False, "auto")
+        rule = maml_by_steps if kind == "again" else "maml"
+        update = package_loop(drawn, network, LR, max(steps, 1), False, "auto", rule=rule)
     for _ in range(3 if kind != "none" else 0):
         update()
     return peak_memory()
@@ -58,9 +60,9 @@ def curve(
     """Returns a table of peaks, less that of a process without updates."""
     lines = []
     for (steps, tasks), number in zip(points, numbers, strict=True):
-        peaks = [f"{peak(kind, steps, tasks) - base:.0f} MB" for kind in ("auto", "loop")]
+        peaks = [f"{peak(kind, steps, tasks) - base:.0f} MB" for kind in ("auto", "again", "loop")]
         lines.append((str(number), *peaks))
-    return table((title, "this package", "learn2learn's loop"), lines)
+    return table((title, "this package", "--checkpoint-steps", "learn2learn's loop"), lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from l2l_omniglot.experiments.weights import (
     find_weights,
     load_pretrained_checkpoint,
 )
+from l2l_omniglot.meta.by_steps import maml_by_steps
 from l2l_omniglot.meta.learner import Learner
 
 
@@ -62,7 +63,7 @@ def build_learner(
         settings.statistics,
         settings.precision == "bfloat16"
         or (settings.precision == "auto" and not adapts and bfloat16_pays(device)),
-        settings.rule,
+        maml_by_steps if settings.checkpoint_steps else settings.rule,
         settings.proximal,
         settings.norm_weights,
         settings.eval_inner_lr or None,

@@ -158,6 +158,9 @@ class Settings:
         "taken in the inner loop",
         choices=PRECISIONS,
     )
+    checkpoint_steps: bool = _computing(
+        False, "Take inner steps of MAML again on the way back, in the memory of one of them"
+    )
     iterations: int = _optimiser(ITERATIONS, "Meta-updates in total", minimum=1, maximum=10**12)
     rotations: bool = _data(True, "Add rotated characters as training classes")
     mirrors: bool = _data(False, "Add mirrored characters as training classes")
@@ -213,6 +216,9 @@ class Settings:
         if self.eval_inner_lr and not self.inner_steps:
             reason = "expected none without inner steps in training (inner_steps=0)"
             raise refused("eval_inner_lr", self.eval_inner_lr, reason)
+        if self.checkpoint_steps and (self.rule != "maml" or self.proximal):
+            reason = "expected rule 'maml' without a proximal term, or no checkpoints"
+            raise refused("checkpoint_steps", self.checkpoint_steps, reason)
         names = fitting(self)  # an algorithm's name says what its parts are
         if self.algorithm not in names:
             object.__setattr__(self, "algorithm", names[0])

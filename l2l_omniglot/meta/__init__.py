@@ -3,6 +3,7 @@
 - ``inner_rates``: which parameters the inner loop changes, and how far
 - ``step_norms``: whether it changes batch normalisation's scale and shift
 - ``rules``: how tasks make a meta-gradient: scores, MAML's
+- ``by_steps``: MAML's, in the memory of one step
 - ``reptile``: Reptile's
 - ``imaml``: iMAML's
 - ``learner``: a backbone that adapts to tasks

@@ -136,7 +136,7 @@ def pull_back(
 
 
 def differentiate(
-    loss: torch.Tensor, parameters: Sequence[nn.Parameter]
+    loss: torch.Tensor, parameters: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor | None, ...]:
     """Differentiates by each parameter; None where the loss does not depend on it.
 
