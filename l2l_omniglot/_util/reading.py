@@ -45,6 +45,7 @@ def read_bytes(path: Path, most: int) -> bytes:
         UnreadableError: if it is a folder, a pipe, a device, or larger.
         OSError: if there is none, or it cannot be read.
     """
+    check_regular(path.stat())  # a socket cannot be opened
     handle = os.open(path, OPEN)
     try:
         check_regular(os.fstat(handle))  # before it is a file object, which a folder cannot become

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 Mark: TypeAlias = Callable[[str], str]
 NONE = "\N{EN DASH}"  # where a table has no figure
 COMMAND = "l2l-omniglot "  # begins a line that can be typed
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # kinds of letters
 SHOWN = 10  # sentences in a message
 HUGE = 1e4  # from here on numbers are written with an exponent
 
@@ -58,11 +59,16 @@ def encodable(name: str | Path) -> str:
 
 
 def shown(name: str | Path) -> str:
-    """Escapes control characters as well, so that a name is safe to print on a terminal."""
+    """Escapes what controls a terminal as well, or the direction of what is written on it."""
     return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c
-        for c in encodable(name)
+        c.encode("unicode_escape").decode() if _is_control(c) else c for c in encodable(name)
     )
+
+
+def _is_control(letter: str) -> bool:
+    """Returns whether a letter is a control character, ends a line, or turns the direction."""
+    category, direction = unicodedata.category(letter), unicodedata.bidirectional(letter)
+    return category in {"Cc", "Zl", "Zp"} or direction in TURNING
 
 
 def printable(text: str) -> str:
@@ -85,7 +91,7 @@ def _fold_line(line: str, width: int) -> str:
     indent = " " * (start + 2 if start else 0)
     end = " \\" if line.lstrip().startswith(COMMAND) else ""
     lines, room = [" " * start], width - len(end)
-    for gap, word in re.findall(r"( *)(\S+)", line[start:]):
+    for gap, word in re.findall(r"( *)([^ ]+)", line[start:]):
         longer = f"{lines[-1]}{gap}{word}"
         if columns(longer) <= room or not lines[-1].strip():
             lines[-1] = longer

@@ -28,6 +28,7 @@ from l2l_omniglot.classify.inputs import (
     check_range,
     flatten,
     value_range,
+    what_came,
 )
 from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data import DRAWINGS, INKS
@@ -170,8 +171,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _images(self, X: Any) -> torch.Tensor:  # noqa: N803
         pictures = as_pictures(X, self.picture_ink, self._prepared["kind"])
         if pictures is None and self._given_pictures:
-            came = f"array of shape {X.shape}" if hasattr(X, "shape") else "arrays"
-            raise InputError(f"{came}: expected a list of pictures, as in fit: {PICTURES}")
+            raise InputError(f"{what_came(X)}: expected a list of pictures, as in fit: {PICTURES}")
         if pictures is not None and not self._given_pictures:
             raise InputError("pictures: expected arrays, as in fit")
         if pictures is None:

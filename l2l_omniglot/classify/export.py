@@ -99,6 +99,7 @@ def export_classifier(
     batches = _batches(support)
     softmax = nn.Softmax(dim=1) if output == "probabilities" else nn.Identity()
     last = nn.Sequential(Cooler(classifier.temperature), softmax)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         file = Path(folder) / path.name
         _write(nn.Sequential(folded, last), support, metadata, file)
@@ -140,8 +141,6 @@ def check_export(path: Path) -> None:
         raise SettingsError(f"{path}: the ending {path.suffix!r}: {expected}")
     for package in NEEDED[path.suffix]:
         need(package, str(path), "export")
-    if not path.parent.is_dir():
-        raise SettingsError(f"{path}: there is no folder {path.parent}")
 
 
 def _check(classifier: Classifier, class_names: Sequence[str], output: str) -> None:

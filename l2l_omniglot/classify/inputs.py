@@ -54,6 +54,14 @@ def as_pictures(images: Any, ink: str, kind: str) -> list[Picture] | None:
         raise InputError(str(error)) from error
 
 
+def what_came(images: Any) -> str:
+    """Says what came instead of pictures."""
+    if hasattr(images, "shape"):
+        return f"array of shape {images.shape}"
+    kinds = sorted({type(entry).__name__ for entry in images})
+    return f"a list of {', '.join(kinds) or 'no pictures'}"
+
+
 def _short(image: Any) -> str:
     return type(image).__name__ if isinstance(image, Image.Image) else repr(str(image))
 

@@ -129,7 +129,7 @@ class Predictions:
 
 
 def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
-    """Formats one row per picture, and what is known of the accuracy if classes are known.
+    """Formats `top` rows per picture, and the accuracy where classes are known.
 
     Args:
         found: the predictions.
@@ -173,20 +173,17 @@ def _room(found: Predictions, top: int, width: int) -> int:
 
 
 def _pictures(found: Predictions, top: int, width: int, room: int) -> str:
-    ranks = ["class", "probability"] if top == 1 else [f"rank {n}" for n in range(1, top + 1)]
-    header = ["picture", *ranks]
+    header = ["picture", "class", "probability", *(["truth"] if found.known else [])]
     rows = []
     for entry in found.entries:
         best = sorted(entry.probabilities.items(), key=lambda item: -item[1])[:top]
-        cells = [(shortened(shown(name), room), percent(value)) for name, value in best]
-        row = list(cells[0]) if top == 1 else [" ".join(cell) for cell in cells]
-        if entry.rejected:
-            row = [NONE_OF_THESE, *("" for _ in row[1:])]
+        cells = [[shortened(shown(name), room), percent(value)] for name, value in best]
+        lines = [[NONE_OF_THESE, ""]] if entry.rejected else cells
         if found.known:
             mark = " (wrong)" if entry.truth not in {None, entry.label} else ""
-            row.append(shortened(shown(entry.truth or ""), room) + mark)
-        rows.append([shown(entry.file), *row])
-    header += ["truth"] if found.known else []
+            truth = shortened(shown(entry.truth or ""), room) + mark
+            lines = [[*lines[0], truth], *([*line, ""] for line in lines[1:])]
+        rows += [[shown(entry.file), *lines[0]], *(["", *line] for line in lines[1:])]
     rest = columns(table(header[1:], [row[1:] for row in rows]).split("\n")[1])
     left = max(LEAST_NAME, width - rest - 2) if width else 0
     return table(header, [[shortened(row[0], left, start=0), *row[1:]] for row in rows])

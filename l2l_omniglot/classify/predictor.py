@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from l2l_omniglot.classify.classifier import Classifier
-from l2l_omniglot.classify.predictions import Prediction, Predictions
+from l2l_omniglot.classify.predictions import NONE_OF_THESE, Prediction, Predictions
 from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.picture_folders import Collection
 from l2l_omniglot.data.pictures import Look
-from l2l_omniglot.errors import SettingsError
+from l2l_omniglot.errors import refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.weights import weights_name
 
@@ -51,13 +51,15 @@ def predict(
     With `reject`, what seems to be of no class is predicted as `NONE_OF_THESE`.
 
     Raises:
-        SettingsError: if it is to be rejected, and the weights do not know how sure they are.
+        SettingsError: if it is to be rejected, and the weights do not know how sure they are, or a
+            class has that name.
     """
     if reject and checkpoint.certainty is None:
-        raise SettingsError(
-            f"{checkpoint.source}: does not know how sure it is; expected pretrained weights, or "
-            "to reject nothing"
-        )
+        reason = f"{checkpoint.source} does not know how sure it is; expected pretrained weights"
+        raise refused("reject", reject, reason)
+    if reject and NONE_OF_THESE in support.names:
+        reason = f"a class is called {NONE_OF_THESE!r}; expected another name"
+        raise refused("reject", reject, reason)
     classifier, preparation = adapt_to_pictures(
         checkpoint, support, steps=steps, batch_norm=batch_norm, redraw=redraw, device=device
     )

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot._util.process import launched
-from l2l_omniglot._util.text import decimal, fold, printable
+from l2l_omniglot._util.text import decimal, fold, printable, shown
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.metrics import MetricsRow
@@ -58,6 +58,12 @@ def echo_error(line: str) -> None:
 def say(text: str) -> None:
     """Prints a result that people read on stdout."""
     click.echo(fitted(printable(text), sys.stdout))
+
+
+def echo_data(text: str) -> None:
+    """Prints a result that programs read on stdout; on a terminal names are made safe."""
+    lines = text.split("\n")
+    click.echo("\n".join(map(shown, lines)) if sys.stdout.isatty() else text)
 
 
 def fitted(text: str, stream: IO[str]) -> str:

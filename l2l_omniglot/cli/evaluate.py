@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Options that a protocol leaves open; the tasks of the one-shot runs are fixed.
 _SET_BY_PAPERS = ("part", "queries", "within_alphabet", "rotated_tests")
-_NOT_OF_RUNS = (*_SET_BY_PAPERS, "tasks", "shots", "seed", "baselines")
+_NOT_OF_RUNS = (*_SET_BY_PAPERS, "ways", "tasks", "shots", "seed", "baselines")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _check(
         raise click.UsageError(
             f"--protocol {LAKE}: {name} was trained for {trained.ways} ways on split "
             f"{trained.split}; expected any or 20 ways on split alphabets, which trains on none of "
-            "the test's characters"
+            "the test's characters, as --weights resnet8-alphabets"
         )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot._util.text import shown
+from l2l_omniglot._util.text import counted, shown
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import log, say, width_of
+from l2l_omniglot.cli.console import counting, echo_data, log, say, width_of
 from l2l_omniglot.data import INKS, REDRAWS
 from l2l_omniglot.errors import SkippedError
 
@@ -54,7 +56,7 @@ picture_options = options.combined(
               help="Classes to name of each picture, the most probable first.")  # fmt: skip
 @click.option("--out", type=options.OutputPath(), default=None,
               help="File to write the predictions to (stdout).")  # fmt: skip
-@click.option("--show", type=options.OutputPath(), default=None,
+@click.option("--show", type=options.OutputPath(".png"), default=None,
               help="PNG file to write what the network saw of each picture to (none).")  # fmt: skip
 def predict(
     support: Path,
@@ -80,12 +82,21 @@ def predict(
     """
     if json and csv:
         raise click.UsageError("--json and --csv: expected only one")
-    from l2l_omniglot.data.picture_folders import read_queries, read_support
+    _check_outputs([support, *queries], {"--out": out, "--show": show})
+    from l2l_omniglot.data.picture_folders import count_pictures, read_queries, read_support
 
     # Pictures first: a wrong folder is refused before torch is imported.
     given = options.Weights(weights)
-    examples = read_support(support, picture_ink, given.pictures)
-    collection = read_queries(queries, examples.names, picture_ink, given.pictures)
+    total, read = count_pictures([support, *queries]), itertools.count(1)
+    with counting("reading", "picture", total) as progress:
+        how = picture_ink, given.pictures, lambda: progress(next(read))
+        examples = read_support(support, *how)
+        collection = read_queries(queries, examples.names, *how)
+    if batch_norm == "transductive" and len(collection.files) < len(examples.names):
+        log.info(
+            f"Note: {counted(len(collection.files), 'picture')} normalised together, of "
+            f"{len(examples.names)} classes; with so few --batch-norm inductive is more accurate."
+        )
     from l2l_omniglot.classify import predictions, predictor
 
     checkpoint = given.load(len(examples.names))
@@ -98,7 +109,7 @@ def predict(
     else:
         text = predictions.predictions_table(found, top, 0 if out else width_of(sys.stdout))
     if out is None:
-        click.echo(text) if json or csv else say(text)
+        echo_data(text) if json or csv else say(text)
     else:
         write_text(out, text + "\n")
         log.info(f"Wrote {out}.")
@@ -112,6 +123,22 @@ def predict(
         write_sheet(prediction_sheet(found.weights, named, answers), show)
         log.info(f"Wrote {show}.")
     note_unread(examples, collection)
+
+
+def _check_outputs(inputs: Sequence[Path], outputs: Mapping[str, Path | None]) -> None:
+    """Refuses to write over pictures, or among them what would be read as one next time."""
+    from l2l_omniglot.data.pictures import SUFFIXES
+
+    given = {option: path.resolve() for option, path in outputs.items() if path is not None}
+    if len(set(given.values())) < len(given):
+        raise click.UsageError(f"{' and '.join(given)}: expected two different files")
+    for option, path in given.items():
+        for place in inputs:
+            if path.suffix.lower() in SUFFIXES and place.resolve() in (path, *path.parents):
+                raise click.UsageError(
+                    f"{option} '{outputs[option]}': expected a file that is none of the pictures "
+                    f"to read, and not among those in '{place}'"
+                )
 
 
 def note_unread(*collections: Collection) -> None:

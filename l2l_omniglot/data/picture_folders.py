@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -43,9 +45,10 @@ class Collection:
         classes: each picture's class by name; None where it is unknown.
         skipped: one sentence for each file that could not be read.
         left: files whose extension is not a picture's; not read.
-        passed: one sentence for each folder that was passed over.
+        passed: one sentence for each folder that was passed over, and what else is to be noted.
         ink: how pictures are read, see `read_picture`.
         kind: how pictures are read, see `read_picture`.
+        tell: is called after each picture.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -56,6 +59,7 @@ class Collection:
     passed: list[str] = field(default_factory=list)
     ink: str = "auto"
     kind: str = DRAWINGS
+    tell: Callable[[], object] = int
 
     @property
     def doubts(self) -> list[str]:
@@ -103,25 +107,29 @@ class Collection:
         else:
             self.files.append(file)
             self.classes.append(name)
+        self.tell()
 
 
-def read_support(folder: Path, ink: str = "auto", kind: str = DRAWINGS) -> Collection:
+def read_support(
+    folder: Path, ink: str = "auto", kind: str = DRAWINGS, tell: Callable[[], object] = int
+) -> Collection:
     """Reads a folder with one sub-folder per class, of one picture or more each.
 
     Args:
         folder: its sub-folders are the classes; pictures beside them are passed over.
         ink: see `read_picture`.
         kind: see `read_picture`.
+        tell: see `Collection`.
 
     Raises:
         DataError: if there are fewer than two classes, or a class has no readable picture.
     """
     listed = list_folder(folder, "SUPPORT")
-    found = Collection(passed=[*listed.dropped], ink=ink, kind=kind)
-    if (count := len(listed.folders)) < 2:
+    found = Collection(passed=[*listed.dropped], ink=ink, kind=kind, tell=tell)
+    if len(listed.folders) < 2:
         raise DataError(
-            f"SUPPORT {folder}: has {count} sub-folders; expected at least 2, one per class, with "
-            "its pictures inside"
+            f"SUPPORT {folder}: has {counted(len(listed.folders), 'sub-folder')}; expected at "
+            "least 2, one per class, with its pictures inside"
         )
     if loose := sum(path.is_file() for path in listed.pictures):
         found.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
@@ -131,11 +139,37 @@ def read_support(folder: Path, ink: str = "auto", kind: str = DRAWINGS) -> Colle
         if len(found.files) == before:
             about = found.skipped[-1] if found.skipped else f"expected {', '.join(SUFFIXES)}"
             raise DataError(f"SUPPORT {path}: has no readable picture; {about}")
+    found.passed += [*_same_names(found.names), *_same_pictures(found)]
     return found
 
 
+def _same_names(names: Sequence[str]) -> Iterable[str]:
+    """Says of names that look alike what they are, such as é as one letter and as two."""
+    alike = defaultdict(list)
+    for name in names:
+        alike[unicodedata.normalize("NFKC", name).casefold()].append(name)
+    for several in alike.values():
+        if len(several) > 1:
+            yield f"{' and '.join(map(ascii, several))}: classes with nearly the same name"
+
+
+def _same_pictures(found: Collection) -> Iterable[str]:
+    """Says which pictures are the same file in several classes, a copying mistake."""
+    alike = defaultdict(list)
+    for file, name in zip(found.files, found.classes, strict=True):
+        alike[file.read_bytes()].append((file, name))
+    for several in alike.values():
+        if len({name for _, name in several}) > 1:
+            files = " and ".join(str(file) for file, _ in several)
+            yield f"{files}: one picture in several classes"
+
+
 def read_queries(
-    paths: Sequence[Path], names: Sequence[str], ink: str = "auto", kind: str = DRAWINGS
+    paths: Sequence[Path],
+    names: Sequence[str],
+    ink: str = "auto",
+    kind: str = DRAWINGS,
+    tell: Callable[[], object] = int,
 ) -> Collection:
     """Reads query pictures.
 
@@ -146,12 +180,13 @@ def read_queries(
         names: of the classes.
         ink: see `read_picture`.
         kind: see `read_picture`.
+        tell: see `Collection`.
 
     Raises:
         DataError: if a path is missing, only some sub-folders have a class's name, or nothing is
             readable.
     """
-    found = Collection(ink=ink, kind=kind)
+    found = Collection(ink=ink, kind=kind, tell=tell)
     for path in paths:
         if not path.is_dir():
             found._read(path, None)
@@ -172,6 +207,13 @@ def read_queries(
         about = "; ".join(found.skipped) if found.skipped else f"expected {', '.join(SUFFIXES)}"
         raise DataError(f"QUERY {paths[0]}: no readable picture; {about}")
     return found
+
+
+def count_pictures(paths: Sequence[Path]) -> int:
+    """Counts the files with a picture's extension in folders, and those that are given."""
+    inside = (file for path in paths if path.is_dir() for file in path.rglob("*"))
+    files = sum(file.suffix.lower() in SUFFIXES for file in inside)
+    return files + sum(not path.is_dir() for path in paths)
 
 
 def list_folder(folder: Path, what: str = "QUERY") -> Listing:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes
+from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes, reason_of
 from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
 from l2l_omniglot.data.drawing import Drawing, find_drawing
 from l2l_omniglot.data.frame import MIDDLE, PAPER
@@ -59,7 +59,7 @@ def read_picture(
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable picture: {error}") from error
+        raise DataError(f"{path}: not a readable picture: {reason_of(error)}") from error
     return parse_picture(content, str(path), ink, kind, most_pixels=most_pixels)
 
 

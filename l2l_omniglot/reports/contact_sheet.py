@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from l2l_omniglot._util.files import atomic_write
 from l2l_omniglot.data.stack import ROTATIONS, Stack
 from l2l_omniglot.data.tasks import Tasks
+from l2l_omniglot.reports.font import Font, font_for, writable
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -119,19 +120,22 @@ def write_sheet(sheet: ContactSheet, path: Path) -> None:
 
 def to_image(sheet: ContactSheet) -> Image.Image:
     """Draws a sheet as a picture for a PNG file."""
-    font = ImageFont.load_default(TEXT_SIZE)
+    remarks = [text for row in sheet.rows for text in row.remarks.values()]
+    font = font_for([sheet.title, *(row.label for row in sheet.rows)], TEXT_SIZE)
+    small = font_for(remarks, REMARK_SIZE)
+    labels, title = [writable(row.label, font) for row in sheet.rows], writable(sheet.title, font)
     sides = sheet.rows[0].groups[0][0].shape[:2]
     height, width = (side * max(1, SIDE // max(sides)) for side in sides)
     # The left edge of each group, and the right edge of the last.
-    starts = [MARGIN + round(max(font.getlength(row.label) for row in sheet.rows)) + 2 * GAP]
+    starts = [MARGIN + round(max(map(font.getlength, labels))) + 2 * GAP]
     for groups in zip(*(row.groups for row in sheet.rows), strict=True):
         starts.append(starts[-1] + max(map(len, groups)) * (width + GAP) + PARTING)
     starts[-1] -= PARTING
-    right = max(starts[-1], MARGIN + round(font.getlength(sheet.title))) + MARGIN
+    right = max(starts[-1], MARGIN + round(font.getlength(title))) + MARGIN
     top = MARGIN + 3 * TEXT_SIZE + GAP
     picture = Image.new("RGB", (right, top + len(sheet.rows) * (height + GAP) + MARGIN), PAPER)
     pen = ImageDraw.Draw(picture)
-    pen.text((MARGIN, MARGIN), sheet.title, INK, font)
+    pen.text((MARGIN, MARGIN), title, INK, font)
     for name, start in zip(sheet.groups, starts, strict=False):
         pen.text((start, MARGIN + 3 * TEXT_SIZE // 2), name, FAINT, font)
     for start in starts[1:-1]:
@@ -139,20 +143,22 @@ def to_image(sheet: ContactSheet) -> Image.Image:
         pen.line((x, top - TEXT_SIZE, x, picture.height - MARGIN), LINE, 2)
     for line, row in enumerate(sheet.rows):
         y = top + line * (height + GAP)
-        pen.text((MARGIN, y + height // 2), row.label, INK, font, "lm")
+        pen.text((MARGIN, y + height // 2), labels[line], INK, font, "lm")
         for number, (start, group) in enumerate(zip(starts, row.groups, strict=False)):
             for place, pixels in enumerate(group):
                 tile = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
                 x = start + place * (width + GAP)
                 picture.paste(tile, (x, y))
                 if remark := row.remarks.get((number, place)):
-                    _remark(pen, (x, y, x + width - 1, y + height - 1), remark)
+                    box = (x, y, x + width - 1, y + height - 1)
+                    _remark(pen, box, writable(remark, small), small)
     return picture
 
 
-def _remark(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: str) -> None:
+def _remark(
+    pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: str, font: Font
+) -> None:
     """Frames an image, and writes on its lower edge as much of a text as fits."""
-    font = ImageFont.load_default(REMARK_SIZE)
     left, _, right, lower = box
     while font.getlength(text) > right - left - 4 and len(text) > 1:
         text = text.rstrip("…")[:-1] + "…"

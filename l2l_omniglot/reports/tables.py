@@ -136,10 +136,15 @@ def one_shot_runs_json(result: Evaluation, names: Sequence[str], **about: Any) -
     """
     body = {"protocol": "lake", **about, "steps": result.steps}
     for mode, curve in result.curves.items():
-        errors = [1 - accuracy for accuracy in curve.accuracy_per_task]
+        errors = [_error(accuracy) for accuracy in curve.accuracy_per_task]
         per_run = dict(zip(names, errors, strict=True))
-        body[mode] = {"error": 1 - curve.accuracy, "ci95": curve.ci95, "error_per_run": per_run}
+        body[mode] = {"error": _error(curve.accuracy), "ci95": curve.ci95, "error_per_run": per_run}
     return json.dumps(finite(body), allow_nan=False)
+
+
+def _error(accuracy: float) -> float:
+    """Returns the fraction that is wrong, without the rounding error of the difference."""
+    return round(1 - accuracy, 12)
 
 
 def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about: Any) -> str:

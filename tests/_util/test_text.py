@@ -2,7 +2,17 @@
 
 import pytest
 
-from l2l_omniglot._util.text import SHOWN, columns, listed, noted, reasons, shortened, table
+from l2l_omniglot._util.text import (
+    SHOWN,
+    columns,
+    fold,
+    listed,
+    noted,
+    reasons,
+    shortened,
+    shown,
+    table,
+)
 
 
 @pytest.mark.parametrize("more", [0, 3])
@@ -31,6 +41,16 @@ def test_a_long_name_keeps_the_columns_that_there_are(name: str, start: float, k
     found = shortened(name, 8, start)
     assert found == kept
     assert columns(found) <= 8
+
+
+def test_names_cannot_turn_the_direction_or_end_the_line():
+    assert shown("a\u202egnp.b\u2028\x1b[31m") == r"a\u202egnp.b\u2028\x1b[31m"
+    assert shown("😀\u200d汉 \u3000") == "😀\u200d汉 \u3000"
+
+
+def test_folding_keeps_every_blank_but_those_at_a_break():
+    name = "a\u00a0b\u3000c\u202fd"
+    assert fold(f"{name} {name}", 9) == f"{name}\n{name}"
 
 
 def test_columns_of_a_table_stand_below_each_other_beside_wide_names():

@@ -357,7 +357,8 @@ def test_the_likeliest_classes_and_a_sheet_of_what_was_seen(folders, tmp_path: P
     done = run_cli("predict", str(support), str(query), "--top", "2", "--show", str(sheet))
     assert done.returncode == 0 and done.stderr == f"Wrote {sheet}.\n"
     lines = done.stdout.splitlines()
-    assert lines[0].split()[:5] == ["picture", "rank", "1", "rank", "2"]
+    assert lines[0].split() == ["picture", "class", "probability", "truth"]
+    assert ".png" in lines[2] and lines[3].startswith("  ")  # the second class of the picture
     assert any("9.png" in line and line.endswith("class1 bars (wrong)") for line in lines)
     assert any(line.split() == ["class1", "bars", "2", "1", "0"] for line in lines)
     with Image.open(sheet) as picture:
@@ -440,7 +441,8 @@ def test_long_names_of_classes_are_cut_in_the_middle(tmp_path: Path, top: int):
     tables = predictions_table(found, top, 80).split("\n\n")
     lines = [line for text in (tables[0], tables[2]) for line in text.split("\n")]
     assert max(map(len, lines)) <= 80
-    assert all("…" in line and re.search(r"r [12]\b", line) for line in (*lines[2:4], *lines[6:]))
+    named = *lines[2 : 2 + 2 * top], *lines[-2:]
+    assert all("…" in line and re.search(r"r [12]\b", line) for line in named)
     assert names[0] in predictions_table(found, top)
 
 
@@ -579,3 +581,44 @@ def test_without_a_matrix_the_parts_are_still_one_line_apart(tmp_path: Path):
     )
     text = predictions_table(found)
     assert "5 of 5 correct" in text and "\n\n\n" not in text
+
+
+def test_outputs_are_not_written_over_pictures(folders, tmp_path: Path):
+    support, query = folders
+    one = next(support.rglob("*.png"))
+    before = one.read_bytes()
+    for options in (
+        ["--out", str(one)], ["--show", str(one)], ["--show", str(query / "seen.png")],
+        ["--out", "same.png", "--show", "same.png"],
+    ):  # fmt: skip
+        done = run_cli("predict", str(support), str(query), *options)
+        assert done.returncode == 2 and "expected" in done.stderr, done.stderr
+    assert one.read_bytes() == before and not Path("same.png").exists()
+    done = run_cli("predict", str(support), str(query), "--show", "seen.jpg")
+    assert done.returncode == 2 and "ends in .png" in done.stderr
+
+
+def test_mistakes_in_copying_and_naming_are_noted(tmp_path: Path):
+    for name in ("key", "KEY", "e\u0301", "\u00e9"):
+        (tmp_path / "support" / name).mkdir(parents=True)
+        drawing("class2 cross").save(tmp_path / "support" / name / "0.png")
+    notes = read_support(tmp_path / "support").passed
+    assert any("'KEY' and 'key': classes with nearly the same name" in note for note in notes)
+    assert any(r"'e\u0301' and '\xe9'" in note for note in notes)
+    assert any("0.png: one picture in several classes" in note for note in notes)
+
+
+def test_a_class_of_that_name_is_no_rejection(folders, tmp_path: Path):
+    support, query = folders
+    next(iter(support.iterdir())).rename(support / "none of these")
+    done = run_cli("predict", str(support), str(next(query.rglob("*.png"))), "--reject")
+    assert done.returncode == 2 and "--reject" in done.stderr
+    assert "a class is called 'none of these'; expected another name" in done.stderr
+
+
+def test_few_queries_together_are_noted(folders):
+    support, query = folders
+    picture = str(next(query.rglob("*.png")))
+    done = run_cli("predict", str(support), picture, "--batch-norm", "transductive")
+    assert done.returncode == 0
+    assert "Note: 1 picture normalised together, of 3 classes; with so few" in done.stderr

@@ -27,6 +27,7 @@ from l2l_omniglot.reports.contact_sheet import (
     task_sheet,
     to_image,
 )
+from l2l_omniglot.reports.font import font_for, writable
 from l2l_omniglot.reports.terminal import SIDE, check_encoding, to_text
 
 
@@ -184,3 +185,12 @@ def test_shown_images_are_those_of_the_stack(stack: ImageStack):
     assert [row.label for row in sheet.rows] == [stack.names[3], stack.names[9]]
     shown = torch.tensor(np.stack(sheet.rows[1].groups[0]))
     assert torch.equal(shown, torch.from_numpy(np.array(stack._array[9, :, 0])))
+
+
+def test_names_are_written_in_a_font_that_has_them_or_escaped():
+    letters = font_for(["Zickzack"], 15)
+    assert writable("Zickzack", letters) == "Zickzack"
+    for text in ("汉", "字"):  # with a font for them, or without
+        font = font_for([text], 15)
+        assert writable(text, font) in {text, ascii(text)[1:-1]}
+    assert writable("a\U0010fffe b", letters) == r"a\U0010fffe b"
