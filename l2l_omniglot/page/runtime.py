@@ -16,7 +16,7 @@ DIGEST = (
     "sha512:51dffe101a3a9a1b9a416b7f3a368e93488d5a35ea26879e305afac501044597"
     "48647d8e5a91b3bae8f3ee57ee3818d46ba4c413fb1ce276fb0dae5d34bdf87e"
 )
-FILES = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+FILES = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"
 LICENCES = "LICENSE", "ThirdPartyNotices.txt"  # only onnxruntime for Python has them as files
 
 

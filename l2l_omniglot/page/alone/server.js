@@ -1,6 +1,6 @@
 // In the place of the server's answers, the browser's own: the network runs here.
 
-import * as ort from "../onnxruntime/ort.wasm.bundle.min.mjs";
+import * as ort from "../onnxruntime/ort.wasm.min.mjs";
 import { mean, probabilities, reach, squaredDistance } from "./head.js";
 import { shrink } from "./render.js";
 
@@ -30,7 +30,6 @@ async function read(name) {
 
 async function load() {
   ort.env.wasm.numThreads = 1; // more need headers, which plain file servers do not send
-  ort.env.wasm.wasmPaths = { wasm: own("../onnxruntime/ort-wasm-simd-threaded.wasm") };
   try {
     return await ort.InferenceSession.create(own("network.onnx"), { executionProviders: ["wasm"] });
   } catch (error) {
