@@ -3,7 +3,7 @@
 A block is run as it stands, by bash, with four programs standing in front of the real ones. All of
 Python is forked (processes.py) but for pip and pytest, in which the readers' own is at stake.
 `l2l-omniglot` and `torchrun` append options that make training and evaluation short, and end
-`draw` once it listens, if it does; `python -m pip` only resolves (--dry-run), but for a folder (./my-net),
+`draw` once it listens; `python -m pip` only resolves (--dry-run), but for a folder (./my-net),
 which it installs beside the rest; `python -m benchmarks` is quick and stays on the CPU; `make`
 runs the commands that the real one would, through these.
 """
