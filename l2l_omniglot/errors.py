@@ -55,7 +55,7 @@ class DataError(L2LOmniglotError):
 
 
 class DownloadError(L2LOmniglotError):
-    """The archives could not be downloaded."""
+    """The archives, or another file, could not be downloaded."""
 
     exit_code = 4
 

@@ -54,7 +54,7 @@ import random
 real, clock = time.time, random.Random({0})
 time.time = lambda: real() + clock.choice([-86400, 0, 0, 86400, 3.2e7])
 """
-IMPATIENT = "from l2l_omniglot.data import omniglot; omniglot.STALL = 1"
+IMPATIENT = "from l2l_omniglot._util import download; download.STALL = 1"
 PAGE = b"<html><body>Sign in to this network</body></html>"
 
 

@@ -37,6 +37,7 @@ QUIETLY = "import warnings; warnings.simplefilter('error')\n"
 CLI = """#!/usr/bin/env bash
 set -e
 case "$*" in
+  "draw --export"*) extra="" ;;
   "draw"*)
     {fork} -m l2l_omniglot "$@" --port 0 --no-browser > address & page=$!
     until grep -q "^http://" address; do kill -0 $page; sleep 0.1; done

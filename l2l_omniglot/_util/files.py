@@ -61,6 +61,21 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Makes a temporary folder beside `path`, which becomes `path` when the block succeeds.
+
+    There may be an empty folder of that name. When the block fails, nothing is left.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as parent:
+        made = Path(parent) / path.name
+        made.mkdir()  # with the usual mode, which a temporary folder has not
+        yield made
+        made.replace(path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` atomically, in UTF-8."""
     with atomic_write(path) as file:

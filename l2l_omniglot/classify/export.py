@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from l2l_omniglot._util.rng import derive_seed
-from l2l_omniglot.backbones.batch_norm import fold_statistics, forward_by
+from l2l_omniglot.backbones.batch_norm import fold_statistics, forward_by, replace_layers
+from l2l_omniglot.backbones.heads import embed, head_name
 from l2l_omniglot.classify.classifier import Classifier
 from l2l_omniglot.data import DRAWINGS
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, expected_name, need
@@ -23,7 +24,7 @@ from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, expe
 ONNX, PT2 = ".onnx", ".pt2"
 OUTPUTS = ("probabilities", "logits")
 NEEDED = {ONNX: ("onnx", "onnxscript", "onnxruntime"), PT2: ()}  # extra ``export``
-FORMAT = "l2l-omniglot classifier 1"
+FORMAT, EMBEDDING = "l2l-omniglot classifier 1", "l2l-omniglot embedding 1"
 METADATA = "l2l_omniglot"  # the key, or the name of the file within the archive
 INPUT = "images"
 LARGEST = 1e-4  # difference allowed from the classifier
@@ -99,13 +100,54 @@ def export_classifier(
     batches = _batches(support)
     softmax = nn.Softmax(dim=1) if output == "probabilities" else nn.Identity()
     last = nn.Sequential(Cooler(classifier.temperature), softmax)
+
+    def expected(batch: torch.Tensor) -> torch.Tensor:
+        return last(forward_by(network, moments, batch))  # type: ignore[no-any-return]
+
+    return _exported(nn.Sequential(folded, last), expected, batches, metadata, path)
+
+
+def export_embedding(classifier: Classifier, path: str | Path) -> Exported:
+    """Writes the network without its head, from ``images`` to embeddings (B, features).
+
+    Args:
+        classifier: inductive, with the population's statistics, so that its support set is of no
+            consequence.
+        path: see `export_classifier`.
+
+    Raises:
+        SettingsError: see `check_export`.
+        BackboneError: see `export_classifier`.
+    """
+    path = Path(path)
+    check_export(path)
+    network = copy.deepcopy(classifier.network()).cpu().float().eval()
+    support, moments = classifier.support.cpu().float(), classifier.moments()
+    head = head_name(network)
+    folded = replace_layers(
+        fold_statistics(network, moments, support),
+        lambda name, _layer: nn.Flatten() if name == head else None,
+    )
+    metadata = {"format": EMBEDDING}
+    batches = _batches(support)
+    return _exported(folded, lambda batch: embed(network, batch, moments), batches, metadata, path)
+
+
+def _exported(
+    network: nn.Module,
+    expected: Runner,
+    batches: Sequence[torch.Tensor],
+    metadata: dict[str, Any],
+    path: Path,
+) -> Exported:
+    """Writes the file, and keeps it if it computes what is expected of the batches."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         file = Path(folder) / path.name
-        _write(nn.Sequential(folded, last), support, metadata, file)
+        _write(network, batches[0], metadata, file)
         run, _ = load_exported(file)
         with torch.no_grad():
-            pairs = [(run(batch), last(forward_by(network, moments, batch))) for batch in batches]
+            pairs = [(run(batch), expected(batch)) for batch in batches]
         difference = _difference(pairs)
         file.replace(path)
     return Exported(path, metadata, difference, sum(len(batch) for batch in batches))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
-from l2l_omniglot.cli.console import log
+from l2l_omniglot.cli.console import log, say
 from l2l_omniglot.errors import SettingsError, need
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 THREADS = 4
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 ELSEWHERE = "192.0.2.1"  # an address for documentation (RFC 5737), which exists nowhere
+OF_SERVER = ("host", "port", "open", "device")
 PATIENCE = 20  # seconds that a connection may be silent
 
 
@@ -37,6 +41,9 @@ PATIENCE = 20  # seconds that a connection may be silent
               help="Port to listen on; 0 picks a free one.")  # fmt: skip
 @click.option("--open/--no-browser", default=None,
               help="Open the page in a browser (on a desktop's terminal).")  # fmt: skip
+@click.option("--export", type=options.OutputPath(folder=True), default=None, metavar="FOLDER",
+              help="Write the page to this folder instead, for any file server: the network runs "
+              "in the browser (not exported).")  # fmt: skip
 @options.device_option()
 def draw(
     weights: str | None,
@@ -44,6 +51,7 @@ def draw(
     host: str,
     port: int,
     open: bool | None,  # noqa: A002 - named after the option
+    export: Path | None,
     device: str,
 ) -> None:
     """Draw characters on a local page, and watch a network learn them.
@@ -52,12 +60,15 @@ def draw(
     predicted probabilities, after every inner step if there are any. Ctrl-C ends it.
     """
     need("flask", "the page", "draw")
+    name = weights or best_pretrained()
+    if export is not None:
+        _export(weights, name, steps, export)
+        return
     need("waitress", "the page", "draw")
     from l2l_omniglot.page import create_app
     from l2l_omniglot.page.answers import Answers
     from l2l_omniglot.page.guard import is_loopback
 
-    name = weights or best_pretrained()
     checkpoint = find_weights(weights, default=name)
     stack = _stack(checkpoint)
     answers = Answers(checkpoint, steps, device, stack)
@@ -65,6 +76,25 @@ def draw(
     if not is_loopback(host):
         log.info(f"Note: --host {host}: whoever reaches this machine can use the page.")
     _serve(app, host, port, _has_desktop() if open is None else open)
+
+
+def _export(weights: str | None, name: str, steps: int | None, folder: Path) -> None:
+    """Writes the page as a folder, and says how to look at it."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        typed = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        if option.name in OF_SERVER and typed:
+            raise click.UsageError(
+                f"--export with {option.opts[0]}: no server is started; expected one of both"
+            )
+    from l2l_omniglot.page.folder import check_folder, write_folder
+
+    check_folder(folder)
+    size = write_folder(find_weights(weights, default=name), name, folder, steps)
+    say(
+        f"{folder}: {size / 1e6:.1f} MB, for any file server, such as\n"
+        f"  python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(folder))}"
+    )
 
 
 def _stack(checkpoint: Checkpoint) -> StackExamples | None:

@@ -22,10 +22,10 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from l2l_omniglot._util.files import OFFLINE_VARIABLE, atomic_write, cache_folder, write_text
+from l2l_omniglot._util.download import fetch
+from l2l_omniglot._util.files import atomic_write, cache_folder, write_text
 from l2l_omniglot._util.reading import (
     MOST_ARCHIVE,
-    MOST_DOWNLOAD,
     MOST_ENTRIES,
     MOST_ENTRY,
     UnreadableError,
@@ -51,7 +51,6 @@ OFFICIAL_MD5 = {
     "images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
     "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
 }
-STALL = 30  # seconds without a byte, after which a download is given up
 CHARACTERS = {"background": 964, "evaluation": 659}
 DRAWERS = 20
 
@@ -282,53 +281,10 @@ def download_archives(
 
     Downloads get their final name only after their MD5, as in `checksums`, was verified.
     """
-    import pooch
-
     folder = folder or cache_folder()
-    url = url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL
-    pooch.get_logger().setLevel("WARNING")
-    paths = []
-    for name, md5 in (checksums or OFFICIAL_MD5).items():
-        address = f"{url.rstrip('/')}/{name}"
-        try:
-            if os.environ.get(OFFLINE_VARIABLE) and not _is_cached(folder / name, md5):
-                raise DownloadError(f"{address}: not downloaded, because of --offline")
-            fetch = pooch.HTTPDownloader(progressbar=_Bound(), timeout=STALL)
-            found = pooch.retrieve(address, f"md5:{md5}", name, folder, downloader=fetch)
-        except ValueError as error:  # the size, or the checksum; pooch's text quotes both
-            raise DownloadError(f"{address}: {error}") from error
-        except OSError as error:  # the network, by requests, or the disk
-            reason = error.strerror or type(error).__name__
-            raise DownloadError(f"could not fetch {address} ({reason})") from error
-        paths.append(Path(found))
-    return paths
-
-
-class _Bound:
-    """Ends a download that has no end; pooch tells it, as a progress bar, what has come."""
-
-    total = 0.0
-
-    def __init__(self) -> None:
-        self._come = 0
-
-    def update(self, count: int) -> None:
-        self._come += count
-        if self._come > MOST_DOWNLOAD:
-            raise UnreadableError(f"larger than {size_text(MOST_DOWNLOAD)}")
-
-    def reset(self) -> None:
-        """Does nothing; pooch calls it to set the bar to its end."""
-
-    def close(self) -> None:
-        """Does nothing; pooch calls it after the download."""
-
-
-def _is_cached(path: Path, md5: str) -> bool:
-    """Returns whether a download is there already, and whole."""
-    import pooch
-
-    return path.is_file() and bool(pooch.file_hash(path, alg="md5") == md5)
+    url = (url or os.environ.get(MIRROR_VARIABLE) or OFFICIAL_URL).rstrip("/")
+    known = (checksums or OFFICIAL_MD5).items()
+    return [fetch(f"{url}/{name}", folder, f"md5:{md5}") for name, md5 in known]
 
 
 def _download() -> list[Path]:

@@ -12,7 +12,8 @@
 Refused requests are answered with 4xx and ``{"error": sentence}``.
 
 ``guard`` refuses requests from other sites, ``question`` reads what the page asks, ``answers``
-adapts and classifies, ``examples`` draws example sets, ``upload`` prepares pictures.
+adapts and classifies, ``examples`` draws example sets, ``upload`` prepares pictures. ``folder``
+writes the page so that it needs no server, with ``runtime``, onnxruntime-web.
 """
 
 from __future__ import annotations
@@ -70,6 +71,18 @@ def create_app(
     return app
 
 
+def page_settings(
+    answers: Answers, name: str, sources: list[str], uploads: int = MOST_UPLOAD
+) -> dict[str, Any]:
+    """Returns what the page is told at first; uploads of 0 bytes are none."""
+    return {
+        "name": name, "steps": answers.steps, "sources": sources, "ways": answers.ways,
+        "shots": SHOTS,
+        "strokes": bounds.MAX_STROKES, "points": bounds.MAX_POINTS,
+        "side": bounds.MAX_SIDE, "bytes": uploads,
+    }  # fmt: skip
+
+
 def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) -> None:
     @app.get("/")
     def index() -> Response:
@@ -77,12 +90,7 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
 
     @app.get("/api/settings")
     def settings() -> dict[str, Any]:
-        return {
-            "name": name, "steps": answers.steps, "sources": sources, "ways": answers.ways,
-            "shots": SHOTS,
-            "strokes": bounds.MAX_STROKES, "points": bounds.MAX_POINTS,
-            "side": bounds.MAX_SIDE, "bytes": MOST_UPLOAD,
-        }  # fmt: skip
+        return page_settings(answers, name, sources)
 
     @app.post("/api/answer")
     def answer() -> dict[str, Any]:

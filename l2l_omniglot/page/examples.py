@@ -27,11 +27,15 @@ def synthetic_set(ways: int, shots: int, seed: int) -> dict[str, Any]:
         ``support`` and ``query`` as in a question, and ``answer``, the query's class.
     """
     answer = int(np.random.default_rng(seed).integers(ways))
-    drawings = [
+    return _example_set(synthetic_drawings(ways, shots + 1, seed), answer)
+
+
+def synthetic_drawings(count: int, drawers: int, seed: int) -> list[list[dict[str, Any]]]:
+    """Draws invented characters, so many times each, as examples of a question."""
+    return [
         [{"strokes": _on_pad(drawing)} for drawing in character]
-        for character in synthetic_strokes(ways, shots + 1, seed)
+        for character in synthetic_strokes(count, drawers, seed)
     ]
-    return _example_set(drawings, answer)
 
 
 def _example_set(drawings: list[list[dict[str, Any]]], answer: int) -> dict[str, Any]:

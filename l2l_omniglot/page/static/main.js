@@ -193,6 +193,10 @@ byId("how").textContent = settings.steps
   ? `The network adapts to your examples alone, in ${settings.steps} gradient step${settings.steps > 1 ? "s" : ""}.`
   : "The network has seen none of them, and compares the query with your examples.";
 byId("network").textContent = settings.name;
+if (!settings.bytes) { // no server, see upload.js
+  byId("or-pictures").hidden = true;
+  byId("where").textContent = "in this browser";
+}
 queryUpload.label("the query");
 byId("query-pad").append(query.canvas, queryUpload.input);
 byId("query-row").after(queryUpload.said);

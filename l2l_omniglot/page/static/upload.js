@@ -15,6 +15,8 @@ export class Upload {
     this.input = make("input", { type: "file", accept: "image/*", hidden: true, onchange: () => this.chosen() });
     this.button = iconButton("photo", "", () => this.input.click());
     this.said = make("p", { class: "said" });
+    this.button.hidden = !limits.bytes; // there is no server to prepare a file
+    if (this.button.hidden) return;
     const { canvas } = pad;
     canvas.addEventListener("dragover", (event) => canvas.classList.toggle("over", hasFiles(event)));
     canvas.addEventListener("dragleave", () => canvas.classList.remove("over"));
