@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parents[1] / "docs"
 FOLDER_OF_PICTURES = DOCS / "pictures"
 PAPER = "#f7f7fa"  # behind every picture, so that it can be read on a dark page, too
-HEIGHT, WIDTH = 3.5, 8.6  # inches
+HEIGHT, WIDTH = 3.8, 8.6  # inches
 LABELS = [f"{ways}-way\n{shots}-shot" for ways, shots in SETTINGS.values()]
 SNELL, FINN = ("snell", "vinyals", "inductive"), ("finn", "random", "transductive")
 FAMILY = "maml", "fomaml", "anil"  # weights that are named for their algorithm
@@ -109,9 +109,18 @@ def draw_lines(panel: Axes, lines: Sequence[Line], style: str = "-") -> None:
 
 def draw_published(panel: Axes, line: Line, colour: str = LIGHT.runs[-1]) -> None:
     """Draws a paper's figures, with their intervals where it has any."""
+    halves = [half or float("nan") for half in line.halves] if any(line.halves) else None
     panel.errorbar(
-        line.places, line.accuracies, [half or float("nan") for half in line.halves],
+        line.places, line.accuracies, halves,
         label=line.name, color=colour, marker="_", linestyle="", markersize=11, capsize=3,
+    )  # fmt: skip
+
+
+def legend_below(panel: Axes, columns: int = 2) -> None:
+    """Names what is drawn below the panel, where no mark can be."""
+    panel.legend(
+        fontsize="small", frameon=False, labelcolor=LIGHT.ink, ncols=columns,
+        loc="upper center", bbox_to_anchor=(0.5, -0.17),
     )  # fmt: skip
 
 
@@ -157,7 +166,8 @@ def protocols() -> Figure:
         panel.set_xticks(range(4), LABELS)
         panel.set_ylim(94.6, 100.1)
         panel.set_title(name, color=LIGHT.ink, fontsize="medium")
-        dress(panel, LIGHT, "", "accuracy, %", legend=panel is both[0])
+        dress(panel, LIGHT, "", "accuracy, %", legend=False)
+        legend_below(panel)
     return figure
 
 
@@ -176,7 +186,8 @@ def front() -> Figure:
     for panel, title in zip(both, titles, strict=True):
         panel.set_xticks(range(4), LABELS)
         panel.set_title(title, color=LIGHT.ink, fontsize="medium")
-        dress(panel, LIGHT, "", "accuracy, %", legend=True)
+        dress(panel, LIGHT, "", "accuracy, %", legend=False)
+        legend_below(panel)
     return figure
 
 

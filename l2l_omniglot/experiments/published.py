@@ -33,6 +33,9 @@ _FIGURES: dict[tuple[str, str], tuple[str, tuple[tuple[float, float] | None, ...
     ("finn", "fomaml"): (
         "Nichol et al. 2018", ((98.3, 0.5), (99.2, 0.2), (89.4, 0.5), (97.9, 0.1)),
     ),
+    ("finn", "meta-sgd"): (
+        "Li et al. 2017", ((99.53, 0.26), (99.93, 0.09), (95.93, 0.38), (98.97, 0.19)),
+    ),
     ("finn", "anil"): ("Raghu et al. 2020", (None, None, (96.2, 0.5), (98.0, 0.3))),
     ("finn", "reptile"): (
         "Nichol et al. 2018", ((97.68, 0.04), (99.48, 0.06), (89.43, 0.14), (97.12, 0.32)),
