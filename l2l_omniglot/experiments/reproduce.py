@@ -286,6 +286,15 @@ class Comparison:
         done = last.is_file() and load_checkpoint(last).iteration
         return done == self.settings[condition].iterations
 
+    def _is_evaluated(self, path: Path) -> bool:
+        """Returns whether the result of a whole training is there, of the tasks asked for."""
+        if not path.is_file():
+            return False
+        result = read_result(path)
+        asked = self._tasks, self._protocol
+        whole = result.iteration == result.settings.iterations
+        return whole and (result.evaluation.tasks, result.protocol) == asked
+
     def _run(self, condition: Condition, settings: Settings, minutes: float | None) -> float:
         """Trains and evaluates a condition; returns the minutes of training this time."""
         run_folder = RunFolder(self.folder / condition.name)
@@ -299,11 +308,9 @@ class Comparison:
         if run.trainer.iteration < settings.iterations:
             if self._watcher.train(run, minutes).reason == "stopped":
                 raise Stopped
-        elif result_path.is_file():
-            result = read_result(result_path)
-            finished = result.iteration == result.settings.iterations
-            asked = self._tasks, self._protocol
-            if finished and (result.evaluation.tasks, result.protocol) == asked:
+        else:
+            run_folder.unlock()  # which a training does at its end
+            if self._is_evaluated(result_path):
                 return 0.0
         spent = run.minutes - before
         best = find_weights(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from l2l_omniglot.errors import refused
 
+TRIES, PAUSE = 5, 0.4  # to open a database, and seconds between two
 HEARTBEAT, GRACE = 15, 60  # seconds between two signs of life; without one for how long it is dead
 
 
@@ -44,17 +46,30 @@ def _database(
     shown = url.partition("://")[0] + "://..."  # it may have a password
     try:
         shown = make_url(url).render_as_string(hide_password=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return RDBStorage(
-                url,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=on_dead,
-            )
+        return _connected(url, on_dead)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         why = str(error).partition("\n")[0]
         raise refused("storage", shown, f"expected a database that answers: {why}") from error
+
+
+def _connected(
+    url: str, on_dead: Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
+) -> RDBStorage:
+    for left in reversed(range(TRIES)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return RDBStorage(
+                    url,
+                    heartbeat_interval=HEARTBEAT,
+                    grace_period=GRACE,
+                    heartbeat_stale_trial_callback=on_dead,
+                )
+        except DBAPIError:  # other processes may make the same tables now
+            if not left:
+                raise
+            time.sleep(PAUSE)
+    raise AssertionError("unreachable")
 
 
 def _journal(path: str) -> JournalStorage:
