@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.lock import Lock
 from l2l_omniglot._util.reading import read_json
+from l2l_omniglot._util.text import listed
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.errors import RunError, TrainingError, check_choice
 from l2l_omniglot.experiments.algorithms import ALGORITHMS
@@ -31,6 +34,8 @@ from l2l_omniglot.meta.evaluation import Curve, Evaluation, evaluate
 
 if TYPE_CHECKING:
     from l2l_omniglot.data.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 RESULT = "result.json"
 LOCK = "condition.lock"  # in a run folder: a process is at its training or evaluation
@@ -251,7 +256,7 @@ class Comparison:
 
     def _next(self, left: list[Condition]) -> Condition:
         """Takes the first condition that no other process is at; waits until there is one."""
-        while True:
+        for look in itertools.count():
             for condition in left:
                 path = self.folder / condition.name
                 path.mkdir(parents=True, exist_ok=True)
@@ -260,7 +265,11 @@ class Comparison:
                 if lock.take():
                     self._locks[condition] = lock
                     return condition
+            if not look:
+                names = listed([condition.name for condition in left])
+                log.info(f"Waiting for {names}, where other processes are.")
             time.sleep(POLL)  # they may be killed, and theirs be left
+        raise AssertionError("unreachable")
 
     def results(self) -> list[ConditionResult]:
         """Reads all results in the folder, of this comparison and others.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import warnings
@@ -28,7 +29,10 @@ from l2l_omniglot.experiments.storage import GRACE, is_database, open_storage
 from l2l_omniglot.experiments.training import TrainingRun
 from l2l_omniglot.meta.trainer import StepResult
 
+log = logging.getLogger(__name__)
+
 POLL = 0.5  # seconds, between two looks at what other processes do
+SILENT = 4  # looks before it is told
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _RUN, _WHY, _ASKED = "run", "diverged", "asked"  # attributes of trials, and of the study
@@ -168,11 +172,16 @@ class Study:
         Raises:
             Stopped: if a stop was requested; the trial at hand waits for the next process.
         """
+        waited = 0
         while len(self._numbers(FINISHED)) < count:
             if stop():
                 raise Stopped
-            if not self._try_next(count, stop, on_trial):
-                time.sleep(POLL)
+            if self._try_next(count, stop, on_trial):
+                continue
+            waited += 1
+            if waited == SILENT:
+                log.info("Waiting for trials of other processes.")
+            time.sleep(POLL)
 
     def results(self) -> list[Tried]:
         """Returns all finished trials, the best first."""
