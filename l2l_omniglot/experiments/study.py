@@ -20,6 +20,7 @@ from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.errors import RunError, SettingsError, TrainingError, refused
 from l2l_omniglot.experiments.claims import Claims
 from l2l_omniglot.experiments.experiment import Experiment
+from l2l_omniglot.experiments.learners import load_resized
 from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.reproduce import Stopped
 from l2l_omniglot.experiments.run_folder import RunFolder
@@ -27,6 +28,7 @@ from l2l_omniglot.experiments.search import Dimension
 from l2l_omniglot.experiments.settings import Settings, make_settings
 from l2l_omniglot.experiments.storage import GRACE, is_database, open_storage
 from l2l_omniglot.experiments.training import TrainingRun
+from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.trainer import StepResult
 
 log = logging.getLogger(__name__)
@@ -141,7 +143,7 @@ class Study:
             raise refused("study", name, "expected letters, digits, '_', '-' and '.' only")
         self.folder, self._search, self._fixed, self._build = folder, search, fixed, build
         for end in (0, -1):  # refused now, not after hours of training
-            build(self.settings({each.name: each.ends[end] for each in search})).tasks("validation")
+            _check(build(self.settings({each.name: each.ends[end] for each in search})))
         self._retry = _silenced(lambda: RetryHeartbeatStaleTrialCallback(max_retry=1))
         opened = open_storage(storage, self._retry)
         self._study = optuna.create_study(
@@ -320,6 +322,15 @@ class Study:
             if row.validated:
                 reporter.report(row)
         return run
+
+
+def _check(experiment: Experiment) -> None:
+    """Refuses an experiment that could not be trained and validated."""
+    experiment.tasks("validation")
+    if experiment.settings.start_from:
+        checkpoint = find_weights(experiment.settings.start_from)
+        experiment.check_start(checkpoint)
+        load_resized(experiment.learner, checkpoint)
 
 
 def _tried(trial: FrozenTrial) -> Tried:
