@@ -26,6 +26,7 @@ PAGES = [*sorted(ROOT.glob("[RC]*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = {
     "train": "--iterations 2 --meta-batch-size 1 --validation-every 2 --validation-tasks 2",
     "best": "--train-ways 5",
+    "tune": "--trials 2",
     "evaluate": "--tasks 2",
     "report": "--tasks 2",
     "reproduce": "--iterations 2 --tasks 2 --data synthetic --backbones fc",
@@ -45,6 +46,7 @@ case "$*" in
   "train --resume"*) extra="{resume}" ;;
   "train --recipe best"*) extra="{train} {best}" ;;
   "train "*) extra="{train}" ;;
+  "tune "*) extra="{train} {tune}" ;;
   "evaluate "*"protocol lake"*) extra="" ;;
   "evaluate "*) extra="{evaluate}" ;;
   "reproduce "*) extra="{reproduce}" ;;

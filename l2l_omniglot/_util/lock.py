@@ -36,6 +36,11 @@ class Lock:
             self.release()
         return True
 
+    @property
+    def held(self) -> bool:
+        """Returns whether it is taken; never where the system has no locks."""
+        return self._handle is not None
+
     def release(self) -> None:
         """Lets other processes take it."""
         if self._handle is not None:

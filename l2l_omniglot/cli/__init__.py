@@ -9,7 +9,7 @@ but for pictures that cannot be read, 130 stopped by Ctrl-C (143 by SIGTERM).
 - ``options``: options that several commands have, and what is made of them
 - ``lists``: the commands ``backbones``, ``check-backbone`` and ``pretrained``
 - ``train``, ``evaluate``, ``predict``, ``draw``, ``report``, ``show``, ``prepare``, ``reproduce``,
-  ``export``, ``info``: the commands of these names
+  ``tune``, ``export``, ``info``: the commands of these names
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from l2l_omniglot.cli.report import report
 from l2l_omniglot.cli.reproduce import reproduce
 from l2l_omniglot.cli.show import show
 from l2l_omniglot.cli.train import train
+from l2l_omniglot.cli.tune import tune
 from l2l_omniglot.errors import L2LOmniglotError, WorkerError
 
 PROGRAM = "l2l-omniglot"
@@ -65,7 +66,7 @@ def cli() -> None:
 
 
 for command in (
-    train, evaluate, predict, draw, report, show, prepare, pretrained, reproduce, export,
+    train, evaluate, predict, draw, report, show, prepare, pretrained, reproduce, tune, export,
     backbones, check_backbone, info,
 ):  # fmt: skip
     cli.add_command(command)

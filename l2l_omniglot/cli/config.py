@@ -224,6 +224,15 @@ def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
     return found
 
 
+def config_text(command: str, values: Mapping[str, Any], about: str) -> str:
+    """Returns a file that `read_config` takes, with values for the parameters of a command."""
+    lines = (
+        f"{name.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}"  # as TOML has them
+        for name, value in values.items()
+    )
+    return "\n".join([f"# {about}", f"[{command}]", *lines, ""])
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib

@@ -18,5 +18,9 @@
 - ``training``: trains, validates, saves and resumes
 - ``published``: what the papers have
 - ``reproduce``: many runs, beside published figures
+- ``search``: what a search tries of each setting
+- ``storage``: where a search keeps its trials
+- ``claims``: which process is at which part of shared work
+- ``study``: a search that processes share
 - ``tensorboard``: event files
 """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, astuple, dataclass
@@ -11,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.lock import Lock
 from l2l_omniglot._util.reading import read_json
+from l2l_omniglot._util.text import listed
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.errors import RunError, TrainingError, check_choice
 from l2l_omniglot.experiments.algorithms import ALGORITHMS
@@ -30,7 +35,11 @@ from l2l_omniglot.meta.evaluation import Curve, Evaluation, evaluate
 if TYPE_CHECKING:
     from l2l_omniglot.data.tasks import Tasks
 
+log = logging.getLogger(__name__)
+
 RESULT = "result.json"
+LOCK = "condition.lock"  # in a run folder: a process is at its training or evaluation
+POLL = 0.5  # seconds, between two looks for a condition that no other process is at
 
 
 @dataclass(frozen=True)
@@ -173,6 +182,8 @@ class Stopped(Exception):  # noqa: N818 - no error
 class Comparison:
     """Trains and evaluates conditions, each in a run folder.
 
+    Processes with the same folder share the conditions out: each takes what no other is at.
+
     Args:
         chosen: see `conditions`.
         build: builds the experiment of a condition's settings.
@@ -203,6 +214,7 @@ class Comparison:
         self.settings = {condition: condition.settings(**values) for condition in chosen}
         self._build, self.folder, self._tasks = build, folder, tasks
         self._watcher, self._write = watcher, write
+        self._locks: dict[Condition, Lock] = {}
         for settings in self.settings.values():  # refused now, not after hours of training
             self._test_tasks(build(settings))
 
@@ -220,21 +232,44 @@ class Comparison:
             RunError: if a folder holds a run with other settings.
         """
         waiting = [condition for condition in self.settings if not self._is_trained(condition)]
-        spent = 0.0
+        left, spent = list(self.settings), 0.0
         errors: list[TrainingError] = []
-        for condition, settings in self.settings.items():
+        while left:
+            condition = self._next(left)
+            settings = self.settings[condition]
+            left.remove(condition)
             self._watcher.begins(condition, settings)
             share = None
             if minutes is not None and condition in waiting:
-                share = max(minutes - spent, 1e-3) / (len(waiting) - waiting.index(condition))
+                several = sum(each in waiting for each in left) + 1
+                share = max(minutes - spent, 1e-3) / several
             try:
                 spent += self._run(condition, settings, share)
             except TrainingError as error:
                 errors.append(TrainingError(f"{condition.name}: {error}"))
+            finally:
+                self._locks.pop(condition).release()
             results = self.results()
             if results:
                 self._write(results, self.folder)
         return errors
+
+    def _next(self, left: list[Condition]) -> Condition:
+        """Takes the first condition that no other process is at; waits until there is one."""
+        for look in itertools.count():
+            for condition in left:
+                path = self.folder / condition.name
+                path.mkdir(parents=True, exist_ok=True)
+                (path / LOCK).touch()
+                lock = Lock(path / LOCK)
+                if lock.take():
+                    self._locks[condition] = lock
+                    return condition
+            if not look:
+                names = listed([condition.name for condition in left])
+                log.info(f"Waiting for {names}, where other processes are.")
+            time.sleep(POLL)  # they may be killed, and theirs be left
+        raise AssertionError("unreachable")
 
     def results(self) -> list[ConditionResult]:
         """Reads all results in the folder, of this comparison and others.
@@ -260,6 +295,15 @@ class Comparison:
         done = last.is_file() and load_checkpoint(last).iteration
         return done == self.settings[condition].iterations
 
+    def _is_evaluated(self, path: Path) -> bool:
+        """Returns whether the result of a whole training is there, of the tasks asked for."""
+        if not path.is_file():
+            return False
+        result = read_result(path)
+        asked = self._tasks, self._protocol
+        whole = result.iteration == result.settings.iterations
+        return whole and (result.evaluation.tasks, result.protocol) == asked
+
     def _run(self, condition: Condition, settings: Settings, minutes: float | None) -> float:
         """Trains and evaluates a condition; returns the minutes of training this time."""
         run_folder = RunFolder(self.folder / condition.name)
@@ -273,11 +317,9 @@ class Comparison:
         if run.trainer.iteration < settings.iterations:
             if self._watcher.train(run, minutes).reason == "stopped":
                 raise Stopped
-        elif result_path.is_file():
-            result = read_result(result_path)
-            finished = result.iteration == result.settings.iterations
-            asked = self._tasks, self._protocol
-            if finished and (result.evaluation.tasks, result.protocol) == asked:
+        else:
+            run_folder.unlock()  # which a training does at its end
+            if self._is_evaluated(result_path):
                 return 0.0
         spent = run.minutes - before
         best = find_weights(path)

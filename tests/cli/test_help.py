@@ -16,7 +16,7 @@ from tools import options_page
 # What a number counts or measures; a seed does neither.
 UNITS = (
     "classes", "images", "tasks", "steps", "iterations", "meta-updates", "minutes", "seconds",
-    "pixels", "fraction of", "learning rate", "port", "characters", "pairs", "columns",
+    "pixels", "trials", "fraction of", "learning rate", "port", "characters", "pairs", "columns",
 )  # fmt: skip
 
 

@@ -49,6 +49,7 @@ BASES: dict[str, list[str]] = {
     "draw": ["--no-browser", "--port", "0"],
     "report": ["--weights", "conv4", *SMALL, "--tasks", "2"],
     "reproduce": ["--settings", "5w1s", *SMALL, "--iterations", "1", "--tasks", "2"],
+    "tune": [*TRAIN, "--validation-every", "1", "--backbone", "fc", "--trials", "1"],
     "export": ["support", "--out", "a.pt2"],
     "prepare": ["--source", "nowhere"],
     "show data": ["--data", "own.npy"],

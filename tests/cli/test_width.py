@@ -40,6 +40,7 @@ SHOWN: list[tuple[tuple[str, ...], str]] = [
     (("export", "support", "--out", "a.pt2"), "Differs from the original"),
     (("reproduce", "--backbones", "fc", "--algorithms", "maml", "--iterations", "2", "--tasks", "3",
       "--data", "synthetic", "--settings", "5w1s"), "test tasks, after"),
+    (("tune", *SMALL, "--trials", "2"), "Best validation accuracy of 2 trials"),
     (("pretrained",), "Best on validation tasks"),
     (("backbones",), "l2l_omniglot.backbones.basenet:BaseNet"),
     (("check-backbone", "basenet"), "second order"),

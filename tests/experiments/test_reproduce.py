@@ -101,6 +101,35 @@ def test_ctrl_c_in_training_saves_and_in_evaluation_ends_at_once():
 
 
 @pytest.mark.slow
+def test_processes_share_the_conditions_and_go_on_with_those_of_a_killed_one():
+    code = (
+        "import signal, sys; from l2l_omniglot.experiments.training import TrainingRun\n"
+        "def pause(*_): print('training', file=sys.stderr, flush=True); signal.pause()\n"
+        "TrainingRun.train = pause; from l2l_omniglot.cli import main; main()"
+    )
+    killed = Started(["-c", code, *SMALL])
+    killed.wait_for("training")
+    other = start(*SMALL)
+    other.wait_for("Waiting for 5w1s-fc-maml, where other processes are.")
+    assert Path("grid/5w1s-fc-anil/result.json").is_file()
+    killed.kill()
+    killed.communicate(timeout=60)
+    _, said = other.communicate(timeout=60)
+    assert other.returncode == 0, said
+    results = json.loads(Path("grid/results.json").read_text())
+    assert [result["algorithm"] for result in results] == ["maml", "anil"]
+    for name, sessions in (("maml", 2), ("anil", 1)):  # the killed one's was begun, no more
+        config = json.loads(Path(f"grid/5w1s-fc-{name}/config.json").read_text())
+        assert len(config["sessions"]) == sessions
+
+    written = [path.stat().st_mtime_ns for path in sorted(Path("grid").glob("*/result.json"))]
+    two = [start(*SMALL), start(*SMALL)]
+    assert [process.communicate(timeout=60)[0] and process.returncode for process in two] == [0, 0]
+    again = [path.stat().st_mtime_ns for path in sorted(Path("grid").glob("*/result.json"))]
+    assert again == written
+
+
+@pytest.mark.slow
 def test_results_of_several_grids_in_a_folder_stay_together():
     def algorithms() -> list[str]:
         return [r["algorithm"] for r in json.loads(Path("grid/results.json").read_text())]
