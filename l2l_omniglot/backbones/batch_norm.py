@@ -34,9 +34,9 @@ class Policy:
         """Returns the moments for the support set after so many steps, or None for its own."""
         if self.by != "per-step" or self.population is None:
             return self.population
-        step = min(step, max(found for key in self.population if (found := step_of(key)) >= 0))
+        step = min(step, max(number for key in self.population if (number := step_of(key)) >= 0))
         named = self.population.items()
-        return {key.partition(":")[2]: own for key, own in named if step_of(key) == step}
+        return {key.partition(":")[2]: tensor for key, tensor in named if step_of(key) == step}
 
     def for_query(self, step: int, record_support: Callable[[], Moments]) -> Moments | None:
         """Returns the moments for the query set after so many steps, or None for its own."""
@@ -66,13 +66,13 @@ class Norm(nn.Module):
         now = present()
         if now.plain:
             return batch_norm(batch, None, None, self.weight, self.bias, True, 0.0, self.eps)
-        found = now.recall(self.name)
-        if found is None:
+        moments = now.recall(self.name)
+        if moments is None:
             others = [axis for axis in range(batch.ndim) if axis != 1]
             values = batch.float() if batch.dtype == torch.bfloat16 else batch
-            own = torch.stack(torch.var_mean(values, others, correction=0))
-            found = now.note(self.name, own[:, None])
-        variance, mean = found
+            statistics = torch.stack(torch.var_mean(values, others, correction=0))
+            moments = now.note(self.name, statistics[:, None])
+        variance, mean = moments
         scale, shift = scale_and_shift(variance, mean, self.weight, self.bias, self.eps)
         shape = (1, -1, *(1,) * (batch.ndim - 2))
         return torch.addcmul(shift.view(shape), batch, scale.view(shape))
@@ -92,7 +92,7 @@ class _Folded(nn.BatchNorm2d):
 
 def of_step(step: int, moments: Moments) -> Moments:
     """Copies moments as those after so many inner steps: ``<step>:<layer>/<use>``."""
-    return {f"{step}:{key}": own.clone() for key, own in moments.items()}
+    return {f"{step}:{key}": tensor.clone() for key, tensor in moments.items()}
 
 
 def step_of(key: str) -> int:
@@ -121,8 +121,8 @@ def replace_layers(
         made[id(layer)] = other
         if not name:
             return other
-        parent, _, own = name.rpartition(".")
-        network.get_submodule(parent)._modules[own] = other
+        parent, _, child = name.rpartition(".")
+        network.get_submodule(parent)._modules[child] = other
     return network
 
 
@@ -225,9 +225,9 @@ def fold_statistics(network: nn.Module, moments: Moments, images: torch.Tensor) 
         return layer.folded(uses[0]) if uses else None
 
     with torch.no_grad():
-        found = replace_layers(copy.deepcopy(network).eval(), folded)
-        check_inductive(lambda batch: checked_forward(found, batch), images)
-    return found
+        clone = replace_layers(copy.deepcopy(network).eval(), folded)
+        check_inductive(lambda batch: checked_forward(clone, batch), images)
+    return clone
 
 
 def check_inductive(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:

@@ -68,8 +68,8 @@ class SharedHead(ZeroHead):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__(backbone)
-        own = dict(backbone.named_parameters())
-        self.weight = nn.Parameter(own[self.own_weight].detach().mean(dim=0))
+        parameters = dict(backbone.named_parameters())
+        self.weight = nn.Parameter(parameters[self.own_weight].detach().mean(dim=0))
 
     def forward(
         self, weight: torch.Tensor, _embeddings: torch.Tensor | None, labels: torch.Tensor

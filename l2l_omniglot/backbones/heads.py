@@ -108,10 +108,10 @@ def the_features(now: Pass) -> torch.Tensor:
     Raises:
         BackboneError: if the head was not used exactly once.
     """
-    found = now.features or []
-    if len(found) != 1:
-        raise BackboneError(f"the backbone uses its last layer {len(found)} times; expected once")
-    return found[0].flatten(1)
+    inputs = now.features or []
+    if len(inputs) != 1:
+        raise BackboneError(f"the backbone uses its last layer {len(inputs)} times; expected once")
+    return inputs[0].flatten(1)
 
 
 def embed(network: nn.Module, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
@@ -155,10 +155,10 @@ def resize_rows(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str
     Each row becomes the mean of all rows: training draws anew in each task which class a row
     stands for, so rows differ by the last few tasks only.
     """
-    own = dict([*module.named_parameters(), *module.named_buffers()])
-    found = dict(weights)
+    tensors = dict([*module.named_parameters(), *module.named_buffers()])
+    resized = dict(weights)
     for name, weight in weights.items():
-        rows = own[name].shape[:1] if name in own else weight.shape[:1]
+        rows = tensors[name].shape[:1] if name in tensors else weight.shape[:1]
         if rows != weight.shape[:1]:
-            found[name] = weight.mean(dim=0, keepdim=True).expand(*rows, *weight.shape[1:])
-    return found
+            resized[name] = weight.mean(dim=0, keepdim=True).expand(*rows, *weight.shape[1:])
+    return resized

@@ -115,8 +115,8 @@ class Classifier:
         network, moments = self._networks[step], self.moments(step)
         support = embed(network, self.support, moments)
         means = class_means(support[None], self._labels.to(support.device)[None])[0]
-        found = embed(network, images.to(self.support), moments)
-        return torch.cdist(found, means).square().cpu()
+        embeddings = embed(network, images.to(self.support), moments)
+        return torch.cdist(embeddings, means).square().cpu()
 
     def none_of_these(self, images: torch.Tensor) -> torch.Tensor:
         """Returns which images seem to be of no class, bool (B,).

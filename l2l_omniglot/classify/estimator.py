@@ -104,8 +104,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: labels (B,), of any type that can be sorted.
         """
         check_choice("picture_ink", self.picture_ink, INKS)
-        own = "" if self.weights else best_pretrained()
-        self._source = dataclasses.replace(find_weights(self.weights, default=own), optimizer={})
+        default = "" if self.weights else best_pretrained()
+        self._source = dataclasses.replace(
+            find_weights(self.weights, default=default), optimizer={}
+        )
         self._prepared = dataclasses.asdict(Preparation.of(self._source, self.redraw))
         pictures = as_pictures(X, self.picture_ink, self._prepared["kind"])
         self._given_pictures = pictures is not None
@@ -156,13 +158,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Predicts probabilities float64 (B, classes), columns in the order of ``classes_``."""
-        found: Array = self._fitted().probabilities(self._images(X)).numpy()
-        return found
+        probabilities: Array = self._fitted().probabilities(self._images(X)).numpy()
+        return probabilities
 
     def none_of_these(self, X: Any) -> Array:  # noqa: N803
         """Returns which images seem to be of no class, bool (B,); see `Classifier`."""
-        found: Array = self._fitted().none_of_these(self._images(X)).numpy()
-        return found
+        unlike: Array = self._fitted().none_of_these(self._images(X)).numpy()
+        return unlike
 
     def _fitted(self) -> Classifier:
         check_is_fitted(self)

@@ -90,7 +90,7 @@ def export_classifier(
     _check(classifier, class_names, output)
     network = copy.deepcopy(classifier.network(step)).cpu().float().eval()
     support = classifier.support.cpu().float()
-    moments = {name: found.to(support) for name, found in classifier.moments(step).items()}
+    moments = {name: tensor.to(support) for name, tensor in classifier.moments(step).items()}
     folded = fold_statistics(network, moments, support)
     metadata = {
         **(about or {}), "format": FORMAT, "classes": list(class_names), "output": output,
@@ -209,13 +209,13 @@ def _write(network: nn.Module, example: torch.Tensor, metadata: dict[str, Any], 
             if path.suffix == PT2:
                 torch.export.save(program, path, extra_files={METADATA: text})
             else:
-                made = torch.onnx.export(
+                onnx_program = torch.onnx.export(
                     program, (), dynamo=True, verbose=False, input_names=[INPUT],
                     output_names=["output"], dynamic_shapes=({0: "batch"},),
                 )  # fmt: skip
-                assert made is not None
-                made.model.metadata_props[METADATA] = text
-                made.save(path, external_data=False)
+                assert onnx_program is not None
+                onnx_program.model.metadata_props[METADATA] = text
+                onnx_program.save(path, external_data=False)
     except Exception as error:  # the exporters raise many kinds
         first = next(iter(str(error).strip().splitlines()), "")
         raise BackboneError(
@@ -253,11 +253,11 @@ def load_exported(path: str | Path) -> tuple[Runner, dict[str, Any]]:
 
 def _difference(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
     """Returns the largest difference between found and expected outputs, if it is small enough."""
-    found = max(float((one - other).abs().max()) for one, other in pairs)
+    difference = max(float((one - other).abs().max()) for one, other in pairs)
     shapes = all(one.shape == other.shape for one, other in pairs)
-    if not (shapes and found <= LARGEST):  # NaN is not
+    if not (shapes and difference <= LARGEST):  # NaN is not
         raise BackboneError(
-            f"the exported network differs from the classifier by up to {found:.3g}; expected at "
-            f"most {LARGEST:g}, so the file was not kept"
+            f"the exported network differs from the classifier by up to {difference:.3g}; expected "
+            f"at most {LARGEST:g}, so the file was not kept"
         )
-    return found
+    return difference

@@ -125,7 +125,7 @@ class Predictions:
         rejected = any(entry.rejected for entry in self.entries)
         predicted = [*self.names, *([NONE_OF_THESE] if rejected else [])]
         true = [name for name in self.names if any(counts[name, other] for other in predicted)]
-        return {one: {other: counts[one, other] for other in predicted} for one in true}
+        return {name: {other: counts[name, other] for other in predicted} for name in true}
 
 
 def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
@@ -160,26 +160,26 @@ def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
     return "\n\n".join(filter(None, parts))  # no matrix: many classes, and all right
 
 
-def _room(found: Predictions, top: int, width: int) -> int:
+def _room(predictions: Predictions, top: int, width: int) -> int:
     """Returns the columns of a class's name with which the pictures' table fits; 0: as needed."""
     if not width:
         return 0
-    longest = max(columns(shown(name)) for name in found.names)
+    longest = max(columns(shown(name)) for name in predictions.names)
     rooms = range(LEAST_NAME, max(LEAST_NAME, longest) + 1)
     fitting = bisect(
-        rooms, width, key=lambda room: columns(_pictures(found, top, 1, room).split("\n")[1])
+        rooms, width, key=lambda room: columns(_pictures(predictions, top, 1, room).split("\n")[1])
     )
     return rooms[max(0, fitting - 1)]
 
 
-def _pictures(found: Predictions, top: int, width: int, room: int) -> str:
-    header = ["picture", "class", "probability", *(["truth"] if found.known else [])]
+def _pictures(predictions: Predictions, top: int, width: int, room: int) -> str:
+    header = ["picture", "class", "probability", *(["truth"] if predictions.known else [])]
     rows = []
-    for entry in found.entries:
+    for entry in predictions.entries:
         best = sorted(entry.probabilities.items(), key=lambda item: -item[1])[:top]
         cells = [[shortened(shown(name), room), percent(value)] for name, value in best]
         lines = [[NONE_OF_THESE, ""]] if entry.rejected else cells
-        if found.known:
+        if predictions.known:
             mark = " (wrong)" if entry.truth not in {None, entry.label} else ""
             truth = shortened(shown(entry.truth or ""), room) + mark
             lines = [[*lines[0], truth], *([*line, ""] for line in lines[1:])]
@@ -189,11 +189,11 @@ def _pictures(found: Predictions, top: int, width: int, room: int) -> str:
     return table(header, [[shortened(row[0], left, start=0), *row[1:]] for row in rows])
 
 
-def _confusions(found: Predictions, width: int) -> str:
+def _confusions(predictions: Predictions, width: int) -> str:
     """Formats a matrix of true and predicted classes; of many, only the mistakes."""
-    counts = found.confusions
+    counts = predictions.confusions
     names = [shown(name) for name in next(iter(counts.values()))]
-    rows = [[shown(one), *map(str, counts[one].values())] for one in counts]
+    rows = [[shown(name), *map(str, counts[name].values())] for name in counts]
     matrix = table(["true class, predicted:", *names], rows)
     if columns(matrix.split("\n")[0]) <= WIDEST:
         return matrix

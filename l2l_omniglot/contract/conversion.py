@@ -28,11 +28,11 @@ def converted(candidate: Candidate) -> None:
     _check_kept(plain)
     network = candidate.network().train()
     plain.load_state_dict(network.state_dict(), strict=False)  # all but running statistics
-    found, expected = (_pass(each) for each in (network, plain.train()))
-    if not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
+    logits, expected = (_pass(module) for module in (network, plain.train()))
+    if not torch.allclose(logits, expected, rtol=1e-3, atol=1e-4):
         raise BackboneError(
             "converted, it has other logits, by up to "
-            f"{float((found - expected).abs().max()):.3g}: it may ask isinstance(layer, "
+            f"{float((logits - expected).abs().max()):.3g}: it may ask isinstance(layer, "
             "nn.BatchNorm2d), which is then false"
         )
     other = candidate.build(init="zero")

@@ -44,10 +44,10 @@ def every_gradient(candidate: Candidate) -> None:
     """
     loss, trained = _problem(candidate, torch.float32)
     try:
-        found = torch.autograd.grad(loss({}), [*trained.values()], allow_unused=True)
+        grads = torch.autograd.grad(loss({}), [*trained.values()], allow_unused=True)
     except RuntimeError as error:
         raise BackboneError(f"cannot be differentiated: {error}") from error
-    without = [name for name, grad in zip(trained, found, strict=True) if grad is None]
+    without = [name for name, grad in zip(trained, grads, strict=True) if grad is None]
     if without:
         raise BackboneError(f"the loss does not depend on {', '.join(map(repr, without))}")
 
@@ -55,9 +55,9 @@ def every_gradient(candidate: Candidate) -> None:
 @check("float64", *SOUND, required=False)
 def double(candidate: Candidate) -> None:
     """Create tensors with the images' dtype (images.new_zeros): checks use float64, too."""
-    made = checked_forward(candidate.network().double().eval(), images(WAYS).double())
-    if made.dtype != torch.float64:
-        raise BackboneError(f"returned {made.dtype} for float64 images")
+    output = checked_forward(candidate.network().double().eval(), images(WAYS).double())
+    if output.dtype != torch.float64:
+        raise BackboneError(f"returned {output.dtype} for float64 images")
 
 
 @check("gradient", *SOUND, double)
@@ -78,8 +78,8 @@ def second_order(candidate: Candidate) -> str:
 
     def along(changed: dict[str, torch.Tensor]) -> torch.Tensor:
         weights = [*{**trained, **changed}.values()]
-        found = torch.autograd.grad(loss(changed), weights, create_graph=True, allow_unused=True)
-        pairs = zip(found, directions, strict=True)
+        grads = torch.autograd.grad(loss(changed), weights, create_graph=True, allow_unused=True)
+        pairs = zip(grads, directions, strict=True)
         return torch.stack([(g * d).sum() for g, d in pairs if g is not None]).sum()
 
     return _compare(along, trained, "the second derivative")
@@ -102,10 +102,10 @@ def _problem(
 def _compare(function: Function, trained: dict[str, torch.Tensor], what: str) -> str:
     for name, parameter in trained.items():
         try:
-            found = _agrees(function, name, parameter)
+            agrees = _agrees(function, name, parameter)
         except RuntimeError as error:
             raise BackboneError(f"{what} by {name!r} cannot be computed: {error}") from error
-        if not found:
+        if not agrees:
             raise BackboneError(f"{what} by {name!r} differs from finite differences")
     return "as by finite differences"
 

@@ -110,10 +110,10 @@ def one_image(candidate: Candidate) -> str:
 def input_unchanged(candidate: Candidate) -> None:
     """Avoid in-place operations on the input: images - 0.5, not images.sub_(0.5)."""
     for training in (False, True):
-        given = images(WAYS)
+        batch = images(WAYS)
         with torch.no_grad():
-            checked_forward(candidate.network().train(training), given)
-        change = float((given - images(WAYS)).abs().max())
+            checked_forward(candidate.network().train(training), batch)
+        change = float((batch - images(WAYS)).abs().max())
         if change:
             raise BackboneError(f"changes the images it is given in place, by up to {change:.3g}")
 

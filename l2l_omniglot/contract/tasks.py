@@ -46,11 +46,12 @@ def adapts(candidate: Candidate) -> None:
                     "gradient says: the clone still uses the backbone's own"
                 )
         with torch.no_grad():
-            found, logits = weights.logits(batch.query)[0], checked_forward(network, batch.query[0])
-    if not torch.allclose(found, logits, rtol=1e-3, atol=1e-4):
+            cloned = weights.logits(batch.query)[0]
+            logits = checked_forward(network, batch.query[0])
+    if not torch.allclose(cloned, logits, rtol=1e-3, atol=1e-4):
         raise BackboneError(
             "its learn2learn clone does not use the adapted weights alone: its logits are up to "
-            f"{float((found - logits).abs().max()):.3g} from those of a copy that has them"
+            f"{float((cloned - logits).abs().max()):.3g} from those of a copy that has them"
         )
 
 
@@ -85,11 +86,11 @@ def independent(candidate: Candidate) -> None:
     learner = candidate.learner()
     fresh = Learner(copy.deepcopy(learner.backbone), INNER_LR)
     _use(learner, some_task("before"))
-    found, alone = (_scores(each, some_task("after")) for each in (learner, fresh))
-    if not torch.equal(found, alone):
+    losses, alone = (_scores(each, some_task("after")) for each in (learner, fresh))
+    if not torch.equal(losses, alone):
         raise BackboneError(
             "a task is scored differently after another task: query losses differ by up to "
-            f"{float((found - alone).abs().max()):.3g}"
+            f"{float((losses - alone).abs().max()):.3g}"
         )
 
 
@@ -103,8 +104,8 @@ def trains_alike(candidate: Candidate) -> None:
     # Comes first, to detect state that all networks of a class or module share, too.
     alone = _gradients(Learner(copy.deepcopy(learner.backbone), INNER_LR), some_task("after"))
     _use(learner, some_task("before"))
-    found = _gradients(learner, some_task("after"))
-    change = max(float((one - other).abs().max()) for one, other in zip(found, alone, strict=True))
+    grads = _gradients(learner, some_task("after"))
+    change = max(float((one - other).abs().max()) for one, other in zip(grads, alone, strict=True))
     if change:
         raise BackboneError(
             f"in training mode a task's meta-gradient differs by up to {change:.3g} when the same "
@@ -115,8 +116,8 @@ def trains_alike(candidate: Candidate) -> None:
 def _gradients(learner: Learner, task: Task) -> list[torch.Tensor]:
     """Computes a task's meta-gradient in training mode, always with the same random numbers."""
     with all_random("contract", "training"):
-        found = learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
-    return [gradient for gradient in found.gradients if gradient is not None]
+        result = learner.meta_gradient(learner.batch([task]), STEPS, first_order=True)
+    return [gradient for gradient in result.gradients if gradient is not None]
 
 
 def _use(learner: Learner, task: Task) -> None:

@@ -33,15 +33,15 @@ def head(candidate: Candidate) -> str:
         raise BackboneError(f"its head {name!r} is no layer of it")
     make_rates("fixed", network, 0.1, "head")  # as in ANIL: refuses a head without parameters
     uses: list[Any] = []
-    network.get_submodule(name).register_forward_hook(lambda *seen: uses.append(seen[2]))
+    network.get_submodule(name).register_forward_hook(lambda *arguments: uses.append(arguments[2]))
     with torch.no_grad():
         logits = checked_forward(network, images(WAYS))
     if len(uses) != 1:
         raise BackboneError(
             f"its last layer {name!r} is used {len(uses)} times per pass; expected once"
         )
-    made = uses[0]
-    if not (isinstance(made, torch.Tensor) and made.shape == logits.shape):
+    output = uses[0]
+    if not (isinstance(output, torch.Tensor) and output.shape == logits.shape):
         raise BackboneError(f"its head {name!r} does not make the logits")
     return repr(name)
 
@@ -55,11 +55,11 @@ def saved(candidate: Candidate) -> None:
         Checkpoint(Settings(), 0, read_weights(one)).save(path)
         write_weights(other, load_checkpoint(path).weights, "the saved file")
     with torch.no_grad():
-        expected, found = (checked_forward(network, images(WAYS)) for network in (one, other))
-    if not torch.equal(expected, found):
+        expected, loaded = (checked_forward(network, images(WAYS)) for network in (one, other))
+    if not torch.equal(expected, loaded):
         raise BackboneError(
             "a second network that loads the saved weights has different logits: by up to "
-            f"{float((expected - found).abs().max()):.3g}"
+            f"{float((expected - loaded).abs().max()):.3g}"
         )
 
 

@@ -47,13 +47,13 @@ class ArrayFile:
         if not self.mapped:
             return
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return
-        if (found.st_dev, found.st_ino) == self.identity and found.st_size < self.end:
+        if (status.st_dev, status.st_ino) == self.identity and status.st_size < self.end:
             raise DataError(
-                f"{self.path}: was cut to {found.st_size} bytes of {self.end} while it was in use; "
-                "write it again, then go on (`l2l-omniglot train --resume`)"
+                f"{self.path}: was cut to {status.st_size} bytes of {self.end} while it was in "
+                "use; write it again, then go on (`l2l-omniglot train --resume`)"
             )
 
 
@@ -71,9 +71,9 @@ def open_array(path: Path) -> tuple[Array, ArrayFile]:
         status = os.fstat(file.fileno())
         mapped = needed > IN_MEMORY
         content = b"" if mapped else file.read(needed)
-        found = status.st_size - start if mapped else len(content)
-    if found < needed:
-        raise UnreadableError(f"has {found} bytes of {needed}: cut short")
+        length = status.st_size - start if mapped else len(content)
+    if length < needed:
+        raise UnreadableError(f"has {length} bytes of {needed}: cut short")
     source = ArrayFile(path, (status.st_dev, status.st_ino), start + needed, mapped)
     if mapped:
         return np.memmap(path, dtype, "r", start, shape, order), source

@@ -90,11 +90,11 @@ class ClassFolders:
     @property
     def recipe(self) -> str:
         """Returns a digest of what there is: names, sizes and times of all pictures."""
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for info, files in self.files.items():
             stats = [(file.name, *_times(file)) for file in files]
-            found.update(json.dumps([info.name, stats]).encode("utf-8", "surrogateescape"))
-        return found.hexdigest()
+            digest.update(json.dumps([info.name, stats]).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
     def _add(self, info: ClassInfo, folder: Path, listed: Listing) -> None:
         self.passed += [f"{path}: passed over, one folder too deep" for path in listed.folders]
@@ -130,27 +130,29 @@ def list_classes(folder: Path) -> ClassFolders:
         DataError: if the folder is missing, or has fewer than two classes.
     """
     whole = _listed(folder)
-    found = ClassFolders(folder, passed=[*whole.dropped])
+    classes = ClassFolders(folder, passed=[*whole.dropped])
     tops = {path: _listed(path) for path in whole.folders}
     if any(listed.pictures for listed in tops.values()):
         _check_alike(folder, tops)
         for path, listed in tops.items():
-            found._add(ClassInfo(path.name, character=path.name), path, listed)
+            classes._add(ClassInfo(path.name, character=path.name), path, listed)
     else:
         for group, inner in tops.items():
-            found.passed += inner.dropped
+            classes.passed += inner.dropped
             for path in inner.folders:
                 name = f"{group.name}/{path.name}"
                 info = ClassInfo(name, alphabet=group.name, character=path.name)
-                found._add(info, path, _listed(path))
-    if len(found.files) < 2:
+                classes._add(info, path, _listed(path))
+    if len(classes.files) < 2:
         raise DataError(
-            f"{shown(folder)}: has {counted(len(found.files), 'sub-folder')} with pictures "
+            f"{shown(folder)}: has {counted(len(classes.files), 'sub-folder')} with pictures "
             f"({', '.join(SUFFIXES)}); expected at least 2, one a class, or folders of these"
         )
-    if found.count > MOST_ENTRIES:
-        raise DataError(f"{shown(folder)}: {found.count} pictures; expected at most {MOST_ENTRIES}")
-    return found
+    if classes.count > MOST_ENTRIES:
+        raise DataError(
+            f"{shown(folder)}: {classes.count} pictures; expected at most {MOST_ENTRIES}"
+        )
+    return classes
 
 
 def prepare_classes(
@@ -185,8 +187,8 @@ def prepare_classes(
             done += len(files)
             if progress:
                 progress(done, every)
-        unread = [sentence for each in writer.done for sentence in each.left]
-        small = [each.info.name for each in writer.done if not each.count]
+        unread = [sentence for written in writer.done for sentence in written.left]
+        small = [written.info.name for written in writer.done if not written.count]
         if len(writer.done) - len(small) < 2:
             writer.discard()
             few = f"fewer than 2 classes have {counted(looks.least, 'image')}"
@@ -228,7 +230,7 @@ def _check_alike(folder: Path, tops: dict[Path, Listing]) -> None:
 def _times(file: Path) -> tuple[int, int]:
     """Returns the size and time of a file, zeros if it is gone."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return 0, 0
-    return found.st_size, found.st_ctime_ns  # which a new owner or mode changes, too
+    return status.st_size, status.st_ctime_ns  # which a new owner or mode changes, too

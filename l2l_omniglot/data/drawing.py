@@ -98,10 +98,10 @@ def find_drawing(
         raise DataError(f"{name}: blank picture, with grey values from {lowest} to {highest}")
     if is_evenly_lit(grey):
         return _of_even(taken, grey, ink)
-    found = _of_photograph(taken, picture, ink)
-    if found.frame.longer == 0 and not may_be_blank:
+    drawing = _of_photograph(taken, picture, ink)
+    if drawing.frame.longer == 0 and not may_be_blank:
         raise DataError(f"{name}: blank picture, except for light and shade")
-    return found
+    return drawing
 
 
 def two_sizes(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image]:

@@ -66,8 +66,8 @@ def find_ink(picture: Image.Image, light: bool = False) -> Ink:
     window = 2 * (round(WINDOW * min(dark.shape)) // 2) + 1
     local = threshold_sauvola(1 - dark, max(3, window), r=contrast / 2)
     ink = (1 - dark < local) & (dark > HALF_INK * contrast)
-    found = np.where(_without_specks(ink), 0, PAPER).astype(np.uint8)
-    return Ink(Image.fromarray(found), ruled)
+    pixels = np.where(_without_specks(ink), 0, PAPER).astype(np.uint8)
+    return Ink(Image.fromarray(pixels), ruled)
 
 
 def _darkness(picture: Image.Image, light: bool) -> tuple[Levels, bool]:
@@ -82,10 +82,10 @@ def _darkness(picture: Image.Image, light: bool) -> tuple[Levels, bool]:
     grey = dark.mean(axis=2)
     lines = ruled_lines(grey)
     ruled = lines[0].mask | lines[1].mask
-    found = _along_ink(dark, np.where(ruled, 0, grey))
-    for each in lines:
-        found = without_lines(found, each)
-    return found, bool(ruled.any())
+    darkness = _along_ink(dark, np.where(ruled, 0, grey))
+    for ruling in lines:
+        darkness = without_lines(darkness, ruling)
+    return darkness, bool(ruled.any())
 
 
 def _paper(values: Levels) -> Levels:
@@ -123,8 +123,8 @@ def _without_specks(ink: Mask) -> Mask:
     inner = np.where(_border_shares(strokes, len(sizes)) > ALONG, 0, sizes)
     sizes = inner if inner.any() else sizes
     kept = sizes >= max(1, SPECK * sizes.max(initial=0))
-    found: Mask = kept[strokes]
-    return found
+    mask: Mask = kept[strokes]
+    return mask
 
 
 def _border_shares(strokes: npt.NDArray[np.int_], count: int) -> Levels:

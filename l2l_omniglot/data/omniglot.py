@@ -193,7 +193,7 @@ def decode(png: bytes, image_size: int) -> Pixels:
 def open_characters(sources: list[Path]) -> Iterator[list[RawCharacter]]:
     """Opens archives or extracted folders and yields their characters, in the stack's order."""
     with ExitStack() as stack:
-        found: dict[str, RawCharacter] = {}
+        characters: dict[str, RawCharacter] = {}
         for source in sources:
             images = list(_list_images(source, stack))
             if not images:
@@ -204,10 +204,10 @@ def open_characters(sources: list[Path]) -> Iterator[list[RawCharacter]]:
             for match, read in images:
                 names = match["subset"], match["alphabet"], match["character"]
                 info = ClassInfo("/".join(names), *names)
-                drawings = found.setdefault(info.name, RawCharacter(info)).drawings
+                drawings = characters.setdefault(info.name, RawCharacter(info)).drawings
                 # An archive beside its extracted folder holds the same: the first counts.
                 drawings.setdefault(int(match["drawer"]), (match[0].lstrip("/"), read))
-        yield [found[name] for name in sorted(found)]
+        yield [characters[name] for name in sorted(characters)]
 
 
 def _list_images(source: Path, stack: ExitStack) -> Iterator[tuple[re.Match[str], Read]]:
@@ -229,9 +229,9 @@ def list_files(path: Path, stack: ExitStack) -> Iterator[tuple[str, Read]]:
         DataError: if the path is neither, or has more than `MOST_ENTRIES` files.
     """
     if path.is_dir():
-        found = sorted(islice(path.resolve().rglob("*"), MOST_ENTRIES + 1))
-        _check_count(path, len(found))
-        files = (file for file in found if file.is_file())
+        paths = sorted(islice(path.resolve().rglob("*"), MOST_ENTRIES + 1))
+        _check_count(path, len(paths))
+        files = (file for file in paths if file.is_file())
         yield from ((file.as_posix(), partial(read_bytes, file, MOST_ENTRY)) for file in files)
         return
     if not path.exists():
@@ -263,9 +263,9 @@ def _check_characters(characters: list[RawCharacter]) -> list[str]:
     """Lists missing characters of a subset and missing drawings of a character."""
     problems = []
     for subset, count in CHARACTERS.items():
-        found = sum(character.info.subset == subset for character in characters)
-        if found != count:
-            problems.append(f"images_{subset}: {found} characters, expected {count}")
+        number = sum(character.info.subset == subset for character in characters)
+        if number != count:
+            problems.append(f"images_{subset}: {number} characters, expected {count}")
     for character in characters:
         missing = [n for n in range(1, DRAWERS + 1) if n not in character.drawings]
         if missing:

@@ -125,22 +125,22 @@ def read_support(
         DataError: if there are fewer than two classes, or a class has no readable picture.
     """
     listed = list_folder(folder, "SUPPORT")
-    found = Collection(passed=[*listed.dropped], ink=ink, kind=kind, tell=tell)
+    support = Collection(passed=[*listed.dropped], ink=ink, kind=kind, tell=tell)
     if len(listed.folders) < 2:
         raise DataError(
             f"SUPPORT {folder}: has {counted(len(listed.folders), 'sub-folder')}; expected at "
             "least 2, one per class, with its pictures inside"
         )
     if loose := sum(path.is_file() for path in listed.pictures):
-        found.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
+        support.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
     for path in listed.folders:
-        before = len(found.files)
-        found._read_class(path)
-        if len(found.files) == before:
-            about = found.skipped[-1] if found.skipped else f"expected {', '.join(SUFFIXES)}"
+        before = len(support.files)
+        support._read_class(path)
+        if len(support.files) == before:
+            about = support.skipped[-1] if support.skipped else f"expected {', '.join(SUFFIXES)}"
             raise DataError(f"SUPPORT {path}: has no readable picture; {about}")
-    found.passed += [*_same_names(found.names), *_same_pictures(found)]
-    return found
+    support.passed += [*_same_names(support.names), *_same_pictures(support)]
+    return support
 
 
 def _same_names(names: Sequence[str]) -> Iterable[str]:
@@ -153,10 +153,10 @@ def _same_names(names: Sequence[str]) -> Iterable[str]:
             yield f"{' and '.join(map(ascii, several))}: classes with nearly the same name"
 
 
-def _same_pictures(found: Collection) -> Iterable[str]:
+def _same_pictures(support: Collection) -> Iterable[str]:
     """Says which pictures are the same file in several classes, a copying mistake."""
     alike = defaultdict(list)
-    for file, name in zip(found.files, found.classes, strict=True):
+    for file, name in zip(support.files, support.classes, strict=True):
         alike[file.read_bytes()].append((file, name))
     for several in alike.values():
         if len({name for _, name in several}) > 1:
@@ -186,27 +186,27 @@ def read_queries(
         DataError: if a path is missing, only some sub-folders have a class's name, or nothing is
             readable.
     """
-    found = Collection(ink=ink, kind=kind, tell=tell)
+    queries = Collection(ink=ink, kind=kind, tell=tell)
     for path in paths:
         if not path.is_dir():
-            found._read(path, None)
+            queries._read(path, None)
             continue
         listed = list_folder(path)
         if not any(folder.name in names for folder in listed.folders):
-            found._read_all(listed)
+            queries._read_all(listed)
             continue
-        found._read_files(listed, None)
+        queries._read_files(listed, None)
         for folder in listed.folders:
             if folder.name not in names:
                 raise DataError(
                     f"QUERY {folder}: no class is called {folder.name!r}; expected sub-folders "
                     f"named as the support's: {', '.join(names)}"
                 )
-            found._read_class(folder)
-    if not found.files:
-        about = "; ".join(found.skipped) if found.skipped else f"expected {', '.join(SUFFIXES)}"
+            queries._read_class(folder)
+    if not queries.files:
+        about = "; ".join(queries.skipped) if queries.skipped else f"expected {', '.join(SUFFIXES)}"
         raise DataError(f"QUERY {paths[0]}: no readable picture; {about}")
-    return found
+    return queries
 
 
 def count_pictures(paths: Sequence[Path]) -> int:
@@ -224,20 +224,20 @@ def list_folder(folder: Path, what: str = "QUERY") -> Listing:
     """
     if not folder.is_dir():
         raise DataError(f"{what} {folder}: no such folder")
-    found = Listing([], [], [], [])
-    seen = (path for path in folder.iterdir() if not path.name.startswith("."))
-    for path in sorted(seen, key=lambda path: _natural(path.name)):
+    listed = Listing([], [], [], [])
+    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in sorted(paths, key=lambda path: _natural(path.name)):
         if not path.is_dir():
-            (found.pictures if path.suffix.lower() in SUFFIXES else found.others).append(path)
+            (listed.pictures if path.suffix.lower() in SUFFIXES else listed.others).append(path)
         elif path.name in DROPPINGS:
-            found.dropped.append(f"{path}: passed over, no pictures of yours")
+            listed.dropped.append(f"{path}: passed over, no pictures of yours")
         else:
-            found.folders.append(path)
-    return found
+            listed.folders.append(path)
+    return listed
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
     """Returns a key by which numbers in names sort as numbers."""
     parts = re.split(r"(\d+)", name)
-    found = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
-    return found, name  # so that 1 and 01 differ
+    ranks = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    return ranks, name  # so that 1 and 01 differ

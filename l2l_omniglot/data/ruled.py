@@ -59,9 +59,9 @@ def _lines(dark: Levels, upright: bool) -> Ruling:
     from scipy.ndimage import uniform_filter1d
 
     above = dark - uniform_filter1d(dark, 2 * NARROW + 1, axis=0)
-    seen = above > FAINT
-    rows = _rows(dark.shape, *_slant(seen))
-    ruled = _share(seen, rows) >= LINE
+    darker = above > FAINT
+    rows = _rows(dark.shape, *_slant(darker))
+    ruled = _share(darker, rows) >= LINE
     if np.count_nonzero(ruled[1:] & ~ruled[:-1]) < FEWEST:
         ruled = np.zeros_like(ruled)
     else:
@@ -70,10 +70,10 @@ def _lines(dark: Levels, upright: bool) -> Ruling:
     return Ruling(upright, rows, ruled, mask.T if upright else mask)
 
 
-def _slant(seen: Mask) -> tuple[float, float]:
+def _slant(darker: Mask) -> tuple[float, float]:
     """Returns the slant and the fan along which rows differ most in what is seen of lines."""
-    times = max(1, seen.shape[1] // COLUMNS)
-    few = seen[:, ::times]  # rows stay as fine as they are: lines are a pixel or two
+    times = max(1, darker.shape[1] // COLUMNS)
+    few = darker[:, ::times]  # rows stay as fine as they are: lines are a pixel or two
     mean = few.mean()
 
     def shares(slant: float, fan: float) -> Levels:
@@ -95,34 +95,34 @@ def _rows(shape: tuple[int, ...], slant: float, fan: float) -> Rows:
     across = np.arange(width, dtype=np.float32) - width / 2
     y = np.arange(height, dtype=np.float32)[:, None]
     rows = (y - (slant - fan / 2) * across) / (1 + fan / height * across)
-    found: Rows = rows.round().astype(np.int64).clip(0, height - 1)
-    return found
+    nearest: Rows = rows.round().astype(np.int64).clip(0, height - 1)
+    return nearest
 
 
-def _share(seen: npt.ArrayLike, rows: Rows) -> Levels:
+def _share(levels: npt.ArrayLike, rows: Rows) -> Levels:
     """Returns the mean of what is seen along each row, (H,); 0 for rows mostly outside."""
-    flat, values = rows.ravel(), np.ravel(seen)
+    flat, values = rows.ravel(), np.ravel(levels)
     count = np.bincount(flat, minlength=len(rows))
     if values.dtype == np.bool_:
         total = np.bincount(flat[np.flatnonzero(values)], minlength=len(rows))
     else:
         total = np.bincount(flat, values, minlength=len(rows))
-    found: Levels = np.where(count > rows.shape[1] / 2, total / np.maximum(count, 1), 0)
-    return found
+    shares: Levels = np.where(count > rows.shape[1] / 2, total / np.maximum(count, 1), 0)
+    return shares
 
 
 def _with_edges(above: Levels, rows: Rows, ruled: Mask) -> Mask:
     """Adds the rows beside lines that are still darker than paper."""
     level = _share(np.clip(above, 0, None), rows)
-    found = ruled.copy()
+    lines = ruled.copy()
     for _ in range(3):
-        near = np.zeros_like(found)
-        near[1:] |= found[:-1]
-        near[:-1] |= found[1:]
-        peak = np.where(found, level, 0)
+        near = np.zeros_like(lines)
+        near[1:] |= lines[:-1]
+        near[:-1] |= lines[1:]
+        peak = np.where(lines, level, 0)
         beside = np.maximum(np.roll(peak, 1), np.roll(peak, -1))
-        found |= near & (level > LINE_EDGE * beside)
-    return found
+        lines |= near & (level > LINE_EDGE * beside)
+    return lines
 
 
 def without_lines(dark: Levels, ruling: Ruling) -> Levels:
@@ -135,8 +135,8 @@ def without_lines(dark: Levels, ruling: Ruling) -> Levels:
     above, below = _nearest_off(turned, on)
     across = np.minimum(above, below)  # a stroke goes on at both sides
     darker = np.where(turned > HEADROOM * level, turned, 0)
-    found: Levels = np.where(on, np.maximum(across, np.minimum(darker, turned)), turned)
-    return found.T if ruling.upright else found
+    darkness: Levels = np.where(on, np.maximum(across, np.minimum(darker, turned)), turned)
+    return darkness.T if ruling.upright else darkness
 
 
 def _line_levels(dark: Levels, ruling: Ruling) -> Levels:

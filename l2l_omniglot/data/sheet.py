@@ -79,11 +79,11 @@ def _frame(shape: tuple[int, ...], width: int) -> npt.NDArray[np.bool_]:
 def _find_sheet(values: Scene) -> Corners | None:
     """Returns the corners (4, 2) of the best quadrilateral, in pixels."""
     lines = _long_lines(values)
-    found, real = _quadrilaterals(lines, values.shape)
-    if not len(found):
+    corners, real = _quadrilaterals(lines, values.shape)
+    if not len(corners):
         return None
-    held = _held(values, found)
-    lengths = np.linalg.norm(np.roll(found, -1, axis=1) - found, axis=2)
+    held = _held(values, corners)
+    lengths = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
     good = np.where(real, held >= HELD, True).all(axis=1) & (real.sum(axis=1) >= REAL)
     # What of a side is no edge counts against it: a thing beside the sheet is not a part of it.
     scores = np.where(good, (lengths * (2 * held - 1) * real).sum(axis=1), 0.0)
@@ -91,9 +91,9 @@ def _find_sheet(values: Scene) -> Corners | None:
     for number in np.argsort(-scores)[:TRIED]:
         if scores[number] <= highest:  # with paper all over it, it would not be better
             break
-        score = scores[number] * _paper_share(values, found[number])
+        score = scores[number] * _paper_share(values, corners[number])
         if score > highest:
-            best, highest = found[number], score
+            best, highest = corners[number], score
     return best
 
 
@@ -111,9 +111,9 @@ def _long_lines(values: Scene) -> Scene:
         num_peaks=MOST_LINES,
     )  # fmt: skip
     height, width = values.shape
-    found = [(np.cos(angle), np.sin(angle), d) for angle, d in zip(*peaks[1:], strict=True)]
+    lines = [(np.cos(angle), np.sin(angle), d) for angle, d in zip(*peaks[1:], strict=True)]
     border = [(1.0, 0.0, 0.0), (1.0, 0.0, width - 1.0), (0.0, 1.0, 0.0), (0.0, 1.0, height - 1.0)]
-    return np.array(found + border)
+    return np.array(lines + border)
 
 
 def _quadrilaterals(lines: Scene, shape: tuple[int, ...]) -> tuple[Corners, npt.NDArray[np.bool_]]:
@@ -182,8 +182,8 @@ def _at(values: Scene, points: Scene) -> Scene:
     height, width = values.shape
     x, y = np.moveaxis(points.round().astype(int), -1, 0)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    found: Scene = np.where(inside, values[y.clip(0, height - 1), x.clip(0, width - 1)], np.nan)
-    return found
+    samples: Scene = np.where(inside, values[y.clip(0, height - 1), x.clip(0, width - 1)], np.nan)
+    return samples
 
 
 def _paper_share(values: Scene, corners: Corners) -> float:
@@ -232,5 +232,5 @@ def _projection(target: Corners, source: Corners) -> list[float]:
         rows.append([x, y, 1, 0, 0, 0, -u * x, -u * y])
         rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
         values += [u, v]
-    found: list[float] = np.linalg.solve(np.array(rows), np.array(values)).tolist()
-    return found
+    coefficients: list[float] = np.linalg.solve(np.array(rows), np.array(values)).tolist()
+    return coefficients

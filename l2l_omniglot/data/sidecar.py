@@ -104,8 +104,8 @@ def read_sidecar(npy: Path) -> Sidecar | None:
             raise UnreadableError(
                 "its digest does not fit: a bit flipped; or if you edited it, delete its digest"
             )
-        if (found := body.pop("format")) != FORMAT:
-            raise UnreadableError(f"has {found!r}; expected {FORMAT!r}")
+        if (file_format := body.pop("format")) != FORMAT:
+            raise UnreadableError(f"has {file_format!r}; expected {FORMAT!r}")
         body["classes"] = tuple(_class(entry) for entry in body["classes"])
         body["counts"] = tuple(body.get("counts", ()))
         sidecar = Sidecar(**body)

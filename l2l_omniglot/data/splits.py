@@ -172,8 +172,8 @@ def _published(info: Sequence[ClassInfo], split: str) -> Splits:
     """Cuts the classes of Omniglot as published code does."""
     named = all(entry.alphabet for entry in info)
     if len(info) != OMNIGLOT_CLASSES or not named:
-        came = f"{len(info)} classes{'' if named else ' without names of alphabets'}"
-        expected = f"{came}; expected Omniglot's {OMNIGLOT_CLASSES}, with their names"
+        known = f"{len(info)} classes{'' if named else ' without names of alphabets'}"
+        expected = f"{known}; expected Omniglot's {OMNIGLOT_CLASSES}, with their names"
         raise refused("split", split, expected, DataError)
     numbers = range(len(info))
     if split == MAML_PLUS_PLUS:

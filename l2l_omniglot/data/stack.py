@@ -206,9 +206,9 @@ class ImageStack:
         else:
             where = torch.from_numpy(np.stack(places)).to(self._on_device.device)
             pixels = self._on_device[where[0], where[1]].to(torch.float32)
-        found = np.asarray(0 if transforms is None else transforms)
+        numbers = np.asarray(0 if transforms is None else transforms)
         for transform in range(1, TRANSFORMS):
-            if len(chosen := np.flatnonzero(found == transform)):
+            if len(chosen := np.flatnonzero(numbers == transform)):
                 images = pixels[chosen]
                 mirrored = images.flip(-1) if transform >= ROTATIONS else images
                 pixels[chosen] = mirrored.rot90(transform % ROTATIONS, (-2, -1))

@@ -134,15 +134,15 @@ class StackWriter:
         Raises:
             DataError: if something else has changed the hidden file.
         """
-        kept = [each for each in self.done if each.count]
-        counts = tuple(each.count for each in kept)
+        kept = [written for written in self.done if written.count]
+        counts = tuple(written.count for written in kept)
         self._file.flush()
         if not self._part.exists() or self._part.stat().st_size != self._end(self.done):
             self.discard()
             raise DataError(f"{self._part}: was changed or deleted meanwhile; begin anew")
         sidecar = Sidecar(
-            tuple(each.info for each in kept), source, self._shape[1], "white", self._digest(),
-            counts, pictures, self._recipe,
+            tuple(written.info for written in kept), source, self._shape[1], "white",
+            self._digest(), counts, pictures, self._recipe,
         )  # fmt: skip
         self._file.seek(0)
         self._file.write(_header((sum(counts), 1, *self._shape)))
@@ -157,7 +157,7 @@ class StackWriter:
 
     def _end(self, done: list[Written]) -> int:
         """Returns where the images of some classes end in the file."""
-        return HEADER + int(np.prod(self._shape)) * sum(each.count for each in done)
+        return HEADER + int(np.prod(self._shape)) * sum(written.count for written in done)
 
     def _digest(self) -> str:
         """Returns the digest of all images; those of an interrupted writer are read again."""
@@ -172,7 +172,7 @@ class StackWriter:
         """Says which classes are whole, once their images are on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        entries = [asdict(each) for each in self.done]
+        entries = [asdict(written) for written in self.done]
         body = {"recipe": self._recipe, "done": entries}
         write_text(self._journal, json.dumps(body, indent=1) + "\n")
         self._saved = time.monotonic()
@@ -196,6 +196,6 @@ def _header(shape: tuple[int, ...]) -> bytes:
     file = io.BytesIO()
     about = {"descr": "|u1", "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(file, about)
-    found = file.getvalue()
-    assert len(found) == HEADER, found
-    return found
+    header = file.getvalue()
+    assert len(header) == HEADER, header
+    return header

@@ -77,8 +77,8 @@ def _draw_all(classes: int, drawers: int, image_size: int, seed: int) -> Pixels:
     program = Path(__file__).read_bytes()
     recipe = f"{sizes}, {seed}, numpy {np.__version__}, Pillow {PIL.__version__}\n".encode()
     draw = partial(_drawn, classes, drawers, image_size, seed)
-    found = kept(f"synthetic-{sizes}", recipe + program, int(np.prod(shape)), draw)
-    return np.frombuffer(found, np.uint8).reshape(shape)
+    content = kept(f"synthetic-{sizes}", recipe + program, int(np.prod(shape)), draw)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _drawn(classes: int, drawers: int, image_size: int, seed: int) -> bytes:

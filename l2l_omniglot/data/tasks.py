@@ -207,18 +207,18 @@ class Tasks:
     def _alphabets(self, labels: Sequence[int]) -> list[list[int]]:
         """Lists the labels of each alphabet with enough characters."""
         stack = self.dataset.stack
-        found: dict[tuple[str, str], list[int]] = {}
+        alphabets: dict[tuple[str, str], list[int]] = {}
         for label in labels:
             info = stack.info[self.dataset.describe(label)[0]]
             if info.alphabet:
-                found.setdefault((info.subset, info.alphabet), []).append(label)
+                alphabets.setdefault((info.subset, info.alphabet), []).append(label)
         repeats = len(labels) // len(self.dataset.classes)  # transforms
-        sizes = [len(own) // repeats for own in found.values()]
-        large = [own for own in found.values() if len(own) // repeats >= self.ways]
+        sizes = [len(group) // repeats for group in alphabets.values()]
+        large = [group for group in alphabets.values() if len(group) // repeats >= self.ways]
         if not large:
             raise DataError(
-                f"{stack.name}: the {self.name} part has {len(found)} known alphabets, of at most "
-                f"{max(sizes, default=0)} classes; {self.ways}-way tasks within one need "
+                f"{stack.name}: the {self.name} part has {len(alphabets)} known alphabets, of at "
+                f"most {max(sizes, default=0)} classes; {self.ways}-way tasks within one need "
                 f"{self.ways}"
             )
         return large

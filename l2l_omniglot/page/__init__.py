@@ -99,13 +99,13 @@ def _add_answers(app: Flask, answers: Answers, name: str, sources: list[str]) ->
             answers.adapt(question.support)
             return {"probabilities": None, "seen": None}
         image = answers.image(question.query)
-        found = answers.probabilities(question.support, image)
+        probabilities = answers.probabilities(question.support, image)
         # The image (1, H, W) as the network receives it: bytes 0 to 255, and which end is ink.
         pixels = (image[0] * 255).round().clamp(0, 255).to(torch.uint8)
         encoded = base64.b64encode(pixels.numpy().tobytes()).decode()
         seen = {"side": len(pixels), "pixels": encoded, "ink": answers.ink}
         return {
-            "probabilities": found, "seen": seen,
+            "probabilities": probabilities, "seen": seen,
             **answers.nearness(question.support, image)._asdict(),
         }  # fmt: skip
 

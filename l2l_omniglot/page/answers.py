@@ -68,13 +68,13 @@ class Answers:
     ) -> None:
         size, channels = checkpoint.image_size, checkpoint.channels
         if channels != 1 or not isinstance(size, int):
-            found = f"{checkpoint.source}: trained on {channels} channels and size {size}"
-            raise SettingsError(f"{found}; expected square images of 1 channel, as drawings are")
+            trained = f"{checkpoint.source}: trained on {channels} channels and size {size}"
+            raise SettingsError(f"{trained}; expected square images of 1 channel, as drawings are")
         settings = checkpoint.settings
         self.ways = WAYS if settings.any_ways else (settings.ways, settings.ways)
         if self.ways[1] > WAYS[1]:
-            found = f"{checkpoint.source}: has a head trained for {settings.ways} ways"
-            raise SettingsError(f"{found}; expected at most {WAYS[1]}, or weights for any number")
+            head = f"{checkpoint.source}: has a head trained for {settings.ways} ways"
+            raise SettingsError(f"{head}; expected at most {WAYS[1]}, or weights for any number")
         self.image_size: int = size
         self.ink, self.kind = settings.ink, checkpoint.pictures
         self.steps = settings.steps(steps)
@@ -102,8 +102,8 @@ class Answers:
         """
         classifier = self._adapted(support)
         rows = [classifier.probabilities(image[None], step) for step in range(self.steps + 1)]
-        found: list[list[float]] = torch.cat(rows).tolist()
-        return found
+        probabilities: list[list[float]] = torch.cat(rows).tolist()
+        return probabilities
 
     def nearness(self, support: Support, image: torch.Tensor) -> Nearness:
         """Measures how far a query's image (1, H, W) is from the characters, after all steps."""

@@ -55,10 +55,10 @@ def read_question(body: bytes, ways: tuple[int, int] = WAYS) -> Question:
         SettingsError: if it is anything else, or exceeds the bounds of this module.
     """
     try:
-        found = parse_json(body)
+        request = parse_json(body)
     except UnreadableError as error:
         raise SettingsError(f"the request is not readable: {error}") from error
-    fields = _fields(found, "the request", {"support", "query"})
+    fields = _fields(request, "the request", {"support", "query"})
     support = tuple(
         tuple(
             _example(example, f"class {number}, example {shot}")
@@ -70,16 +70,18 @@ def read_question(body: bytes, ways: tuple[int, int] = WAYS) -> Question:
     return Question(support, None if query is None else _example(query, "the query"))
 
 
-def _example(found: Any, what: str) -> Example:
-    if isinstance(found, dict) and "item" in found:
-        item = _fields(found, what, {"item"})["item"]
+def _example(example: Any, what: str) -> Example:
+    if isinstance(example, dict) and "item" in example:
+        item = _fields(example, what, {"item"})["item"]
         numbers = _list(item, f"{what}: item", (2, 2), "numbers")
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise SettingsError(f"{what}: item {_short(item)}: expected two numbers from 0")
         return Item(*numbers)
-    if isinstance(found, dict) and "picture" in found:
-        return _picture(_fields(found, what, {"picture"})["picture"], what)
-    strokes = _list(_fields(found, what, {"strokes"})["strokes"], what, (1, MAX_STROKES), "strokes")
+    if isinstance(example, dict) and "picture" in example:
+        return _picture(_fields(example, what, {"picture"})["picture"], what)
+    strokes = _list(
+        _fields(example, what, {"strokes"})["strokes"], what, (1, MAX_STROKES), "strokes"
+    )
     lists = [_list(stroke, f"{what}: a stroke", (1, MAX_POINTS), "points") for stroke in strokes]
     drawing = tuple(tuple(_point(point, what) for point in points) for points in lists)
     count = sum(map(len, drawing))
@@ -88,45 +90,45 @@ def _example(found: Any, what: str) -> Example:
     return drawing
 
 
-def _picture(found: Any, what: str) -> Picture:
+def _picture(picture: Any, what: str) -> Picture:
     expected = f"expected base64 of the pixels of a square of at most {MAX_SIDE} x {MAX_SIDE}"
-    if not isinstance(found, str) or len(found) > MAX_LETTERS:
-        letters = f"{len(found)} letters" if isinstance(found, str) else _short(found)
+    if not isinstance(picture, str) or len(picture) > MAX_LETTERS:
+        letters = f"{len(picture)} letters" if isinstance(picture, str) else _short(picture)
         raise SettingsError(f"{what}: picture of {letters}; {expected}")
     try:
-        pixels = base64.b64decode(found, validate=True)
+        pixels = base64.b64decode(picture, validate=True)
     except ValueError as error:
-        raise SettingsError(f"{what}: picture {_short(found)}; {expected}") from error
+        raise SettingsError(f"{what}: picture {_short(picture)}; {expected}") from error
     side = math.isqrt(len(pixels))
     if not pixels or side**2 != len(pixels):
         raise SettingsError(f"{what}: picture of {len(pixels)} pixels; {expected}")
     return Picture(side, pixels)
 
 
-def _point(found: Any, what: str) -> Point:
-    pair = found if isinstance(found, list) else []
+def _point(point: Any, what: str) -> Point:
+    pair = point if isinstance(point, list) else []
     if [type(value) in {int, float} and 0 <= value <= 1 for value in pair] == [True, True]:
         x, y = pair
         return float(x), float(y)
-    raise SettingsError(f"{what}: point {_short(found)}: expected [x, y], both numbers in [0, 1]")
+    raise SettingsError(f"{what}: point {_short(point)}: expected [x, y], both numbers in [0, 1]")
 
 
-def _fields(found: Any, what: str, names: set[str]) -> dict[str, Any]:
-    keys = sorted(found) if isinstance(found, dict) else found
-    if not isinstance(found, dict) or keys != sorted(names):
+def _fields(value: Any, what: str, names: set[str]) -> dict[str, Any]:
+    keys = sorted(value) if isinstance(value, dict) else value
+    if not isinstance(value, dict) or keys != sorted(names):
         expected = ", ".join(sorted(names))
         raise SettingsError(f"{what}: {_short(keys)}; expected an object with {expected}")
-    return found
+    return value
 
 
-def _list(found: Any, what: str, bounds: tuple[int, int], unit: str) -> list[Any]:
-    if not isinstance(found, list):
-        raise SettingsError(f"{what}: {_short(found)}; expected a list of {unit}")
-    if not bounds[0] <= len(found) <= bounds[1]:
-        raise SettingsError(f"{what}: {len(found)} {unit}; expected {bounds[0]} to {bounds[1]}")
-    return found
+def _list(value: Any, what: str, bounds: tuple[int, int], unit: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise SettingsError(f"{what}: {_short(value)}; expected a list of {unit}")
+    if not bounds[0] <= len(value) <= bounds[1]:
+        raise SettingsError(f"{what}: {len(value)} {unit}; expected {bounds[0]} to {bounds[1]}")
+    return value
 
 
-def _short(found: Any) -> str:
-    text = json.dumps(found)
+def _short(value: Any) -> str:
+    text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

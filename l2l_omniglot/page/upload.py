@@ -83,9 +83,9 @@ def _scans(content: bytes) -> int:
     """
     count, at = 0, len(JPEG)
     while content.startswith(JPEG) and count <= MOST_SCANS:
-        found = MARKER.search(content, at)
-        if found is None or found[0] == END:
+        marker = MARKER.search(content, at)
+        if marker is None or marker[0] == END:
             break
-        count += found[0] == SCAN
-        at = found.end() + int.from_bytes(content[found.end() : found.end() + 2], "big")
+        count += marker[0] == SCAN
+        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
     return count

@@ -41,8 +41,8 @@ class QueryPredictions(list[TaskPredictions]):
 
     def __call__(self, number: int, task: Task, predictions: dict[str, torch.Tensor]) -> None:
         """Records the predictions for one task."""
-        found = {mode: labels.tolist() for mode, labels in predictions.items()}
-        self.append(TaskPredictions(number, task.classes, task.query_labels.tolist(), found))
+        predicted = {mode: labels.tolist() for mode, labels in predictions.items()}
+        self.append(TaskPredictions(number, task.classes, task.query_labels.tolist(), predicted))
 
 
 @dataclass
@@ -87,19 +87,19 @@ class Pair:
 
 def hardest(predictions: Sequence[TaskPredictions], mode: str, count: int) -> list[Character]:
     """Finds the characters of lowest accuracy, of those in two tasks or more if there are any."""
-    found: dict[int, Character] = {}
+    characters: dict[int, Character] = {}
     for task in predictions:
         for label in task.classes:
-            found.setdefault(label, Character(label)).tasks += 1
+            characters.setdefault(label, Character(label)).tasks += 1
         for label, predicted in zip(task.labels, task.predictions[mode], strict=True):
-            character = found[task.classes[label]]
+            character = characters[task.classes[label]]
             character.total += 1
             if label == predicted:
                 character.correct += 1
             else:
                 character.predicted_as[task.classes[predicted]] += 1
-    often = [entry for entry in found.values() if entry.tasks >= LEAST_TASKS]
-    wrong = [entry for entry in often or found.values() if entry.predicted_as]
+    often = [entry for entry in characters.values() if entry.tasks >= LEAST_TASKS]
+    wrong = [entry for entry in often or characters.values() if entry.predicted_as]
     return sorted(wrong, key=lambda entry: (entry.accuracy, -entry.total, entry.label))[:count]
 
 

@@ -56,12 +56,12 @@ class Subject:
         """
         if self.stream != other.stream:
             return None
-        found = {}
+        differences = {}
         for mode, curve in self.evaluation.curves.items():
             theirs = other.evaluation.curves[mode].accuracy_per_task
             gains = [a - b for a, b in zip(curve.accuracy_per_task, theirs, strict=True)]
-            found[mode] = mean(gains), half_width(gains)
-        return found
+            differences[mode] = mean(gains), half_width(gains)
+        return differences
 
     def samples(self, count: int) -> list[TaskPredictions]:
         """Picks the first tasks, and last the one with most mistakes."""
@@ -74,10 +74,10 @@ class Subject:
 
 def unlike(names: Sequence[str]) -> list[str]:
     """Numbers the names that occurred before."""
-    found: list[str] = []
+    unique: list[str] = []
     for number, name in enumerate(names, 1):
-        found.append(f"{name} ({number})" if name in found else name)
-    return found
+        unique.append(f"{name} ({number})" if name in unique else name)
+    return unique
 
 
 def write_report(
@@ -97,8 +97,8 @@ def write_report(
         loader=PackageLoader("l2l_omniglot.reports"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    own = class_name, confused, earlier_step, hardest, pngs, uri
-    for function in (*own, as_typed, counted, percent, span, train_command, zip):
+    functions = class_name, confused, earlier_step, hardest, pngs, uri
+    for function in (*functions, as_typed, counted, percent, span, train_command, zip):
         environment.globals[function.__name__] = function
     text = environment.get_template("report.html").render(
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -153,22 +153,22 @@ def _value(value: Any) -> str:
 
 def _learning(subjects: Sequence[Subject]) -> dict[str, plot.Learning]:
     """Returns the metrics by name, some of them maybe none; empty if nobody has any."""
-    found = {}
+    runs = {}
     for subject in subjects:
         settings = subject.checkpoint.settings
         steps = settings.inner_steps, settings.eval_steps
-        found[subject.name] = plot.Learning(subject.history.rows, *steps)
-    return found if any(run.rows for run in found.values()) else {}
+        runs[subject.name] = plot.Learning(subject.history.rows, *steps)
+    return runs if any(run.rows for run in runs.values()) else {}
 
 
 def pngs(stack: Stack, images: torch.Tensor) -> list[str]:
     """Turns images of a stack, (B, channels, H, W), into addresses for <img>."""
-    found = []
+    addresses = []
     for pixels in as_pixels(images, stack):
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, "png", optimize=True)
-        found.append(uri(out.getvalue(), "image/png"))
-    return found
+        addresses.append(uri(out.getvalue(), "image/png"))
+    return addresses
 
 
 def uri(content: bytes, kind: str) -> str:

@@ -135,10 +135,10 @@ def learning(panel: Axes, runs: Mapping[str, Learning], measure: str, look: Look
             continue
         about = f", {name}" if len(runs) > 1 else ""
         validated = [row for row in rows if row.validated]
-        for part, line, own in (("train", ":", rows), ("validation", "-", validated)):
-            at = [row.iteration for row in own]
-            values = [factor * getattr(row, f"{part}_{measure}") for row in own]
-            marker = shape if len(own) < FEW else ""
+        for part, line, points in (("train", ":", rows), ("validation", "-", validated)):
+            at = [row.iteration for row in points]
+            values = [factor * getattr(row, f"{part}_{measure}") for row in points]
+            marker = shape if len(points) < FEW else ""
             filled = "none" if part == "train" else colour  # tells single points apart, too
             panel.plot(
                 at, values, label=run.label(part) + about, color=colour, linestyle=line,

@@ -18,11 +18,11 @@ def earlier_step(curve: Curve) -> str:
         return ""
     accuracy, last = curve.accuracy_per_step[best], curve.accuracy
     when = f"after step {best}" if best else "before any step"
-    what = (
+    text = (
         f"the accuracy is highest {when}: {100 * accuracy:.2f} %, and {100 * last:.2f} % after the "
         f"last, step {len(leads) - 1}; within the same tasks that is {100 * lead:.2f} ± "
         f"{100 * half:.2f} points"
     )
     if lead <= half:
-        return f"{what}, a difference within its interval."
-    return f"{what}, beyond its interval: fewer steps may do better, which validation tasks decide."
+        return f"{text}, a difference within its interval."
+    return f"{text}, beyond its interval: fewer steps may do better, which validation tasks decide."

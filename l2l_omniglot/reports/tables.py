@@ -37,8 +37,8 @@ def reproduction_markdown(results: Sequence[ConditionResult]) -> str:
             *(percent(c.accuracy, c.ci95) for c in result.evaluation.curves.values()),
             str(published or ""),
         ])  # fmt: skip
-    what = ("protocol", "setting", "backbone", "algorithm", "recipe")
-    header = (*what, "iterations", "best at", "minutes", *results[0].evaluation.curves, "published")
+    keys = ("protocol", "setting", "backbone", "algorithm", "recipe")
+    header = (*keys, "iterations", "best at", "minutes", *results[0].evaluation.curves, "published")
     return markdown(header, rows) + f"\n{_about(results)}.\n"
 
 
@@ -114,7 +114,9 @@ def evaluation_table(result: Evaluation, mark: Mark = str) -> str:
 
 def baselines_table(baselines: dict[str, Baseline]) -> str:
     """Lists accuracies on the same tasks without an inner loop."""
-    rows = [(name, percent(found.accuracy, found.ci95)) for name, found in baselines.items()]
+    rows = [
+        (name, percent(baseline.accuracy, baseline.ci95)) for name, baseline in baselines.items()
+    ]
     return table(("without adapting", "accuracy"), rows)
 
 
@@ -161,5 +163,5 @@ def evaluation_json(result: Evaluation, baselines: dict[str, Baseline], **about:
     body = {"tasks": result.tasks, **about, "steps": result.steps, "batch_norm": result.batch_norm}
     body |= figures[result.batch_norm] | figures
     if baselines:
-        body["baselines"] = {name: vars(found) for name, found in baselines.items()}
+        body["baselines"] = {name: vars(baseline) for name, baseline in baselines.items()}
     return json.dumps(finite(body), allow_nan=False)
