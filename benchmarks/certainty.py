@@ -65,16 +65,16 @@ def measure(name: str, ways: int, shots: int, tasks: int) -> list[str]:
     stream = experiment.tasks("test", shots=shots, queries=QUERIES, seed=SEED)
     logits, labels, rates = [], [], []
     for number in range(tasks):
-        classifier, found = _classify(checkpoint, stream, number)
+        classifier, rate = _classify(checkpoint, stream, number)
         logits.append(classifier.logits(stream[number].query) * classifier.temperature)
         labels.append(stream[number].query_labels)
-        rates.append(found)
+        rates.append(rate)
     every, truth = torch.cat(logits), torch.cat(labels)
     errors = [
         calibration_error((every / t).softmax(dim=1).amax(dim=1), every.argmax(dim=1) == truth)
         for t in (1.0, classifier.temperature)
     ]
-    columns = zip(*((found.own, found.other, *found.nothings) for found in rates), strict=True)
+    columns = zip(*((rate.own, rate.other, *rate.nothings) for rate in rates), strict=True)
     shares = [Baseline(list(column)) for column in columns]
     return [*map(percent, errors), *(percent(share.accuracy, share.ci95) for share in shares)]
 
@@ -85,13 +85,13 @@ def _classify(checkpoint: Checkpoint, stream: Tasks, number: int) -> tuple[Class
     right = classifier.logits(task.query).argmax(dim=1) == task.query_labels
     mine = torch.tensor(following.classes)[following.query_labels]
     new = ~torch.isin(mine, torch.tensor(task.classes))
-    own, other = (
+    right_share, new_share = (
         classifier.none_of_these(images).float().mean().item()
         for images in (task.query[right], following.query[new])
     )
-    seen = (nothings(Preparation.of(checkpoint), kind) for kind in NOTHINGS)
-    told = (1 - (~classifier.none_of_these(images)).sum().item() / EACH for images in seen)
-    return classifier, Rates(own, other, tuple(told))
+    pictures = (nothings(Preparation.of(checkpoint), kind) for kind in NOTHINGS)
+    told = (1 - (~classifier.none_of_these(images)).sum().item() / EACH for images in pictures)
+    return classifier, Rates(right_share, new_share, tuple(told))
 
 
 @cache

@@ -21,12 +21,12 @@ CASES = ((15, Setting(5, 1, True, 5)), (5, Setting(5, 1, False, 1)))
 
 def milliseconds(function: Callable[[], object], rounds: int) -> float:
     """Returns the median time of a call."""
-    found = []
+    times = []
     for _ in range(rounds):
         start = time.perf_counter()
         function()
-        found.append(time.perf_counter() - start)
-    return 1000 * median(found)
+        times.append(time.perf_counter() - start)
+    return 1000 * median(times)
 
 
 def row(queries: int, setting: Setting, rounds: int, classes: int) -> tuple[str, ...]:

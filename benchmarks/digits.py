@@ -45,8 +45,8 @@ class Digits:
     """The digits, as numbers and as pictures that were written as files are and read again."""
 
     def __init__(self) -> None:
-        found = load_digits()
-        self.images, self.labels = found.images, found.target
+        data = load_digits()
+        self.images, self.labels = data.images, data.target
         self._drawing = cache(self._read)
 
     def _read(self, number: int) -> Picture:
@@ -83,8 +83,8 @@ def nearest(digits: Digits, draw: Draw) -> float:
 def by_predict(name: str, digits: Digits, draw: Draw) -> float:
     """Returns the accuracy of `predict`."""
     support, query = map(digits.collection, draw)
-    found = predict(find_weights(name), support, query)
-    return found.correct / found.known
+    predictions = predict(find_weights(name), support, query)
+    return predictions.correct / predictions.known
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -108,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _accuracy(
     method: Callable[[Digits, Draw], float], digits: Digits, draws: Iterator[Draw]
 ) -> str:
-    found = Baseline([method(digits, draw) for draw in draws])
-    return percent(found.accuracy, found.ci95)
+    accuracies = Baseline([method(digits, draw) for draw in draws])
+    return percent(accuracies.accuracy, accuracies.ci95)
 
 
 if __name__ == "__main__":

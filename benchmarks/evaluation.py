@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             start = time.perf_counter()
             evaluate(learners[name], tasks, given.tasks, STEPS, batch_norm=mode)
             times[name, mode].append(time.perf_counter() - start)
-    rows = [(*kind, f"{median(found):.1f} s") for kind, found in times.items()]
+    rows = [(*kind, f"{median(seconds):.1f} s") for kind, seconds in times.items()]
     title = f"evaluating {given.tasks} tasks, 5-way 1-shot, {STEPS} steps"
     print(table((title, "batch norm", "median"), rows))
 

@@ -137,9 +137,9 @@ class Page:
             [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stdout
-        found = re.search(r":(\d+)/", self.process.stdout.readline())
-        assert found
-        self.port = int(found[1])
+        match = re.search(r":(\d+)/", self.process.stdout.readline())
+        assert match
+        self.port = int(match[1])
 
     def send(self, content: bytes, slow: bool = False) -> bytes:
         """Sends bytes, with pauses if slow; returns the answer, or what there is of it."""

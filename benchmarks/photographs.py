@@ -92,13 +92,15 @@ class Pool:
 
     def collection(self, chosen: Sequence[Picture]) -> Collection:
         """Returns the pictures, as from folders of classes; without those that cannot be read."""
-        found = Collection()
+        collection = Collection()
         for picture in chosen:
             if (read := self.read(picture)) is not None:
-                found.files.append(Path(f"{picture.kind}-{picture.character}-{picture.item}.jpg"))
-                found.pictures.append(read)
-                found.classes.append(str(picture.character))
-        return found
+                collection.files.append(
+                    Path(f"{picture.kind}-{picture.character}-{picture.item}.jpg")
+                )
+                collection.pictures.append(read)
+                collection.classes.append(str(picture.character))
+        return collection
 
 
 def measure(
@@ -120,15 +122,15 @@ def measure(
         examples, queries = pool.collection(few), pool.collection(rest)
         if len(examples.names) < ways:
             raise SystemExit(f"{support}: a class has no readable picture")
-        found = predict(checkpoint, examples, queries, redraw=redraw)
-        right.append(found.correct / len(rest))
-        every.append(found)
+        predictions = predict(checkpoint, examples, queries, redraw=redraw)
+        right.append(predictions.correct / len(rest))
+        every.append(predictions)
     known = checkpoint.certainty
     return _summary(Baseline(right), every, known.temperature if known else 1.0)
 
 
-def _summary(right: Baseline, found: Sequence[Predictions], temperature: float) -> Found:
-    entries = [entry for predictions in found for entry in predictions.entries]
+def _summary(right: Baseline, every: Sequence[Predictions], temperature: float) -> Found:
+    entries = [entry for predictions in every for entry in predictions.entries]
     wrong = [entry for entry in entries if entry.label != entry.truth]
     sure = [entry.probability for entry in wrong]
     rows = torch.tensor([[*entry.probabilities.values()] for entry in entries])
@@ -164,12 +166,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows, body = [], {}
     for kind in given.kinds:
         for support in dict.fromkeys(TIDY if name == TIDY else kind for name in given.support):
-            found = [
+            results = [
                 measure(checkpoint, pool, support, kind, s, given.draws, given.redraw)
                 for s in sizes
             ]
-            rows.append((kind, support, *map(_cell, found)))
-            body[f"{support}/{kind}"] = [[f.right.accuracy, f.right.ci95, *f[1:]] for f in found]
+            rows.append((kind, support, *map(_cell, results)))
+            body[f"{support}/{kind}"] = [[f.right.accuracy, f.right.ci95, *f[1:]] for f in results]
             print("  ".join(rows[-1]), file=sys.stderr, flush=True)
     print(table(header, rows))
     print(
@@ -180,10 +182,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.out.write_text(json.dumps(body, indent=1) + "\n")
 
 
-def _cell(found: Found) -> str:
-    accuracy = percent(found.right.accuracy, found.right.ci95)
-    errors = "/".join(f"{error:.1%}" for error in found.calibration)
-    shares = f"{found.sure_when_wrong:.0%}, {found.fooled:.1%}, {found.warned:.0%}"
+def _cell(result: Found) -> str:
+    accuracy = percent(result.right.accuracy, result.right.ci95)
+    errors = "/".join(f"{error:.1%}" for error in result.calibration)
+    shares = f"{result.sure_when_wrong:.0%}, {result.fooled:.1%}, {result.warned:.0%}"
     return f"{accuracy}; {shares}; {errors}"
 
 

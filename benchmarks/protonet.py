@@ -45,11 +45,11 @@ def measure(updates: Sequence[Update], seconds: float) -> list[float]:
     times: list[list[float]] = [[] for _ in updates]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not times[0]:
-        for update, found in zip(updates, times, strict=True):
+        for update, durations in zip(updates, times, strict=True):
             start = time.perf_counter()
             update()
-            found.append(time.perf_counter() - start)
-    return [median(found) for found in times]
+            durations.append(time.perf_counter() - start)
+    return [median(durations) for durations in times]
 
 
 def peak(kind: str, ways: int, queries: int) -> float:

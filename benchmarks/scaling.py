@@ -60,12 +60,12 @@ def milliseconds(case: Case, rounds: int) -> float:
     tasks = [resized(task, case.size) for task in draw(setting, case.tasks, QUERIES)]
     network = make_backbone("basenet", ways=case.ways, image_size=case.size)
     update = package_loop(tasks, network, LR, case.steps, False, "auto")
-    found = []
+    times = []
     for _ in range(rounds + 1):
         start = time.perf_counter()
         update()
-        found.append(time.perf_counter() - start)
-    return 1000 * median(found[1:])
+        times.append(time.perf_counter() - start)
+    return 1000 * median(times[1:])
 
 
 def by_processes(count: int, iterations: int) -> float:
@@ -99,8 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for value in values[: given.values]
         ]
         lines = [
-            (str(value), f"{found:.0f} ms", f"{found / times[0]:.1f}")
-            for value, found in zip(values[: given.values], times, strict=True)
+            (str(value), f"{duration:.0f} ms", f"{duration / times[0]:.1f}")
+            for value, duration in zip(values[: given.values], times, strict=True)
         ]
         print("\n" + table((name, "update", "times the first"), lines), flush=True)
     cores = torch.get_num_threads()

@@ -76,20 +76,20 @@ def loops(
     with all_random("benchmark"):
         network = make_backbone(backbone, ways=setting.ways).to(device)
 
-    def own() -> nn.Module:
+    def fresh() -> nn.Module:
         return copy.deepcopy(network)
 
     order, steps = setting.first_order, setting.steps
-    found = {LEARN2LEARN: learn2learn_loop(tasks, own(), LR, steps, order)}
-    twin = own()
+    updates = {LEARN2LEARN: learn2learn_loop(tasks, fresh(), LR, steps, order)}
+    twin = fresh()
     if order and isinstance(twin, BaseNet):
-        found[TUTORIAL] = tutorial_loop(tasks, twin, LR, steps)
+        updates[TUTORIAL] = tutorial_loop(tasks, twin, LR, steps)
     for engine in engines:
         name, _, precision = engine.partition(":")
         half = precision == "bfloat16"
-        update = package_loop(tasks, own(), LR, steps, order, name, half)
-        found[f"engine {name}{', bfloat16' if half else ''}"] = update
-    return found
+        update = package_loop(tasks, fresh(), LR, steps, order, name, half)
+        updates[f"engine {name}{', bfloat16' if half else ''}"] = update
+    return updates
 
 
 def measure(updates: dict[str, Update], device: str, seconds: float) -> list[Measured]:
@@ -119,27 +119,27 @@ def measure(updates: dict[str, Update], device: str, seconds: float) -> list[Mea
 def product_speed(device: str, size: int = 2048, *, rounds: int) -> float:
     """Measures the machine's float32 matrix product, in operations per second."""
     one, other = torch.rand(2, size, size, device=device)
-    found = []
+    times = []
     for _ in range(rounds):
         start = time.perf_counter()
         one @ other
         if device == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
-    return 2 * size**3 / median(found)
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / median(times)
 
 
 def rows(measured: Sequence[Measured], tasks: int, speed: float) -> list[tuple[str, ...]]:
     """Returns the table's lines; every loop is credited with the work of the learn2learn loop."""
     by_name = {entry.name: entry for entry in measured}
     nominal = by_name[LEARN2LEARN].operations
-    found = []
+    lines = []
     for entry in measured:
         ratios = [
             f"{by_name[base].seconds / entry.seconds:.2f}" if base in by_name else "-"
             for base in (LEARN2LEARN, TUTORIAL)
         ]
-        found.append((
+        lines.append((
             entry.name,
             f"{tasks / entry.seconds:.1f}",
             *ratios,
@@ -147,7 +147,7 @@ def rows(measured: Sequence[Measured], tasks: int, speed: float) -> list[tuple[s
             f"{entry.operations / entry.seconds / speed:.0%}",
             f"{entry.seconds * LONG / 3600:.1f} h",
         ))  # fmt: skip
-    return found
+    return lines
 
 
 HEADER = (

@@ -50,17 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         size = write_folder(checkpoint, given.weights, Path(folder) / "site")
         with served(Path(folder) / "site") as address:
-            found = _in_browser(address, asked)
+            answers = _in_browser(address, asked)
     expected = [client.post("/api/answer", json=question).get_json() for question in asked]
-    pixels, shares = zip(*map(differences, found, expected), strict=True)
+    pixels, shares = zip(*map(differences, answers, expected), strict=True)
     rows = [
         ("size of the folder", f"{size / 1e6:.1f} MB"),
-        ("first answer, from opening the page", f"{found[0]['end']:.0f} ms"),
+        ("first answer, from opening the page", f"{answers[0]['end']:.0f} ms"),
         (
             "20-way 5-shot, new examples, median",
-            f"{_median(found[-4::-16] + found[-2::-16]):.0f} ms",
+            f"{_median(answers[-4::-16] + answers[-2::-16]):.0f} ms",
         ),
-        ("another query of the same examples, median", f"{_median(found[1::2]):.0f} ms"),
+        ("another query of the same examples, median", f"{_median(answers[1::2]):.0f} ms"),
         ("largest difference of a pixel, of 255", f"{max(pixels)}"),
         ("largest difference of a probability", f"{max(shares):.1e}"),
     ]
@@ -95,8 +95,8 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[int, float]
     """Compares two answers: the largest difference of a pixel, and of a probability."""
     if "error" in one:
         raise RuntimeError(one["error"])
-    seen = [base64.b64decode(answer["seen"]["pixels"]) for answer in (one, other)]
-    pixels = max(abs(a - b) for a, b in zip(*seen, strict=True))
+    images = [base64.b64decode(answer["seen"]["pixels"]) for answer in (one, other)]
+    pixels = max(abs(a - b) for a, b in zip(*images, strict=True))
     shares = np.abs(np.subtract(one["probabilities"], other["probabilities"]))
     return pixels, float(shares.max())
 
@@ -133,8 +133,8 @@ def _in_browser(address: str, asked: Sequence[dict[str, Any]]) -> list[dict[str,
         driver.quit()
 
 
-def _median(found: Sequence[dict[str, Any]]) -> float:
-    return float(median(answer["end"] - answer["start"] for answer in found))
+def _median(answers: Sequence[dict[str, Any]]) -> float:
+    return float(median(answer["end"] - answer["start"] for answer in answers))
 
 
 if __name__ == "__main__":

@@ -92,10 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if given.goals not in f"{goal.recipe}-{goal.ways}":
                 continue
             minutes = given.minutes or goal.minutes
-            own = Path(folder) / str(number)
-            options = plan(goal, minutes, own / "probe", given.workers, rest)
+            goal_folder = Path(folder) / str(number)
+            options = plan(goal, minutes, goal_folder / "probe", given.workers, rest)
             print("l2l-omniglot train", shlex.join(options), flush=True)
-            rows.append(row(goal, train(options, own / "run", given.workers)))
+            rows.append(row(goal, train(options, goal_folder / "run", given.workers)))
     print(table(HEADER, rows))
 
 

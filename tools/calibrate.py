@@ -59,21 +59,21 @@ def main() -> None:
 
 def measure(checkpoint: Checkpoint, part: str = "validation") -> Certainty:
     """Finds the temperature of least cross-entropy, and the distance that most queries keep."""
-    found = {
+    by_size = {
         (ways, shots): [*queries(checkpoint, ways, shots, part)] for ways in WAYS for shots in SHOTS
     }
 
     def loss(log: float) -> float:
         means = [
             torch.stack([cross_entropy(task.logits / np.exp(log), task.labels) for task in tasks])
-            for tasks in found.values()
+            for tasks in by_size.values()
         ]
         return float(torch.stack([losses.mean() for losses in means]).mean())
 
     best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
     farthest = {
         size: float(torch.quantile(torch.cat([task.distances for task in tasks]), KNOWN[size[0]]))
-        for size, tasks in found.items()
+        for size, tasks in by_size.items()
     }
     distances = tuple(tuple(farthest[ways, shots] for shots in SHOTS) for ways in WAYS)
     return Certainty(float(np.exp(best.x)), distances)

@@ -95,11 +95,11 @@ def results(body: dict[str, Any], trained: Settings, source: str, day: date) -> 
 
 def _one_shot_runs(body: dict[str, Any], mode: str, day: date) -> Result:
     """Returns the result of the one-shot runs: 20-way, one drawing of each class to be told."""
-    found = body[mode]
+    figures = body[mode]
     return Result(
         ways=20, shots=1, queries=1, steps=body["steps"], protocol=LAKE,
-        split=PROTOCOLS[LAKE].split, batch_norm=mode, tasks=len(found["error_per_run"]),
-        accuracy=1 - found["error"], ci95=found["ci95"], date=day.isoformat(),
+        split=PROTOCOLS[LAKE].split, batch_norm=mode, tasks=len(figures["error_per_run"]),
+        accuracy=1 - figures["error"], ci95=figures["ci95"], date=day.isoformat(),
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def turned(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, match[1]))
-        found = PAGES.get(target, target.removeprefix("docs/"))
-        return posixpath.relpath(found, posixpath.dirname(here) or ".")
+        place = PAGES.get(target, target.removeprefix("docs/"))
+        return posixpath.relpath(place, posixpath.dirname(here) or ".")
 
     return _LINK.sub(turned, markdown)

@@ -30,10 +30,10 @@ def main() -> None:
         for path in ROOT.glob("requirements*.txt"):
             lines = []
             for line in path.read_text(encoding="utf-8").splitlines():
-                found = OPTION.match(line)
-                if found:
-                    options[found["pin"]] = found["option"]
-                    lines.append(found["pin"] + (found["marker"] or ""))
+                match = OPTION.match(line)
+                if match:
+                    options[match["pin"]] = match["option"]
+                    lines.append(match["pin"] + (match["marker"] or ""))
                 elif line != "-r requirements-torch.txt":
                     lines.append(line)
             (Path(folder) / path.name).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -48,7 +48,7 @@ def metadata(card: Card) -> dict[str, Any]:
     """Returns the metadata; accuracies in [0, 1]."""
     trained = card.trained
     tags = ["few-shot-learning", "meta-learning", trained.algorithm, trained.backbone, "omniglot"]
-    found = {
+    entries = {
         "license": "mit",
         "library_name": LIBRARY,
         "pipeline_tag": "image-classification",
@@ -57,20 +57,20 @@ def metadata(card: Card) -> dict[str, Any]:
         "metrics": ["accuracy"],
     }
     results = [_evaluation(result) for result in card.results]
-    return found | ({"model-index": [{"name": card.name, "results": results}]} if results else {})
+    return entries | ({"model-index": [{"name": card.name, "results": results}]} if results else {})
 
 
 def _evaluation(result: Result) -> dict[str, Any]:
     """Returns an entry of ``model-index``."""
     kept = "ways", "shots", "queries", "steps", "protocol", "batch_norm", "tasks"
-    what = f"{result.ways}-way {result.shots}-shot"
+    setting = f"{result.ways}-way {result.shots}-shot"
     figure = {"type": "accuracy", "value": round(result.accuracy, 5)}
     interval = f"accuracy, {result.batch_norm} batch norm (95 % interval ± {result.ci95:.5f})"
     return {
-        "task": {"type": "image-classification", "name": f"{what} classification"},
+        "task": {"type": "image-classification", "name": f"{setting} classification"},
         "dataset": {
             "type": "omniglot",
-            "name": f"Omniglot, {what}, protocol {result.protocol}, split {result.split}",
+            "name": f"Omniglot, {setting}, protocol {result.protocol}, split {result.split}",
             "split": "test",
             "args": {name: getattr(result, name) for name in kept},
         },
@@ -110,13 +110,13 @@ def _accuracy(card: Card) -> str:
     if not card.results:
         lines.append("Not measured yet.\n")
     for (protocol, split), results in groupby(card.results, lambda r: (r.protocol, r.split)):
-        found = list(results)
+        group = list(results)
         lines.append(
             f"Protocol `{protocol}`: {PROTOCOLS[protocol].about}; test classes of split `{split}`, "
             f"95 % intervals over tasks.\n"
         )
-        lines.append(markdown(*_columns(found)))
-        commands = dict.fromkeys(result.command(card.name) for result in found)
+        lines.append(markdown(*_columns(group)))
+        commands = dict.fromkeys(result.command(card.name) for result in group)
         lines.append("```sh\n" + "\n".join(commands) + "\n```\n")
     return "\n".join(lines)
 
@@ -125,14 +125,14 @@ def _columns(results: list[Result]) -> tuple[list[str], list[list[str]]]:
     """Returns header and rows: one row a mode of batch normalisation."""
     settings = [name for name in SETTINGS if any(name == result.setting for result in results)]
     settings += sorted({result.setting for result in results} - set(settings))
-    found = {(r.batch_norm, r.setting): percent(r.accuracy, r.ci95) for r in results}
+    cells = {(r.batch_norm, r.setting): percent(r.accuracy, r.ci95) for r in results}
     header = ["batch norm", *settings, "tasks", "measured"]
     rows = []
     for mode in dict.fromkeys(result.batch_norm for result in results):
-        own = [result for result in results if result.batch_norm == mode]
-        tasks = ", ".join(f"{count:,}" for count in sorted({result.tasks for result in own}))
-        figures = [found.get((mode, setting), NONE) for setting in settings]
-        rows.append([mode, *figures, tasks, max(result.date for result in own)])
+        of_mode = [result for result in results if result.batch_norm == mode]
+        tasks = ", ".join(f"{count:,}" for count in sorted({result.tasks for result in of_mode}))
+        figures = [cells.get((mode, setting), NONE) for setting in settings]
+        rows.append([mode, *figures, tasks, max(result.date for result in of_mode)])
     return header, rows
 
 

@@ -40,7 +40,7 @@ be set by [a variable](commands.md#environment), such as `L2L_OMNIGLOT_TRAIN_WAY
 
 def page() -> str:
     """Returns the text of the page."""
-    parts = [INTRO + _table([each for each in cli.params if each.name in COMMON])]
+    parts = [INTRO + _table([option for option in cli.params if option.name in COMMON])]
     parts += [_command(name, command) for name, command in commands(cli).items()]
     return "\n".join(parts)
 
@@ -50,13 +50,13 @@ def _command(name: str, command: click.Command) -> str:
     context = click.Context(command, info_name=f"{PROGRAM} {name}")
     usage = " ".join(command.collect_usage_pieces(context))
     head = f"## {name}\n\n`{PROGRAM} {name} {usage}`\n\n"
-    options = [each for each in command.params if each.name not in COMMON]
+    options = [option for option in command.params if option.name not in COMMON]
     if not isinstance(command, Sectioned):
         return head + _table(options)
     tables = []
     for group in dict.fromkeys(command.groups.values()):
-        own = [option for option in options if command.groups[str(option.name)] == group]
-        tables.append(f"### {group.capitalize()}\n\n{_table(own)}")
+        members = [option for option in options if command.groups[str(option.name)] == group]
+        tables.append(f"### {group.capitalize()}\n\n{_table(members)}")
     return head + "\n".join(tables)
 
 
@@ -68,10 +68,10 @@ def _table(options: list[click.Parameter]) -> str:
 def _row(option: click.Option) -> list[str]:
     """Returns name, meaning, default and values; the help ends in the default in brackets."""
     names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
-    found = None
+    match = None
     if not option.show_default:
-        found = re.fullmatch(r"(.*) \(([^()]+)\)\.", option.help or "")
-    meaning, default = found.groups() if found else ((option.help or "").rstrip("."), _set(option))
+        match = re.fullmatch(r"(.*) \(([^()]+)\)\.", option.help or "")
+    meaning, default = match.groups() if match else ((option.help or "").rstrip("."), _set(option))
     cells = [names, meaning, default, _values(option)]
     return [cell.replace("|", "\\|") for cell in cells]
 

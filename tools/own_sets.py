@@ -33,8 +33,8 @@ FEWEST = 3  # vendors that draw an emoji
 
 def digits(folder: Path, _packages: Sequence[Path]) -> None:
     """Writes ink dark on white, as on paper."""
-    found = load_digits()
-    for number, (image, label) in enumerate(zip(found.images, found.target, strict=True)):
+    data = load_digits()
+    for number, (image, label) in enumerate(zip(data.images, data.target, strict=True)):
         grey = (255 - 255 / DARKEST * image).round().astype(np.uint8)
         _save(Image.fromarray(grey), folder / str(label) / f"{number}.png")
 

@@ -54,8 +54,8 @@ PEN_WIDTHS = 0.8, 1.7, 2.1, 2.6, 3.1, 4.2, 5.8, 7.9, 10.5  # pixels of 105
 
 def drawings(half: str, characters: int, each: int) -> list[list[Drawing]]:
     """Returns drawings of invented characters: by character, each a list of strokes (P, 2)."""
-    found = synthetic_strokes(characters, each, HALVES[half])
-    return [[_steadier(drawing, few[0]) for drawing in few] for few in found]
+    strokes = synthetic_strokes(characters, each, HALVES[half])
+    return [[_steadier(drawing, few[0]) for drawing in few] for few in strokes]
 
 
 def _steadier(drawing: Drawing, first: Drawing) -> Drawing:
@@ -383,10 +383,10 @@ def overview(half: str = "development") -> Image.Image:
 
 def _steps(taken: Image.Image, eye: Preparation) -> list[Image.Image]:
     """Returns a photograph step by step, as tiles."""
-    found = find_drawing(taken, "taken")
-    pixels = (255 * (1 - eye.images([found])[0, 0])).byte().numpy()
+    drawing = find_drawing(taken, "taken")
+    pixels = (255 * (1 - eye.images([drawing])[0, 0])).byte().numpy()
     seen = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.NEAREST)
-    steps = [taken.convert("RGB"), found.picture, found.ink]
+    steps = [taken.convert("RGB"), drawing.picture, drawing.ink]
     return [*(padded(step, TILE) for step in steps), seen]
 
 

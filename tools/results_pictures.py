@@ -59,13 +59,13 @@ def read_table(page: Path, first: str) -> list[Line]:
     ]
     names, body = rows[0][1:], rows[2:]
     places = [float(row[0]) for row in body]
-    found = []
+    lines = []
     for column, name in enumerate(names, 1):
         cells = [re.fullmatch(r"([\d.]+) ± ([\d.]+) %", row[column]) for row in body]
         figures = [(float(cell[1]), float(cell[2])) for cell in cells if cell]
         accuracies, halves = map(list, zip(*figures, strict=True))
-        found.append(Line(name, places, accuracies, halves))
-    return found
+        lines.append(Line(name, places, accuracies, halves))
+    return lines
 
 
 def read_protocols(name: str) -> list[Line]:
@@ -84,16 +84,16 @@ def read_own(name: str, label: str, kind: tuple[str, str, str], shift: float = 0
         key = *kind, setting
         return next(r for r in results if (r.protocol, r.split, r.batch_norm, r.setting) == key)
 
-    own = [one(setting) for setting in SETTINGS]
-    figures = [100 * r.accuracy for r in own], [100 * r.ci95 for r in own]
+    by_setting = [one(setting) for setting in SETTINGS]
+    figures = [100 * r.accuracy for r in by_setting], [100 * r.ci95 for r in by_setting]
     return Line(label, [number + shift for number in range(len(SETTINGS))], *figures)
 
 
 def read_published(algorithm: str, kind: tuple[str, str, str], shift: float) -> Line:
     """Reads what an algorithm's paper has by a protocol, over `SETTINGS`."""
-    found = [published_figure(kind[0], algorithm, setting) for setting in SETTINGS]
-    places = [number + shift for number, figure in enumerate(found) if figure]
-    figures = [figure for figure in found if figure]
+    by_setting = [published_figure(kind[0], algorithm, setting) for setting in SETTINGS]
+    places = [number + shift for number, figure in enumerate(by_setting) if figure]
+    figures = [figure for figure in by_setting if figure]
     label = f"published: {figures[0].by.split(',')[0]}"
     return Line(label, places, [f.accuracy for f in figures], [f.interval for f in figures])
 
@@ -130,10 +130,10 @@ def panels(title: str, count: int) -> tuple[Figure, list[Axes]]:
 
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained", facecolor=PAPER)
     figure.suptitle(title, color=LIGHT.ink, fontsize="large")
-    found = list(figure.subplots(1, count, squeeze=False)[0])
-    for panel in found:
+    axes = list(figure.subplots(1, count, squeeze=False)[0])
+    for panel in axes:
         panel.set_facecolor(PAPER)
-    return figure, found
+    return figure, axes
 
 
 def over_ways() -> Figure:

@@ -77,8 +77,8 @@ def ship(
         raise SystemExit(f"{path}: exists already; expected another name, or --replace")
     checkpoint = load_checkpoint(run.last if last else run.best)
     if checkpoint.settings.data != OMNIGLOT:
-        found = checkpoint.settings.data
-        raise SystemExit(f"{run.path}: was trained on {found!r}; expected {OMNIGLOT!r}")
+        data = checkpoint.settings.data
+        raise SystemExit(f"{run.path}: was trained on {data!r}; expected {OMNIGLOT!r}")
     row, before = _row(run, checkpoint.iteration), _history(checkpoint.settings.start_from)
     shipped = _shipped(checkpoint, half, eval_steps=eval_steps, eval_inner_lr=eval_inner_lr)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _shipped(checkpoint: Checkpoint, half: bool, **chosen: Any) -> Checkpoint:
     settings = checkpoint.settings
     changes = {name: value for name, value in chosen.items() if value is not None}
     settings = dataclasses.replace(settings, start_from=_short(settings.start_from), **changes)
-    facts = {what: checkpoint.facts[what] for what in KEPT}
+    facts = {name: checkpoint.facts[name] for name in KEPT}
     weights = checkpoint.weights
     if half:
         weights = {name: weight.half() for name, weight in weights.items()}
@@ -150,11 +150,11 @@ def _history(start: str) -> _History:
 
 def _commands(run: RunFolder) -> list[str]:
     """Returns the commands that trained a run, without paths of this machine."""
-    found = []
+    commands = []
     for session in run.read_sessions():
         line = as_typed(session["command"])
-        found.append(re.sub(r"( --(?:run-dir|resume)[= ])\S*/", r"\1", line))
-    return found
+        commands.append(re.sub(r"( --(?:run-dir|resume)[= ])\S*/", r"\1", line))
+    return commands
 
 
 if __name__ == "__main__":

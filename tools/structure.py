@@ -29,12 +29,12 @@ FACE = ("__init__", "__main__")  # they hand names on, and start the command lin
 
 def modules() -> dict[str, Path]:
     """Returns every module by its dotted name inside the package, e.g. ``meta.learner``."""
-    found = {}
+    by_name = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-        found[name] = path
-    return found
+        by_name[name] = path
+    return by_name
 
 
 def package(module: str) -> str:
@@ -44,14 +44,14 @@ def package(module: str) -> str:
 
 def imported_by(path: Path, known: set[str]) -> set[str]:
     """Returns the package's modules that a file imports."""
-    found = set()
+    names = set()
     for name in _imported(ast.parse(path.read_text(encoding="utf-8"))):
         parts = name.split(".")[1:]
         while parts and ".".join(parts) not in known:
             parts.pop()
         if parts:
-            found.add(".".join(parts))
-    return found
+            names.add(".".join(parts))
+    return names
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

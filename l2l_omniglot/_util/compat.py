@@ -42,10 +42,10 @@ def _declare_torchvision_operators() -> None:
 
 def _operators_load() -> bool:
     """Returns whether torchvision's compiled library loads (CPU wheels' does)."""
-    found = importlib.util.find_spec("torchvision")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("torchvision")
+    if package is None or not package.submodule_search_locations:
         return False
-    extension = importlib.machinery.PathFinder.find_spec("_C", found.submodule_search_locations)
+    extension = importlib.machinery.PathFinder.find_spec("_C", package.submodule_search_locations)
     if extension is None or extension.origin is None:
         return False
     try:
@@ -63,12 +63,12 @@ def _loaded_when_used(name: str) -> Iterator[None]:
         return
     stand_in = types.ModuleType(name)
 
-    def find(what: str) -> Any:
-        if what.startswith("__"):  # inspect, which torch uses, asks every module for its file
-            raise AttributeError(what)
+    def find(attribute: str) -> Any:
+        if attribute.startswith("__"):  # inspect, which torch uses, asks every module for its file
+            raise AttributeError(attribute)
         if sys.modules.get(name) is stand_in:  # used while learn2learn is still being imported
             del sys.modules[name]
-        return getattr(importlib.import_module(name), what)
+        return getattr(importlib.import_module(name), attribute)
 
     stand_in.__getattr__ = find  # type: ignore[method-assign]  # PEP 562
     sys.modules[name] = stand_in

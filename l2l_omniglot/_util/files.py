@@ -70,10 +70,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as parent:
-        made = Path(parent) / path.name
-        made.mkdir()  # with the usual mode, which a temporary folder has not
-        yield made
-        made.replace(path)
+        folder = Path(parent) / path.name
+        folder.mkdir()  # with the usual mode, which a temporary folder has not
+        yield folder
+        folder.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,12 +22,12 @@ def kept(name: str, recipe: bytes, size: int, make: Callable[[], bytes]) -> byte
         size: how many bytes that is.
         make: makes it.
     """
-    found = _read(name, recipe, size)
-    if found is None:
-        found = make()
+    content = _read(name, recipe, size)
+    if content is None:
+        content = make()
         with contextlib.suppress(OSError), atomic_write(cache_folder() / name) as file:
-            file.write(_digest(recipe, found) + found)
-    return found
+            file.write(_digest(recipe, content) + content)
+    return content
 
 
 def _read(name: str, recipe: bytes, size: int) -> bytes | None:
@@ -41,5 +41,5 @@ def _read(name: str, recipe: bytes, size: int) -> bytes | None:
     return text[length:] if text[:length] == _digest(recipe, text[length:]) else None
 
 
-def _digest(recipe: bytes, made: bytes) -> bytes:
-    return hashlib.sha256(hashlib.sha256(recipe).digest() + made).digest()
+def _digest(recipe: bytes, content: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(recipe).digest() + content).digest()

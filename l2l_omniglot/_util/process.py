@@ -57,16 +57,16 @@ def choose_device(name: str) -> torch.device:
     """Chooses a device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (CUDA, else MPS, else CPU)."""
     import torch
 
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    there = [*(device for device in found if found[device]), "cpu"]
-    chosen = there[0] if name == "auto" else name
-    if chosen not in there:
-        raise refused("device", name, f"not available here; expected one of {', '.join(there)}")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    devices = [*(device for device in available if available[device]), "cpu"]
+    chosen = devices[0] if name == "auto" else name
+    if chosen not in devices:
+        raise refused("device", name, f"not available here; expected one of {', '.join(devices)}")
     if chosen != "cuda":
         return torch.device(chosen)
-    (rank, here), gpus = local_place(), torch.cuda.device_count()
-    if here > gpus:  # each of several workers on a machine takes a GPU of its own
-        raise SettingsError(f"{here} workers on this machine: expected at most {gpus}, one a GPU")
+    (rank, count), gpus = local_place(), torch.cuda.device_count()
+    if count > gpus:  # each of several workers on a machine takes a GPU of its own
+        raise SettingsError(f"{count} workers on this machine: expected at most {gpus}, one a GPU")
     torch.cuda.set_device(rank)
     return torch.device("cuda", rank)
 

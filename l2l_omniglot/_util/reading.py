@@ -72,14 +72,14 @@ def reason_of(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def check_regular(found: os.stat_result) -> None:
+def check_regular(status: os.stat_result) -> None:
     """Refuses what is no regular file, such as a pipe, which may never end.
 
     Raises:
         UnreadableError: if it is none.
     """
-    if not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
         raise UnreadableError(f"{what}, not a regular file")
 
 
@@ -113,22 +113,22 @@ def parse_json(text: str | bytes) -> Any:
         UnreadableError: if it is none, nested deeper than `DEEPEST`, or has a longer number.
     """
     try:
-        found = json.loads(text, parse_int=_parse_int)
+        value = json.loads(text, parse_int=_parse_int)
     except RecursionError as error:
         raise UnreadableError("nested too deep") from error
     except ValueError as error:
         raise UnreadableError(f"not JSON: {error}") from error
-    check_depth(found)
-    return found
+    check_depth(value)
+    return value
 
 
-def check_depth(found: Any) -> None:
+def check_depth(value: Any) -> None:
     """Refuses lists and dicts inside each other beyond `DEEPEST`; uses no recursion.
 
     Raises:
         UnreadableError: if so.
     """
-    level = [found]
+    level = [value]
     for _ in range(DEEPEST + 1):
         inner = (each for each in level if isinstance(each, (list, dict)))
         level = [

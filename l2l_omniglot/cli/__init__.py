@@ -149,9 +149,9 @@ def _wrong_usage(error: click.ClickException) -> int:
 
 def _owners(option: str, group: click.Group) -> str:
     """Names the commands that have the option, which was given before any."""
-    found = [
+    owners = [
         name
         for name, command in sorted(group.commands.items())
-        if any(option in own.opts for own in command.params)
+        if any(option in parameter.opts for parameter in command.params)
     ]
-    return f" It goes after the command: {', '.join(found)}." if found else ""
+    return f" It goes after the command: {', '.join(owners)}." if owners else ""

@@ -88,14 +88,14 @@ class Sectioned(Command):
 
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """Returns the options as ``--help`` prints them, by the title of their section."""
-        found: dict[str, list[tuple[str, str]]] = {
+        sections: dict[str, list[tuple[str, str]]] = {
             group.capitalize(): [] for group in dict.fromkeys(self.groups.values())
         }
         for option in self.get_params(ctx):
             if record := option.get_help_record(ctx):
                 group = self.groups.get(str(option.name), "others")
-                found.setdefault(group.capitalize(), []).append(record)
-        return found
+                sections.setdefault(group.capitalize(), []).append(record)
+        return sections
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the sections."""
@@ -143,21 +143,21 @@ def naming_options(
 
 def commands(program: click.Group) -> dict[str, click.Command]:
     """Returns the commands that do something, by what is typed, such as ``show data``."""
-    found: dict[str, click.Command] = {}
+    leaves: dict[str, click.Command] = {}
     for name, command in program.commands.items():
         if isinstance(command, click.Group):
-            found |= {f"{name} {inner}": leaf for inner, leaf in commands(command).items()}
+            leaves |= {f"{name} {inner}": leaf for inner, leaf in commands(command).items()}
         else:
-            found[name] = command
-    return found
+            leaves[name] = command
+    return leaves
 
 
 def from_where(context: click.Context, name: str) -> str:
     """Says where a parameter was set, to end a message; empty for the command line."""
-    found = context.get_parameter_source(name)
-    if found is ParameterSource.ENVIRONMENT:
+    source = context.get_parameter_source(name)
+    if source is ParameterSource.ENVIRONMENT:
         return f" (from the variable {context.auto_envvar_prefix}_{name.upper()})"
-    if found is ParameterSource.DEFAULT_MAP:
+    if source is ParameterSource.DEFAULT_MAP:
         return f" (from {context.meta[_FILES][_typed(context), name]})"
     return ""
 
@@ -187,12 +187,12 @@ def _use_config(context: click.Context, _option: click.Parameter, path: Path | N
     if path is None or context.resilient_parsing:
         return
     program: Any = context.find_root().command
-    own, files = f"{_typed(context)} ".lstrip(), context.meta.setdefault(_FILES, {})
+    prefix, files = f"{_typed(context)} ".lstrip(), context.meta.setdefault(_FILES, {})
     context.default_map = dict(context.default_map or {})
     for command, values in read_config(path, program).items():
-        if f"{command} ".startswith(own):
+        if f"{command} ".startswith(prefix):
             defaults: Any = context.default_map
-            for word in f"{command} ".removeprefix(own).split():
+            for word in f"{command} ".removeprefix(prefix).split():
                 defaults = defaults.setdefault(word, {})
             defaults |= values
             files |= {(command, name): path for name in values}
@@ -206,22 +206,22 @@ def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
     """
     body, known = _read_toml(path), commands(program)
     options = {name: _options(command) for name, command in known.items()}
-    every = {key: option for own in options.values() for key, option in own.items()}
-    found: dict[str, dict[str, Any]] = {name: {} for name in known}
+    every = {key: option for by_key in options.values() for key, option in by_key.items()}
+    config: dict[str, dict[str, Any]] = {name: {} for name in known}
     for key, value in body.items():
         if not isinstance(value, dict):
             option = _known(f"{path}: {key!r}", key, "any command", every)
             for name in known:
                 if key in options[name]:
                     _check(f"{path}: {key} (of {name})", value, options[name][key])
-                    found[name][str(option.name)] = value
+                    config[name][str(option.name)] = value
     for name, values in _sections(path, body, known):
         section = name.replace(" ", ".")
         for key, value in values.items():
             option = _known(f"{path}: [{section}] {key!r}", key, section, options[name])
             _check(f"{path}: [{section}] {key}", value, option)
-            found[name][str(option.name)] = value
-    return found
+            config[name][str(option.name)] = value
+    return config
 
 
 def config_text(command: str, values: Mapping[str, Any], about: str) -> str:
@@ -296,14 +296,14 @@ def _check(where: str, value: Any, option: click.Option) -> None:
     kinds, expected = _type(option)
     values = value if isinstance(value, list) else [value]
     fits = all(
-        isinstance(one, kinds) and isinstance(one, bool) == (bool in kinds) for one in values
+        isinstance(entry, kinds) and isinstance(entry, bool) == (bool in kinds) for entry in values
     )
     if not fits or isinstance(value, list) != option.multiple:
         quoted = json.dumps(value, default=str, ensure_ascii=False)  # nearly as TOML has it
         raise SettingsError(f"{where} = {quoted}: expected {expected}")
-    for one in values:
+    for entry in values:
         try:
-            option.type.convert(one, option, None)
+            option.type.convert(entry, option, None)
         except click.BadParameter as error:
             raise SettingsError(f"{where}: {error.message.rstrip('.')}") from error
 

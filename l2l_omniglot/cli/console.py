@@ -111,9 +111,9 @@ def _bar(form: str, total: int | None, start: int = 0) -> Any:
         @property
         def format_dict(self) -> dict[str, Any]:
             """Returns what the bar is formatted with."""
-            found = dict(super().format_dict)
-            columns = found["ncols"]
-            return found | {"ncols": columns and max(1, columns - len(INTERRUPTED))}
+            fields = dict(super().format_dict)
+            columns = fields["ncols"]
+            return fields | {"ncols": columns and max(1, columns - len(INTERRUPTED))}
 
     return Bar(total=total, initial=start, dynamic_ncols=True, bar_format=form)
 

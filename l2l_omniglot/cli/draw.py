@@ -134,11 +134,11 @@ def _serve(app: Flask, host: str, port: int, browser: bool) -> None:
         ) from error
     # A name may stand for several addresses, each with a server; the first's port will do.
     several = getattr(server, "effective_listen", None)
-    found = several[0][1] if several else server.effective_port
-    address = _address(host, found)
+    bound_port = several[0][1] if several else server.effective_port
+    address = _address(host, bound_port)
     click.echo(address)
     if host in EVERYWHERE:
-        _invite(found)
+        _invite(bound_port)
     sys.stdout.flush()
     log.info("Ctrl-C ends it.")
     if browser:
@@ -178,8 +178,8 @@ def _own_address() -> str | None:
             probe.connect((ELSEWHERE, 9))
         except OSError:
             return None
-        found = str(probe.getsockname()[0])
-    return None if found.startswith(("0.", "127.")) else found
+        address = str(probe.getsockname()[0])
+    return None if address.startswith(("0.", "127.")) else address
 
 
 def _has_desktop() -> bool:

@@ -159,11 +159,11 @@ def _check(
     if ways is not None:
         check_ways(trained, ways, name, f"--ways {ways}{from_where(context, 'ways')}")
     if (runs is None) == (protocol == LAKE):
-        came = f"--protocol {LAKE} without --runs"
+        problem = f"--protocol {LAKE} without --runs"
         if runs is not None:
-            came = f"--runs {runs} without --protocol {LAKE}"
+            problem = f"--runs {runs} without --protocol {LAKE}"
         raise click.UsageError(
-            f"{came}: the protocol tests on the one-shot runs at --runs PATH; expected both or "
+            f"{problem}: the protocol tests on the one-shot runs at --runs PATH; expected both or "
             "neither"
         )
     if protocol == OURS:
@@ -216,12 +216,12 @@ def _evaluate_tasks(
         seed=chosen.seed, within_alphabet=within_alphabet, rotated=rotated,
     )  # fmt: skip
     result = _evaluate(experiment, tasks, chosen.tasks, chosen)
-    found = {}
+    baseline_results = {}
     if baselines and experiment.workers.first:
         from l2l_omniglot.experiments.experiment import baselines as evaluate_baselines
 
         modes = EVALUATED[chosen.batch_norm]
-        found = evaluate_baselines(experiment, tasks, chosen.tasks, modes)
+        baseline_results = evaluate_baselines(experiment, tasks, chosen.tasks, modes)
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
         "inner_lr": settings.eval_rate if result.steps else None, "part": chosen.part,
@@ -229,7 +229,7 @@ def _evaluate_tasks(
         "rotated_tests": rotated, "protocol": protocol, **subject,
     }  # fmt: skip
     if json:
-        return tables.evaluation_json(result, found, **about), result
+        return tables.evaluation_json(result, baseline_results, **about), result
     within = " within one alphabet each" if within_alphabet else ""
     within += f", rotated ({rotated})," if rotated != "none" else ""
     head = (
@@ -239,7 +239,7 @@ def _evaluate_tasks(
     )
     if protocol != OURS:
         head = f"Protocol {protocol}: {PROTOCOLS[protocol].about}\n{head}"
-    foot = f"\n\n{tables.baselines_table(found)}" if found else ""
+    foot = f"\n\n{tables.baselines_table(baseline_results)}" if baseline_results else ""
     return head + tables.evaluation_table(result, bold) + foot, result
 
 

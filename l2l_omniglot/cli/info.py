@@ -69,8 +69,8 @@ def _data() -> dict[str, Any]:
     from l2l_omniglot.data.omniglot import default_stack_path
 
     path = default_stack_path()
-    found = {"cache": str(cache_folder()), "stack": str(path), "prepared": path.is_file()}
-    return {**found, **(_tried(partial(_stack, path)) if path.is_file() else {})}
+    facts = {"cache": str(cache_folder()), "stack": str(path), "prepared": path.is_file()}
+    return {**facts, **(_tried(partial(_stack, path)) if path.is_file() else {})}
 
 
 def _stack(path: Path) -> dict[str, Any]:
@@ -82,10 +82,10 @@ def _stack(path: Path) -> dict[str, Any]:
 
 def _variables() -> dict[str, Any]:
     """Returns those that are set and change what the program does; without passwords."""
-    own = [name for name in sorted(os.environ) if name.startswith(f"{PREFIX}_")]
+    names = [name for name in sorted(os.environ) if name.startswith(f"{PREFIX}_")]
     return {
         name: re.sub(r"//[^/@\s]+@", "//...@", os.environ[name])
-        for name in [*own, *_VARIABLES]
+        for name in [*names, *_VARIABLES]
         if os.environ.get(name)
     }
 

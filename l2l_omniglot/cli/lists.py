@@ -52,24 +52,28 @@ def check_backbone(name: str, json: bool) -> None:
 
 def _text(report: BackboneReport) -> str:
     rows = [
-        (found.check, _result(found), "see below" if found.outcome == "failed" else found.reason)
-        for found in report.findings
-        if found.outcome != "unclear"
+        (
+            finding.check,
+            _result(finding),
+            "see below" if finding.outcome == "failed" else finding.reason,
+        )
+        for finding in report.findings
+        if finding.outcome != "unclear"
     ]
     lines = [f"{report.backbone} of {report.package}\n", table(("check", "result", ""), rows)]
-    for found in report.findings:
-        if found.outcome == "failed":
-            lines.append(f"\n{_result(found)}: {found.check}\n  {found.reason}.")
-            lines.append(f"  Fix: {found.fix}.")
-    unclear = [found.check for found in report.findings if found.outcome == "unclear"]
+    for finding in report.findings:
+        if finding.outcome == "failed":
+            lines.append(f"\n{_result(finding)}: {finding.check}\n  {finding.reason}.")
+            lines.append(f"  Fix: {finding.fix}.")
+    unclear = [finding.check for finding in report.findings if finding.outcome == "unclear"]
     if unclear:
         lines.append(f"\nUnclear, perhaps failing only because of these: {', '.join(unclear)}")
     return "\n".join(lines)
 
 
-def _result(found: Finding) -> str:
-    failed = "FAILED" if found.required else "advice"
-    return failed if found.outcome == "failed" else found.outcome
+def _result(finding: Finding) -> str:
+    failed = "FAILED" if finding.required else "advice"
+    return failed if finding.outcome == "failed" else finding.outcome
 
 
 @click.command(cls=Command, short_help="List the pretrained weights.")
@@ -98,11 +102,11 @@ def _accuracies(cards: list[Card], place: tuple[int, str, str]) -> str:
     """Formats a table of the cards that have results of this protocol, split and mode."""
     rows = []
     for card in cards:
-        found = {
+        figures = {
             result.setting: f"{100 * result.accuracy:.2f} ± {100 * result.ci95:.2f}"
             for result in card.results
             if result.place[:3] == place
         }
-        if found:
-            rows.append((card.name, *(found.get(setting, NONE) for setting in SETTINGS)))
+        if figures:
+            rows.append((card.name, *(figures.get(setting, NONE) for setting in SETTINGS)))
     return table(("name", *SETTINGS), rows)

@@ -130,11 +130,11 @@ class OutputPath(_GivenPath):
         target = path.resolve()
         places = [target, *target.parents] if self.dir_okay else [*target.parents]
         target.exists()  # raises where the name is too long
-        there = next(place for place in places if place.exists())
-        if not there.is_dir():
-            return f"{there} is a file; expected a folder"
-        writable = os.access(there, os.W_OK | os.X_OK)
-        return "" if writable else f"the folder {there} may not be written to"
+        nearest = next(place for place in places if place.exists())
+        if not nearest.is_dir():
+            return f"{nearest} is a file; expected a folder"
+        writable = os.access(nearest, os.W_OK | os.X_OK)
+        return "" if writable else f"the folder {nearest} may not be written to"
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Completer:
@@ -142,12 +142,12 @@ def completing(names: Callable[[], Iterable[str]]) -> Completer:
 
     def complete(_context: Any, _parameter: Any, word: str) -> list[CompletionItem[str]]:
         before, comma, last = word.rpartition(",")
-        found = [
+        items = [
             CompletionItem(f"{before}{comma}{name}")
             for name in names()
             if name.startswith(last) and name not in before.split(",")
         ]
-        return found or [CompletionItem(word, type="file")]
+        return items or [CompletionItem(word, type="file")]
 
     return complete
 
@@ -282,19 +282,19 @@ class Weights:
 
 def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Makes paths absolute, so that a saved run finds its data from anywhere; drops None."""
-    found = {name: value for name, value in given.items() if value is not None}
+    values = {name: value for name, value in given.items() if value is not None}
     for name, ending in (("data", ".npy"), ("split", ".json")):
-        if found.get(name, "").endswith(ending):
-            found[name] = str(Path(found[name]).resolve())
-    start = found.get("start_from", "")
-    if found.get("data") and Path(found["data"]).is_dir():
+        if values.get(name, "").endswith(ending):
+            values[name] = str(Path(values[name]).resolve())
+    start = values.get("start_from", "")
+    if values.get("data") and Path(values["data"]).is_dir():
         from l2l_omniglot.experiments.readers import READERS
 
-        if found["data"] not in READERS:  # whose names come first
-            found["data"] = str(Path(found["data"]).resolve())
+        if values["data"] not in READERS:  # whose names come first
+            values["data"] = str(Path(values["data"]).resolve())
     if start and start not in pretrained_names() and Path(start).exists():
-        found["start_from"] = str(Path(start).resolve())
-    return found
+        values["start_from"] = str(Path(start).resolve())
+    return values
 
 
 def open_stack(settings: Settings) -> Stack:

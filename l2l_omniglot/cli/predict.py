@@ -86,10 +86,10 @@ def predict(
     from l2l_omniglot.data.picture_folders import count_pictures, read_queries, read_support
 
     # Pictures first: a wrong folder is refused before torch is imported.
-    given = options.Weights(weights)
+    source = options.Weights(weights)
     total, read = count_pictures([support, *queries]), itertools.count(1)
     with counting("reading", "picture", total) as progress:
-        how = picture_ink, given.pictures, lambda: progress(next(read))
+        how = picture_ink, source.pictures, lambda: progress(next(read))
         examples = read_support(support, *how)
         collection = read_queries(queries, examples.names, *how)
     if batch_norm == "transductive" and len(collection.files) < len(examples.names):
@@ -99,15 +99,15 @@ def predict(
         )
     from l2l_omniglot.classify import predictions, predictor
 
-    checkpoint = given.load(len(examples.names))
-    found = predictor.predict(
+    checkpoint = source.load(len(examples.names))
+    result = predictor.predict(
         checkpoint, examples, collection, steps=steps, batch_norm=batch_norm, redraw=redraw,
         device=device, reject=reject,
     )  # fmt: skip
     if json or csv:
-        text = (predictions.predictions_json if json else predictions.predictions_csv)(found)
+        text = (predictions.predictions_json if json else predictions.predictions_csv)(result)
     else:
-        text = predictions.predictions_table(found, top, 0 if out else width_of(sys.stdout))
+        text = predictions.predictions_table(result, top, 0 if out else width_of(sys.stdout))
     if out is None:
         echo_data(text) if json or csv else say(text)
     else:
@@ -117,10 +117,10 @@ def predict(
         from l2l_omniglot.reports.contact_sheet import write_sheet
         from l2l_omniglot.reports.prediction_sheet import Answer, prediction_sheet
 
-        pairs = zip(found.query_looks, found.entries, strict=True)
+        pairs = zip(result.query_looks, result.entries, strict=True)
         answers = [Answer(look, entry.label, entry.truth) for look, entry in pairs]
-        named = list(zip(found.support_looks, found.support_classes, strict=True))
-        write_sheet(prediction_sheet(found.weights, named, answers), show)
+        named = list(zip(result.support_looks, result.support_classes, strict=True))
+        write_sheet(prediction_sheet(result.weights, named, answers), show)
         log.info(f"Wrote {show}.")
     note_unread(examples, collection)
 
@@ -129,10 +129,10 @@ def _check_outputs(inputs: Sequence[Path], outputs: Mapping[str, Path | None]) -
     """Refuses to write over pictures, or among them what would be read as one next time."""
     from l2l_omniglot.data.pictures import SUFFIXES
 
-    given = {option: path.resolve() for option, path in outputs.items() if path is not None}
-    if len(set(given.values())) < len(given):
-        raise click.UsageError(f"{' and '.join(given)}: expected two different files")
-    for option, path in given.items():
+    paths = {option: path.resolve() for option, path in outputs.items() if path is not None}
+    if len(set(paths.values())) < len(paths):
+        raise click.UsageError(f"{' and '.join(paths)}: expected two different files")
+    for option, path in paths.items():
         for place in inputs:
             if path.suffix.lower() in SUFFIXES and place.resolve() in (path, *path.parents):
                 raise click.UsageError(
@@ -147,14 +147,14 @@ def note_unread(*collections: Collection) -> None:
     Raises:
         SkippedError: if there are broken ones.
     """
-    ignored = [shown(path) for found in collections for path in found.left]
+    ignored = [shown(path) for collection in collections for path in collection.left]
     if ignored:
         log.info(f"Note: ignored (unsupported extension): {', '.join(ignored)}")
-    for sentence in (sentence for found in collections for sentence in found.passed):
+    for sentence in (sentence for collection in collections for sentence in collection.passed):
         log.info(f"Note: {shown(sentence)}.")
-    skipped = [sentence for found in collections for sentence in found.skipped]
+    skipped = [sentence for collection in collections for sentence in collection.skipped]
     if skipped:
-        every = len(skipped) + sum(len(found.files) for found in collections)
+        every = len(skipped) + sum(len(collection.files) for collection in collections)
         of = "support and queries" if len(collections) > 1 else "support"
         raise SkippedError(
             f"skipped {len(skipped)} of {every} pictures ({of}): {'; '.join(skipped)}"

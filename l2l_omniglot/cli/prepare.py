@@ -94,23 +94,23 @@ def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:
     from l2l_omniglot.data.class_folders import list_classes, prepare_classes
     from l2l_omniglot.data.stack import span
 
-    found = list_classes(folder)
+    classes = list_classes(folder)
     with counting("preparing", "picture") as progress:
-        done = prepare_classes(found, out, looks, progress)
+        done = prepare_classes(classes, out, looks, progress)
     counts = done.sidecar.counts
     size = f"{looks.image_size} x {looks.image_size}, {'colour' if looks.colour else 'grey'}"
     log.info(
         f"Wrote {shown(out)}: {len(counts)} classes of {span(counts)} images, {sum(counts):,} in "
         f"all, {size}."
     )
-    for note in noted(found.passed, "{} more files and folders were passed over"):
+    for note in noted(classes.passed, "{} more files and folders were passed over"):
         log.info(note)
     if done.small:
-        some = f"of {len(found.files)} classes {len(done.small)} have fewer than {looks.least}"
+        some = f"of {len(classes.files)} classes {len(done.small)} have fewer than {looks.least}"
         log.info(f"Note: left out: {some}: {shown(listed(done.small))}.")
     _invite_own(out, done.sidecar)
     if done.left:
-        every = f"{len(done.left)} of {found.count} pictures"
+        every = f"{len(done.left)} of {classes.count} pictures"
         raise SkippedError(f"skipped {every}: {reasons(done.left)}")
 
 

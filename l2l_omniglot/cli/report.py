@@ -62,9 +62,9 @@ def report(
     chosen = EvaluationOptions(**given)
     sources = weights or (_newest(),)
     stacks: dict[tuple[Any, ...], Stack] = {}
-    found = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
-    names = html.unlike([subject.name for subject in found])
-    subjects = [dataclasses.replace(s, name=name) for s, name in zip(found, names, strict=True)]
+    evaluated = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
+    names = html.unlike([subject.name for subject in evaluated])
+    subjects = [dataclasses.replace(s, name=name) for s, name in zip(evaluated, names, strict=True)]
     commands = [_evaluate_command(chosen, subject) for subject in subjects]
     commands.append(_report_command(sources))
     html.write_report(subjects, out, commands, samples=samples, characters=characters, pairs=pairs)

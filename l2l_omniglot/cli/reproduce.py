@@ -110,15 +110,15 @@ def reproduce(
             "expected one of both"
         )
     count = tasks or PROTOCOLS[protocol].tasks or TASKS
-    made = Comparison(
+    comparison = Comparison(
         chosen, build, out, count, watcher, write_results, protocol, **options.absolute(values)
     )
     try:
-        errors = made.run(budget)
+        errors = comparison.run(budget)
     except Stopped:
         echo_error("Stopped; the same command goes on.")
         raise SystemExit(128 + watcher.signal) from None
-    if results := made.results():
+    if results := comparison.results():
         say(reproduction_table(results))
         log.info(f"Wrote {out / 'results.md'} and others.")
     if errors:

@@ -57,16 +57,16 @@ def data(part: str, classes: int, items: int, out: Path | None, **given: Any) ->
     from l2l_omniglot.experiments.experiment import settings_splits
     from l2l_omniglot.reports.contact_sheet import class_sheet
 
-    found = list(range(len(stack.info)))
+    numbers = list(range(len(stack.info)))
     if part != "all":
-        found = list(getattr(settings_splits(settings, stack), part))
+        numbers = list(getattr(settings_splits(settings, stack), part))
     if names:
-        found = _named(stack, found, names)
-        chosen = found[:classes]
+        numbers = _named(stack, numbers, names)
+        chosen = numbers[:classes]
     else:
-        count = min(classes, len(found))
-        chosen = [found[place * len(found) // count] for place in range(count)]
-    title = f"{Path(stack.name).stem}, {part}: {len(chosen)} of {len(found)} classes"
+        count = min(classes, len(numbers))
+        chosen = [numbers[place * len(numbers) // count] for place in range(count)]
+    title = f"{Path(stack.name).stem}, {part}: {len(chosen)} of {len(numbers)} classes"
     _write(class_sheet(stack, chosen, items, title), out)
 
 
@@ -100,9 +100,9 @@ def task(
     from l2l_omniglot.experiments.experiment import TaskStreams
     from l2l_omniglot.reports.contact_sheet import task_sheet
 
-    own = settings.seed if part != "test" else 0  # that of `evaluate`
+    default_seed = settings.seed if part != "test" else 0  # that of `evaluate`
     tasks = TaskStreams(settings, stack).tasks(
-        part, seed=own if seed is None else seed, within_alphabet=within_alphabet
+        part, seed=default_seed if seed is None else seed, within_alphabet=within_alphabet
     )
     _write(task_sheet(tasks, number), out)
 
@@ -122,7 +122,7 @@ def _settings(weights: str | None, given: dict[str, Any]) -> Settings:
 
 def _named(stack: Stack, numbers: list[int], names: tuple[str, ...]) -> list[int]:
     """Returns the classes of those names; where there is none, those with it in their name."""
-    found: list[int] = []
+    matches: list[int] = []
     for name in names:
         exact = [number for number in numbers if stack.names[number] == name]
         like = [number for number in numbers if name.lower() in stack.names[number].lower()]
@@ -131,8 +131,8 @@ def _named(stack: Stack, numbers: list[int], names: tuple[str, ...]) -> list[int
                 f"--class {name!r}: no class here has that in its name; expected one such as "
                 f"{stack.names[numbers[0]]!r}"
             )
-        found += exact or like
-    return list(dict.fromkeys(found))
+        matches += exact or like
+    return list(dict.fromkeys(matches))
 
 
 def _write(sheet: ContactSheet, out: Path | None) -> None:

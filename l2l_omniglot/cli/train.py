@@ -45,10 +45,10 @@ run_options = options.combined(
 
 def _groups() -> dict[str, str]:
     """Returns the groups of the options: those of the settings are declared with them."""
-    found = {declared.name: declared.group for declared in DECLARED.values()}
-    found |= dict.fromkeys(("time_limit", "run_dir", "resume", "tensorboard"), "run")
-    found |= dict.fromkeys(("device", "engine"), "computing")
-    return dict(sorted(found.items(), key=lambda pair: GROUPS.index(pair[1])))
+    groups = {declared.name: declared.group for declared in DECLARED.values()}
+    groups |= dict.fromkeys(("time_limit", "run_dir", "resume", "tensorboard"), "run")
+    groups |= dict.fromkeys(("device", "engine"), "computing")
+    return dict(sorted(groups.items(), key=lambda pair: GROUPS.index(pair[1])))
 
 
 @click.command(cls=Sectioned, groups=_groups(), short_help="Meta-train a network.")
@@ -149,8 +149,8 @@ def _check_changes(folder: RunFolder, saved: Settings, given: dict[str, Any]) ->
 def _find_own(folder: RunFolder, settings: Settings) -> RunFolder:
     """Finds the run that workers started again after a death go on with, if it had been made."""
     try:
-        found = folder if folder.config.exists() else newest_run()
-        return found if found.read_settings() == settings else folder
+        run = folder if folder.config.exists() else newest_run()
+        return run if run.read_settings() == settings else folder
     except RunError:
         return folder
 

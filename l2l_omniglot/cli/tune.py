@@ -47,11 +47,11 @@ search_options = options.combined(
 
 def _groups() -> dict[str, str]:
     """Returns the groups of the options: those of the search come first."""
-    own = ("search", "trials", "study", "storage", "folder", "out", "json")
-    found = dict.fromkeys(own, "search")
+    names = ("search", "trials", "study", "storage", "folder", "out", "json")
+    groups = dict.fromkeys(names, "search")
     settings = sorted(DECLARED.values(), key=lambda each: GROUPS.index(each.group))
-    found |= {declared.name: declared.group for declared in settings}
-    return found | dict.fromkeys(("device", "engine"), "computing")
+    groups |= {declared.name: declared.group for declared in settings}
+    return groups | dict.fromkeys(("device", "engine"), "computing")
 
 
 @click.command(cls=Sectioned, groups=_groups(), short_help="Search for the best settings.")
@@ -111,16 +111,18 @@ def tune(
 def _search(texts: tuple[str, ...], fixed: dict[str, Any]) -> list[Dimension]:
     """Reads what to search; without being told, what is not given otherwise."""
     if not texts:
-        usual = [each for each in parse_search(DEFAULT_SEARCH) if each.name not in fixed]
+        usual = [
+            dimension for dimension in parse_search(DEFAULT_SEARCH) if dimension.name not in fixed
+        ]
         if not usual:
             raise click.UsageError("nothing to search: expected --search SETTING=VALUES")
         return usual
-    found = parse_search(texts)
-    for each in found:
-        if each.name in fixed:
-            option = DECLARED[each.name].option
-            raise refused("search", each.text, f"with {option}; expected one of both")
-    return found
+    dimensions = parse_search(texts)
+    for dimension in dimensions:
+        if dimension.name in fixed:
+            option = DECLARED[dimension.name].option
+            raise refused("search", dimension.text, f"with {option}; expected one of both")
+    return dimensions
 
 
 def _words(tried: Tried) -> str:
@@ -139,9 +141,9 @@ def _line(tried: Tried, done: int, trials: int) -> str:
 
 def _table(results: list[Tried], place: Path, out: Path) -> str:
     """Lists the best trials, and how to go on."""
-    whole = [each for each in results if each.ended == "finished"]
-    rows = [(f"trial {each.number}  {percent(each.accuracy)}", _words(each)) for each in whole]
-    ended = {how: sum(each.ended == how for each in results) for how in ("pruned", "diverged")}
+    whole = [trial for trial in results if trial.ended == "finished"]
+    rows = [(f"trial {trial.number}  {percent(trial.accuracy)}", _words(trial)) for trial in whole]
+    ended = {how: sum(trial.ended == how for trial in results) for how in ("pruned", "diverged")}
     run = shlex.quote(str(place / whole[0].run))
     return "\n".join([
         f"Best validation accuracy of {counted(len(results), 'trial')}, {ended['pruned']} pruned, "
@@ -154,7 +156,7 @@ def _table(results: list[Tried], place: Path, out: Path) -> str:
 
 
 def _json(study: Study, out: Path) -> str:
-    trials = [each.to_dict() for each in study.results()]
+    trials = [trial.to_dict() for trial in study.results()]
     body = {"folder": str(study.folder), "out": str(out), "best": study.best().to_dict()}
     return json.dumps({**body, "trials": trials}, allow_nan=False)
 

@@ -53,17 +53,19 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 
 # What no settings of another name have; maml is what has none of these. Several may fit.
 _MARKS: dict[str, Callable[[Any], bool]] = {
-    "protonet": lambda own: own.head == "prototypes" and own.inner_steps == 0,
-    "reptile": lambda own: own.rule == "reptile",
-    "imaml": lambda own: own.rule == "imaml",
-    "maml++": lambda own: (
-        own.rule == "maml"
-        and own.inner_rates == "layer-step"
-        and max(own.multi_step_until, own.first_order_until) > 0
+    "protonet": lambda settings: settings.head == "prototypes" and settings.inner_steps == 0,
+    "reptile": lambda settings: settings.rule == "reptile",
+    "imaml": lambda settings: settings.rule == "imaml",
+    "maml++": lambda settings: (
+        settings.rule == "maml"
+        and settings.inner_rates == "layer-step"
+        and max(settings.multi_step_until, settings.first_order_until) > 0
     ),
-    "anil": lambda own: own.rule == "maml" and own.adapt == "head",
-    "meta-sgd": lambda own: own.rule == "maml" and own.inner_rates == "parameter",
-    "fomaml": lambda own: own.rule == "maml" and (own.first_order or own.first_order_until == 1),
+    "anil": lambda settings: settings.rule == "maml" and settings.adapt == "head",
+    "meta-sgd": lambda settings: settings.rule == "maml" and settings.inner_rates == "parameter",
+    "fomaml": lambda settings: (
+        settings.rule == "maml" and (settings.first_order or settings.first_order_until == 1)
+    ),
 }
 
 

@@ -85,8 +85,8 @@ class Card:
 
     def with_results(self, results: list[Result]) -> Card:
         """Returns the card with these results, which replace others of the same place."""
-        found = {result.place: result for result in [*self.results, *results]}
-        return replace(self, results=[found[place] for place in sorted(found)])
+        by_place = {result.place: result for result in [*self.results, *results]}
+        return replace(self, results=[by_place[place] for place in sorted(by_place)])
 
     def save(self, folder: Path) -> None:
         """Writes ``<name>/config.json``."""

@@ -136,9 +136,9 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
             raise UnreadableError("its digest does not fit: it was changed, or a bit flipped")
     except Exception as error:  # safetensors, torch and numpy raise many kinds
         raise RunError(f"{source}: not a readable checkpoint: {error}") from error
-    found = metadata.get("format", "no format")
-    if found != FORMAT:
-        raise RunError(f"{source}: has {found!r}; expected {FORMAT!r}")
+    file_format = metadata.get("format", "no format")
+    if file_format != FORMAT:
+        raise RunError(f"{source}: has {file_format!r}; expected {FORMAT!r}")
     if unknown := metadata.keys() - {"format", "checkpoint"}:
         raise RunError(f"{source}: not a readable checkpoint: unknown entry {min(unknown)!r}")
     try:
@@ -207,8 +207,8 @@ def _digest(header: dict[str, Any], data: memoryview) -> str:
 def _check_facts(facts: dict[str, Any]) -> None:
     """Refuses facts of other types than those that are used."""
     size = facts.get("image_size", 28)
-    for each in size if isinstance(size, list) and len(size) == 2 else [size]:
-        if type(each) is not int or not 0 < each < 2**16:
+    for side in size if isinstance(size, list) and len(size) == 2 else [size]:
+        if type(side) is not int or not 0 < side < 2**16:
             raise UnreadableError(f"image_size {size!r}: expected pixels")
     if facts.get("channels", 1) not in (1, 3):
         raise UnreadableError(f"channels {facts['channels']!r}: expected 1 or 3")

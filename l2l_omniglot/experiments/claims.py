@@ -57,10 +57,10 @@ class Claims:
         lock.release()
         return dead
 
-    def _path(self, what: str) -> Path:
-        return self._stem.with_name(f"{self._stem.name}-{what}.lock")
+    def _path(self, name: str) -> Path:
+        return self._stem.with_name(f"{self._stem.name}-{name}.lock")
 
-    def _touched(self, what: str) -> Path:
-        path = self._path(what)
+    def _touched(self, name: str) -> Path:
+        path = self._path(name)
         path.touch()
         return path

@@ -46,12 +46,12 @@ def baselines(
     stack = experiment.stack
     untrained = build_learner(experiment.settings, stack.channels, stack.image_size)
     untrained.backbone.to(experiment.learner.device)
-    found = {"nearest neighbour, pixels": nearest_pixels(tasks, count)}
+    results = {"nearest neighbour, pixels": nearest_pixels(tasks, count)}
     for kind, learner in (("untrained", untrained), ("trained", experiment.learner)):
         for mode in batch_norms:
             name = f"class means, {kind} features, {mode}"
-            found[name] = prototype_baseline(learner, tasks, count, mode)
-    return found
+            results[name] = prototype_baseline(learner, tasks, count, mode)
+    return results
 
 
 def settings_splits(settings: Settings, stack: Stack) -> Splits:
@@ -81,9 +81,9 @@ class TaskStreams:
 
     def __post_init__(self) -> None:
         for name in ("ink", "background"):
-            expected, found = getattr(self.settings, name), getattr(self.stack, name)
-            if expected not in {found, "auto"}:
-                message = f"{self.stack.name}: opened with {name} {found}; expected {expected}"
+            expected, actual = getattr(self.settings, name), getattr(self.stack, name)
+            if expected not in {actual, "auto"}:
+                message = f"{self.stack.name}: opened with {name} {actual}; expected {expected}"
                 raise SettingsError(message)
         self.splits = settings_splits(self.settings, self.stack)
 
@@ -109,8 +109,8 @@ class TaskStreams:
         settings, training = self.settings, part == "train"
         sizes = {"ways": settings.ways, "shots": settings.shots, "queries": settings.queries}
         if training:
-            own = settings.train_ways, settings.train_shots, settings.train_queries
-            sizes |= {name: size for name, size in zip(sizes, own, strict=True) if size}
+            train_sizes = settings.train_ways, settings.train_shots, settings.train_queries
+            sizes |= {name: size for name, size in zip(sizes, train_sizes, strict=True) if size}
         given = {"ways": ways, "shots": shots, "queries": queries}
         return Tasks(
             self.stack,
@@ -253,13 +253,13 @@ class Experiment(TaskStreams):
 
     def difference(self, facts: dict[str, Any]) -> str:
         """Describes how data or split differ from a checkpoint's facts; empty if they do not."""
-        own = self.facts()
+        current = self.facts()
         if (facts.get("data_name") == SYNTHETIC) != (self.stack.name == SYNTHETIC):
             return ""  # nothing of one is in the other
-        if facts.get("data_sha256") != own["data_sha256"]:
-            found, expected = own["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
-            return f"the data {self.stack.name} has digest {found}, at training it was {expected}"
-        if facts.get("split_sha256") != own["split_sha256"]:
+        if facts.get("data_sha256") != current["data_sha256"]:
+            actual, expected = current["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
+            return f"the data {self.stack.name} has digest {actual}, at training it was {expected}"
+        if facts.get("split_sha256") != current["split_sha256"]:
             return f"split {self.settings.split} has other classes than at training"
         return ""
 
@@ -269,17 +269,17 @@ class Experiment(TaskStreams):
         Raises:
             SettingsError: if so, or if their classes are not known any more.
         """
-        theirs, own = self._splits_of(checkpoint), self.settings.split
+        theirs, split = self._splits_of(checkpoint), self.settings.split
         if theirs is None:
             if not self._has_data_of(checkpoint):
                 return
             raise SettingsError(f"{checkpoint.source}: its training classes are not known any more")
-        seen = set(self.splits.test) & {*theirs.train, *theirs.validation}
-        if seen:
+        overlap = set(self.splits.test) & {*theirs.train, *theirs.validation}
+        if overlap:
             raise SettingsError(
-                f"{checkpoint.source}: trained or chosen on {len(seen)} test classes of split "
-                f"{own}; expected weights that have seen none, such as those of a run with --split "
-                f"{own}"
+                f"{checkpoint.source}: trained or chosen on {len(overlap)} test classes of split "
+                f"{split}; expected weights that have seen none, such as those of a run with "
+                f"--split {split}"
             )
 
     def check_start(self, checkpoint: Checkpoint) -> None:
@@ -297,16 +297,16 @@ class Experiment(TaskStreams):
                 f"the training classes of its split {checkpoint.settings.split} are not known any "
                 "more; expected weights that were not trained on validation or test classes here",
             )  # fmt: skip
-        seen = {*self.splits.validation, *self.splits.test} & set(theirs.train)
-        if seen:
-            own = f"split={checkpoint.settings.split}"
+        overlap = {*self.splits.validation, *self.splits.test} & set(theirs.train)
+        if overlap:
+            options = f"split={checkpoint.settings.split}"
             if checkpoint.settings.split in COUNTED:
-                own += f", validation_classes={len(theirs.validation)}"
-                own += f", test_classes={len(theirs.test)}"
+                options += f", validation_classes={len(theirs.validation)}"
+                options += f", test_classes={len(theirs.test)}"
             raise refused(
                 "start_from", source,
-                f"was trained on {len(seen)} of the validation or test classes here; expected a "
-                f"split that keeps them apart, such as its own, {own}",
+                f"was trained on {len(overlap)} of the validation or test classes here; expected a "
+                f"split that keeps them apart, such as its own, {options}",
             )  # fmt: skip
 
     def _has_data_of(self, checkpoint: Checkpoint) -> bool:

@@ -176,8 +176,8 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
 
 def _or_own(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
     """Returns the weights, or a module's own if theirs are of another kind of module."""
-    own = read_weights(module)
-    return weights if weights.keys() == own.keys() else own
+    current = read_weights(module)
+    return weights if weights.keys() == current.keys() else current
 
 
 def read_backbone(learner: Learner) -> dict[str, torch.Tensor]:
@@ -210,17 +210,17 @@ def write_weights(
         RunError: if names or shapes do not fit; quotes them.
     """
     named = [*module.named_parameters(), *module.named_buffers()]
-    own = {name: tensor for name, tensor in named if name not in unused}
-    if unlike := own.keys() ^ weights.keys():
+    tensors = {name: tensor for name, tensor in named if name not in unused}
+    if unlike := tensors.keys() ^ weights.keys():
         name = min(unlike)
-        where = "the backbone" if name in own else "the checkpoint"
+        where = "the backbone" if name in tensors else "the checkpoint"
         raise RunError(
             f"{source}: its weights do not fit the backbone; {name!r} is only in {where}"
         )
-    for name, tensor in own.items():
-        found, expected = tuple(weights[name].shape), tuple(tensor.shape)
-        if found != expected:
-            raise RunError(f"{source}: {name!r} has shape {found}; expected {expected}")
+    for name, tensor in tensors.items():
+        shape, expected = tuple(weights[name].shape), tuple(tensor.shape)
+        if shape != expected:
+            raise RunError(f"{source}: {name!r} has shape {shape}; expected {expected}")
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in tensors.items():
             tensor.copy_(weights[name])

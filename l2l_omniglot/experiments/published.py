@@ -53,9 +53,9 @@ _FIGURES: dict[tuple[str, str], tuple[str, tuple[tuple[float, float] | None, ...
 
 def published_figure(protocol: str, algorithm: str, setting: str) -> Figure | None:
     """Returns what an algorithm's paper has for a setting under a protocol, if it has that."""
-    found = _FIGURES.get((protocol, algorithm))
-    if found is None:
+    entry = _FIGURES.get((protocol, algorithm))
+    if entry is None:
         return None
-    by, figures = found
+    by, figures = entry
     figure = dict(zip(SETTINGS, figures, strict=True))[setting]
     return figure and Figure(f"{by}, {PROTOCOLS[protocol].batch_norm}", *figure)

@@ -69,8 +69,8 @@ def _folder(
     folder: Path, settings: Settings, announce: Announce, progress: Progress | None
 ) -> Stack:
     """Opens a folder of classes, prepared in the cache folder: again if a picture has changed."""
-    classes, own = list_classes(folder), hashlib.sha256(os.fsencode(folder.resolve()))
-    path = cache_folder() / f"classes-{own.hexdigest()[:16]}.npy"  # one file a folder
+    classes, digest = list_classes(folder), hashlib.sha256(os.fsencode(folder.resolve()))
+    path = cache_folder() / f"classes-{digest.hexdigest()[:16]}.npy"  # one file a folder
     stack = _kept(path, recipe_of(classes, Looks()), settings)
     if stack is None:
         announce(f"Preparing {shown(folder)}, grey, {Looks().image_size} pixels a side, as {path}.")

@@ -127,11 +127,13 @@ def conditions(
     Raises:
         SettingsError: if a setting or an algorithm is unknown.
     """
-    found = [Condition(*values, recipe) for values in product(settings, backbones, algorithms)]
-    for condition in found:
+    combinations = [
+        Condition(*values, recipe) for values in product(settings, backbones, algorithms)
+    ]
+    for condition in combinations:
         check_choice("setting", condition.setting, SETTINGS)
         check_choice("algorithm", condition.algorithm, ALGORITHMS)
-    return found
+    return combinations
 
 
 def read_result(path: Path) -> ConditionResult:
@@ -307,12 +309,12 @@ class Comparison:
     def _run(self, condition: Condition, settings: Settings, minutes: float | None) -> float:
         """Trains and evaluates a condition; returns the minutes of training this time."""
         run_folder = RunFolder(self.folder / condition.name)
-        there, path = run_folder.config.exists(), run_folder.path
-        if there and run_folder.read_settings() != settings:
+        resume, path = run_folder.config.exists(), run_folder.path
+        if resume and run_folder.read_settings() != settings:
             raise RunError(f"{path}: holds a run with other settings; expected another folder")
         experiment = self._build(settings)
         run = TrainingRun(experiment, run_folder, self._watcher.observer(settings))
-        run.begin(resume=there)
+        run.begin(resume=resume)
         before, result_path = run.minutes, path / RESULT
         if run.trainer.iteration < settings.iterations:
             if self._watcher.train(run, minutes).reason == "stopped":

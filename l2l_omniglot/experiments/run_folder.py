@@ -95,11 +95,11 @@ class RunFolder:
         except RunError as error:
             if not self.before.is_file():
                 raise
-            found = load_checkpoint(self.before)
+            checkpoint = load_checkpoint(self.before)
             log.info(
-                f"Note: {error}. Taking the checkpoint before, at iteration {found.iteration}."
+                f"Note: {error}. Taking the checkpoint before, at iteration {checkpoint.iteration}."
             )
-            return found
+            return checkpoint
 
     def reopen(self, settings: Settings) -> None:
         """Adds a session with these settings to ``config.json``."""
@@ -138,10 +138,10 @@ class RunFolder:
     def _read_config(self) -> dict[str, Any]:
         try:
             body = read_json(self.config)
-            found = {name: body[name] for name in ("settings", "facts", "sessions")}
-            if not all(_is_session(each) for each in found["sessions"]):
+            entries = {name: body[name] for name in ("settings", "facts", "sessions")}
+            if not all(_is_session(session) for session in entries["sessions"]):
                 raise ValueError("a session has other entries than command, started and versions")
-            return found | {"facts": dict(found["facts"])}
+            return entries | {"facts": dict(entries["facts"])}
         except FileNotFoundError as error:
             raise RunError(f"{self.path}: holds no run (no config.json)") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -156,20 +156,20 @@ class RunFolder:
         write_rows(self.metrics, rows)
 
 
-def _is_session(found: Any) -> bool:
+def _is_session(session: Any) -> bool:
     return (
-        isinstance(found, dict)
-        and all(isinstance(found.get(name), str) for name in ("command", "started"))
-        and isinstance(found.get("versions"), dict)
+        isinstance(session, dict)
+        and all(isinstance(session.get(name), str) for name in ("command", "started"))
+        and isinstance(session.get("versions"), dict)
     )
 
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and the packages that affect results, and the machine."""
-    found = {"python": platform.python_version(), "machine": platform.platform()}
+    environment = {"python": platform.python_version(), "machine": platform.platform()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            environment[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            environment[package] = "not installed"
+    return environment

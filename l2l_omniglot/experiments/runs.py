@@ -39,13 +39,13 @@ def record_run(path: Path) -> None:
 
     Where nothing can be written there, it is not noted: a training does not fail by that.
     """
-    own, home = path.resolve(), runs_folder()
-    if own.parent == home.resolve() or own in _recorded():
+    folder, home = path.resolve(), runs_folder()
+    if folder.parent == home.resolve() or folder in _recorded():
         return
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
         with (home / RECORD).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(str(own)) + "\n")
+            file.write(json.dumps(str(folder)) + "\n")
 
 
 def _recorded() -> list[Path]:
@@ -54,11 +54,11 @@ def _recorded() -> list[Path]:
         text = read_bytes(runs_folder() / RECORD, MOST_JSON).decode("utf-8", errors="replace")
     except (OSError, UnreadableError):  # there is none
         return []
-    found = []
+    paths = []
     for line in text.splitlines():
         with contextlib.suppress(ValueError, TypeError):
-            found.append(Path(parse_json(line)))
-    return found
+            paths.append(Path(parse_json(line)))
+    return paths
 
 
 def known_runs() -> list[RunFolder]:
@@ -66,12 +66,12 @@ def known_runs() -> list[RunFolder]:
 
     Those that were moved or deleted are left out.
     """
-    here = [path for path in runs_folder().glob("*") if path.is_dir()]
-    own = {path.resolve() for path in here}
-    here += [_short(path) for path in dict.fromkeys(_recorded()) if path not in own]
-    dated = [(_saved(run), run) for run in map(RunFolder, here)]
-    found = [(saved, run) for saved, run in dated if saved is not None]
-    return [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
+    paths = [path for path in runs_folder().glob("*") if path.is_dir()]
+    resolved = {path.resolve() for path in paths}
+    paths += [_short(path) for path in dict.fromkeys(_recorded()) if path not in resolved]
+    dated = [(_saved(run), run) for run in map(RunFolder, paths)]
+    runs = [(saved, run) for saved, run in dated if saved is not None]
+    return [run for _, run in sorted(runs, key=lambda pair: pair[0], reverse=True)]
 
 
 def newest_run(trained: bool = False) -> RunFolder:

@@ -57,13 +57,13 @@ def parse_search(texts: Iterable[str]) -> list[Dimension]:
     Raises:
         SettingsError: quotes the text that is no such thing, and says what was expected.
     """
-    found: dict[str, Dimension] = {}
+    dimensions: dict[str, Dimension] = {}
     for text in texts:
         dimension = _parse(text)
-        if dimension.name in found:
+        if dimension.name in dimensions:
             raise refused("search", text, f"{dimension.name} comes twice; expected it once")
-        found[dimension.name] = dimension
-    return list(found.values())
+        dimensions[dimension.name] = dimension
+    return list(dimensions.values())
 
 
 def _parse(text: str) -> Dimension:

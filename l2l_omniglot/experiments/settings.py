@@ -317,13 +317,13 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     if "algorithm" in given:
         DECLARED["algorithm"].check(given["algorithm"])
         values |= ALGORITHMS[given["algorithm"]]
-        if own := OWN.get((recipe, given["algorithm"])):
-            values |= own(*size)
-    made = Settings(**{**values, **given, "recipe": recipe})
-    if made.algorithm != given.get("algorithm", made.algorithm):
+        if recipe_values := OWN.get((recipe, given["algorithm"])):
+            values |= recipe_values(*size)
+    settings = Settings(**{**values, **given, "recipe": recipe})
+    if settings.algorithm != given.get("algorithm", settings.algorithm):
         raise refused(
             "algorithm", given["algorithm"],
-            f"with the other settings that is {made.algorithm}; expected {made.algorithm}, or "
-            "the settings of this algorithm",
+            f"with the other settings that is {settings.algorithm}; expected {settings.algorithm}, "
+            "or the settings of this algorithm",
         )  # fmt: skip
-    return made
+    return settings

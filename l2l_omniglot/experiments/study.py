@@ -188,7 +188,7 @@ class Study:
     def results(self) -> list[Tried]:
         """Returns all finished trials, the best first."""
         trials = self._study.get_trials(deepcopy=False, states=FINISHED)
-        return sorted(map(_tried, trials), key=lambda each: (-each.accuracy, each.number))
+        return sorted(map(_tried, trials), key=lambda trial: (-trial.accuracy, trial.number))
 
     def best(self) -> Tried:
         """Returns the best trial that was trained to its end.
@@ -196,7 +196,7 @@ class Study:
         Raises:
             TrainingError: if all have diverged.
         """
-        whole = [each for each in self.results() if each.ended == "finished"]
+        whole = [trial for trial in self.results() if trial.ended == "finished"]
         if not whole:
             raise TrainingError(
                 "no trial was trained to its end; expected smaller learning rates in --search"
@@ -211,11 +211,11 @@ class Study:
             self._study.set_user_attr(_ASKED, asked)
             return
         for name in [*before, *asked]:
-            theirs, own = (values.get(name, "not given") for values in (before, asked))
-            if theirs != own:
+            theirs, ours = (values.get(name, "not given") for values in (before, asked))
+            if theirs != ours:
                 raise RunError(
                     f"study {self._study.study_name} has trials with {name} {theirs!r}, here it is "
-                    f"{own!r}; expected the same, or another --study"
+                    f"{ours!r}; expected the same, or another --study"
                 )
 
     def _numbers(self, states: tuple[TrialState, ...]) -> list[int]:
@@ -288,7 +288,7 @@ class Study:
 
     def _train(self, trial: optuna.Trial, stop: Callable[[], bool]) -> float:
         """Trains a trial; returns its best validation accuracy, 0 if it diverged."""
-        tried = {each.name: each.suggest(trial) for each in self._search}
+        tried = {dimension.name: dimension.suggest(trial) for dimension in self._search}
         try:
             run = self._begin(self.settings(tried), trial)
             outcome = run.train(None, stop)
@@ -302,21 +302,21 @@ class Study:
 
     def _begin(self, settings: Settings, trial: optuna.Trial) -> TrainingRun:
         """Begins the run of a trial, or goes on with that of a process that was killed."""
-        own, reporter = f"trial-{trial.number:04}", _Reporter(trial)
-        name = trial.user_attrs.get(_RUN, own)
+        trial_name, reporter = f"trial-{trial.number:04}", _Reporter(trial)
+        name = trial.user_attrs.get(_RUN, trial_name)
         folder = RunFolder(self.folder / name)
         trial.set_user_attr(_RUN, name)
-        there = folder.config.exists()
-        if there and folder.read_settings() != settings:
+        resume = folder.config.exists()
+        if resume and folder.read_settings() != settings:
             raise RunError(f"{folder.path}: holds a run with other settings; expected another")
         run = TrainingRun(self._build(settings), folder, reporter)
         try:
-            run.begin(resume=there)
+            run.begin(resume=resume)
         except RunError:  # broken, or the other process is alive after all
-            if name == own:
+            if name == trial_name:
                 raise
-            trial.set_user_attr(_RUN, own)
-            run = TrainingRun(self._build(settings), RunFolder(self.folder / own), reporter)
+            trial.set_user_attr(_RUN, trial_name)
+            run = TrainingRun(self._build(settings), RunFolder(self.folder / trial_name), reporter)
             run.begin(resume=False)
         for row in run.rows:
             if row.validated:
@@ -337,10 +337,10 @@ def _tried(trial: FrozenTrial) -> Tried:
     """Returns what became of a finished trial."""
     why = trial.user_attrs.get(_WHY, "")
     ended = "pruned" if trial.state is TrialState.PRUNED else "diverged" if why else "finished"
-    seen = [trial.value or 0.0, *([] if why else trial.intermediate_values.values())]
+    accuracies = [trial.value or 0.0, *([] if why else trial.intermediate_values.values())]
     minutes = trial.duration.total_seconds() / 60 if trial.duration else 0.0
     run = trial.user_attrs.get(_RUN, "")
-    return Tried(trial.number, max(seen), ended, trial.params, run, minutes, why)
+    return Tried(trial.number, max(accuracies), ended, trial.params, run, minutes, why)
 
 
 def _silenced(call: Callable[[], Any]) -> Any:

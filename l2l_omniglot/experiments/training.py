@@ -108,8 +108,8 @@ class TrainingRun:
     def _start(self) -> str:
         """Loads the weights `start_from`; returns the digest of their file."""
         experiment, workers = self.experiment, self.experiment.workers
-        found = find_weights(experiment.settings.start_from) if workers.first else None
-        checkpoint = workers.from_first(found)
+        loaded = find_weights(experiment.settings.start_from) if workers.first else None
+        checkpoint = workers.from_first(loaded)
         assert checkpoint is not None  # the first found it
         experiment.check_start(checkpoint)
         load_resized(experiment.learner, checkpoint)

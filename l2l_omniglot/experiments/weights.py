@@ -130,8 +130,8 @@ def best_pretrained() -> str:
 def weights_name(source: str) -> str:
     """Names weights by their file: pretrained ones and the best of a run by their folder."""
     path = Path(source)
-    own = path.name in {MODEL, RunFolder(path.parent).best.name}
-    return path.resolve().parent.name if own else path.name
+    by_folder = path.name in {MODEL, RunFolder(path.parent).best.name}
+    return path.resolve().parent.name if by_folder else path.name
 
 
 def weights_file(path: Path) -> Path:
@@ -223,9 +223,9 @@ def history(source: str, checkpoint: Checkpoint) -> History:
         past = card.machine, tuple(card.commands)
         return History(card.name, "pretrained", path, digest, [], [], *past)
     folder = RunFolder(path.parent)
-    own = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
+    of_run = path.name in {folder.best.name, folder.last.name} and folder.config.exists()
     trained = checkpoint.settings  # the run may have got more iterations since
-    if not own or replace(folder.read_settings(), iterations=trained.iterations) != trained:
+    if not of_run or replace(folder.read_settings(), iterations=trained.iterations) != trained:
         return History(path.name, "checkpoint", path, digest, [], [], "")
     name = folder.path.resolve().name
     if path.samefile(source):
@@ -243,8 +243,8 @@ def train_command(settings: Settings) -> str:
     for name in ("algorithm", "queries"):  # they set others, too
         if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
             given[name] = getattr(settings, name)
-    base, own = make_settings(recipe, **given).to_dict(), settings.to_dict()
-    given |= {k: v for k, v in own.items() if k != "recipe" and v != base[k]}
+    base, values = make_settings(recipe, **given).to_dict(), settings.to_dict()
+    given |= {k: v for k, v in values.items() if k != "recipe" and v != base[k]}
     words = [PROGRAM, "train", *([] if recipe == "default" else ["--recipe", recipe])]
     for name, value in given.items():
         words += DECLARED[name].words(value)

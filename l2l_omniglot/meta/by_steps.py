@@ -45,9 +45,9 @@ def maml_by_steps(
             scores.append(score(now, tasks, weights.inner.policy))
             losses.append(shares[step] * scores[-1].losses.sum())
         leaves = list(before.values())
-        found = differentiate(torch.stack(losses).sum(), [*leaves, *parameters])
-        later = found[: len(leaves)]
-        sums = [_sum(one, other) for one, other in zip(sums, found[len(leaves) :], strict=True)]
+        gradients = differentiate(torch.stack(losses).sum(), [*leaves, *parameters])
+        later = gradients[: len(leaves)]
+        sums = [_sum(one, other) for one, other in zip(sums, gradients[len(leaves) :], strict=True)]
     return MetaGradient(scores[0]._replace(losses=scores[0].losses.detach()), tuple(sums))
 
 
@@ -57,7 +57,7 @@ def _weights_before_steps(weights: FastWeights, tasks: TaskBatch) -> list[dict[s
     forward = weights.engine.start(weights.tasks, inner)
     loop = inner_loop(forward, tasks.support, tasks.support_labels)
     return [
-        {name: own.detach().requires_grad_() for name, own in adapted.named().items()}
+        {name: weight.detach().requires_grad_() for name, weight in adapted.named().items()}
         for _, adapted in zip(range(inner.steps), loop, strict=False)
     ]
 
@@ -81,7 +81,7 @@ def _products(
 ) -> torch.Tensor:
     """Returns what has these gradients by the weights after a step."""
     pairs = zip(after, gradients, strict=True)
-    return torch.stack([(own * way).sum() for own, way in pairs if way is not None]).sum()
+    return torch.stack([(weight * way).sum() for weight, way in pairs if way is not None]).sum()
 
 
 def _sum(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:

@@ -156,13 +156,13 @@ def evaluate(
     modes = EVALUATED[batch_norm]
     if "inductive" in modes:
         learner.check_inductive(next(tasks.batch(0, 1)))
-    own = workers.share(count)
+    share = workers.share(count)
     # A task's accuracies after every step, then its losses, in each mode.
     rows = torch.zeros(count, len(modes), 2, steps + 1, dtype=torch.float64)
     key = ("evaluation", tasks.seed, tasks.name)
     with learner.evaluating(), all_random(*key):
-        for start in range(own.start, own.stop, BLOCK):
-            block = range(start, min(start + BLOCK, own.stop))
+        for start in range(share.start, share.stop, BLOCK):
+            block = range(start, min(start + BLOCK, share.stop))
             drawn = list(tasks.batch(block.start, len(block)))
             figures, predictions = _score(learner, drawn, steps, modes, key, block.start)
             rows[block.start : block.stop] = figures
@@ -170,7 +170,7 @@ def evaluate(
                 for number, task, labels in zip(block, drawn, predictions, strict=True):
                     on_task(number, task, dict(zip(modes, labels, strict=True)))
             if progress:
-                progress(block.stop * count // own.stop)
+                progress(block.stop * count // share.stop)
     rows = rows.to(learner.device if learner.device.type == "cuda" else "cpu")
     workers.sum(rows)
     by_mode = zip(modes, rows.permute(1, 2, 3, 0).tolist(), strict=True)

@@ -35,14 +35,14 @@ def imaml(
     """
     check_plain("iMAML", weights)
     starts, ends = starts_and_ends(weights, tasks)
-    own = [end.detach().requires_grad_() for end in ends]
-    weights.replace(dict(zip(weights.engine.rates.names, own, strict=True)))
+    leaves = [end.detach().requires_grad_() for end in ends]
+    weights.replace(dict(zip(weights.engine.rates.names, leaves, strict=True)))
     scores = score(weights, tasks, weights.inner.policy)
-    wanted = _flat(_gradients(scores.losses.sum(), own))
-    product = _hessian_product(weights, tasks, own)
+    wanted = _flat(_gradients(scores.losses.sum(), leaves))
+    product = _hessian_product(weights, tasks, leaves)
     pull = weights.inner.proximal
     solved = solve(lambda rows: rows + product(rows) / pull, wanted, iterations)
-    gradients = pull_back(starts, _like(solved, own), parameters)
+    gradients = pull_back(starts, _like(solved, leaves), parameters)
     return MetaGradient(scores._replace(losses=scores.losses.detach()), gradients)
 
 
@@ -58,38 +58,38 @@ def solve(
         wanted: b, (T, N).
         iterations: at most N are of use.
     """
-    found, rest, way = torch.zeros_like(wanted), wanted, wanted
+    solution, rest, way = torch.zeros_like(wanted), wanted, wanted
     length = _dots(rest, rest)
     for _ in range(iterations):
         image = product(way)
         curvature = _dots(way, image)
         step = torch.where(curvature > 0, length / curvature, 0)
-        found, rest = found + step * way, rest - step * image
+        solution, rest = solution + step * way, rest - step * image
         before, length = length, _dots(rest, rest)
         way = rest + torch.where(before > 0, length / before, 0) * way
-    return found
+    return solution
 
 
 def _hessian_product(
-    weights: FastWeights, tasks: TaskBatch, own: Sequence[torch.Tensor]
+    weights: FastWeights, tasks: TaskBatch, leaves: Sequence[torch.Tensor]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Returns what multiplies T vectors (T, N) by the Hessians of T support losses."""
     moments = weights.inner.policy.for_support(weights.taken)
     losses = task_losses(weights.logits(tasks.support, moments), tasks.support_labels)
-    gradients = _flat(_gradients(losses.sum(), own, create_graph=True))
+    gradients = _flat(_gradients(losses.sum(), leaves, create_graph=True))
 
     def product(rows: torch.Tensor) -> torch.Tensor:
-        return _flat(_gradients((gradients * rows).sum(), own))
+        return _flat(_gradients((gradients * rows).sum(), leaves))
 
     return product
 
 
 def _gradients(
-    value: torch.Tensor, own: Sequence[torch.Tensor], create_graph: bool = False
+    value: torch.Tensor, leaves: Sequence[torch.Tensor], create_graph: bool = False
 ) -> tuple[torch.Tensor, ...]:
     """Differentiates by each of the tensors; zeros where the value does not depend on it."""
     return torch.autograd.grad(
-        value, own, retain_graph=True, create_graph=create_graph, materialize_grads=True
+        value, leaves, retain_graph=True, create_graph=create_graph, materialize_grads=True
     )
 
 

@@ -61,17 +61,17 @@ class InnerRates(nn.Module):
 
     def _adapted(self, backbone: nn.Module) -> tuple[str, ...]:
         chosen = head_parameters(backbone) if self.adapt == "head" else None
-        found = tuple(
+        names = tuple(
             name
             for name, parameter in backbone.named_parameters()
             if parameter.requires_grad and (chosen is None or name in chosen)
             if name not in self.left
         )
-        if chosen is not None and not found:
+        if chosen is not None and not names:
             raise BackboneError(
                 f"its head {head_name(backbone)!r} has no parameter that is trained; expected some"
             )
-        return found
+        return names
 
     def check(self, backbone: nn.Module) -> None:
         """Refuses a backbone that was frozen or unfrozen since.

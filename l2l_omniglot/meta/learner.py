@@ -151,11 +151,11 @@ class Learner(nn.Module):
 
     def set_extra_state(self, state: Moments) -> None:
         """Inverts `get_extra_state`."""
-        self.population = {name: found.to(self.device) for name, found in state.items()} or None
+        self.population = {name: tensor.to(self.device) for name, tensor in state.items()} or None
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Learner:
         """Moves or casts the population statistics along, as `to` and `double` do the rest."""
-        self.set_extra_state({name: fn(found) for name, found in self.get_extra_state().items()})
+        self.set_extra_state({name: fn(tensor) for name, tensor in self.get_extra_state().items()})
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -310,11 +310,11 @@ class Learner(nn.Module):
                 for adapted in inner_loop(weights, task.support, task.support_labels):
                     with torch.no_grad():
                         recorded[adapted.taken].append(adapted.record(whole))
-        averages = {step: average_moments(found) for step, found in recorded.items()}
+        averages = {step: average_moments(moments) for step, moments in recorded.items()}
         self.population = averages[0] if needed != {"per-step"} else {}
         if "per-step" in needed:
-            for step, found in averages.items():
-                self.population |= of_step(step, found)
+            for step, moments in averages.items():
+                self.population |= of_step(step, moments)
 
     def policy(self, batch_norm: str) -> Policy:
         """Returns the policy of ``transductive`` or ``inductive`` scores.

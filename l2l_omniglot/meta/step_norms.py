@@ -31,8 +31,8 @@ class StepNorms(nn.Module):
         super().__init__()
         check_choice("norm_weights", kind, NORM_WEIGHTS)
         norms = [layer for layer in backbone.modules() if isinstance(layer, Norm)]
-        own = {id(p) for layer in norms for p in layer.parameters() if p.requires_grad}
-        named = {n: p for n, p in backbone.named_parameters() if id(p) in own}
+        ids = {id(p) for layer in norms for p in layer.parameters() if p.requires_grad}
+        named = {n: p for n, p in backbone.named_parameters() if id(p) in ids}
         self.names = tuple(named) if kind == "per-step" else ()
         self.values = nn.ParameterList(
             named[name].detach().expand(steps + 1, -1).clone() for name in self.names
@@ -41,4 +41,4 @@ class StepNorms(nn.Module):
     def at(self, step: int, tasks: int) -> dict[str, torch.Tensor]:
         """Returns those after so many steps, for T tasks, (T, channels); beyond K, the last."""
         chosen = [value[min(step, len(value) - 1)] for value in self.values]
-        return {n: own.expand(tasks, -1) for n, own in zip(self.names, chosen, strict=True)}
+        return {n: value.expand(tasks, -1) for n, value in zip(self.names, chosen, strict=True)}

@@ -165,10 +165,10 @@ class Trainer:
         self.meta_batch_size, self.inner_steps = meta_batch_size, inner_steps
         self.iteration = self.skipped = 0
         self.clip_gradients, self.skip_bad_updates = clip_gradients, skip_bad_updates
-        decayed = {id(parameter) for parameter in learner.backbone.parameters()}
+        ids = {id(parameter) for parameter in learner.backbone.parameters()}
         groups = [
-            {"params": [p for p in learner.trained if (id(p) in decayed) == own], "weight_decay": w}
-            for own, w in ((True, weight_decay), (False, 0.0))
+            {"params": [p for p in learner.trained if (id(p) in ids) == decays], "weight_decay": w}
+            for decays, w in ((True, weight_decay), (False, 0.0))
         ]
         make = {"adam": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimiser]
         self.optimizer: torch.optim.Optimizer = make(groups, lr=schedule.meta_lr)
@@ -241,8 +241,8 @@ class Trainer:
             results[1, start:done] = part.scores.accuracies
             for parameter, gradient in zip(self.learner.trained, part.gradients, strict=True):
                 if gradient is not None:
-                    own = gradient / self.meta_batch_size
-                    parameter.grad = own if parameter.grad is None else parameter.grad + own
+                    term = gradient / self.meta_batch_size
+                    parameter.grad = term if parameter.grad is None else parameter.grad + term
         if self.workers.count > 1:
             self._exchange(results)
         return results[0].tolist(), results[1].tolist()
@@ -276,9 +276,9 @@ class Trainer:
         An average of the weights has the key ``average``.
         """
         state: dict[int, dict[str, torch.Tensor]] = self.optimizer.state_dict()["state"]
-        found = {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+        by_key = {f"{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
         averages = self.average.tensors if self.average else []
-        return found | {f"{i}.{_AVERAGE}": value for i, value in enumerate(averages)}
+        return by_key | {f"{i}.{_AVERAGE}": value for i, value in enumerate(averages)}
 
     def restore(self, iteration: int, tensors: dict[str, torch.Tensor], skipped: int = 0) -> None:
         """Goes back to `iteration`, with the `optimizer_tensors` saved there."""

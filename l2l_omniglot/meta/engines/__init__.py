@@ -84,12 +84,12 @@ def _try_out(backbone: nn.Module, rates: InnerRates, images: torch.Tensor) -> No
     weights.replace(stacked)
     with torch.no_grad(), all_random("engine"), warnings.catch_warnings():
         warnings.filterwarnings("error", "There is a performance drop")  # vmap's loops
-        found = weights.logits(torch.stack(batches))
+        logits = weights.logits(torch.stack(batches))
         for task, batch in enumerate(batches):
             for name, parameter in network.named_parameters():
                 parameter.copy_(stacked[name][task])
             expected = checked_forward(network, batch)
-            if not torch.allclose(found[task], expected, rtol=1e-6, atol=1e-8):
+            if not torch.allclose(logits[task], expected, rtol=1e-6, atol=1e-8):
                 raise BackboneError(
                     f"{type(backbone).__name__} does not treat every image by itself outside "
                     "its layers"

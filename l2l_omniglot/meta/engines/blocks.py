@@ -73,8 +73,8 @@ _BLOCKS: list[list[type[nn.Module]]] = [
 
 def _halves(pool: Any) -> bool:
     """Returns whether a max-pool takes the maxima of 2x2 windows side by side."""
-    found = pool.kernel_size, pool.stride, pool.padding, pool.dilation
-    pairs = [(value, value) if isinstance(value, int) else tuple(value) for value in found]
+    options = pool.kernel_size, pool.stride, pool.padding, pool.dilation
+    pairs = [(value, value) if isinstance(value, int) else tuple(value) for value in options]
     plain = pairs == [(2, 2), (2, 2), (0, 0), (1, 1)]
     return plain and not pool.ceil_mode and not pool.return_indices
 
@@ -105,14 +105,14 @@ def block(layers: list[Any], batch: torch.Tensor) -> torch.Tensor:
     elif bias is not None:
         shift = shift + 0 * bias  # its gradient is zero, but it has one
     now = present()
-    found = now.recall(norm.name)
-    if found is None:
+    statistics = now.recall(norm.name)
+    if statistics is None:
         variance, mean = moments(maps) if seen is None else product_moments(seen, weight)
         if now.recorded is not None:  # with the bias, which the maps here lack
             whole = mean if bias is None else mean + bias
             now.note(norm.name, torch.stack([variance, whole]))
     else:
-        variance, mean = found if bias is None else (found[0], found[1] - bias)
+        variance, mean = statistics if bias is None else (statistics[0], statistics[1] - bias)
     out = norm.normalise(pool(maps, scale.detach()), variance, mean, scale, shift)
     out = out if relu_first else relu(out)
     return out.flatten(0, 1).permute(0, 3, 1, 2)

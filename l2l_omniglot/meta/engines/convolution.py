@@ -196,9 +196,9 @@ class _Contraction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, third: torch.Tensor) -> Any:
-        given = [third if one is None else one for one in ctx.saved_tensors]
+        tensors = [third if saved is None else saved for saved in ctx.saved_tensors]
         gradients = [
-            contract(*given[:i], None, *given[i + 1 :], ctx.geometry) if needed else None
+            contract(*tensors[:i], None, *tensors[i + 1 :], ctx.geometry) if needed else None
             for i, needed in enumerate(ctx.needs_input_grad[:3])
         ]
         return (*gradients, None)

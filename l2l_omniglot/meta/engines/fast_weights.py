@@ -162,9 +162,9 @@ class FastWeights:
         Raises:
             BackboneError: as `logits`, or if a layer does more than normalise.
         """
-        found: Moments = {}
-        self._run(images, Pass(recorded=found))
-        return found
+        moments: Moments = {}
+        self._run(images, Pass(recorded=moments))
+        return moments
 
     def _run(self, images: torch.Tensor, now: Pass) -> torch.Tensor:
         check_norms(self.engine.backbone, not now.plain)
@@ -177,14 +177,14 @@ class FastWeights:
     def named(self) -> dict[str, torch.Tensor]:
         """Returns the present weights by name, each with a leading T."""
         named = self.network.module.named_parameters()
-        return {name: own if self.engine.leading else own[None] for name, own in named}
+        return {name: weight if self.engine.leading else weight[None] for name, weight in named}
 
     def replace(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replaces weights, by name, each with a leading T."""
         if not weights:
             return
-        own = dict(self.network.module.named_parameters())
-        new = {id(own[n]): w if self.engine.leading else w[0] for n, w in weights.items()}
+        parameters = dict(self.network.module.named_parameters())
+        new = {id(parameters[n]): w if self.engine.leading else w[0] for n, w in weights.items()}
         for layer in self.network.module.modules():
             for name, old in layer._parameters.items():  # of which several may be one
                 layer._parameters[name] = new.get(id(old), old)
@@ -220,15 +220,15 @@ class FastWeights:
         if rates.plain:
             self.network.adapt(loss)
             return
-        own = dict(self.network.module.named_parameters())
+        parameters = dict(self.network.module.named_parameters())
         gradients = torch.autograd.grad(
-            loss, [own[name] for name in rates.names],
+            loss, [parameters[name] for name in rates.names],
             create_graph=not self.inner.first_order, allow_unused=True,
         )  # fmt: skip
         for name, gradient in zip(rates.names, gradients, strict=True):
             if gradient is not None:
                 rate = rates.rate(name, self.taken) * self.inner.rate_factor
-                own[name].update = -rate * gradient
+                parameters[name].update = -rate * gradient
         self.network.module = l2l.update_module(self.network.module)
 
 
@@ -238,9 +238,9 @@ def _clone(maml: Any, first_order: bool) -> Any:
     first: dict[nn.Module, str] = {}
     for name, layer in maml.module.named_modules(remove_duplicate=False):
         if first.setdefault(layer, name) != name:
-            parent, _, own = name.rpartition(".")
+            parent, _, child = name.rpartition(".")
             same = clone.module.get_submodule(first[layer])
-            clone.module.get_submodule(parent)._modules[own] = same
+            clone.module.get_submodule(parent)._modules[child] = same
     return clone
 
 
@@ -259,9 +259,9 @@ def inner_loop(
     """
     head, policy = weights.engine.head, weights.inner.policy
     if head.computed:
-        names, own = head_parameters(weights.engine.backbone), weights.named()
+        names, parameters = head_parameters(weights.engine.backbone), weights.named()
         embeddings = weights.embeddings(support, policy.for_support(0)) if head.embeds else None
-        start = head(own[names[0]], embeddings, labels)
+        start = head(parameters[names[0]], embeddings, labels)
         weights.restart(dict(zip(names, start, strict=True)))
     anchor = weights.named() if weights.inner.proximal else {}
     yield weights

@@ -105,15 +105,15 @@ class VmappedLayer(StackedLayer):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Computes (T * B, ...) of (T * B, ...)."""
-        weights = {name: own for name, own in self._parameters.items() if own is not None}
+        weights = {name: weight for name, weight in self._parameters.items() if weight is not None}
         layer = copy.copy(self.original[0])  # other threads may use the original
         if is_watched(layer):  # not within vmap, whose tensors must not leave it
             present().see(batch)
             hooks = layer._forward_pre_hooks.items()
             layer._forward_pre_hooks = OrderedDict((k, h) for k, h in hooks if h is not watch)
         layer._parameters = dict(layer._parameters)
-        found: torch.Tensor = vmap(partial(functional_call, layer))(weights, self.by_task(batch))
-        return found.flatten(0, 1)
+        out: torch.Tensor = vmap(partial(functional_call, layer))(weights, self.by_task(batch))
+        return out.flatten(0, 1)
 
 
 class StackedNorm(StackedLayer):
@@ -128,10 +128,10 @@ class StackedNorm(StackedLayer):
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Normalises (T * B, channels, ...)."""
         values, now = self.by_task(batch.movedim(1, -1)), present()
-        found = now.recall(self.name)
-        if found is None:
-            found = now.note(self.name, moments(values))
-        variance, mean = found
+        statistics = now.recall(self.name)
+        if statistics is None:
+            statistics = now.note(self.name, moments(values))
+        variance, mean = statistics
         normed = self.normalise(values, variance, mean, self.weight, self.bias)
         return normed.flatten(0, 1).movedim(-1, 1)
 

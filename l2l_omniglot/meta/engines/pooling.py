@@ -34,7 +34,7 @@ class _Choice(torch.autograd.Function):
     def forward(ctx: Any, maps: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(chosen)
         ctx.size = maps.shape[2:]
-        rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (maps, chosen))
+        rows, at = (tensor.permute(0, 2, 3, 1).flatten(1, 2) for tensor in (maps, chosen))
         picked: torch.Tensor = rows.gather(1, at).unflatten(1, chosen.shape[2:])
         return picked.permute(0, 3, 1, 2)
 
@@ -58,7 +58,7 @@ class _Placing(torch.autograd.Function):
             values = values.contiguous(memory_format=last)
             backward = torch.ops.aten.max_pool2d_with_indices_backward
             return backward(values, like, *window, chosen)  # type: ignore[no-any-return]
-        rows, at = (found.permute(0, 2, 3, 1).flatten(1, 2) for found in (values, chosen))
+        rows, at = (tensor.permute(0, 2, 3, 1).flatten(1, 2) for tensor in (values, chosen))
         placed = values.new_zeros(len(rows), size.numel(), rows.shape[2]).scatter_(1, at, rows)
         maps: torch.Tensor = placed.unflatten(1, size)
         return maps.permute(0, 3, 1, 2)

@@ -51,14 +51,14 @@ class StackedEngine(Engine):
         """See `Engine`."""
         if clone.training != self.backbone.training:
             clone.train(self.backbone.training)
-        made: dict[torch.Tensor, torch.Tensor] = {}
+        stacked: dict[torch.Tensor, torch.Tensor] = {}
         for layer in clone.modules():
             if isinstance(layer, StackedLayer):
                 layer.tasks = tasks
-                for name, own in layer._parameters.items():
-                    if own is not None:
-                        made[own] = made[own] if own in made else _stack(own, tasks)
-                        layer._parameters[name] = made[own]  # type: ignore[assignment]
+                for name, old in layer._parameters.items():
+                    if old is not None:
+                        stacked[old] = stacked[old] if old in stacked else _stack(old, tasks)
+                        layer._parameters[name] = stacked[old]  # type: ignore[assignment]
 
     def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         """See `Engine`."""
@@ -84,8 +84,8 @@ def _make_skeleton(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
 
 def _stack_children(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
     """Stacks the layers within a module that only holds others."""
-    own = [name for name, _ in module.named_parameters(recurse=False)]
-    if own or isinstance(module, nn.modules.batchnorm._NormBase):
+    parameters = [name for name, _ in module.named_parameters(recurse=False)]
+    if parameters or isinstance(module, nn.modules.batchnorm._NormBase):
         raise BackboneError(f"{type(module).__name__} has no stacked form")
     named = module._modules.items()  # named_children leaves out repeats
     children = {name: _make_skeleton(child, made) for name, child in named if child is not None}
