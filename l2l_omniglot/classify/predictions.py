@@ -128,35 +128,38 @@ class Predictions:
         return {name: {other: counts[name, other] for other in predicted} for name in true}
 
 
-def predictions_table(found: Predictions, top: int = 1, width: int = 0) -> str:
+def predictions_table(predictions: Predictions, top: int = 1, width: int = 0) -> str:
     """Formats `top` rows per picture, and the accuracy where classes are known.
 
     Args:
-        found: the predictions.
+        predictions: the predictions.
         top: classes to name of each picture, the most probable first; at least 1.
         width: columns of the terminal, for which long paths are cut at their start, and then long
             names of classes in the middle; 0: as needed.
     """
-    top = min(top, len(found.names))
-    parts = [_pictures(found, top, width, _room(found, top, width))]
-    if found.known:
-        low, high = found.interval
+    top = min(top, len(predictions.names))
+    parts = [_pictures(predictions, top, width, _room(predictions, top, width))]
+    if predictions.known:
+        low, high = predictions.interval
+        correct, known = predictions.correct, predictions.known
         parts.append(
-            f"{found.correct} of {found.known} correct: {percent(found.correct / found.known)} "
-            f"(95 % interval {percent(low)} to {percent(high)}, {found.batch_norm} batch norm)"
+            f"{correct} of {known} correct: {percent(correct / known)} (95 % interval "
+            f"{percent(low)} to {percent(high)}, {predictions.batch_norm} batch norm)"
         )
-        parts.append(_confusions(found, width))
-    steps = counted(found.steps, "inner step") if found.steps else "no inner steps"
-    sure = "" if found.calibrated else "; probabilities not calibrated"
-    parts.append(f"Weights: {found.weights}, trained by {found.algorithm}; {steps}{sure}.")
-    unlike = [entry for entry in found.entries if entry.unlike]
+        parts.append(_confusions(predictions, width))
+    steps = counted(predictions.steps, "inner step") if predictions.steps else "no inner steps"
+    sure = "" if predictions.calibrated else "; probabilities not calibrated"
+    parts.append(
+        f"Weights: {predictions.weights}, trained by {predictions.algorithm}; {steps}{sure}."
+    )
+    unlike = [entry for entry in predictions.entries if entry.unlike]
     if unlike and not any(entry.rejected for entry in unlike):
         named = listed([shown(entry.file) for entry in unlike])
         parts.append(f"Unlike all classes (--reject says so in the table): {named}.")
-    if found.prepared:
-        parts.append(found.prepared)
-    if found.doubts:
-        parts.append(f"Doubtful: {'; '.join(map(shown, found.doubts))}.")
+    if predictions.prepared:
+        parts.append(predictions.prepared)
+    if predictions.doubts:
+        parts.append(f"Doubtful: {'; '.join(map(shown, predictions.doubts))}.")
     return "\n\n".join(filter(None, parts))  # no matrix: many classes, and all right
 
 
@@ -207,7 +210,7 @@ def _confusions(predictions: Predictions, width: int) -> str:
     return table(header, lines) if lines else ""
 
 
-def predictions_json(found: Predictions) -> str:
+def predictions_json(predictions: Predictions) -> str:
     """Formats one JSON object with the probabilities of all classes, in [0, 1]."""
     entries = [
         {
@@ -215,28 +218,29 @@ def predictions_json(found: Predictions) -> str:
             "probabilities": entry.probabilities, "truth": entry.truth,
             "unlike_all": entry.unlike, "steps": list(entry.steps), "doubt": entry.doubt,
         }
-        for entry in found.entries
+        for entry in predictions.entries
     ]  # fmt: skip
-    known = found.known or None
+    known = predictions.known or None
     body = {
-        "classes": found.names, "weights": found.weights, "algorithm": found.algorithm,
-        "steps": found.steps, "batch_norm": found.batch_norm, "calibrated": found.calibrated,
-        "prepared": found.prepared, "doubts": list(found.doubts),
-        "accuracy": known and found.correct / known,
-        "interval95": known and list(found.interval),
-        "confusions": known and found.confusions,
+        "classes": predictions.names, "weights": predictions.weights,
+        "algorithm": predictions.algorithm, "steps": predictions.steps,
+        "batch_norm": predictions.batch_norm, "calibrated": predictions.calibrated,
+        "prepared": predictions.prepared, "doubts": list(predictions.doubts),
+        "accuracy": known and predictions.correct / known,
+        "interval95": known and list(predictions.interval),
+        "confusions": known and predictions.confusions,
         "predictions": entries,
     }  # fmt: skip
     return json.dumps(finite(body), allow_nan=False)
 
 
-def predictions_csv(found: Predictions) -> str:
+def predictions_csv(predictions: Predictions) -> str:
     """Formats one line per picture, with one column per class: its probability in [0, 1]."""
-    named = {name: f"p({encodable(name)})" for name in found.names}
+    named = {name: f"p({encodable(name)})" for name in predictions.names}
     rows: list[dict[str, object]] = [
         {"picture": encodable(entry.file), "class": encodable(entry.label)}
         | {"truth": encodable(entry.truth or ""), "unlike_all": int(entry.unlike)}
         | {named[name]: value for name, value in entry.probabilities.items()}
-        for entry in found.entries
+        for entry in predictions.entries
     ]
     return csv_text(list(rows[0]), rows).rstrip("\n")

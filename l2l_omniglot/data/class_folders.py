@@ -156,7 +156,7 @@ def list_classes(folder: Path) -> ClassFolders:
 
 
 def prepare_classes(
-    found: ClassFolders, out: Path, looks: Looks | None = None, progress: Progress | None = None
+    classes: ClassFolders, out: Path, looks: Looks | None = None, progress: Progress | None = None
 ) -> Prepared:
     """Writes a folder's classes as a class stack, and its sidecar.
 
@@ -164,7 +164,7 @@ def prepare_classes(
     unless a picture has changed since.
 
     Args:
-        found: the classes.
+        classes: the classes.
         out: the ``.npy`` file, uint8 of shape (images, 1, 1 or 3, image_size, image_size).
         looks: how pictures become images; grey and of 28 pixels by default.
         progress: called with (pictures done, pictures in all), class by class.
@@ -177,10 +177,10 @@ def prepare_classes(
     looks.check()
     check_beside(out)
     shape = 3 if looks.colour else 1, looks.image_size, looks.image_size
-    recipe = recipe_of(found, looks)
+    recipe = recipe_of(classes, looks)
     with StackWriter(out, shape, recipe) as writer:
-        every, done = found.count, 0
-        for number, (info, files) in enumerate(found.files.items()):
+        every, done = classes.count, 0
+        for number, (info, files) in enumerate(classes.files.items()):
             if number >= len(writer.done):
                 left: list[str] = []
                 writer.add(info, _read(files, looks, left), left, looks.least)
@@ -192,14 +192,14 @@ def prepare_classes(
         if len(writer.done) - len(small) < 2:
             writer.discard()
             few = f"fewer than 2 classes have {counted(looks.least, 'image')}"
-            raise DataError(reasons([f"{found.folder}: {few}", *unread]))
-        sidecar = writer.finish(found.folder.resolve().name, looks.kind)
+            raise DataError(reasons([f"{classes.folder}: {few}", *unread]))
+        sidecar = writer.finish(classes.folder.resolve().name, looks.kind)
         return Prepared(sidecar, unread, small)
 
 
-def recipe_of(found: ClassFolders, looks: Looks) -> str:
+def recipe_of(classes: ClassFolders, looks: Looks) -> str:
     """Returns a digest of all that decides how a stack looks."""
-    return hashlib.sha256(json.dumps([found.recipe, looks]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([classes.recipe, looks]).encode()).hexdigest()
 
 
 def _read(files: list[Path], looks: Looks, left: list[str]) -> Iterator[Pixels]:

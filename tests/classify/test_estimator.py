@@ -248,7 +248,7 @@ def test_pictures_are_prepared_as_files_are(kind: str):
         found.predict(np.zeros((1, 28, 28)))
     with pytest.raises(InputError, match=rf"array of shape \(30, 20, 3\): {listed}"):
         found.predict(np.zeros((30, 20, 3), np.uint8))
-    with pytest.raises(InputError, match=f"^arrays: {listed}"):
+    with pytest.raises(InputError, match=f"^a list of ndarray: {listed}"):
         found.predict([np.zeros((28, 28))])
     with pytest.raises(InputError, match="ndarray among pictures: expected paths, Pillow images"):
         found.predict([make(queries.files[0]), np.zeros((28, 28))])
