@@ -134,6 +134,11 @@ def _family_fomaml(_ways: int, _shots: int) -> dict[str, Any]:
     return {"iterations": 12_000}
 
 
+def _family_meta_sgd(ways: int, _shots: int) -> dict[str, Any]:
+    """`_family`, with steps that are tested as long as validation likes those of learned rates."""
+    return {"eval_steps": 8, "eval_inner_lr": 0.0035 * min(ways, 20)}
+
+
 def _family_anil(ways: int, _shots: int) -> dict[str, Any]:
     """`_family`, with longer and more steps, as they change the head alone."""
     return {
@@ -158,5 +163,6 @@ OWN: dict[tuple[str, str], Callable[[int, int], dict[str, Any]]] = {
     ("paper", "reptile"): _nichol,
     ("paper", "imaml"): _rajeswaran,
     ("family", "fomaml"): _family_fomaml,
+    ("family", "meta-sgd"): _family_meta_sgd,
     ("family", "anil"): _family_anil,
 }

@@ -46,7 +46,7 @@ def test_paper_recipe_is_finn_et_al():
         assert (settings.first_order, settings.ink, settings.backbone) == (False, "white", "cnn4")
 
 
-@pytest.mark.parametrize("name", ["maml", "fomaml", "anil"])
+@pytest.mark.parametrize("name", ["maml", "fomaml", "meta-sgd", "anil"])
 def test_family_recipe_is_what_the_included_weights_were_trained_by(name: str):
     made = make_settings("family", algorithm=name, ways=20, shots=1, split="random").to_dict()
     shipped = load_pretrained_checkpoint(name).settings.to_dict()
