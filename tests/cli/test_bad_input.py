@@ -83,7 +83,7 @@ TABLE = [
     ("train --data own.npy --split randm", 3, "did you mean 'random'?"),
     ("prepare --source nowhere", 3, "nowhere: no such file or folder"),
     ("export single --out a.pt2 --weights conv4", 3,
-     "has 1 sub-folders; expected at least 2, one per class"),
+     "has 1 sub-folder; expected at least 2, one per class"),
     ("predict support/dots support", 3, "has 0 sub-folders; expected at least 2"),
     ("L2L_OMNIGLOT_MIRROR=http://127.0.0.1:9 prepare", 4, "could not fetch"),
     # Backbones.

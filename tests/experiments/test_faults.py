@@ -141,7 +141,9 @@ def test_bad_updates_are_skipped_and_counted_up_to_a_number(
 ):  # fmt: skip
     caplog.set_level("INFO", "l2l_omniglot")
     bad_at(monkeypatch, 1, 3, 5)
-    with pytest.raises(TrainingError, match=r"meta-update 6: .*--skip-bad-updates \(now 2\)"):
+    with pytest.raises(
+        TrainingError, match=r"meta-update 6: .*skipping more such updates \(now at most 2\)"
+    ):
         trained(make_run(stack, tmp_path / "run", skip_bad_updates=2))
     note = "meta-update 2: the loss of task 3 is not finite; skipped, 1 of at most 2."
     assert note in caplog.text

@@ -79,7 +79,9 @@ def test_what_does_not_go_with_them_is_refused():
     with pytest.raises(SettingsError, match="norm_weights='each': expected one of adapted, per-st"):
         Learner(TinyNet(), 0.1, norm_weights="each")
     learner = Learner(TinyNet().double(), 0.1, rule="reptile", norm_weights="per-step")
-    with pytest.raises(BackboneError, match="Reptile trains what .* --norm-weights adapted"):
+    with pytest.raises(
+        BackboneError, match="Reptile trains what .* norm weights too, adapted by fixed rates"
+    ):
         learner.meta_gradient(learner.batch([tiny_task()]), 1)
 
 
