@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from l2l_omniglot._util.files import OFFLINE_VARIABLE
-from l2l_omniglot._util.reading import MOST_DOWNLOAD, UnreadableError, size_text
+from l2l_omniglot._util.reading import MOST_DOWNLOAD, UnreadableError, check_regular, size_text
 from l2l_omniglot.errors import DownloadError
 
 STALL = 30  # seconds without a byte, after which a download is given up
@@ -28,6 +28,8 @@ def fetch(address: str, folder: Path, digest: str) -> Path:
     pooch.get_logger().setLevel("WARNING")
     name = address.rpartition("/")[2]
     try:
+        if (folder / name).exists():
+            check_regular((folder / name).stat())
         if os.environ.get(OFFLINE_VARIABLE) and not _is_cached(folder / name, digest):
             raise DownloadError(f"{address}: not downloaded, because of --offline")
         downloader = pooch.HTTPDownloader(progressbar=_Bound(), timeout=STALL)

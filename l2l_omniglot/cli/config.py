@@ -198,6 +198,11 @@ def _use_config(context: click.Context, _option: click.Parameter, path: Path | N
             files |= {(command, name): path for name in values}
 
 
+def config_files(context: click.Context) -> set[Path]:
+    """Returns the files that values of options come from."""
+    return set(context.meta.get(_FILES, {}).values())
+
+
 def read_config(path: Path, program: click.Group) -> dict[str, dict[str, Any]]:
     """Returns the values that a file has for the parameters of each command, all of them checked.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -90,6 +91,7 @@ def _export(weights: str | None, name: str, steps: int | None, folder: Path) -> 
     from l2l_omniglot.page.folder import check_folder, write_folder
 
     check_folder(folder)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leaves nothing behind
     size = write_folder(find_weights(weights, default=name), name, folder, steps)
     say(
         f"{folder}: {size / 1e6:.1f} MB, for any file server, such as\n"

@@ -81,7 +81,7 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
 @click.option("--protocol", type=options.Name(list(PROTOCOLS)), default=OURS, show_default=True,
               help="Test as a paper does: split, rotations, queries, tasks and normalisation; "
               "lake is the one-shot test of Lake et al. (20-way).")  # fmt: skip
-@click.option("--runs", type=click.Path(path_type=Path), default=None,
+@click.option("--runs", type=options.GivenPath(), default=None,
               help="Folder or archive of the one-shot runs of --protocol lake (none).")  # fmt: skip
 @options.computing_options
 @options.json_option

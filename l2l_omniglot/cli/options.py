@@ -16,10 +16,10 @@ from click.shell_completion import CompletionItem
 
 from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.backbones.registry import backbone_names
-from l2l_omniglot.cli.config import naming_options
+from l2l_omniglot.cli.config import config_files, naming_options
 from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS
-from l2l_omniglot.errors import L2LOmniglotError, expected_name
+from l2l_omniglot.errors import L2LOmniglotError, expected_name, refused
 from l2l_omniglot.experiments import runs
 from l2l_omniglot.experiments.recipes import RECIPES
 from l2l_omniglot.experiments.settings import DECLARED, Settings
@@ -80,25 +80,25 @@ MINUTES = _Minutes(min=0, min_open=True, max=MOST_MINUTES)
 COUNT = 10_000_000  # of tasks, images or pairs, at most
 
 
-class _GivenPath(click.Path):
+class GivenPath(click.Path):
     """A path; an empty text, as of a variable that is not set, is none."""
 
     expected = "a path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path."""
-        if value == "":
-            self.fail(f"'': expected {self.expected}", param, ctx)
+        if value == "" or "\0" in str(value):  # a configuration may have a null byte
+            self.fail(f"{str(value)!r}: expected {self.expected}", param, ctx)
         return Path(str(super().convert(value, param, ctx)))
 
 
-class FolderPath(_GivenPath):
+class FolderPath(GivenPath):
     """A folder to read."""
 
     expected = "a folder"
 
 
-class OutputPath(_GivenPath):
+class OutputPath(GivenPath):
     """A path to write to; one that cannot be is refused at once, not after the work.
 
     Args:
@@ -123,6 +123,9 @@ class OutputPath(_GivenPath):
 
     def _problem(self, path: Path) -> str:
         """Says why it cannot be written to; empty where it can."""
+        context = click.get_current_context(silent=True)
+        if context and any(_is_same(path, file) for file in config_files(context)):
+            return "is the file of the configuration; expected another"
         if self.suffixes and path.suffix.lower() not in self.suffixes:
             return f"expected a file name that ends in {self.suffixes[0]}"
         if path.exists() and not path.is_file() and not path.is_dir():  # such as /dev/stdout
@@ -135,6 +138,10 @@ class OutputPath(_GivenPath):
             return f"{nearest} is a file; expected a folder"
         writable = os.access(nearest, os.W_OK | os.X_OK)
         return "" if writable else f"the folder {nearest} may not be written to"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Completer:
@@ -283,6 +290,9 @@ class Weights:
 def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Makes paths absolute, so that a saved run finds its data from anywhere; drops None."""
     values = {name: value for name, value in given.items() if value is not None}
+    for name, value in values.items():
+        if "\0" in str(value):
+            raise refused(name, value, "expected a text without null bytes")
     for name, ending in (("data", ".npy"), ("split", ".json")):
         if values.get(name, "").endswith(ending):
             values[name] = str(Path(values[name]).resolve())

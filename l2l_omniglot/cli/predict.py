@@ -22,7 +22,7 @@ from l2l_omniglot.errors import SkippedError
 if TYPE_CHECKING:
     from l2l_omniglot.data.picture_folders import Collection
 
-support_argument = click.argument("support", type=click.Path(path_type=Path))
+support_argument = click.argument("support", type=options.GivenPath())
 adapting_options = options.combined(
     options.weights_option(options.BEST_WEIGHTS), options.steps_option()
 )
@@ -39,7 +39,7 @@ picture_options = options.combined(
 
 @click.command(cls=Command, short_help="Classify your own pictures.")
 @support_argument
-@click.argument("queries", metavar="QUERY...", type=click.Path(path_type=Path), nargs=-1,
+@click.argument("queries", metavar="QUERY...", type=options.GivenPath(), nargs=-1,
                 required=True)  # fmt: skip
 @adapting_options
 @click.option("--batch-norm", type=options.Name(BATCH_NORMS), default="inductive",
@@ -82,7 +82,7 @@ def predict(
     """
     if json and csv:
         raise click.UsageError("--json and --csv: expected only one")
-    _check_outputs([support, *queries], {"--out": out, "--show": show})
+    _check_outputs([support, *queries], weights, {"--out": out, "--show": show})
     from l2l_omniglot.data.picture_folders import count_pictures, read_queries, read_support
 
     # Pictures first: a wrong folder is refused before torch is imported.
@@ -125,20 +125,31 @@ def predict(
     note_unread(examples, collection)
 
 
-def _check_outputs(inputs: Sequence[Path], outputs: Mapping[str, Path | None]) -> None:
-    """Refuses to write over pictures, or among them what would be read as one next time."""
+def _check_outputs(
+    inputs: Sequence[Path], weights: str | None, outputs: Mapping[str, Path | None]
+) -> None:
+    """Refuses to write over what is read, or among pictures what would be one next time."""
     from l2l_omniglot.data.pictures import SUFFIXES
 
-    paths = {option: path.resolve() for option, path in outputs.items() if path is not None}
-    if len(set(paths.values())) < len(paths):
-        raise click.UsageError(f"{' and '.join(paths)}: expected two different files")
-    for option, path in paths.items():
-        for place in inputs:
-            if path.suffix.lower() in SUFFIXES and place.resolve() in (path, *path.parents):
+    given = {option: path for option, path in outputs.items() if path is not None}
+    if len({path.resolve() for path in given.values()}) < len(given):
+        raise click.UsageError(f"{' and '.join(given)}: expected two different files")
+    places = [*inputs, *([Path(weights)] if weights else [])]
+    for option, path in given.items():
+        for place in places:
+            within = place.resolve() in (path.resolve(), *path.absolute().parents)
+            picture = within and path.suffix.lower() in SUFFIXES
+            if picture or (path.exists() and _reads(place, path)):
                 raise click.UsageError(
-                    f"{option} '{outputs[option]}': expected a file that is none of the pictures "
-                    f"to read, and not among those in '{place}'"
+                    f"{option} '{path}': expected a file that is none of those to read, and not a "
+                    f"picture among those in '{place}'"
                 )
+
+
+def _reads(place: Path, path: Path) -> bool:
+    """Returns whether a file is a place to read, or in it, by whatever name."""
+    files = [place, *(place.rglob("*") if place.is_dir() else ())]
+    return any(file.is_file() and file.samefile(path) for file in files)
 
 
 def note_unread(*collections: Collection) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--classes", type=options.FolderPath(), default=None,
               help="Folder of pictures of your own: one sub-folder a class, or one a group of "
               "classes (none: Omniglot).")  # fmt: skip
-@click.option("--source", type=click.Path(path_type=Path), multiple=True,
+@click.option("--source", type=options.GivenPath(), multiple=True,
               help="Omniglot: archive, extracted folder, or a folder that holds them; may be "
               "repeated (L2L_OMNIGLOT_SOURCE, else the download).")  # fmt: skip
 @click.option("--out", type=options.OutputPath(), default=None,

@@ -33,7 +33,7 @@ HARDLY = 1.2  # times chance
 run_options = options.combined(
     click.option("--time-limit", type=options.MINUTES, default=None,
                  help="Minutes after which to stop (none)."),
-    click.option("--run-dir", type=click.Path(path_type=Path), default=None,
+    click.option("--run-dir", type=options.GivenPath(), default=None,
                  help="Folder of the run (a new one under runs/)."),
     click.option("--resume", type=str, is_flag=False, flag_value=NEWEST, default=None,
                  metavar="[RUN]", shell_complete=options.completing(options.known_runs),

@@ -23,7 +23,8 @@ from l2l_omniglot.experiments.search import DEFAULT_SEARCH, Dimension, parse_sea
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
 if TYPE_CHECKING:
-    from l2l_omniglot.experiments.study import Study, Tried
+    from l2l_omniglot.experiments.study import Study
+    from l2l_omniglot.experiments.trials import Tried
 
 SHOWN = 10  # trials in the table
 WIDTH = 80  # of it
@@ -81,6 +82,7 @@ def tune(
     fixed = options.absolute(given)
     tried = _search(search, fixed)
     settings = make_settings(**fixed)
+    _check_written(fixed, out, storage)
     check_registered(settings.backbone)
     import optuna
 
@@ -123,6 +125,17 @@ def _search(texts: tuple[str, ...], fixed: dict[str, Any]) -> list[Dimension]:
             option = DECLARED[dimension.name].option
             raise refused("search", dimension.text, f"with {option}; expected one of both")
     return dimensions
+
+
+def _check_written(fixed: dict[str, Any], out: Path, storage: str | None) -> None:
+    """Refuses now what could not be written after hours of training."""
+    for name, value in fixed.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            raise refused(name, value, "expected a name in UTF-8, as TOML has it") from error
+    if storage is not None and out.resolve() == Path(storage).resolve():
+        raise click.UsageError(f"--out and --storage '{out}': expected two different files")
 
 
 def _words(tried: Tried) -> str:

@@ -21,6 +21,6 @@
 - ``search``: what a search tries of each setting
 - ``storage``: where a search keeps its trials
 - ``claims``: which process is at which part of shared work
-- ``study``: a search that processes share
+- ``study``: a search that processes share; ``trials``: its trials
 - ``tensorboard``: event files
 """

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from l2l_omniglot.errors import refused
+from l2l_omniglot.errors import RunError, refused
 
 TRIES, PAUSE = 5, 0.4  # to open a database, and seconds between two
+OPERATIONS = 11  # kinds of a journal's entries
+PACKAGE, CALLERS = "l2l_omniglot", ("study", "storage", "trials")  # the modules that call Optuna
 HEARTBEAT, GRACE = 15, 60  # seconds between two signs of life; without one for how long it is dead
 
 
@@ -73,11 +79,76 @@ def _connected(
 
 
 def _journal(path: str) -> JournalStorage:
-    file = Path(path)
-    if not path or (file.exists() and not file.is_file()):
+    file = Path(path).absolute()  # Optuna's lock is a link to it
+    if not path.strip() or (file.exists() and not file.is_file()):
         raise refused("storage", path, "expected the path of a journal file, or a database's URL")
     file.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileSymlinkLock(str(file))
+    if file.exists():
+        lock.acquire()
+        try:
+            _mend_end(file, path)
+        finally:
+            lock.release()
+    with storage_errors(path):
+        return JournalStorage(JournalFileBackend(str(file), lock))
+
+
+def _mend_end(file: Path, path: str) -> None:
+    """Cuts off a last line that was not written to its end, as by a process that was killed.
+
+    Raises:
+        RunError: if another line is none of a journal; the file stays as it is.
+    """
+    content = file.read_bytes()
+    lines = content.splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n")]
+    for number, line in enumerate(whole, 1):
+        if not _is_entry(line):
+            raise RunError(f"{path}: line {number} is damaged; expected a journal of Optuna")
+    if len(whole) < len(lines):
+        if not whole:
+            raise RunError(f"{path}: has no whole line; expected a journal of Optuna")
+        os.truncate(file, len(content) - len(lines[-1]))
+
+
+def _is_entry(line: bytes) -> bool:
     try:
-        return JournalStorage(JournalFileBackend(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise refused("storage", path, "is no journal of Optuna; expected one") from error
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(entry, dict) and entry.get("op_code") in range(OPERATIONS)
+
+
+@contextmanager
+def storage_errors(storage: str) -> Iterator[None]:
+    """Words what Optuna raises where a storage is damaged, full or gone.
+
+    What our own code raises passes, and so does what a training raises.
+
+    Raises:
+        RunError: names the storage, without its password, and the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_optuna(error):
+            raise
+        raise RunError(_unusable(storage, error)) from error
+
+
+def _is_of_optuna(error: Exception) -> bool:
+    """Returns whether an error was raised below the modules that call Optuna, not by ours."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    names = [str(frame.f_globals.get("__name__")) for frame in frames]
+    ours = [name for name in names if name.partition(".")[0] == PACKAGE]
+    return names[-1] not in ours and bool(ours) and ours[-1].rpartition(".")[2] in CALLERS
+
+
+def _unusable(storage: str, error: Exception) -> str:
+    shown = storage.partition("://")[0] + "://..." if is_database(storage) else storage
+    why = str(error).partition("\n")[0] or type(error).__name__
+    return (
+        f"{shown}: the study in it cannot be read or written ({why}); expected a whole journal on "
+        "a disk with room, or a database that answers"
+    )

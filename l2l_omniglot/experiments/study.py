@@ -6,30 +6,37 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, TrialPruned, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.trial import FrozenTrial, TrialState
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
-from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.errors import RunError, SettingsError, TrainingError, refused
 from l2l_omniglot.experiments.claims import Claims
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import load_resized
-from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.reproduce import Stopped
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.search import Dimension
 from l2l_omniglot.experiments.settings import Settings, make_settings
-from l2l_omniglot.experiments.storage import GRACE, is_database, open_storage
+from l2l_omniglot.experiments.storage import GRACE, is_database, open_storage, storage_errors
 from l2l_omniglot.experiments.training import TrainingRun
+from l2l_omniglot.experiments.trials import (
+    RUN,
+    WHY,
+    Reporter,
+    TrialSampler,
+    Tried,
+    outcome_of,
+    run_of,
+)
 from l2l_omniglot.experiments.weights import find_weights
-from l2l_omniglot.meta.trainer import StepResult
 
 log = logging.getLogger(__name__)
 
@@ -37,78 +44,11 @@ POLL = 0.5  # seconds, between two looks at what other processes do
 SILENT = 4  # looks before it is told
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_RUN, _WHY, _ASKED = "run", "diverged", "asked"  # attributes of trials, and of the study
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A finished trial.
-
-    Attributes:
-        number: of the trial.
-        accuracy: the best of its validations, in [0, 1]; 0 if it diverged.
-        ended: finished, pruned or diverged.
-        settings: those searched.
-        run: its run folder's name.
-        minutes: from its start to its end.
-        why: the reason, if it diverged.
-    """
-
-    number: int
-    accuracy: float
-    ended: str
-    settings: dict[str, Any]
-    run: str
-    minutes: float
-    why: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, for JSON."""
-        return asdict(self)
+ASKED = "asked"  # attribute of the study
 
 
 class _Surplus(Exception):  # noqa: N818 - no error
     """Another machine has begun the last trial at the same time."""
-
-
-class _Sampler(optuna.samplers.TPESampler):
-    """TPE whose every trial has a random stream of its own, made from the seed and its number.
-
-    So processes never draw the same, and one process alone draws the same again.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._first = seed
-        super().__init__(seed=0)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Starts the stream of a trial."""
-        super().__init__(seed=derive_seed("tune", self._first, trial.number) % 2**32)
-        super().before_trial(study, trial)
-
-
-class _Reporter:
-    """Tells Optuna of the validations of a training, and ends it where Optuna prunes."""
-
-    def __init__(self, trial: optuna.Trial) -> None:
-        self._trial = trial
-
-    def on_step(self, result: StepResult) -> None:
-        """Does nothing."""
-
-    def on_log(self, row: MetricsRow) -> None:
-        """Does nothing."""
-
-    def on_validation(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002
-        """Reports the validation."""
-        self.report(row)
-        if self._trial.should_prune():
-            raise TrialPruned
-
-    def report(self, row: MetricsRow) -> None:
-        """Reports a validation, which counts 0 where its loss is not finite."""
-        finite = abs(row.validation_loss) < float("inf")
-        self._trial.report(row.validation_accuracy if finite else 0.0, row.iteration)
 
 
 class Study:
@@ -145,17 +85,18 @@ class Study:
         for end in (0, -1):  # refused now, not after hours of training
             _check(build(self.settings({each.name: each.ends[end] for each in search})))
         self._retry = _silenced(lambda: RetryHeartbeatStaleTrialCallback(max_retry=1))
-        opened = open_storage(storage, self._retry)
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=opened,
-            load_if_exists=True,
-            direction="maximize",
-            sampler=_Sampler(fixed.get("seed", Settings.seed)),
-            pruner=optuna.pruners.MedianPruner(),
-        )
+        opened, self._storage = open_storage(storage, self._retry), storage
         self._claims = None if is_database(storage) else Claims(Path(f"{storage}.locks"), name)
-        self._check_same()
+        with storage_errors(storage), self._turn():
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=opened,
+                load_if_exists=True,
+                direction="maximize",
+                sampler=TrialSampler(fixed.get("seed", Settings.seed)),
+                pruner=optuna.pruners.MedianPruner(),
+            )
+            self._check_same()
 
     def settings(self, tried: dict[str, Any]) -> Settings:
         """Returns the settings of a trial."""
@@ -175,20 +116,22 @@ class Study:
             Stopped: if a stop was requested; the trial at hand waits for the next process.
         """
         waited = 0
-        while len(self._numbers(FINISHED)) < count:
-            if stop():
-                raise Stopped
-            if self._try_next(count, stop, on_trial):
-                continue
-            waited += 1
-            if waited == SILENT:
-                log.info("Waiting for trials of other processes.")
-            time.sleep(POLL)
+        with storage_errors(self._storage):
+            while len(self._numbers(FINISHED)) < count:
+                if stop():
+                    raise Stopped
+                if self._try_next(count, stop, on_trial):
+                    continue
+                waited += 1
+                if waited == SILENT:
+                    log.info("Waiting for trials of other processes.")
+                time.sleep(POLL)
 
     def results(self) -> list[Tried]:
         """Returns all finished trials, the best first."""
-        trials = self._study.get_trials(deepcopy=False, states=FINISHED)
-        return sorted(map(_tried, trials), key=lambda trial: (-trial.accuracy, trial.number))
+        with storage_errors(self._storage):
+            trials = self._study.get_trials(deepcopy=False, states=FINISHED)
+        return sorted(map(outcome_of, trials), key=lambda trial: (-trial.accuracy, trial.number))
 
     def best(self) -> Tried:
         """Returns the best trial that was trained to its end.
@@ -203,12 +146,29 @@ class Study:
             )
         return whole[0]
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Has the turn inside the block; a database has none."""
+        while self._claims and not self._claims.take_turn():
+            time.sleep(POLL)
+        try:
+            yield
+        finally:
+            if self._claims:
+                self._claims.end_turn()
+
     def _check_same(self) -> None:
         """Notes what the study tries, or refuses to mix it with something else."""
+        if self._study.direction is not StudyDirection.MAXIMIZE:
+            raise RunError(
+                f"study {self._study.study_name}: minimises; expected one that maximises"
+            )
+        for trial in self._study.get_trials(deepcopy=False):
+            run_of(trial)
         asked = {**self._fixed, "search": " ".join(sorted(each.text for each in self._search))}
-        before = self._study.user_attrs.get(_ASKED)
+        before = self._study.user_attrs.get(ASKED)
         if before is None:
-            self._study.set_user_attr(_ASKED, asked)
+            self._study.set_user_attr(ASKED, asked)
             return
         for name in [*before, *asked]:
             theirs, ours = (values.get(name, "not given") for values in (before, asked))
@@ -239,7 +199,7 @@ class Study:
                 self._claims.release()
         done = None if number is None else self._study.get_trials(deepcopy=False)[number]
         if done and done.state in FINISHED:
-            on_trial(_tried(done), len(self._numbers(FINISHED)))
+            on_trial(outcome_of(done), len(self._numbers(FINISHED)))
         return True
 
     def _give_back_dead(self) -> None:
@@ -249,7 +209,7 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._claims is None:  # killed before its first heartbeat
                 started = trial.datetime_start.timestamp() if trial.datetime_start else 0
-                dead = _RUN not in trial.user_attrs and time.time() - started > GRACE
+                dead = RUN not in trial.user_attrs and time.time() - started > GRACE
             else:
                 dead = self._claims.is_dead(trial.number)
             # It may have finished since it was listed.
@@ -293,7 +253,7 @@ class Study:
             run = self._begin(self.settings(tried), trial)
             outcome = run.train(None, stop)
         except (TrainingError, SettingsError) as error:
-            trial.set_user_attr(_WHY, str(error))
+            trial.set_user_attr(WHY, str(error))
             return 0.0
         if outcome.reason == "stopped":
             raise Stopped
@@ -302,10 +262,10 @@ class Study:
 
     def _begin(self, settings: Settings, trial: optuna.Trial) -> TrainingRun:
         """Begins the run of a trial, or goes on with that of a process that was killed."""
-        trial_name, reporter = f"trial-{trial.number:04}", _Reporter(trial)
-        name = trial.user_attrs.get(_RUN, trial_name)
+        trial_name, reporter = f"trial-{trial.number:04}", Reporter(trial)
+        name = run_of(trial)
         folder = RunFolder(self.folder / name)
-        trial.set_user_attr(_RUN, name)
+        trial.set_user_attr(RUN, name)
         resume = folder.config.exists()
         if resume and folder.read_settings() != settings:
             raise RunError(f"{folder.path}: holds a run with other settings; expected another")
@@ -315,7 +275,7 @@ class Study:
         except RunError:  # broken, or the other process is alive after all
             if name == trial_name:
                 raise
-            trial.set_user_attr(_RUN, trial_name)
+            trial.set_user_attr(RUN, trial_name)
             run = TrainingRun(self._build(settings), RunFolder(self.folder / trial_name), reporter)
             run.begin(resume=False)
         for row in run.rows:
@@ -331,16 +291,6 @@ def _check(experiment: Experiment) -> None:
         checkpoint = find_weights(experiment.settings.start_from)
         experiment.check_start(checkpoint)
         load_resized(experiment.learner, checkpoint)
-
-
-def _tried(trial: FrozenTrial) -> Tried:
-    """Returns what became of a finished trial."""
-    why = trial.user_attrs.get(_WHY, "")
-    ended = "pruned" if trial.state is TrialState.PRUNED else "diverged" if why else "finished"
-    accuracies = [trial.value or 0.0, *([] if why else trial.intermediate_values.values())]
-    minutes = trial.duration.total_seconds() / 60 if trial.duration else 0.0
-    run = trial.user_attrs.get(_RUN, "")
-    return Tried(trial.number, max(accuracies), ended, trial.params, run, minutes, why)
 
 
 def _silenced(call: Callable[[], Any]) -> Any:
