@@ -76,7 +76,7 @@ bench-accuracy: $(READY)
 install: $(READY)
 
 $(READY): requirements-torch.txt requirements.txt requirements-dev.txt requirements-docs.txt setup.cfg
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"Python {v[0]}.{v[1]} found; expected 3.10, 3.11 or 3.12: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; expected 3.10 to 3.13: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "pip>=23.1"
 	$(BIN)/python -m pip install -r requirements-torch.txt

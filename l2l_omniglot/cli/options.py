@@ -132,7 +132,10 @@ class OutputPath(GivenPath):
             return "" if os.access(path, os.W_OK) else "may not be written to"
         target = path.resolve()
         places = [target, *target.parents] if self.dir_okay else [*target.parents]
-        target.exists()  # raises where the name is too long
+        with contextlib.suppress(
+            FileNotFoundError, NotADirectoryError
+        ):  # too long a name, a loop of links
+            path.stat()
         nearest = next(place for place in places if place.exists())
         if not nearest.is_dir():
             return f"{nearest} is a file; expected a folder"

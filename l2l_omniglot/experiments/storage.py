@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from l2l_omniglot._util.reading import MOST_ARCHIVE, UnreadableError, read_bytes
 from l2l_omniglot.errors import RunError, refused
 
 TRIES, PAUSE = 5, 0.4  # to open a database, and seconds between two
@@ -100,7 +101,10 @@ def _mend_end(file: Path, path: str) -> None:
     Raises:
         RunError: if another line is none of a journal; the file stays as it is.
     """
-    content = file.read_bytes()
+    try:
+        content = read_bytes(file, MOST_ARCHIVE)
+    except UnreadableError as error:
+        raise RunError(f"{path}: {error}; expected a journal of Optuna") from error
     lines = content.splitlines(keepends=True)
     whole = [line for line in lines if line.endswith(b"\n")]
     for number, line in enumerate(whole, 1):

@@ -44,14 +44,25 @@ SMALL = ["--data", "own.npy", "--queries", "2"]
 TRAIN = [*SMALL, "--iterations", "1", "--meta-batch-size", "1", "--validation-tasks", "2"]
 BASES: dict[str, list[str]] = {
     "train": [*TRAIN, "--validation-every", "1", "--backbone", "fc"],
-    "evaluate": ["--weights", "conv4", *SMALL, "--tasks", "2", "--ways", "3"],
+    "evaluate": ["--weights", "fomaml", *SMALL, "--tasks", "2", "--ways", "3"],
     "predict": ["support", "support"],
     "draw": ["--no-browser", "--port", "0"],
-    "report": ["--weights", "conv4", *SMALL, "--tasks", "2"],
-    "reproduce": ["--settings", "5w1s", *SMALL, "--iterations", "1", "--tasks", "2"],
+    "report": ["--weights", "fomaml", "--data", "synthetic", "--queries", "2", "--tasks", "2"],
+    "reproduce": [
+        "--settings",
+        "5w1s",
+        "--data",
+        "own.npy",
+        "--backbones",
+        "fc",
+        "--iterations",
+        "1",
+        "--tasks",
+        "2",
+    ],
     "tune": [*TRAIN, "--validation-every", "1", "--backbone", "fc", "--trials", "1"],
     "export": ["support", "--out", "a.pt2"],
-    "prepare": ["--source", "nowhere"],
+    "prepare": ["--classes", "support", "--out", "letters.npy"],
     "show data": ["--data", "own.npy"],
     "show task": ["0", "--data", "own.npy", "--queries", "2"],
     "check-backbone": ["fc"],
@@ -113,6 +124,13 @@ def test_the_kinds_are_twelve_and_all_options_are_met():
     assert len(KINDS) == 12
     assert len({case[:2] for case in cases()}) == len(options()) > 150
     assert set(BASES) <= set(commands(cli))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted({*BASES} - LONG_WORK))
+def test_without_a_wrong_value_it_works(files: dict[str, bytes], tmp_path: Path, command: str):
+    done = run_cli(*command.split(), *BASES[command], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow  # a process each: what a value does to a whole command is at stake

@@ -17,11 +17,11 @@ SHORT = "from l2l_omniglot.experiments import storage; storage.HEARTBEAT, storag
 # Does something at the first validation, which is saved by then.
 AT_VALIDATION = """
 import os, signal, sys
-from l2l_omniglot.experiments import study
+from l2l_omniglot.experiments import trials
 def reached(self, row, best):
     print("validated", file=sys.stderr, flush=True)
     {}
-study._Reporter.on_validation = reached
+trials.Reporter.on_validation = reached
 """
 MAIN = "from l2l_omniglot.cli import main; main()"
 
@@ -136,7 +136,7 @@ def test_trainings_that_diverge_do_not_end_the_study():
         (["--search", "inner_lr=1..2", "--inner-lr", "1"], 2, "with --inner-lr; expected one of"),
         (["--study", "a/b"], 2, "--study 'a/b': expected letters, digits"),
         (["--storage", "."], 2, "--storage '.': expected the path of a journal file"),
-        (["--storage", "own.npy"], 2, "--storage 'own.npy': is no journal of Optuna"),
+        (["--storage", "own.npy"], 6, "own.npy: line 1 is damaged; expected a journal of Optuna"),
         (["--storage", "nosuch://u:secret@h/d"], 2, "nosuch://u:***@h/d': expected a database"),
         (["--algorithm", "protonet"], 2, "--algorithm 'protonet': with the other settings that"),
     ],
@@ -145,3 +145,46 @@ def test_refusals(more: list[str], code: int, said: str):
     done = run_cli(*SMALL, *more)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "secret" not in done.stderr and not Path("tune").exists()
+
+
+def test_a_journal_cut_in_its_last_line_goes_on():
+    assert run_cli(*SMALL, "--trials", "1").returncode == 0
+    journal = Path("tune/study/journal.log")
+    journal.write_bytes(journal.read_bytes()[:-30])
+    done = run_cli(*SMALL, "--trials", "2")
+    assert done.returncode == 0, done.stderr
+    assert all(json.loads(line) for line in journal.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("hello", "has no whole line; expected a journal of Optuna"),
+        ("\n", "line 1 is damaged"),
+        ("[" * 100_000 + "\n", "line 1 is damaged"),
+        ('{"op_code": 11}\n', "line 1 is damaged"),
+        ('{"op_code": 5}\n', "the study in it cannot be read or written"),
+    ],
+)
+def test_what_is_no_journal_is_refused_and_left_as_it_is(content: str, said: str):
+    Path("mine.txt").write_text(content)
+    done = run_cli(*SMALL, "--storage", "mine.txt")
+    assert done.returncode == 6 and done.stderr.startswith("Error: mine.txt: "), done.stderr
+    assert said in done.stderr and Path("mine.txt").read_text() == content
+
+
+def test_a_journal_cannot_name_a_folder_outside_of_the_study():
+    assert run_cli(*SMALL, "--trials", "1").returncode == 0
+    journal = Path("tune/study/journal.log")
+    journal.write_text(journal.read_text().replace('"trial-0000"', '"../../evil"'))
+    done = run_cli(*SMALL)
+    assert done.returncode == 6 and not Path("evil").exists()
+    assert "trial 0 has run '../../evil'; expected one such as 'trial-0001'" in done.stderr
+
+
+def test_the_best_settings_are_not_written_over_what_is_read(npy: Path):
+    done = run_cli(*SMALL, "--storage", "a.toml", "--out", "a.toml")
+    assert done.returncode == 2 and "expected two different files" in done.stderr
+    Path("mine.toml").write_text("ways = 3\n")
+    done = run_cli(*SMALL, "--config", "mine.toml", "--out", "mine.toml")
+    assert done.returncode == 2 and "is the file of the configuration" in done.stderr
