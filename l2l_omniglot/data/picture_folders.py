@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from l2l_omniglot._util.files import sha256
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.data import DRAWINGS
 from l2l_omniglot.data.pictures import SUFFIXES, Picture, read_picture
@@ -157,7 +158,7 @@ def _same_pictures(support: Collection) -> Iterable[str]:
     """Says which pictures are the same file in several classes, a copying mistake."""
     alike = defaultdict(list)
     for file, name in zip(support.files, support.classes, strict=True):
-        alike[file.read_bytes()].append((file, name))
+        alike[sha256(file)].append((file, name))
     for several in alike.values():
         if len({name for _, name in several}) > 1:
             files = " and ".join(str(file) for file, _ in several)
