@@ -307,6 +307,8 @@ def _check(where: str, value: Any, option: click.Option) -> None:
         quoted = json.dumps(value, default=str, ensure_ascii=False)  # nearly as TOML has it
         raise SettingsError(f"{where} = {quoted}: expected {expected}")
     for entry in values:
+        if "\0" in str(entry):
+            raise SettingsError(f"{where} = {entry!r}: expected a text without null bytes")
         try:
             option.type.convert(entry, option, None)
         except click.BadParameter as error:

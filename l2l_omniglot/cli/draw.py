@@ -88,9 +88,8 @@ def _export(weights: str | None, name: str, steps: int | None, folder: Path) -> 
             raise click.UsageError(
                 f"--export with {option.opts[0]}: no server is started; expected one of both"
             )
-    from l2l_omniglot.page.folder import check_folder, write_folder
+    from l2l_omniglot.page.folder import write_folder
 
-    check_folder(folder)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # leaves nothing behind
     size = write_folder(find_weights(weights, default=name), name, folder, steps)
     say(

@@ -19,7 +19,7 @@ from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import config_files, naming_options
 from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS
-from l2l_omniglot.errors import L2LOmniglotError, expected_name, refused
+from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments import runs
 from l2l_omniglot.experiments.recipes import RECIPES
 from l2l_omniglot.experiments.settings import DECLARED, Settings
@@ -87,8 +87,8 @@ class GivenPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path."""
-        if value == "" or "\0" in str(value):  # a configuration may have a null byte
-            self.fail(f"{str(value)!r}: expected {self.expected}", param, ctx)
+        if value == "":
+            self.fail(f"'': expected {self.expected}", param, ctx)
         return Path(str(super().convert(value, param, ctx)))
 
 
@@ -124,7 +124,7 @@ class OutputPath(GivenPath):
     def _problem(self, path: Path) -> str:
         """Says why it cannot be written to; empty where it can."""
         context = click.get_current_context(silent=True)
-        if context and any(_is_same(path, file) for file in config_files(context)):
+        if context and any(is_same(path, file) for file in config_files(context)):
             return "is the file of the configuration; expected another"
         if self.suffixes and path.suffix.lower() not in self.suffixes:
             return f"expected a file name that ends in {self.suffixes[0]}"
@@ -132,10 +132,8 @@ class OutputPath(GivenPath):
             return "" if os.access(path, os.W_OK) else "may not be written to"
         target = path.resolve()
         places = [target, *target.parents] if self.dir_okay else [*target.parents]
-        with contextlib.suppress(
-            FileNotFoundError, NotADirectoryError
-        ):  # too long a name, a loop of links
-            path.stat()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # raises of too long a name, or a loop of links
         nearest = next(place for place in places if place.exists())
         if not nearest.is_dir():
             return f"{nearest} is a file; expected a folder"
@@ -143,8 +141,11 @@ class OutputPath(GivenPath):
         return "" if writable else f"the folder {nearest} may not be written to"
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+def is_same(one: Path, other: Path) -> bool:
+    """Returns whether two paths are of one file, by whatever name, there already or not."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Completer:
@@ -293,9 +294,6 @@ class Weights:
 def absolute(given: dict[str, Any]) -> dict[str, Any]:
     """Makes paths absolute, so that a saved run finds its data from anywhere; drops None."""
     values = {name: value for name, value in given.items() if value is not None}
-    for name, value in values.items():
-        if "\0" in str(value):
-            raise refused(name, value, "expected a text without null bytes")
     for name, ending in (("data", ".npy"), ("split", ".json")):
         if values.get(name, "").endswith(ending):
             values[name] = str(Path(values[name]).resolve())

@@ -83,20 +83,11 @@ def predict(
     if json and csv:
         raise click.UsageError("--json and --csv: expected only one")
     _check_outputs([support, *queries], weights, {"--out": out, "--show": show})
-    from l2l_omniglot.data.picture_folders import count_pictures, read_queries, read_support
-
     # Pictures first: a wrong folder is refused before torch is imported.
     source = options.Weights(weights)
-    total, read = count_pictures([support, *queries]), itertools.count(1)
-    with counting("reading", "picture", total) as progress:
-        how = picture_ink, source.pictures, lambda: progress(next(read))
-        examples = read_support(support, *how)
-        collection = read_queries(queries, examples.names, *how)
-    if batch_norm == "transductive" and len(collection.files) < len(examples.names):
-        log.info(
-            f"Note: {counted(len(collection.files), 'picture')} normalised together, of "
-            f"{len(examples.names)} classes; with so few --batch-norm inductive is more accurate."
-        )
+    examples, collection = _read_pictures(support, queries, picture_ink, source.pictures)
+    if batch_norm == "transductive":
+        _note_few(len(collection.files), len(examples.names))
     from l2l_omniglot.classify import predictions, predictor
 
     checkpoint = source.load(len(examples.names))
@@ -125,6 +116,28 @@ def predict(
     note_unread(examples, collection)
 
 
+def _read_pictures(
+    support: Path, queries: Sequence[Path], ink: str, kind: str
+) -> tuple[Collection, Collection]:
+    """Reads the pictures of both, with a bar for all of them."""
+    from l2l_omniglot.data.picture_folders import count_pictures, read_queries, read_support
+
+    total, read = count_pictures([support, *queries]), itertools.count(1)
+    with counting("reading", "picture", total) as progress:
+        how = ink, kind, lambda: progress(next(read))
+        examples = read_support(support, *how)
+        return examples, read_queries(queries, examples.names, *how)
+
+
+def _note_few(queries: int, ways: int) -> None:
+    """Says of queries that are normalised together when there are too few of them for that."""
+    if queries < ways:
+        log.info(
+            f"Note: {counted(queries, 'picture')} normalised together, of {ways} classes; with so "
+            "few --batch-norm inductive is more accurate."
+        )
+
+
 def _check_outputs(
     inputs: Sequence[Path], weights: str | None, outputs: Mapping[str, Path | None]
 ) -> None:
@@ -132,14 +145,14 @@ def _check_outputs(
     from l2l_omniglot.data.pictures import SUFFIXES
 
     given = {option: path for option, path in outputs.items() if path is not None}
-    if len({path.resolve() for path in given.values()}) < len(given):
+    if len(given) == 2 and options.is_same(*given.values()):
         raise click.UsageError(f"{' and '.join(given)}: expected two different files")
     places = [*inputs, *([Path(weights)] if weights else [])]
     for option, path in given.items():
         for place in places:
             within = place.resolve() in (path.resolve(), *path.absolute().parents)
             picture = within and path.suffix.lower() in SUFFIXES
-            if picture or (path.exists() and _reads(place, path)):
+            if picture or _reads(place, path):
                 raise click.UsageError(
                     f"{option} '{path}': expected a file that is none of those to read, and not a "
                     f"picture among those in '{place}'"
@@ -149,7 +162,7 @@ def _check_outputs(
 def _reads(place: Path, path: Path) -> bool:
     """Returns whether a file is a place to read, or in it, by whatever name."""
     files = [place, *(place.rglob("*") if place.is_dir() else ())]
-    return any(file.is_file() and file.samefile(path) for file in files)
+    return any(file.is_file() and options.is_same(file, path) for file in files)
 
 
 def note_unread(*collections: Collection) -> None:

@@ -134,7 +134,7 @@ def _check_written(fixed: dict[str, Any], out: Path, storage: str | None) -> Non
             str(value).encode()
         except UnicodeEncodeError as error:
             raise refused(name, value, "expected a name in UTF-8, as TOML has it") from error
-    if storage is not None and out.resolve() == Path(storage).resolve():
+    if storage is not None and options.is_same(out, Path(storage)):
         raise click.UsageError(f"--out and --storage '{out}': expected two different files")
 
 

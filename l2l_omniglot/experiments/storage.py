@@ -50,13 +50,22 @@ def open_storage(
 def _database(
     url: str, on_dead: Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
 ) -> RDBStorage:
-    shown = url.partition("://")[0] + "://..."  # it may have a password
     try:
-        shown = make_url(url).render_as_string(hide_password=True)
         return _connected(url, on_dead)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         why = str(error).partition("\n")[0]
-        raise refused("storage", shown, f"expected a database that answers: {why}") from error
+        reason = f"expected a database that answers: {why}"
+        raise refused("storage", _without_password(url), reason) from error
+
+
+def _without_password(storage: str) -> str:
+    """Returns a storage as it may be shown."""
+    if not is_database(storage):
+        return storage
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except (SQLAlchemyError, ValueError):  # there may be a password in it all the same
+        return storage.partition("://")[0] + "://..."
 
 
 def _connected(
@@ -150,9 +159,8 @@ def _is_of_optuna(error: Exception) -> bool:
 
 
 def _unusable(storage: str, error: Exception) -> str:
-    shown = storage.partition("://")[0] + "://..." if is_database(storage) else storage
     why = str(error).partition("\n")[0] or type(error).__name__
     return (
-        f"{shown}: the study in it cannot be read or written ({why}); expected a whole journal on "
-        "a disk with room, or a database that answers"
+        f"{_without_password(storage)}: the study in it cannot be read or written ({why}); "
+        "expected a whole journal on a disk with room, or a database that answers"
     )

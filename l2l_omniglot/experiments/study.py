@@ -147,14 +147,14 @@ class Study:
         return whole[0]
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Has the turn inside the block; a database has none."""
-        while self._claims and not self._claims.take_turn():
+    def _turn(self, wait: bool = True) -> Iterator[bool]:
+        """Has the turn inside the block, and yields whether; a database needs none."""
+        while not (taken := self._claims is None or self._claims.take_turn()) and wait:
             time.sleep(POLL)
         try:
-            yield
+            yield taken
         finally:
-            if self._claims:
+            if taken and self._claims:
                 self._claims.end_turn()
 
     def _check_same(self) -> None:
@@ -186,17 +186,17 @@ class Study:
         self, count: int, stop: Callable[[], bool], on_trial: Callable[[Tried, int], None]
     ) -> bool:
         """Trains the next trial; returns whether there was one for this process."""
-        if self._claims and not self._claims.take_turn():
-            return False
-        try:
+        with self._turn(wait=False) as taken:
+            if not taken:
+                return False
             self._give_back_dead()
             if len(self._numbers((*FINISHED, TrialState.RUNNING))) >= count:
                 return False
-            number = self._optimize(count, stop)
-        finally:
-            if self._claims:
-                self._claims.end_turn()
-                self._claims.release()
+            try:
+                number = self._optimize(count, stop)
+            finally:
+                if self._claims:
+                    self._claims.release()
         done = None if number is None else self._study.get_trials(deepcopy=False)[number]
         if done and done.state in FINISHED:
             on_trial(outcome_of(done), len(self._numbers(FINISHED)))

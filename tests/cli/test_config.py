@@ -164,6 +164,8 @@ def test_no_option_has_the_variable_of_something_else():
         ("[train]\nmeta-lr = true", "[train] meta-lr = true: expected a number"),
         ("[train]\nrotations = 1", "[train] rotations = 1: expected true or false"),
         ("[train]\nbackbone = 1", "[train] backbone = 1: expected a text in quotes"),
+        ('[train]\ndata = "a\\u0000b"', r"[train] data = 'a\x00b': expected a text without null"),
+        ('[predict]\nout = "a\\u0000b"', r"[predict] out = 'a\x00b': expected a text without null"),
         ("[train]\nbackbone = []", "[train] backbone = []: expected a text in quotes"),
         ("[train]\nseed = 2026-01-01", '[train] seed = "2026-01-01": expected a whole number'),
         ("[prepare]\nsource = 'a'", '[prepare] source = "a": expected a list of texts'),
