@@ -23,6 +23,7 @@ GAP, MARGIN = 6, 16  # pixels between images, and around all
 PARTING = 26  # pixels between groups
 TEXT_SIZE = 15
 REMARK_SIZE = 11
+STRIP = REMARK_SIZE + 4  # pixels below an image, for its remark
 PAPER, INK, FAINT, LINE, RED = "#eef0f3", "#1c2024", "#5b6470", "#b6bcc6", "#b3261e"
 
 
@@ -33,7 +34,7 @@ class Row:
     Attributes:
         label: the name of the class.
         groups: uint8 images (H, W) or (H, W, 3), in one group for each of the sheet's.
-        remarks: short texts in red on images, by number of the group and place in it.
+        remarks: short texts in red below images, by number of the group and place in it.
     """
 
     label: str
@@ -133,7 +134,10 @@ def to_image(sheet: ContactSheet) -> Image.Image:
     starts[-1] -= PARTING
     right = max(starts[-1], MARGIN + round(font.getlength(title))) + MARGIN
     top = MARGIN + 3 * TEXT_SIZE + GAP
-    picture = Image.new("RGB", (right, top + len(sheet.rows) * (height + GAP) + MARGIN), PAPER)
+    tops = [top]
+    for row in sheet.rows:
+        tops.append(tops[-1] + height + GAP + (STRIP if row.remarks else 0))
+    picture = Image.new("RGB", (right, tops[-1] + MARGIN), PAPER)
     pen = ImageDraw.Draw(picture)
     pen.text((MARGIN, MARGIN), title, INK, font)
     for name, start in zip(sheet.groups, starts, strict=False):
@@ -142,7 +146,7 @@ def to_image(sheet: ContactSheet) -> Image.Image:
         x = start - (PARTING + GAP) // 2
         pen.line((x, top - TEXT_SIZE, x, picture.height - MARGIN), LINE, 2)
     for line, row in enumerate(sheet.rows):
-        y = top + line * (height + GAP)
+        y = tops[line]
         pen.text((MARGIN, y + height // 2), labels[line], INK, font, "lm")
         for number, (start, group) in enumerate(zip(starts, row.groups, strict=False)):
             for place, pixels in enumerate(group):
@@ -150,7 +154,7 @@ def to_image(sheet: ContactSheet) -> Image.Image:
                 x = start + place * (width + GAP)
                 picture.paste(tile, (x, y))
                 if remark := row.remarks.get((number, place)):
-                    box = (x, y, x + width - 1, y + height - 1)
+                    box = (x - 2, y - 2, x + width + 1, y + height + STRIP - 1)
                     _remark(pen, box, writable(remark, small), small)
     return picture
 
@@ -158,10 +162,10 @@ def to_image(sheet: ContactSheet) -> Image.Image:
 def _remark(
     pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: str, font: Font
 ) -> None:
-    """Frames an image, and writes on its lower edge as much of a text as fits."""
+    """Frames an image, and writes on a strip below it as much of a text as fits."""
     left, _, right, lower = box
     while font.getlength(text) > right - left - 4 and len(text) > 1:
         text = text.rstrip("…")[:-1] + "…"
-    pen.rectangle((left, lower - REMARK_SIZE - 3, right, lower), RED)
+    pen.rectangle((left, lower - STRIP, right, lower), RED)
     pen.rectangle(box, outline=RED, width=2)
     pen.text((left + 3, lower - 1), text, "white", font, "lb")
