@@ -111,11 +111,17 @@ def metrics(content: bytes) -> None:
     read_rows(file_of("metrics.csv", content))
 
 
+def journal(content: bytes) -> None:
+    from l2l_omniglot.experiments.storage import open_storage
+
+    open_storage(str(file_of("journal.log", content)), lambda *_: None)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         npy, sidecar, split, config, archive, one_shot, picture, checkpoint, strokes, run_config,
-        metrics,
+        metrics, journal,
     )
 }  # fmt: skip
 
@@ -190,11 +196,31 @@ def seeds() -> dict[str, list[bytes]]:
             b'{"settings": {"ways": 5}, "facts": {}, "sessions": [{"command": "x", "started": "y", '
             b'"versions": {}}]}'
         ],
+        "journal": [_journal()],
         "metrics": [
             b"iteration,minutes,train_loss,train_accuracy,validation_loss,validation_accuracy,"
             b"validation_ci95,tasks_per_second,meta_lr\n3,0.0,0.6,0.6,,,,328.5,0.0005\n"
         ],
     }  # fmt: skip
+
+
+def _journal() -> bytes:
+    """A journal of Optuna with a study of two trials, one of them finished."""
+    import optuna
+
+    from l2l_omniglot.experiments.storage import open_storage
+
+    path = FOLDER / "seed.log"
+    path.unlink(missing_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    opened = open_storage(str(path), lambda *_: None)
+    study = optuna.create_study(storage=opened, study_name="a", direction="maximize")
+    trial = study.ask()
+    trial.suggest_float("inner_lr", 0.01, 1, log=True)
+    trial.report(0.5, 1)
+    study.tell(trial, 0.5)
+    study.ask()
+    return path.read_bytes()
 
 
 def _unsealed(content: bytes) -> bytes:
@@ -237,6 +263,7 @@ def fuzz(name: str) -> None:
         import l2l_omniglot.data.one_shot_runs
         import l2l_omniglot.experiments.checkpoint
         import l2l_omniglot.experiments.learners
+        import l2l_omniglot.experiments.storage
         import l2l_omniglot.page.question  # noqa: F401
     for content in seeds()[name]:
         feed(name, content)  # imports, and what is slow once

@@ -41,6 +41,12 @@ TRAIN = [
 ]  # fmt: skip
 SHARED = [*TRAIN[:-2], "--meta-batch-size", "2"]
 RESUME = ["train", "--resume", "run"]
+TUNE = [
+    "tune", "--data", "own.npy", "--backbone", "fc", "--ways", "3", "--queries", "2",
+    "--meta-batch-size", "1", "--iterations", "20", "--validation-every", "10",
+    "--validation-tasks", "2", "--search", "inner_lr=0.01..1:log", "--json",
+]  # fmt: skip
+TRIALS = 5  # of a study
 PATIENCE = 120.0  # seconds, for a busy machine
 UNDER = """
 import resource, sys, time
@@ -293,6 +299,23 @@ def workers(trial: Trial, words: list[str]) -> list[Started]:
     return [trial.start(*words, env={**job, **place}) for place in places]
 
 
+def searcher_killed(trial: Trial) -> None:
+    """One of two processes that share a study is killed: no trial is lost, and none done twice."""
+    words = [*TUNE, "--trials", str(TRIALS)]
+    first, second = (trial.start(*words) for _ in range(2))
+    trial.pause()
+    first.kill()
+    trial.ends(first, -signal.SIGKILL, 0)
+    trial.ends(second, 0)
+    last = trial.start(*words)
+    answer, _ = last.communicate(timeout=PATIENCE)
+    need(last.returncode == 0, "a finished study is no success")
+    trials = json.loads(answer)["trials"]
+    for what in ("number", "run"):
+        different = {tried[what] for tried in trials}
+        need(len(trials) == len(different) == TRIALS, f"{len(different)} of {len(trials)} {what}s")
+
+
 def bad_download(trial: Trial) -> None:
     """A mirror that misbehaves: one clear line, and nothing under the archive's name."""
     how = trial.random.choice(list(ANSWERS))
@@ -387,6 +410,7 @@ OTHERS: dict[str, Callable[[Trial], None]] = {
     "clock that jumps": clock_jumped,
     "two trainings in one folder": two_runs,
     "worker killed": worker_killed,
+    "searcher killed": searcher_killed,
     "download gone wrong": bad_download,
 }
 AS_ROOT: dict[str, Callable[[Trial], None]] = {
