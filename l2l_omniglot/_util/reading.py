@@ -29,6 +29,7 @@ MOST_SCANS = 50  # of a JPEG file, each of which takes all pixels' time; most ha
 MOST_DOTS = 100  # of a line of TOML, whose reader takes their square
 DEEPEST = 32  # lists and objects inside each other, in JSON and TOML
 LONGEST_NUMBER = 400  # digits of an integer
+LONGEST_REASON = 300  # letters of why a file is not read
 MOST_SIZE = 2**40  # of one axis of an array
 # Without O_NONBLOCK the opening of a pipe would wait for its other end. Windows has neither flag.
 OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -68,8 +69,14 @@ def read_most(file: IO[bytes], most: int) -> bytes:
 
 
 def reason_of(error: Exception) -> str:
-    """Says why a file could not be read, without its path, which an `OSError` repeats."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    """Says why a file could not be read, without its path, which an `OSError` repeats.
+
+    What other programs quote of the file is shortened.
+    """
+    text = (isinstance(error, OSError) and error.strerror) or str(error)
+    if "set_int_max_str_digits" in text:  # Python's, of advice to programmers
+        return "a number of too many digits"
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 
 def check_regular(status: os.stat_result) -> None:

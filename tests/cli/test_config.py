@@ -176,6 +176,7 @@ def test_no_option_has_the_variable_of_something_else():
         ("train = 5", "'train': expected an option of any command"),
         ("ways = '3'", 'ways (of train) = "3": expected a whole number'),
         ("ways = ", "not a readable TOML file: Invalid value"),
+        (f"seed = {'9' * 5000}", "not a readable TOML file: a number of too many digits"),
         ("ways = 1\nways = 2", "not a readable TOML file: Cannot overwrite"),
     ],
 )
