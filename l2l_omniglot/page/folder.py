@@ -25,7 +25,7 @@ from l2l_omniglot.page.answers import Answers
 from l2l_omniglot.page.examples import SYNTHETIC, synthetic_drawings
 from l2l_omniglot.page.guard import HEADERS
 from l2l_omniglot.page.question import SHOTS, WAYS
-from l2l_omniglot.page.runtime import write_runtime
+from l2l_omniglot.page.runtime import fetch_runtime, write_runtime
 
 STATIC, ALONE = (Path(__file__).with_name(name) for name in ("static", "alone"))
 EXAMPLES = 2 * WAYS[1]  # invented characters, of which example sets are drawn
@@ -60,6 +60,7 @@ def write_folder(checkpoint: Checkpoint, name: str, folder: Path, steps: int | N
     for package in NEEDED[ONNX]:
         need(package, "the exported page", "export")
     check_weights(checkpoint, name, steps)
+    runtime = fetch_runtime()  # first, as there may be no network
     settings = page_settings(Answers(checkpoint), name, [SYNTHETIC], uploads=0)
     with whole_folder(folder) as made:
         static = made / "static"
@@ -71,7 +72,7 @@ def write_folder(checkpoint: Checkpoint, name: str, folder: Path, steps: int | N
         _write_json(static / "settings.json", {**settings, "network": _network(checkpoint)})
         _write_json(static / "examples.json", synthetic_drawings(EXAMPLES, SHOTS[1] + 1, seed=0))
         export_embedding(_classifier(checkpoint), static / "network.onnx")
-        write_runtime(made / "onnxruntime")
+        write_runtime(runtime, made / "onnxruntime")
         return sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
 
 

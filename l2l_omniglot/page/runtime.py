@@ -9,6 +9,7 @@ from pathlib import Path
 
 from l2l_omniglot._util.download import fetch
 from l2l_omniglot._util.files import cache_folder
+from l2l_omniglot.errors import DownloadError
 
 # Later versions' WebAssembly is larger: 14 MB of 1.30. The registry's own digest.
 ADDRESS = "https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-1.22.0.tgz"
@@ -20,16 +21,23 @@ FILES = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threade
 LICENCES = "LICENSE", "ThirdPartyNotices.txt"  # only onnxruntime for Python has them as files
 
 
-def write_runtime(folder: Path) -> None:
-    """Writes onnxruntime-web and its licence into a new folder.
-
-    Its archive is downloaded, or found in the cache folder.
+def fetch_runtime() -> Path:
+    """Returns onnxruntime-web's archive, downloaded, or found in the cache folder.
 
     Raises:
-        DownloadError: see `fetch`.
+        DownloadError: see `fetch`; says where the archive may be put by hand.
     """
+    folder = cache_folder()
+    try:
+        return fetch(ADDRESS, folder, DIGEST)
+    except DownloadError as error:
+        raise DownloadError(f"{error}; expected a network, or that file in {folder}") from error
+
+
+def write_runtime(package: Path, folder: Path) -> None:
+    """Writes onnxruntime-web, of its archive, and its licence into a new folder."""
     folder.mkdir()
-    with tarfile.open(fetch(ADDRESS, cache_folder(), DIGEST)) as archive:
+    with tarfile.open(package) as archive:
         for name in FILES:
             file = archive.extractfile(f"package/dist/{name}")
             assert file is not None  # the digest was right
