@@ -1,4 +1,4 @@
-"""A hook of MkDocs: pages that lie outside docs/, the page of options, and links that work there.
+"""A hook of MkDocs: pages that lie outside docs/, those that are made, and links that work there.
 
 Links in the repository's pages are relative to the file they stand in, so that they work where
 the repository is looked at. Here those that leave docs/ are turned to the pages of the site.
@@ -36,13 +36,16 @@ _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages from outside docs/, and the one that is made from the commands."""
+    """Adds the pages from outside docs/, and those that are made from commands and docstrings."""
     root = Path(config.config_file_path).parent
     if str(root) not in sys.path:  # MkDocs loads a hook by its path
         sys.path.insert(0, str(root))
     from tools.options_page import page as options
 
+    from tools.reference_page import page as reference
+
     files.append(File.generated(config, "options.md", content=options()))
+    files.append(File.generated(config, "reference.md", content=reference()))
     for page, file in _HOMES.items():
         if file.endswith(".ipynb"):
             text = as_markdown((root / file).read_text(encoding="utf-8"), file)

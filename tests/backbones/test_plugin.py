@@ -10,10 +10,12 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
-from processes import DRAWN
+from processes import DRAWN, client, served
+from processes import run as forked
 
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
 
@@ -24,7 +26,7 @@ SOURCE = ROOT / "examples/l2l-omniglot-resnet"
 SHORT = "--iterations 3 --meta-batch-size 2 --validation-every 3 --validation-tasks 2"
 SHIM = """#!/usr/bin/env bash
 case "$1" in train) extra="{short}" ;; evaluate) extra="--tasks 2" ;; esac
-exec {python} -m l2l_omniglot "$@" $extra
+PYTHONPATH={installed} exec {fork} -m l2l_omniglot "$@" $extra
 """
 
 
@@ -45,15 +47,29 @@ def run(command: list[str], folder: Path, **env: str) -> str:
     return done.stdout
 
 
-def fresh_environment(folder: Path) -> Path:
-    """The interpreter of an environment that sees the packages of this one, torch and all."""
+class Environment(NamedTuple):
+    """Its interpreter, and where packages are installed."""
+
+    python: Path
+    packages: Path
+
+    def cli(self, folder: Path, *arguments: str) -> str:
+        """What the command line prints, in a process that finds these packages beside the rest."""
+        env = {**os.environ, "PYTHONPATH": str(self.packages)}
+        done = forked(["-m", "l2l_omniglot", *arguments], env, folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def fresh_environment(folder: Path) -> Environment:
+    """An environment that sees the packages of this one, torch and all."""
     venv.create(folder, symlinks=True)
     python = folder / "bin/python"
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    own = Path(run([str(python), "-c", code], folder).strip())
+    packages = Path(run([str(python), "-c", code], folder).strip())
     there = sysconfig.get_path("purelib")
-    (own / "around.pth").write_text(f"import site; site.addsitedir({there!r})\n")
-    return python
+    (packages / "around.pth").write_text(f"import site; site.addsitedir({there!r})\n")
+    return Environment(python, packages)
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +82,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An interpreter with the plugin installed from its wheel."""
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """One with the plugin installed from its wheel."""
     folder = tmp_path_factory.mktemp("environment")
-    python = str(fresh_environment(folder))
-    run([python, "-m", "pip", "install", "--quiet", str(wheel)], folder)
-    return python
+    made = fresh_environment(folder)
+    run([str(made.python), "-m", "pip", "install", "--quiet", str(wheel)], folder)
+    return made
 
 
 @pytest.mark.slow
 @wheels
-def test_the_wheel_is_installed_there_and_not_here(python: str, tmp_path: Path):
+def test_the_wheel_is_installed_there_and_not_here(environment: Environment, tmp_path: Path):
     code = "import l2l_omniglot_resnet as plugin; print(plugin.__file__)"
-    assert Path(python).parents[1] in Path(run([python, "-c", code], tmp_path)).parents
+    python = str(environment.python)
+    assert environment.packages in Path(run([python, "-c", code], tmp_path)).parents
+    listed = run([python, "-m", "l2l_omniglot", "backbones"], tmp_path)
+    assert listed == environment.cli(tmp_path, "backbones")
+    assert re.search(
+        r"^resnet +l2l-omniglot-resnet 0\.1\.0 +l2l_omniglot_resnet:resnet$", listed, re.M
+    )
     here = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -87,25 +109,21 @@ def test_the_wheel_is_installed_there_and_not_here(python: str, tmp_path: Path):
 
 @pytest.mark.slow
 @wheels
-def test_it_is_found_and_keeps_the_contract(python: str, tmp_path: Path):
-    listed = run([python, "-m", "l2l_omniglot", "backbones"], tmp_path)
-    assert re.search(
-        r"^resnet +l2l-omniglot-resnet 0\.1\.0 +l2l_omniglot_resnet:resnet$", listed, re.M
-    )
-    checked = run([python, "-m", "l2l_omniglot", "check-backbone", "resnet", "--json"], tmp_path)
+def test_it_keeps_the_contract(environment: Environment, tmp_path: Path):
+    checked = environment.cli(tmp_path, "check-backbone", "resnet", "--json")
     outcomes = {found["check"]: found["outcome"] for found in json.loads(checked)["findings"]}
     assert set(outcomes.values()) == {"passed"} and len(outcomes) > 5
 
 
 @pytest.mark.slow
 @wheels
-def test_it_trains_and_is_evaluated(python: str, npy: Path, tmp_path: Path):
+def test_it_trains_and_is_evaluated(environment: Environment, npy: Path, tmp_path: Path):
     train = f"train --backbone resnet --data {npy} --run-dir run {SHORT}"
-    run([python, "-m", "l2l_omniglot", *train.split()], tmp_path)
+    environment.cli(tmp_path, *train.split())
     checkpoint = load_checkpoint(tmp_path / "run/best.safetensors")
     assert (checkpoint.settings.backbone, checkpoint.iteration) == ("resnet", 3)
     evaluate = "evaluate --weights run --tasks 4 --json"
-    found = json.loads(run([python, "-m", "l2l_omniglot", *evaluate.split()], tmp_path))
+    found = json.loads(environment.cli(tmp_path, *evaluate.split()))
     assert found["tasks"] == 4
     for mode in ("transductive", "inductive"):
         before, *_, after = found[mode]["loss_per_step"]
@@ -116,19 +134,22 @@ def test_it_trains_and_is_evaluated(python: str, npy: Path, tmp_path: Path):
 @pytest.mark.slow
 @wheels
 def test_its_readme_runs_as_it_stands(tmp_path: Path):
-    python = fresh_environment(tmp_path / "environment")
+    made = fresh_environment(tmp_path / "environment")
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "l2l-omniglot").write_text(SHIM.format(python=python, short=SHORT))
+    fork = client(tmp_path / "door")
+    shim = SHIM.format(installed=made.packages, fork=fork, short=SHORT)
+    (programs / "l2l-omniglot").write_text(shim)
     (programs / "l2l-omniglot").chmod(0o755)
     shutil.copytree(SOURCE, tmp_path / "examples" / SOURCE.name)
-    path = os.pathsep.join([str(programs), str(python.parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(programs), str(made.python.parent), os.environ["PATH"]])
     text = (SOURCE / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
-    for block in blocks:
-        command = ["bash", "-euo", "pipefail", "-c", block]
-        run(command, tmp_path, PATH=path, L2L_OMNIGLOT_CACHE=str(DRAWN))
+    with served(tmp_path / "door"):
+        for block in blocks:
+            command = ["bash", "-euo", "pipefail", "-c", block]
+            run(command, tmp_path, PATH=path, L2L_OMNIGLOT_CACHE=str(DRAWN))
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 84), (2, (16, 40)), (1, 5)])

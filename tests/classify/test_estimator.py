@@ -25,7 +25,7 @@ from l2l_omniglot.data.drawing import find_drawing
 from l2l_omniglot.data.picture_folders import Collection, read_queries, read_support
 from l2l_omniglot.experiments.weights import find_weights
 
-NAME = "conv4"
+NAME = "cnn4"
 
 
 @pytest.fixture

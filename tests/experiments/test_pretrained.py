@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import subprocess
 from datetime import date
@@ -298,19 +299,24 @@ def test_each_loads_adapts_and_is_what_its_card_says(card: Card):
 @pytest.mark.real
 @pytest.mark.parametrize("card", CARDS, ids=NAMES)
 def test_each_reaches_what_its_card_says(card: Card, real_npy: Path):
-    """On fewer tasks of its first setting, by our protocol: the intervals must meet."""
+    """On some of the tasks of its first setting, by our protocol.
+
+    How much tasks differ the many of the card tell better than these few.
+    """
     ours = [result for result in card.results if result.protocol == "ours"]
     if not ours:
         pytest.skip(f"{card.name} has no result under our protocol")
     first = ours[0]
-    tasks = "100" if first.ways == 5 else "40"
+    tasks = 40 if first.ways == 5 else 20
     done = run_cli(
-        "evaluate", "--weights", card.name, "--tasks", tasks, "--data", str(real_npy), "--json",
-        "--ways", str(first.ways), "--shots", str(first.shots),
+        "evaluate", "--weights", card.name, "--tasks", str(tasks), "--data", str(real_npy),
+        "--ways", str(first.ways), "--shots", str(first.shots), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     body = json.loads(done.stdout)
     assert body["weights_sha256"] == card.sha256 == sha256(FOLDER / card.name / MODEL)
     for reached in [result for result in ours if result.setting == first.setting]:
-        slack = 2 * body[reached.batch_norm]["ci95"] + reached.ci95
-        assert abs(body[reached.batch_norm]["accuracy"] - reached.accuracy) <= slack
+        expected = pytest.approx(
+            reached.accuracy, abs=1.5 * reached.ci95 * math.sqrt(reached.tasks / tasks)
+        )
+        assert body[reached.batch_norm]["accuracy"] == expected
