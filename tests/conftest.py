@@ -8,7 +8,7 @@ import os
 import random
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -145,7 +145,7 @@ def real_npy(real_source: Path, once: Once) -> Path:
 @pytest.fixture(scope="session")
 def raw_archives(once: Once) -> Path:
     """A folder with two archives laid out as Omniglot's: all names, four different drawings."""
-    return once("raw", _fill_archives)
+    return once("raw", partial(fill_archives, CHARACTERS))
 
 
 @pytest.fixture(scope="session")
@@ -197,9 +197,10 @@ def put_into_cache(npy: Path) -> None:
         (cache / path.name).hardlink_to(path)
 
 
-def _fill_archives(folder: Path) -> None:
+def fill_archives(characters: Mapping[str, int], folder: Path) -> None:
+    """Writes two archives laid out as Omniglot's, with so many characters each."""
     drawings = [_png(np.random.default_rng(i)) for i in range(4)]
-    for subset, count in CHARACTERS.items():
+    for subset, count in characters.items():
         with zipfile.ZipFile(folder / f"images_{subset}.zip", "w") as archive:
             for number in range(count):
                 alphabet, character = divmod(number, 40)

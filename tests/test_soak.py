@@ -10,7 +10,7 @@ import soak
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("soak")]
 
 # As many checkpoints as the soak's own trainings have, in fewer iterations.
-SHORT = ["--iterations", "48", "--validation-every", "4"]
+SHORT = ["--iterations", "24", "--validation-every", "2"]
 
 
 def test_every_injury_is_survived(monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from l2l_omniglot.classify.companion import MARK, SOURCES, companion_path, write
 from l2l_omniglot.classify.export import export_classifier
 from l2l_omniglot.classify.predictor import adapt_to_pictures, predict
 from l2l_omniglot.classify.preparation import Preparation
+from l2l_omniglot.data import REDRAWS
 from l2l_omniglot.data.picture_folders import read_queries, read_support
 from l2l_omniglot.errors import SettingsError
 from l2l_omniglot.experiments.weights import best_pretrained, load_pretrained_checkpoint
@@ -31,7 +32,10 @@ import {module} as script
 PREPARE = (
     BLOCKED
     + """
-np.save("images.npy", [script.image(path) for path in sys.argv[1:]])
+import importlib
+for redraw in {redraws}:
+    script = importlib.import_module(f"{{redraw}}_pictures")
+    np.save(f"{{redraw}}.npy", [script.image(path) for path in sys.argv[1:]])
 """
 )
 CLASSIFY = (
@@ -45,7 +49,8 @@ print(*names)
 
 
 def run_blocked(code: str, script: Path, files: list[Path], *blocked: str) -> str:
-    text = code.format(blocked=["l2l_omniglot", "learn2learn", *blocked], module=script.stem)
+    names = ["l2l_omniglot", "learn2learn", *blocked]
+    text = code.format(blocked=names, module=script.stem, redraws=REDRAWS)
     return subprocess.run(
         [sys.executable, "-c", text, *map(str, files)], cwd=script.parent, check=True,
         timeout=300, capture_output=True, text=True,
@@ -67,18 +72,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow  # a process each
 @pytest.mark.parametrize("folder", ["examples", "photos"])
-@pytest.mark.parametrize("redraw", ["never", "auto", "always"])
-def test_it_prepares_pictures_as_predict_does(
-    photos: Path, tmp_path: Path, folder: str, redraw: str
-):
+def test_they_prepare_pictures_as_predict_does(photos: Path, tmp_path: Path, folder: str):
     root = photos if folder == "photos" else EXAMPLES
     support = read_support(root / "support")
     checkpoint = load_pretrained_checkpoint(best_pretrained())
-    preparation = Preparation.of(checkpoint, redraw)
-    script = write_companion(tmp_path / "letters.onnx", preparation, "auto")
+    preparations = {redraw: Preparation.of(checkpoint, redraw) for redraw in REDRAWS}
+    for redraw, preparation in preparations.items():
+        script = write_companion(tmp_path / f"{redraw}.onnx", preparation, "auto")
     run_blocked(PREPARE, script, support.files, "torch", "onnxruntime")
-    expected = preparation.images(support.pictures)
-    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
+    for redraw, preparation in preparations.items():
+        expected = preparation.images(support.pictures)
+        np.testing.assert_array_equal(np.load(tmp_path / f"{redraw}.npy"), expected)
 
 
 @pytest.mark.slow  # exporting takes seconds

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import fill_archives
 
+from l2l_omniglot.data import omniglot
 from l2l_omniglot.data.omniglot import prepare_stack
 from l2l_omniglot.data.stack import load_stack
 from l2l_omniglot.errors import DataError
@@ -19,6 +21,15 @@ def edit(source: Path, target: Path, name: str, change: bytes | None) -> None:
                 new.writestr(entry, old.read(entry))
             elif change is not None:
                 new.writestr(entry, change)
+
+
+@pytest.fixture
+def few_archives(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Archives that are whole as long as Omniglot is said to have these characters."""
+    folder, characters = tmp_path_factory.mktemp("few"), {"background": 45, "evaluation": 45}
+    monkeypatch.setattr(omniglot, "CHARACTERS", characters)
+    fill_archives(characters, folder)
+    return folder
 
 
 def test_stack_sidecar_and_order(raw_archives: Path, tmp_path: Path):
@@ -40,17 +51,17 @@ def test_stack_sidecar_and_order(raw_archives: Path, tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.json", "o.npy"]
 
 
-def test_archives_and_extracted_folders_give_the_same_bytes(raw_archives: Path, tmp_path: Path):
+def test_archives_and_extracted_folders_give_the_same_bytes(few_archives: Path, tmp_path: Path):
     folders = tmp_path / "extracted"
-    for path in sorted(raw_archives.iterdir()):
+    for path in sorted(few_archives.iterdir()):
         zipfile.ZipFile(path).extractall(folders)
-    prepare_stack(sorted(raw_archives.iterdir(), reverse=True), tmp_path / "a.npy", 14)
+    prepare_stack(sorted(few_archives.iterdir(), reverse=True), tmp_path / "a.npy", 14)
     prepare_stack(sorted(folders.iterdir()), tmp_path / "b.npy", 14)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
 def test_missing_and_broken_images_are_named_and_nothing_is_written(
-    raw_archives: Path, tmp_path: Path
+    few_archives: Path, tmp_path: Path
 ):
     missing = "images_background/Alphabet_00/character03/0002_07.png"
     broken = "images_evaluation/Alphabet_01/character01/0040_20.png"
@@ -59,7 +70,7 @@ def test_missing_and_broken_images_are_named_and_nothing_is_written(
         ("evaluation", broken, b"\x89PNG but no more"),
     ):
         file = f"images_{subset}.zip"
-        edit(raw_archives / file, tmp_path / file, name, change)
+        edit(few_archives / file, tmp_path / file, name, change)
     out = tmp_path / "out" / "o.npy"
     with pytest.raises(DataError) as caught:
         prepare_stack([tmp_path], out, 14)
@@ -69,14 +80,14 @@ def test_missing_and_broken_images_are_named_and_nothing_is_written(
     assert not out.parent.exists()
 
 
-def test_one_archive_alone_is_not_enough(raw_archives: Path, tmp_path: Path):
-    with pytest.raises(DataError, match="images_evaluation: 0 characters, expected 659"):
-        prepare_stack([raw_archives / "images_background.zip"], tmp_path / "o.npy", 14)
+def test_one_archive_alone_is_not_enough(few_archives: Path, tmp_path: Path):
+    with pytest.raises(DataError, match="images_evaluation: 0 characters, expected 45"):
+        prepare_stack([few_archives / "images_background.zip"], tmp_path / "o.npy", 14)
 
 
-def test_broken_archive_and_wrong_source(raw_archives: Path, tmp_path: Path):
+def test_broken_archive_and_wrong_source(few_archives: Path, tmp_path: Path):
     cut = tmp_path / "images_background.zip"
-    cut.write_bytes((raw_archives / cut.name).read_bytes()[:5000])
+    cut.write_bytes((few_archives / cut.name).read_bytes()[:5000])
     with pytest.raises(DataError, match="not a readable zip archive"):
         prepare_stack([cut], tmp_path / "o.npy")
     with pytest.raises(DataError, match="no such file or folder"):
@@ -86,13 +97,12 @@ def test_broken_archive_and_wrong_source(raw_archives: Path, tmp_path: Path):
         prepare_stack([tmp_path / "empty"], tmp_path / "o.npy")
 
 
-def test_existing_stack_survives_a_failed_prepare(
-    raw_archives: Path, raw_npy: Path, tmp_path: Path
-):
-    out = Path(shutil.copy(raw_npy, tmp_path))
+def test_existing_stack_survives_a_failed_prepare(few_archives: Path, tmp_path: Path):
+    out = tmp_path / "o.npy"
+    prepare_stack([few_archives], out, 14)
     before = out.read_bytes()
     with pytest.raises(DataError):
-        prepare_stack([raw_archives / "images_background.zip"], out, 14)
+        prepare_stack([few_archives / "images_background.zip"], out, 14)
     assert out.read_bytes() == before
 
 
