@@ -150,6 +150,19 @@ def _family_anil(ways: int, _shots: int) -> dict[str, Any]:
     }
 
 
+def _family_maml_plus_plus(ways: int, _shots: int) -> dict[str, Any]:
+    """`_family`, with scales and shifts for each of three steps, which are those of the test."""
+    return {
+        "norm_weights": "per-step",
+        "inner_steps": 3,
+        "eval_steps": 3,
+        "inner_lr": 0.2,
+        "eval_inner_lr": 0.01 * min(ways, 20),
+        "clip_gradients": 0.5,
+        "iterations": 8000,
+    }
+
+
 RECIPES: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "default": _default,
     "tutorial": _tutorial,
@@ -165,4 +178,5 @@ OWN: dict[tuple[str, str], Callable[[int, int], dict[str, Any]]] = {
     ("family", "fomaml"): _family_fomaml,
     ("family", "meta-sgd"): _family_meta_sgd,
     ("family", "anil"): _family_anil,
+    ("family", "maml++"): _family_maml_plus_plus,
 }
