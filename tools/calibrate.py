@@ -28,21 +28,24 @@ from l2l_omniglot.experiments.weights import FOLDER, list_pretrained, load_pretr
 
 CLASSES = 800  # that the tasks of each setting have in all
 QUERIES = 5
-# Shares of the queries classified right that are known as their class's, by ways: with more of
-# them strangers are nearer, and more is given up to find these.
-KNOWN = {2: 0.992, 5: 0.992, 10: 0.988, 20: 0.988}
+# The least and the largest share of the queries classified right that are known as their class's:
+# the more, the farther those of other classes are, of which `STRANGERS` are to be told.
+KNOWN = 0.985, 0.992
+STRANGERS = 0.55
 SEED = 0
 
 
 class Found(NamedTuple):
     """Of the queries of one task: logits (B, ways), labels (B,), distances (B,) / (1 + 1/shots).
 
-    The distances are those of the queries that are classified right, from their classes.
+    The distances are those of the queries that are classified right, from their classes. Those of
+    strangers are of the next task's queries of other classes, from the nearest class.
     """
 
     logits: torch.Tensor
     labels: torch.Tensor
     distances: torch.Tensor
+    strangers: torch.Tensor
 
 
 def main() -> None:
@@ -71,10 +74,11 @@ def measure(checkpoint: Checkpoint, part: str = "validation") -> Certainty:
         return float(torch.stack([losses.mean() for losses in means]).mean())
 
     best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
-    farthest = {
-        size: float(torch.quantile(torch.cat([task.distances for task in tasks]), KNOWN[size[0]]))
-        for size, tasks in by_size.items()
-    }
+    farthest = {}
+    for size, tasks in by_size.items():
+        least, most = torch.cat([task.distances for task in tasks]).quantile(torch.tensor(KNOWN))
+        other = torch.cat([task.strangers for task in tasks]).quantile(1 - STRANGERS)
+        farthest[size] = float(other.clamp(least, most))
     distances = tuple(tuple(farthest[ways, shots] for shots in SHOTS) for ways in WAYS)
     return Certainty(float(np.exp(best.x)), distances)
 
@@ -87,12 +91,16 @@ def queries(
     experiment = Experiment.load(checkpoint, stack, ways=ways)
     stream = experiment.tasks(part, shots=shots, queries=QUERIES, seed=SEED)
     for number in range(classes // ways):
-        task = stream[number]
+        task, following = stream[number], stream[number + 1]
         classifier = Classifier(checkpoint, task.support, task.support_labels, ways)
         distances = classifier.distances(task.query).gather(1, task.query_labels[:, None])[:, 0]
         logits = classifier.logits(task.query)
         right = logits.argmax(dim=1) == task.query_labels
-        yield Found(logits, task.query_labels, distances[right] / (1 + 1 / shots))
+        classes = torch.tensor(following.classes)[following.query_labels]
+        others = following.query[~torch.isin(classes, torch.tensor(task.classes))]
+        strangers = classifier.distances(others).amin(dim=1)
+        scale = 1 + 1 / shots
+        yield Found(logits, task.query_labels, distances[right] / scale, strangers / scale)
 
 
 def keep(name: str, checkpoint: Checkpoint, folder: Path = FOLDER) -> None:

@@ -41,7 +41,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     if str(root) not in sys.path:  # MkDocs loads a hook by its path
         sys.path.insert(0, str(root))
     from tools.options_page import page as options
-
     from tools.reference_page import page as reference
 
     files.append(File.generated(config, "options.md", content=options()))

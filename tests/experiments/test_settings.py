@@ -46,9 +46,10 @@ def test_paper_recipe_is_finn_et_al():
         assert (settings.first_order, settings.ink, settings.backbone) == (False, "white", "cnn4")
 
 
-@pytest.mark.parametrize("name", ["maml", "fomaml", "meta-sgd", "anil"])
+@pytest.mark.parametrize("name", ["maml", "fomaml", "meta-sgd", "anil", "maml++"])
 def test_family_recipe_is_what_the_included_weights_were_trained_by(name: str):
-    made = make_settings("family", algorithm=name, ways=20, shots=1, split="random").to_dict()
+    split = name if name == "maml++" else "random"  # that of its paper
+    made = make_settings("family", algorithm=name, ways=20, shots=1, split=split).to_dict()
     shipped = load_pretrained_checkpoint(name).settings.to_dict()
     other = {"recipe", "validation_every", "validation_tasks"}
     assert {key: value for key, value in made.items() if key not in other} == {
