@@ -152,7 +152,7 @@ def _check_outputs(
         for place in places:
             within = place.resolve() in (path.resolve(), *path.absolute().parents)
             picture = within and path.suffix.lower() in SUFFIXES
-            if picture or _reads(place, path):
+            if picture or (path.exists() and _reads(place, path)):
                 raise click.UsageError(
                     f"{option} '{path}': expected a file that is none of those to read, and not a "
                     f"picture among those in '{place}'"
