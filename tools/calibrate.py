@@ -96,8 +96,8 @@ def queries(
         distances = classifier.distances(task.query).gather(1, task.query_labels[:, None])[:, 0]
         logits = classifier.logits(task.query)
         right = logits.argmax(dim=1) == task.query_labels
-        classes = torch.tensor(following.classes)[following.query_labels]
-        others = following.query[~torch.isin(classes, torch.tensor(task.classes))]
+        theirs = torch.tensor(following.classes)[following.query_labels]
+        others = following.query[~torch.isin(theirs, torch.tensor(task.classes))]
         strangers = classifier.distances(others).amin(dim=1)
         scale = 1 + 1 / shots
         yield Found(logits, task.query_labels, distances[right] / scale, strangers / scale)
