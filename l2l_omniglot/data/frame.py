@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from l2l_omniglot.errors import need
 
@@ -19,6 +20,7 @@ THINNEST, WIDEST = 4.2 / RAW_SIZE, 7.2 / RAW_SIZE
 PEN = 4.5  # pixels of 105, that ink is redrawn with; validation tasks like 3.75 and 5.25 less
 SOLID = 0.3  # of its longer side: ink that is wider is a shape, not the line of a pen
 FINER = 3  # times Omniglot's resolution, at which ink is redrawn
+FADING = 1.5  # pixels: strokes that a smaller picture makes thinner fade in it
 MARGIN = 2  # pixels of paper put around a picture that is to be enlarged
 MIDDLE, PAPER = 128, 255
 NEEDING = "a photograph, or a picture to be redrawn,", "pictures"  # scikit-image, and its extra
@@ -77,9 +79,9 @@ def redraw(level: Image.Image) -> Image.Image:
     cut = large.crop(ink_box(large))
     longer, side = round(LONGER_SIDE * RAW_SIZE * FINER), RAW_SIZE * FINER
     scale = (longer - PEN * FINER) / max(cut.size)
-    size = [max(1, round(scale * length)) for length in cut.size]
+    size = max(1, round(scale * cut.width)), max(1, round(scale * cut.height))
     paper = Image.new("L", (side, side), PAPER)
-    paper.paste(cut.resize(size), ((side - size[0]) // 2, (side - size[1]) // 2))
+    paper.paste(_shrunk(cut, size), ((side - size[0]) // 2, (side - size[1]) // 2))
     frame = measure(paper)
     return paper if frame.pen > SOLID * frame.longer else even_pen(paper, PEN * FINER)
 
@@ -94,6 +96,14 @@ def _enlarged(level: Image.Image) -> Image.Image:
         return level
     wide = ImageOps.expand(level, MARGIN, PAPER)
     return wide.resize((wide.width * times, wide.height * times), Image.Resampling.LANCZOS)
+
+
+def _shrunk(level: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resizes ink; strokes that would fade are thickened before."""
+    times = max(level.width / size[0], level.height / size[1])
+    if times > 1 and measure(level).pen * level.width < FADING * times:
+        level = level.filter(ImageFilter.MinFilter(2 * math.ceil(times / 2) + 1))
+    return level.resize(size)
 
 
 def even_pen(level: Image.Image, width: float) -> Image.Image:

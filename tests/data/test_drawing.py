@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
 
 from l2l_omniglot.data.drawing import LIGHT_INK, PHOTOGRAPH, RULED, SHEET, find_drawing
 from l2l_omniglot.data.frame import even_pen, measure, redraw
@@ -139,6 +140,23 @@ def test_every_pen_is_measured_and_redrawn_with_one(width: float, drawing):
     assert 105 * frame.pen == pytest.approx(width, abs=0.25 * width + 0.7)
     redrawn = redraw(picture).resize((105, 105))
     assert 105 * measure(redrawn).pen == pytest.approx(4.7, abs=0.6)
+
+
+@pytest.mark.parametrize("side", [300, 600, 1000])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_line_of_a_pixel_in_a_large_picture_does_not_fade(side: int, width: int):
+    """As paint programs draw it, without shades; the same drawing by a wide pen is expected."""
+    corners = [(0.2, 0.8), (0.3, 0.25), (0.5, 0.7), (0.75, 0.2), (0.8, 0.75), (0.2, 0.8)]
+
+    def redrawn(pen: int) -> np.ndarray:
+        paper = Image.new("L", (side, side), 255)
+        path = [(side * x, side * y) for x, y in corners]
+        ImageDraw.Draw(paper).line(path, fill=0, width=pen, joint="curve")
+        return np.asarray(redraw(paper)) < 128
+
+    thin, wide = redrawn(width), redrawn(side // 22)
+    for ink, other in ((thin, wide), (wide, thin)):  # the wide pen's ends reach farther
+        assert (distance_transform_edt(~other)[ink] > 6).mean() < 0.02
 
 
 def test_a_solid_shape_stays_one():
