@@ -132,10 +132,9 @@ def to_image(sheet: ContactSheet) -> Image.Image:
     for groups in zip(*(row.groups for row in sheet.rows), strict=True):
         starts.append(starts[-1] + max(map(len, groups)) * (width + GAP) + PARTING)
     starts[-1] -= PARTING
-    named = (
-        start + font.getlength(name) for start, name in zip(starts, sheet.groups, strict=False)
-    )
-    right = round(max(starts[-1], MARGIN + font.getlength(title), *named)) + MARGIN
+    names = zip(starts, sheet.groups, strict=False)
+    ends = [MARGIN + font.getlength(title), *(at + font.getlength(name) for at, name in names)]
+    right = max(starts[-1], round(max(ends))) + MARGIN
     top = MARGIN + 3 * TEXT_SIZE + GAP
     tops = [top]
     for row in sheet.rows:
