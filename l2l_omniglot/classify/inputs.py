@@ -56,6 +56,8 @@ def as_pictures(images: Any, ink: str, kind: str) -> list[Picture] | None:
 
 def what_came(images: Any) -> str:
     """Says what came instead of pictures."""
+    if isinstance(images, np.ndarray) and _is_colour(images, 3):
+        return f"one picture (array of shape {images.shape})"
     if hasattr(images, "shape"):
         return f"array of shape {images.shape}"
     kinds = sorted({type(entry).__name__ for entry in images})
@@ -106,9 +108,10 @@ def flatten(images: Any) -> tuple[Any, tuple[int, ...]]:
     if len(shape) == 4 and shape[1] == 1:
         shape = (shape[0], *shape[2:])
     if len(shape) == 4:
+        low, high = np.min(images), np.max(images)
         raise InputError(
-            f"images of shape {shape}: expected (B, H, W) or (B, 1, H, W); or in colour "
-            "(B, H, W, 3), uint8 or floats in [0, 1]"
+            f"images of shape {shape}, values {low:g} to {high:g}: expected (B, H, W) or "
+            "(B, 1, H, W); or in colour (B, H, W, 3), uint8 or floats in [0, 1]"
         )
     if len(shape) != 3:
         return images, ()

@@ -15,7 +15,6 @@ from l2l_omniglot._util.text import (
     columns,
     counted,
     csv_text,
-    encodable,
     finite,
     listed,
     percent,
@@ -236,10 +235,10 @@ def predictions_json(predictions: Predictions) -> str:
 
 def predictions_csv(predictions: Predictions) -> str:
     """Formats one line per picture, with one column per class: its probability in [0, 1]."""
-    named = {name: f"p({encodable(name)})" for name in predictions.names}
+    named = {name: f"p({shown(name)})" for name in predictions.names}
     rows: list[dict[str, object]] = [
-        {"picture": encodable(entry.file), "class": encodable(entry.label)}
-        | {"truth": encodable(entry.truth or ""), "unlike_all": int(entry.unlike)}
+        {"picture": shown(entry.file), "class": shown(entry.label)}
+        | {"truth": shown(entry.truth or ""), "unlike_all": int(entry.unlike)}
         | {named[name]: value for name, value in entry.probabilities.items()}
         for entry in predictions.entries
     ]

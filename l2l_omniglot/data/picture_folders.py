@@ -135,10 +135,11 @@ def read_support(
     if loose := sum(path.is_file() for path in listed.pictures):
         support.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
     for path in listed.folders:
-        before = len(support.files)
+        read, skipped, passed = map(len, (support.files, support.skipped, support.passed))
         support._read_class(path)
-        if len(support.files) == before:
-            about = support.skipped[-1] if support.skipped else f"expected {', '.join(SUFFIXES)}"
+        if len(support.files) == read:
+            why = [*support.skipped[skipped:], *support.passed[passed:]]
+            about = why[-1] if why else f"expected {', '.join(SUFFIXES)}"
             raise DataError(f"SUPPORT {path}: has no readable picture; {about}")
     support.passed += [*_same_names(support.names), *_same_pictures(support)]
     return support

@@ -246,7 +246,9 @@ def test_pictures_are_prepared_as_files_are(kind: str):
     listed = "expected a list of pictures, as in fit: paths, Pillow images"
     with pytest.raises(InputError, match=rf"array of shape \(1, 28, 28\): {listed}"):
         found.predict(np.zeros((1, 28, 28)))
-    with pytest.raises(InputError, match=rf"array of shape \(30, 20, 3\): {listed}"):
+    with pytest.raises(
+        InputError, match=rf"^one picture \(array of shape \(30, 20, 3\)\): {listed}"
+    ):
         found.predict(np.zeros((30, 20, 3), np.uint8))
     with pytest.raises(InputError, match=f"^a list of ndarray: {listed}"):
         found.predict([np.zeros((28, 28))])
@@ -284,6 +286,9 @@ def test_bad_input_is_one_sentence(task: lo.Task, trained_head: Path):
     images, labels = task.support.numpy(), task.support_labels.numpy()
     with pytest.raises(InputError, match="1 class.*expected at least 2"):
         lo.FewShotClassifier(NAME).fit(images, np.zeros(10))
+    colours = np.concatenate([np.zeros((10, 4, 8, 3)), np.full((10, 4, 8, 3), 255.0)], axis=1)
+    with pytest.raises(InputError, match=r"values 0 to 255: .*\(B, H, W, 3\), uint8 or floats in"):
+        lo.FewShotClassifier(NAME).fit(colours, labels)
     with pytest.raises(InputError, match="expected \\(B, H, W\\)"):
         lo.FewShotClassifier(NAME).fit(np.zeros((10, 3, 28, 28)), labels)
     with pytest.raises(lo.L2LOmniglotError, match="picture_ink='green'"):
