@@ -135,7 +135,7 @@ def read_support(
     if loose := sum(path.is_file() for path in listed.pictures):
         support.passed.append(f"{folder}: {counted(loose, 'picture')} passed over, in no class")
     for path in listed.folders:
-        read, skipped, passed = map(len, (support.files, support.skipped, support.passed))
+        read, skipped, passed = len(support.files), len(support.skipped), len(support.passed)
         support._read_class(path)
         if len(support.files) == read:
             why = [*support.skipped[skipped:], *support.passed[passed:]]
