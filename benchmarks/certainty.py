@@ -26,6 +26,7 @@ from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.weights import find_weights, pretrained_names
 from l2l_omniglot.meta.baselines import Baseline
+from tools.calibrate import strangers
 from tools.photographs import NOTHINGS, nothing
 
 SETTINGS = ((5, 1), (5, 5), (20, 1))  # ways, shots
@@ -83,11 +84,9 @@ def _classify(checkpoint: Checkpoint, stream: Tasks, number: int) -> tuple[Class
     task, following = stream[number], stream[number + 1]
     classifier = Classifier(checkpoint, task.support, task.support_labels, stream.ways)
     right = classifier.logits(task.query).argmax(dim=1) == task.query_labels
-    mine = torch.tensor(following.classes)[following.query_labels]
-    new = ~torch.isin(mine, torch.tensor(task.classes))
     right_share, new_share = (
         classifier.none_of_these(images).float().mean().item()
-        for images in (task.query[right], following.query[new])
+        for images in (task.query[right], strangers(task, following))
     )
     pictures = (nothings(Preparation.of(checkpoint), kind) for kind in NOTHINGS)
     told = (1 - (~classifier.none_of_these(images)).sum().item() / EACH for images in pictures)

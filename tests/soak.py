@@ -34,18 +34,14 @@ from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.checkpoint import load_checkpoint
 from l2l_omniglot.experiments.run_folder import RunFolder
 
-TRAIN = [
-    "train", "--data", "own.npy", "--backbone", "fc", "--ways", "3", "--queries", "2",
-    "--meta-batch-size", "1", "--iterations", "120", "--validation-every", "10",
-    "--validation-tasks", "2", "--run-dir", "run",
+SMALL = [
+    "--data", "own.npy", "--backbone", "fc", "--ways", "3", "--queries", "2",
+    "--meta-batch-size", "1", "--validation-every", "10", "--validation-tasks", "2",
 ]  # fmt: skip
+TRAIN = ["train", *SMALL, "--iterations", "120", "--run-dir", "run"]
 SHARED = [*TRAIN[:-2], "--meta-batch-size", "2"]
 RESUME = ["train", "--resume", "run"]
-TUNE = [
-    "tune", "--data", "own.npy", "--backbone", "fc", "--ways", "3", "--queries", "2",
-    "--meta-batch-size", "1", "--iterations", "20", "--validation-every", "10",
-    "--validation-tasks", "2", "--search", "inner_lr=0.01..1:log", "--json",
-]  # fmt: skip
+TUNE = ["tune", *SMALL, "--iterations", "20", "--search", "inner_lr=0.01..1:log", "--json"]
 TRIALS = 5  # of a study
 PATIENCE = 120.0  # seconds, for a busy machine
 UNDER = """

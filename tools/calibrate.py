@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.experiments.card import MODEL
 from l2l_omniglot.experiments.certainty import SHOTS, WAYS, Certainty
 from l2l_omniglot.experiments.checkpoint import Checkpoint
@@ -96,11 +97,15 @@ def queries(
         distances = classifier.distances(task.query).gather(1, task.query_labels[:, None])[:, 0]
         logits = classifier.logits(task.query)
         right = logits.argmax(dim=1) == task.query_labels
-        theirs = torch.tensor(following.classes)[following.query_labels]
-        others = following.query[~torch.isin(theirs, torch.tensor(task.classes))]
-        strangers = classifier.distances(others).amin(dim=1)
+        others = classifier.distances(strangers(task, following)).amin(dim=1)
         scale = 1 + 1 / shots
-        yield Found(logits, task.query_labels, distances[right] / scale, strangers / scale)
+        yield Found(logits, task.query_labels, distances[right] / scale, others / scale)
+
+
+def strangers(task: Task, other: Task) -> torch.Tensor:
+    """Returns the queries (B, C, H, W) of another task that are of no class of this one."""
+    theirs = torch.tensor(other.classes)[other.query_labels]
+    return other.query[~torch.isin(theirs, torch.tensor(task.classes))]
 
 
 def keep(name: str, checkpoint: Checkpoint, folder: Path = FOLDER) -> None:

@@ -158,7 +158,6 @@ def _family_maml_plus_plus(ways: int, _shots: int) -> dict[str, Any]:
         "eval_steps": 3,
         "inner_lr": 0.2,
         "eval_inner_lr": 0.01 * min(ways, 20),
-        "clip_gradients": 0.5,
         "iterations": 8000,
     }
 
