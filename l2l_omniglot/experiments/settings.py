@@ -296,8 +296,8 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     Args:
         recipe: ``default`` (MAML of BaseNet: best accuracy in 20 CPU minutes), ``tutorial``,
             ``paper`` (Finn et al. 2017, or the paper of Reptile or iMAML), ``family`` (MAML,
-            FOMAML or ANIL up to their papers' figures in an hour) or ``best`` (prototypical
-            networks).
+            FOMAML, Meta-SGD, ANIL or MAML++, near their papers' figures in an hour) or ``best``
+            (prototypical networks).
         overrides: any field of `Settings`; None counts as not given. `queries` also sets
             `train_queries`, unless that is given.
 
