@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,14 +62,19 @@ class Person:
 
     def draw(self, pad: Any, strokes: list[list[tuple[float, float]]]) -> None:
         """With the mouse."""
-        side = pad.size["width"]
         for stroke in strokes:
-            pen = ActionChains(self.driver, duration=0)
-            for number, (x, y) in enumerate(stroke):
-                pen.move_to_element_with_offset(pad, *(round((at - 0.5) * side) for at in (x, y)))
-                if number == 0:
-                    pen.click_and_hold()
-            pen.release().perform()
+            self.pen_down(pad, stroke)
+            ActionChains(self.driver, duration=0).release().perform()
+
+    def pen_down(self, pad: Any, stroke: list[tuple[float, float]]) -> None:
+        """A stroke that does not end."""
+        side = pad.size["width"]
+        pen = ActionChains(self.driver, duration=0)
+        for number, (x, y) in enumerate(stroke):
+            pen.move_to_element_with_offset(pad, *(round((at - 0.5) * side) for at in (x, y)))
+            if number == 0:
+                pen.click_and_hold()
+        pen.perform()
 
     def touch(self, pad: Any, strokes: list[list[tuple[float, float]]]) -> None:
         """With a finger."""
@@ -93,6 +100,12 @@ class Person:
         url = self.driver.execute_script("return arguments[0].toDataURL()", pad)
         image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
         return float((np.asarray(image.getchannel("A")) > 128).mean())
+
+    def saved(self, file: Path) -> Any:
+        """What the page saves to a file: whole, though a browser may begin with an empty one."""
+        self.find("#save").click()
+        self.until(lambda: file.exists() and file.stat().st_size)
+        return json.loads(file.read_text())
 
     def shares(self) -> dict[str, str]:
         """What stands beside each bar."""

@@ -3,7 +3,6 @@
 In a real browser, whose storage, downloads and layout are what this is about.
 """
 
-import json
 from pathlib import Path
 
 import pytest
@@ -60,9 +59,7 @@ def test_what_was_kept_and_is_damaged_is_forgotten(person: Person):
 
 def test_drawings_are_saved_to_a_file_and_loaded_from_it(person: Person, tmp_path: Path):
     inks, file = pads(person), tmp_path / "drawings.json"
-    person.find("#save").click()
-    person.until(file.exists)
-    saved = json.loads(file.read_text())
+    saved = person.saved(file)
     assert [len(each["examples"]) for each in saved["characters"]] == [1, 1, 1, 0, 0]
     person.find("#start-over").click()
     person.find("#file").send_keys(str(file))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,7 @@ def test_pictures_of_five_signs_and_a_query_stay_over_a_reload(person: Person, t
     inks = [person.ink(person.pad(number)) for number in (0, 1, 2, 3, 4, None)]
     assert min(inks) > 0
     shares = person.shares()
-    person.find("#save").click()
-    person.until((tmp_path / "drawings.json").exists)
-    saved = json.loads((tmp_path / "drawings.json").read_text())
+    saved = person.saved(tmp_path / "drawings.json")
     assert len(base64.b64decode(saved["query"]["picture"])) == 28**2
     person.reload()
     person.until(lambda: person.text("winner") == "house")

@@ -34,13 +34,13 @@ function atFirst() {
 let asking = false, again = null, timer = 0;
 
 function ask(final) {
+  if (final) keep(toDocument(characters, query.picture));
   if (asking) again = final || again === true;
   else if (final) { clearTimeout(timer); timer = 0; send(true); }
   else timer ||= setTimeout(() => { timer = 0; send(false); }, PAUSE);
 }
 
 async function send(final) {
-  if (final) keep(toDocument(characters, query.picture));
   if (asking) { again = final || again === true; return; }
   const shown = characters.filter((character) => drawn(character).length);
   const picture = query.present();
@@ -53,13 +53,14 @@ async function send(final) {
     query: isEmpty(picture) ? null : asExample(picture),
   };
   if (!body.query) answer.hint("Now draw the query: one of your characters again.");
+  const whole = final && !isDrawing(); // the end of the stroke will ask again
   asking = true;
   try {
     const found = await get("/api/answer", {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
     });
     if (found.probabilities && !isEmpty(query.present())) {
-      answer.show(found, shown, note, final);
+      answer.show(found, shown, note, whole && again === null);
     }
   } catch (error) {
     answer.hint(error.message, true);
@@ -71,6 +72,10 @@ async function send(final) {
       ask(next);
     }
   }
+}
+
+function isDrawing() {
+  return [query, ...cards.map((card) => card.pad)].some((pad) => pad.stroke);
 }
 
 /** Says how many characters are to be drawn before there can be an answer. */
