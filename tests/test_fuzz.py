@@ -25,9 +25,9 @@ def test_a_whole_file_is_taken(name: str):
     ids=lambda each: each.name if isinstance(each, Path) else each,
 )
 def test_the_corpus_is_taken_or_refused(name: str, path: Path):
-    start = time.monotonic()
+    start = time.process_time()
     fuzz.feed(name, path.read_bytes())
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def damage(content: bytes, wounds: list[tuple[float, int, bytes]]) -> bytes:

@@ -73,19 +73,28 @@ def image(path):
 
 {classify}
 
-def main(paths):
-    names, rows = classify([image(path) for path in paths])
-    for path, row in zip(paths, rows):
+def main():
+    """Prints the class of each picture; returns True if one could not be used."""
+    import argparse
+    import sys
+
+    parser = argparse.ArgumentParser(description="Prints the class of each picture.")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE")
+    images, failed = {{}}, False
+    for path in parser.parse_args().pictures:
+        try:
+            images[path] = image(path)
+        except DataError as error:
+            print(f"Error: {{error}}", file=sys.stderr)
+            failed = True
+    names, rows = classify([*images.values()]) if images else ([], [])
+    for path, row in zip(images, rows):
         print(f"{{path}}  {{names[row.argmax()]}}  {{row.max():.4f}}")
+    return failed
 
 
 if __name__ == "__main__":
-    import sys
-
-    try:
-        main(sys.argv[1:] or sys.exit(__doc__))
-    except DataError as error:
-        sys.exit(f"Error: {{error}}")
+    raise SystemExit(main())
 '''
 ONNX = '''def classify(images):
     """Returns the classes' names, and the network's outputs (B, ways) for B images."""

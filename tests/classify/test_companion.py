@@ -115,10 +115,10 @@ def test_the_command_writes_it_and_it_classifies_by_itself(tmp_path: Path):
     assert [line.split()[:2] for line in found.stdout.splitlines()] == [[p, "wave"] for p in paths]
     Path("no.png").write_text("no picture")
     refused = subprocess.run(
-        [sys.executable, "signs_pictures.py", "no.png"], capture_output=True, text=True,
+        [sys.executable, "signs_pictures.py", "no.png", paths[0]], capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
-    assert refused.returncode == 1 and not refused.stdout
+    assert (refused.returncode, refused.stdout) == (1, found.stdout.splitlines(True)[0])
     assert refused.stderr.startswith("Error: no.png: not a readable picture: ")
 
 
