@@ -32,10 +32,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     file is removed. Links are followed, an existing file keeps its mode, and anything but a plain
     file, such as ``/dev/stdout``, is written to directly. An OSError names `path`.
     """
-    try:
+    with _naming(path):
         special = path.exists() and not path.is_file() and not path.is_dir()
         with path.open("wb") if special else _replacing(path.resolve()) as file:
             yield file
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An OSError of the block names `path`, and no temporary file."""
+    try:
+        yield
     except OSError as error:
         if error.errno is None:
             raise
@@ -68,12 +75,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
     There may be an empty folder of that name. When the block fails, nothing is left.
     """
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as parent:
-        folder = Path(parent) / path.name
+    with folder_beside(path) as parent:
+        folder = parent / path.name
         folder.mkdir()  # with the usual mode, which a temporary folder has not
         yield folder
         folder.replace(path)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Makes a temporary folder beside `path` for the block; where it cannot, names `path`."""
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    with temporary as folder:
+        yield Path(folder)
 
 
 def write_text(path: Path, text: str) -> None:

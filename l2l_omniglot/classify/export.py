@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from l2l_omniglot._util.files import folder_beside
 from l2l_omniglot._util.rng import derive_seed
 from l2l_omniglot.backbones.batch_norm import fold_statistics, forward_by, replace_layers
 from l2l_omniglot.backbones.heads import embed, head_name
@@ -141,9 +141,8 @@ def _exported(
     path: Path,
 ) -> Exported:
     """Writes the file, and keeps it if it computes what is expected of the batches."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        file = Path(folder) / path.name
+    with folder_beside(path) as folder:
+        file = folder / path.name
         _write(network, batches[0], metadata, file)
         run, _ = load_exported(file)
         with torch.no_grad():

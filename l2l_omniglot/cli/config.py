@@ -250,6 +250,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         body: dict[str, Any] = tomllib.loads(text)
         check_depth(body)
         return body
+    except FileNotFoundError as error:
+        raise SettingsError(f"--config {path}: no such file") from error
     except RecursionError as error:
         raise SettingsError(
             f"--config {path}: not a readable TOML file: nested too deep"

@@ -111,7 +111,10 @@ def two_sizes(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image
         DataError: if it is too narrow; names it.
     """
     if max(picture.size) > MOST_NARROW * min(picture.size):
-        raise DataError(f"{name}: {picture.width} x {picture.height} pixels: too narrow")
+        raise DataError(
+            f"{name}: {picture.width} x {picture.height} pixels: too narrow; expected a longer "
+            f"side of at most {MOST_NARROW} times the shorter one"
+        )
     kept = picture.copy()
     kept.thumbnail((MOST_SIDE, MOST_SIDE))
     taken = kept.copy()

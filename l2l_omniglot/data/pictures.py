@@ -101,6 +101,8 @@ def parse_picture(
                 if most_pixels is not None and pixels > most_pixels:
                     raise ValueError(f"{pixels:,} pixels; expected at most {most_pixels:,}")
                 flat = _flatten(ImageOps.exif_transpose(image), kind)
+    except Image.DecompressionBombError as error:  # whose text speaks of an attack
+        raise DataError(f"{name}: more than 178 million pixels; save it smaller") from error
     except UnidentifiedImageError as error:  # whose text names an object in memory
         expected = " or ".join(formats or ("PNG", "JPEG", "the like"))
         raise DataError(f"{name}: not a readable picture: expected {expected}") from error

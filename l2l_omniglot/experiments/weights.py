@@ -148,7 +148,9 @@ def weights_file(path: Path) -> Path:
     if folder.best.is_file():
         return folder.best
     if not folder.last.is_file():
-        raise RunError(f"{path}: holds no checkpoint yet")
+        raise RunError(
+            f"{path}: holds no checkpoint yet; expected the folder of a run that has one"
+        )
     log.info(f"Note: {path} has no best weights: no validation has had a finite loss yet.")
     return folder.last
 

@@ -281,6 +281,7 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     drawing("class1 bars").save(query / "class1 bars" / "more.webp")
     os.mkfifo(query / "pipe.png")
     Image.new("L", (3000, 10), 255).save(query / "narrow.png")
+    Image.new("1", (20_000, 9_000), 1).save(query / "vast.png")
     Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10) % 9 + 65000).save(
         query / "paper.png"
     )
@@ -288,7 +289,8 @@ def test_webp_is_read_and_what_is_no_plain_picture_is_named(folders: tuple[Path,
     assert done.returncode == 9
     assert "7 of 7 correct" in done.stdout
     assert "pipe.png: not a readable picture: a pipe, a socket or a device" in done.stderr
-    assert "narrow.png: 3000 x 10 pixels: too narrow" in done.stderr
+    assert "narrow.png: 3000 x 10 pixels: too narrow; expected" in done.stderr
+    assert "vast.png: more than 178 million pixels; save it smaller" in done.stderr
     assert "paper.png: blank picture" in done.stderr
 
 

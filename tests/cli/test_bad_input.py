@@ -51,7 +51,7 @@ TABLE = [
     ("evaluate --protocol snell --queries 3 --weights conv4", 2,
      "with --queries: the protocol sets it"),
     # Files of settings, and variables.
-    ("--config nowhere.toml train", 2, "--config nowhere.toml: not a readable TOML file: "),
+    ("--config nowhere.toml train", 2, "--config nowhere.toml: no such file"),
     ("--config latin.toml train", 2, "--config latin.toml: not a readable TOML file: "),
     ("train --config typo.toml", 2, "did you mean 'train'?"),
     ("train --config /dev/zero", 2, "/dev/zero: not a readable TOML file"),

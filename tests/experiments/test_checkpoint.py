@@ -126,7 +126,7 @@ def test_newest_run_and_its_best_checkpoint(tmp_path: Path):
     assert weights_file(Path("runs/a")) == Path("runs/a/last.safetensors")
     assert weights_file(Path("runs/a/last.safetensors")).is_file()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="holds no checkpoint yet"):
+    with pytest.raises(RunError, match="holds no checkpoint yet; expected the folder"):
         weights_file(Path("empty"))
 
 
