@@ -121,8 +121,11 @@ def test_a_broken_picture_is_named_and_skipped(folders: tuple[Path, Path]):
     done = run_cli("predict", str(support), str(query))
     assert done.returncode == 9
     assert "6 of 6 correct" in done.stdout
-    assert "skipped 2 of 14 pictures" in done.stderr
-    assert "torn.png" in done.stderr and "blank.jpg" in done.stderr
+    lines = done.stderr.splitlines()
+    first = lines.index("Error: skipped 2 of 14 pictures (support and queries):")
+    assert sorted(line.split(": ")[0] for line in lines[first + 1 :]) == [
+        f"  {query / name}" for name in ("blank.jpg", "torn.png")
+    ]
     assert "Note: ignored (unsupported extension)" in done.stderr and "notes.txt" in done.stderr
 
 
