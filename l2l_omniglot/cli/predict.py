@@ -181,5 +181,5 @@ def note_unread(*collections: Collection) -> None:
         every = len(skipped) + sum(len(collection.files) for collection in collections)
         of = "support and queries" if len(collections) > 1 else "support"
         before = "\n  " if len(skipped) > 1 else " "
-        listed = "".join(before + sentence for sentence in skipped)
-        raise SkippedError(f"skipped {len(skipped)} of {every} pictures ({of}):{listed}")
+        which = "".join(before + sentence for sentence in skipped)
+        raise SkippedError(f"skipped {len(skipped)} of {every} pictures ({of}):{which}")

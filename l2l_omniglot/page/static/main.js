@@ -41,7 +41,6 @@ function ask(final) {
 }
 
 async function send(final) {
-  if (asking) { again = final || again === true; return; }
   const shown = characters.filter((character) => drawn(character).length);
   const picture = query.present();
   if (shown.length < least) {
