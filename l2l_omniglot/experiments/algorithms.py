@@ -31,6 +31,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
         "head": "zero",
         "train_shots": 10,
         "inner_steps": 5,
+        "inner_batch": 10,
         "eval_steps": 50,
         "inner_lr": 0.1,
         "meta_batch_size": 5,

@@ -66,6 +66,7 @@ def build_learner(
         maml_by_steps if settings.checkpoint_steps else settings.rule,
         settings.proximal,
         settings.norm_weights,
+        settings.inner_batch,
         settings.eval_inner_lr or None,
     )
 

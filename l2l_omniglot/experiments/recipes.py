@@ -109,6 +109,7 @@ def _nichol(ways: int, _shots: int) -> dict[str, Any]:
         "head": "trained",
         "meta_batch_size": 5,
         "inner_steps": 10 if many else 5,
+        "inner_batch": 20 if many else 10,
         "iterations": 200_000 if many else 100_000,
         "meta_lr": 1.0,
         "schedule": "linear",

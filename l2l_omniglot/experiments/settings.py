@@ -93,6 +93,13 @@ class Settings:
         minimum=0,
         maximum=1e6,
     )
+    inner_batch: int = _algorithm(
+        0,
+        "Support images that an inner step sees in training, the next ones in turn",
+        minimum=0,
+        maximum=10**6,
+        default_words="all",
+    )
     adapt: str = _algorithm(
         "all", "Parameters that the inner loop adapts; head is ANIL", choices=ADAPTED
     )

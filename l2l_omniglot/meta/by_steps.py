@@ -10,7 +10,7 @@ from torch import nn
 
 from l2l_omniglot.data.tasks import TaskBatch
 from l2l_omniglot.errors import BackboneError
-from l2l_omniglot.meta.engines.fast_weights import FastWeights, inner_loop, task_losses
+from l2l_omniglot.meta.engines.fast_weights import FastWeights, in_turn, inner_loop, task_losses
 from l2l_omniglot.meta.rules import MetaGradient, differentiate, maml, score
 
 
@@ -72,7 +72,8 @@ def _taken_again(
     now.replace(before)
     now.taken = step - 1
     moments = weights.inner.policy.for_support(now.taken)
-    now.step(task_losses(now.logits(tasks.support, moments), tasks.support_labels))
+    images, labels = in_turn(tasks.support, tasks.support_labels, now.taken, now.inner.batch)
+    now.step(task_losses(now.logits(images, moments), labels))
     return now
 
 

@@ -24,7 +24,7 @@ from l2l_omniglot.backbones.head_starts import make_head
 from l2l_omniglot.backbones.heads import convert, head_parameters
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number
+from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number, refused
 from l2l_omniglot.meta import ENGINES, RULES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
 from l2l_omniglot.meta.engines.fast_weights import Inner, inner_loop
@@ -70,6 +70,8 @@ class Learner(nn.Module):
         rule: how tasks make a meta-gradient: ``maml``, ``reptile``, ``imaml``, or a function, see
             `l2l_omniglot.meta.rules`.
         proximal: lambda of the inner loop, see `Inner`; above 0 for ``imaml``.
+        inner_batch: support images that a step sees in training, see `Inner`; 0 (all) for
+            ``imaml``.
         eval_inner_lr: step size where nothing trains; learned rates change by the same factor.
 
     Attributes:
@@ -102,15 +104,19 @@ class Learner(nn.Module):
         rule: str | Rule = "maml",
         proximal: float = 0.0,
         norm_weights: str = "adapted",
+        inner_batch: int = 0,
         eval_inner_lr: float | None = None,
     ) -> None:
         super().__init__()
         check_number("proximal", proximal, minimum=0)
+        check_number("inner_batch", inner_batch, minimum=0)
         if eval_inner_lr is not None:
             check_number("eval_inner_lr", eval_inner_lr, above=0)
         if isinstance(rule, str):
             check_choice("rule", rule, RULES)
             check_number("proximal", proximal, above=0 if rule == "imaml" else None)
+            if inner_batch and rule == "imaml":
+                raise refused("inner_batch", inner_batch, "expected all support images for imaml")
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
         check_choice("statistics", statistics, INDUCTIVE_STATISTICS)
@@ -127,7 +133,7 @@ class Learner(nn.Module):
         self.eval_factor = 1.0 if eval_inner_lr is None else eval_inner_lr / inner_lr
         self.population: Moments | None = None
         self.rule: Rule = resolve_name(RULES[rule]) if isinstance(rule, str) else rule
-        self.in_bfloat16, self.proximal = bfloat16, proximal
+        self.in_bfloat16, self.proximal, self.inner_batch = bfloat16, proximal, inner_batch
         self.reference = Learn2learnEngine(backbone, self.rates, self.head, norms)
         self.draws: dict[bool, bool] = {}  # see `l2l_omniglot.meta.chunks`
         self._engine = "learn2learn" if engine == "auto" and inner_steps == 0 else engine
@@ -185,8 +191,8 @@ class Learner(nn.Module):
         training: bool = False,
     ) -> Inner:
         """Returns how an inner loop of this learner runs; see `Inner`."""
-        factor = 1.0 if training else self.eval_factor
-        return Inner(steps, first_order, policy, bfloat16, self.proximal, factor)
+        batch, factor = (self.inner_batch, 1.0) if training else (0, self.eval_factor)
+        return Inner(steps, first_order, policy, bfloat16, self.proximal, batch, factor)
 
     def batch(self, tasks: Sequence[Task]) -> TaskBatch:
         """Joins tasks of the same sizes, on the learner's device and of its type."""

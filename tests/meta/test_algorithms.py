@@ -367,6 +367,7 @@ def test_the_papers_of_reptile_and_imaml_have_recipes_of_their_own():
         5, 50, 10, 100_000,
     )  # fmt: skip
     assert (twenty.inner_steps, twenty.meta_batch_size, twenty.iterations) == (10, 5, 200_000)
+    assert (five.inner_batch, twenty.inner_batch) == (10, 20)
     for settings in (five, twenty):
         assert (settings.optimiser, settings.meta_lr, settings.schedule) == ("sgd", 1.0, "linear")
         assert (settings.backbone, settings.head) == ("cnn4", "trained")

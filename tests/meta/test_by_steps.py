@@ -24,6 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "maml++": {"rates": "layer-step", "norm_weights": "per-step", "inner_steps": 3},
     "support statistics": {"train_statistics": "support"},
     "first order": {"first_order": True},
+    "batches": {"inner_batch": 2},
 }
 
 

@@ -105,6 +105,8 @@ def test_what_it_cannot_train_is_refused():
         Learner(TinyNet(), 0.1, rule="imaml")
     with pytest.raises(SettingsError, match="rule='mamal': expected one of maml, reptile, imaml"):
         Learner(TinyNet(), 0.1, rule="mamal")
+    with pytest.raises(SettingsError, match="inner_batch=5: expected all support images for imaml"):
+        Learner(TinyNet(), 0.1, rule="imaml", proximal=2.0, inner_batch=5)
     learner = Learner(TinyNet().double(), 0.1, rates="parameter", rule="imaml", proximal=2.0)
     with pytest.raises(BackboneError, match="iMAML trains what the inner loop changes"):
         learner.meta_gradient(learner.batch([tiny_task()]), 1)

@@ -1,6 +1,7 @@
 """Reptile by hand; a learner as a module; threads that share a network."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
 
 import pytest
 import torch
@@ -54,17 +55,20 @@ def test_reptile_trains_by_the_same_trainer_and_refuses_what_it_cannot(stack: Im
 
 @pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
 @pytest.mark.parametrize("head", ["trained", "shared", "zero"])
-def test_reptile_goes_back_to_where_the_tasks_started(engine: str, head: str):
+@pytest.mark.parametrize("batch", [0, 2])
+def test_reptile_goes_back_to_where_the_tasks_started(engine: str, head: str, batch: int):
     """By hand: plain gradient steps on each task, and the mean of the ways they took."""
     torch.manual_seed(0)
-    learner = Learner(TinyNet().double(), 0.3, engine=engine, head=head, rule="reptile")
+    learner = Learner(
+        TinyNet().double(), 0.3, engine=engine, head=head, rule="reptile", inner_batch=batch
+    )
     tasks = [tiny_task(seed) for seed in range(3)]
     start = {name: p.detach().clone() for name, p in learner.backbone.named_parameters()}
     if head != "trained":
         row = learner.head.weight.detach() if head == "shared" else torch.zeros(8)
         start["linear.weight"] = torch.zeros_like(start["linear.weight"]) + row
         start["linear.bias"] = torch.zeros_like(start["linear.bias"])
-    ways = [plain_way(learner.backbone, start, task, 4) for task in tasks]
+    ways = [plain_way(learner.backbone, start, task, 4, batch) for task in tasks]
     mean = {f"backbone.{name}": sum(way[name] for way in ways) / 3 for name in start}
     if head != "trained":  # of the head, only a shared row is trained
         mean["head.weight"] = mean.pop("backbone.linear.weight").sum(dim=0)
@@ -81,14 +85,16 @@ def test_reptile_goes_back_to_where_the_tasks_started(engine: str, head: str):
 
 
 def plain_way(
-    network: torch.nn.Module, start: dict[str, torch.Tensor], task: Task, steps: int
+    network: torch.nn.Module, start: dict[str, torch.Tensor], task: Task, steps: int, batch: int
 ) -> dict[str, torch.Tensor]:
-    """The way back after some gradient steps of 0.3 on the support set."""
+    """The way back after some gradient steps of 0.3, each on all images or the next `batch`."""
     own = start
+    pairs = cycle(zip(task.support, task.support_labels, strict=True))
     for _ in range(steps):
+        images, labels = zip(*islice(pairs, batch or len(task.support)), strict=True)
         held = {name: value.clone().requires_grad_() for name, value in own.items()}
-        logits = torch.func.functional_call(network, held, (task.support,))
-        loss = cross_entropy(logits, task.support_labels)
+        logits = torch.func.functional_call(network, held, (torch.stack(images),))
+        loss = cross_entropy(logits, torch.stack(labels))
         gradients = torch.autograd.grad(loss, list(held.values()))
         own = {
             name: value - 0.3 * gradient

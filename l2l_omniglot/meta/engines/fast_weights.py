@@ -32,6 +32,7 @@ class Inner:
         bfloat16: compute layers in bfloat16 (autocast); the head and all weights do not.
         proximal: lambda, 0 or more: to a task's loss, lambda / 2 times the squared distance to
             where its weights started is added (Rajeswaran et al. 2019, equation 3).
+        batch: support images that a step sees, the next ones in turn; 0: all.
         rate_factor: above 0; times the inner learning rates.
     """
 
@@ -40,6 +41,7 @@ class Inner:
     policy: Policy = BY_BATCH
     bfloat16: bool = False
     proximal: float = 0.0
+    batch: int = 0
     rate_factor: float = 1.0
 
 
@@ -266,11 +268,32 @@ def inner_loop(
     anchor = weights.named() if weights.inner.proximal else {}
     yield weights
     for step in range(weights.inner.steps):
-        losses = task_losses(weights.logits(support, policy.for_support(step)), labels)
+        images, answers = in_turn(support, labels, step, weights.inner.batch)
+        losses = task_losses(weights.logits(images, policy.for_support(step)), answers)
         if anchor:
             losses = losses + weights.inner.proximal / 2 * squared_distances(weights, anchor)
         weights.step(losses)
         yield weights
+
+
+def in_turn(
+    support: torch.Tensor, labels: torch.Tensor, step: int, batch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Takes the next `batch` images of each support set, after the last from the first on; or all.
+
+    A task's support set is in random order, so these are random batches without replacement.
+
+    Args:
+        support: (T, ways * shots, channels, H, W).
+        labels: (T, ways * shots).
+        step: steps that were taken before.
+        batch: 0: all of them.
+    """
+    count = labels.shape[1]
+    if not 0 < batch < count:
+        return support, labels
+    chosen = torch.arange(step * batch, (step + 1) * batch, device=labels.device) % count
+    return support[:, chosen], labels[:, chosen]
 
 
 def squared_distances(
