@@ -39,8 +39,8 @@ TRIED = 40  # images to try an engine on
 class Learner(nn.Module):
     """A backbone that adapts to tasks: MAML (Finn et al. 2017, algorithm 1 and 2).
 
-    With ``adapt="head"`` it is ANIL, with ``rates="parameter"`` Meta-SGD, and with
-    ``rates="layer-step"`` it has the learned rates of MAML++; they can be combined.
+    With ``adapt="head"`` it is ANIL, with ``rates="parameter"`` Meta-SGD, with ``"layer-step"``
+    it has the learned rates of MAML++; they can be combined.
 
     The backbone is converted in place, see `l2l_omniglot.backbones.heads.convert`: its batch
     normalisation keeps no running statistics, so that no task can influence the next. The
@@ -49,11 +49,9 @@ class Learner(nn.Module):
     Args:
         backbone: module from float32 (B, channels, H, W) to logits (B, ways).
         inner_lr: step size of the inner loop (alpha), above 0.
-        first_order: treat the inner gradients as constants (FOMAML, section 5.2 of the paper)
-            instead of differentiating through them.
-        engine: ``learn2learn`` (its clone and adapt, task by task), ``stacked`` (several tasks
-            as one batch of every layer; the same numbers up to rounding) or ``auto``
-            (stacked for backbones that it supports).
+        first_order: treat the inner gradients as constants (FOMAML, section 5.2 of the paper).
+        engine: ``learn2learn`` (its clone and adapt, task by task), ``stacked`` (several tasks as
+            one batch of every layer; the same up to rounding) or ``auto`` (stacked if it can).
         rates: ``fixed`` (all `inner_lr`), or learned from there: ``parameter`` (one per weight)
             or ``layer-step`` (one per layer and step).
         adapt: what the inner loop changes: ``all`` or the ``head``.
@@ -62,16 +60,13 @@ class Learner(nn.Module):
         head: how each task's head starts: ``trained``, ``shared``, ``zero`` or ``prototypes``, see
             `l2l_omniglot.backbones.head_starts`. All but the first fit any number of ways.
         norm_weights: scale and shift of batch normalisation: ``adapted``, or learned ``per-step``.
-        train_statistics: by which statistics images are normalised in training: ``batch``,
-            ``support``, ``population`` or ``per-step``, see
-            `l2l_omniglot.backbones.batch_norm.Policy`.
+        train_statistics: ``batch``, ``support``, ``population`` or ``per-step``, by which images
+            are normalised in training; see `l2l_omniglot.backbones.batch_norm.Policy`.
         statistics: all but ``batch``: those of inductive scores.
         bfloat16: compute layers in bfloat16 in training (autocast); weights stay as they are.
-        rule: how tasks make a meta-gradient: ``maml``, ``reptile``, ``imaml``, or a function, see
-            `l2l_omniglot.meta.rules`.
+        rule: ``maml``, ``reptile``, ``imaml``, or a function, see `l2l_omniglot.meta.rules`.
         proximal: lambda of the inner loop, see `Inner`; above 0 for ``imaml``.
-        inner_batch: support images that a step sees in training, see `Inner`; 0 (all) for
-            ``imaml``.
+        inner_batch: see `Inner`, in training; 0 for ``imaml``.
         eval_inner_lr: step size where nothing trains; learned rates change by the same factor.
 
     Attributes:
