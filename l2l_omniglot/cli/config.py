@@ -133,7 +133,7 @@ def naming_options(
     except L2LOmniglotError as error:
         called = {option.name: option.opts[0] for option in context.command.params}
         name = set_by.get(error.argument, error.argument)
-        if name in called:
+        if name in called and not error.option:  # the innermost knows best
             error.option = called[name]
             error.source = from_where(context, name)
         if name != error.argument:

@@ -17,6 +17,7 @@ from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, from_where, naming_options
 from l2l_omniglot.cli.console import bold, counting, log, say, timed
+from l2l_omniglot.data import ALL
 from l2l_omniglot.errors import TrainingError
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, ROTATED, Protocol
 from l2l_omniglot.experiments.weights import check_ways, find_weights, pretrained_names
@@ -25,12 +26,13 @@ from l2l_omniglot.reports import tables
 if TYPE_CHECKING:
     from l2l_omniglot.data.one_shot_runs import OneShotRuns
     from l2l_omniglot.data.tasks import Tasks
+    from l2l_omniglot.experiments.checkpoint import Checkpoint
     from l2l_omniglot.experiments.experiment import Experiment
     from l2l_omniglot.experiments.settings import Settings
     from l2l_omniglot.meta.evaluation import Evaluation
 
 # Options that a protocol leaves open; the tasks of the one-shot runs are fixed.
-_SET_BY_PAPERS = ("part", "queries", "within_alphabet", "rotated_tests")
+_SET_BY_PAPERS = ("part", "split", "split_seed", "queries", "within_alphabet", "rotated_tests")
 _NOT_OF_RUNS = (*_SET_BY_PAPERS, "ways", "tasks", "shots", "seed", "baselines")
 
 
@@ -47,6 +49,8 @@ class EvaluationOptions:
     seed: int
     batch_norm: str
     data: str | None
+    split: str | None
+    split_seed: int | None
 
 
 def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
@@ -62,8 +66,35 @@ def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
         click.option("--batch-norm", type=options.Name(list(EVALUATED)), default="both",
                      show_default=True, help="Normalise a task's queries together "
                      "(transductive), each by the support set (inductive), or report both."),
-        options.settings_options("data", by_default="as trained"),
+        options.settings_options("data", "split", "split_seed", by_default="as trained"),
     )  # fmt: skip
+
+
+def other_settings(chosen: EvaluationOptions) -> dict[str, Any]:
+    """Returns the settings of data and split that are not to be those of the training."""
+    asked = {"data": chosen.data, "split": chosen.split, "split_seed": chosen.split_seed}
+    if chosen.part == ALL and not chosen.split:
+        asked["split"] = "random"  # any stack has one; no class depends on it
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def check_classes(
+    experiment: Experiment, checkpoint: Checkpoint, part: str, other_split: bool
+) -> str:
+    """Refuses classes that the weights have seen, where the part does not say that they have.
+
+    Returns:
+        How data or split differ from the training's, if that leaves it open, which is noted.
+
+    Raises:
+        SettingsError: as `Experiment.check_unseen`.
+    """
+    if other_split or part == ALL:
+        experiment.check_unseen(checkpoint, part)
+        return ""
+    if difference := experiment.difference(checkpoint.facts):
+        log.info(f"Note: {difference}; test classes may have been trained on.")
+    return difference
 
 
 @click.command(cls=Command, short_help="Test a trained network on many tasks.")
@@ -113,8 +144,7 @@ def evaluate(
     chosen = _as_in(paper, chosen)
     from l2l_omniglot.experiments.experiment import Experiment
 
-    asked = {"data": chosen.data, "split": paper.split}
-    others: dict[str, Any] = {setting: value for setting, value in asked.items() if value}
+    others = other_settings(chosen) | ({"split": paper.split} if paper.split else {})
     ways = 20 if runs else ways
     set_by = {"split": "protocol"} if paper.split else {}
     with options.worker(dataclasses.replace(trained, **others), device) as (workers, stack):
@@ -122,10 +152,8 @@ def evaluate(
             experiment = Experiment.load(
                 checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
             )
-        if paper.split:
-            experiment.check_unseen(checkpoint)
-        elif difference := experiment.difference(checkpoint.facts):
-            log.info(f"Note: {difference}; test classes may have been trained on.")
+        other_split = bool(paper.split or chosen.split)
+        check_classes(experiment, checkpoint, chosen.part, other_split)
         if runs is None:
             rotated = rotated_tests if protocol == OURS else paper.rotated
             text, result = _evaluate_tasks(
@@ -210,6 +238,7 @@ def _evaluate_tasks(
 ) -> tuple[str, Evaluation]:  # fmt: skip
     """Evaluates on random tasks; returns what is to be printed, and the result."""
     settings = experiment.settings
+    split = "" if chosen.part == ALL else settings.split
     shots = settings.shots if chosen.shots is None else chosen.shots
     tasks = experiment.tasks(
         chosen.part, shots=shots, queries=shots if chosen.queries == 0 else chosen.queries,
@@ -225,17 +254,20 @@ def _evaluate_tasks(
     about = {
         "ways": tasks.ways, "shots": tasks.shots, "queries": tasks.queries, "seed": tasks.seed,
         "inner_lr": settings.eval_rate if result.steps else None, "part": chosen.part,
-        "split": settings.split, "data": settings.data, "within_alphabet": within_alphabet,
+        "split": split, "data": settings.data, "within_alphabet": within_alphabet,
         "rotated_tests": rotated, "protocol": protocol, **subject,
     }  # fmt: skip
     if json:
         return tables.evaluation_json(result, baseline_results, **about), result
+    part, of = f"{chosen.part} ", f"split {split}, "
+    if chosen.part == ALL:
+        part, of = "", "all classes, "
     within = " within one alphabet each" if within_alphabet else ""
     within += f", rotated ({rotated})," if rotated != "none" else ""
     head = (
         f"{tasks.ways}-way {tasks.shots}-shot, {tasks.queries} queries per class\n"
-        f"{result.tasks} {chosen.part} tasks{within} of {settings.data} (split "
-        f"{settings.split}, seed {tasks.seed})\n{subject['weights']}\n\n"
+        f"{result.tasks} {part}tasks{within} of {settings.data} ({of}seed {tasks.seed})\n"
+        f"{subject['weights']}\n\n"
     )
     if protocol != OURS:
         head = f"Protocol {protocol}: {PROTOCOLS[protocol].about}\n{head}"
@@ -273,7 +305,7 @@ def _evaluate(
     from l2l_omniglot.meta.evaluation import evaluate as evaluate_learner
 
     steps = experiment.settings.steps(chosen.steps)
-    choice = experiment.choose_engine()
+    choice = experiment.learner.choose(tasks[0])
     log.debug(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
     with timed("Evaluating"), counting("evaluating", "task", count) as progress:
         return evaluate_learner(

@@ -18,7 +18,7 @@ from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import config_files, naming_options
 from l2l_omniglot.cli.console import counting, log, timed
-from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS
+from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS, PARTS
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
 from l2l_omniglot.experiments import runs
 from l2l_omniglot.experiments.recipes import RECIPES
@@ -228,8 +228,9 @@ computing_options = combined(
                  help="Compute tasks one by one (learn2learn), or many at once (stacked)."),
 )  # fmt: skip
 part_option = click.option(
-    "--part", type=Name(["test", "validation", "train"]), default="test", show_default=True,
-    help="Part of the split that tasks are drawn from.",
+    "--part", type=Name(PARTS), default="test", show_default=True,
+    help="Part of the split that tasks are drawn from; all: every class, of data that the weights "
+    "were not trained on.",
 )  # fmt: skip
 alphabet_option = click.option("--within-alphabet", is_flag=True,
                                help="Draw the classes of each task from one alphabet.")  # fmt: skip

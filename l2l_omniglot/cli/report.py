@@ -12,7 +12,13 @@ import click
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command
 from l2l_omniglot.cli.console import counting, log
-from l2l_omniglot.cli.evaluate import EvaluationOptions, check_finite, evaluation_options
+from l2l_omniglot.cli.evaluate import (
+    EvaluationOptions,
+    check_classes,
+    check_finite,
+    evaluation_options,
+    other_settings,
+)
 from l2l_omniglot.errors import need
 from l2l_omniglot.experiments.runs import newest_run, taken
 from l2l_omniglot.experiments.weights import find_weights, history
@@ -94,16 +100,15 @@ def _evaluate(
 
     trained = find_weights(source)
     past = history(source, trained)
-    settings = dataclasses.replace(trained.settings, **options.absolute({"data": chosen.data}))
+    others = options.absolute(other_settings(chosen))
+    settings = dataclasses.replace(trained.settings, **others)
     key = settings.data, settings.background, settings.ink, settings.split_seed
     if key not in stacks:
         stacks[key] = options.open_stack(settings)
     experiment = Experiment.load(
-        trained, stacks[key], device, engine, inner_lr=chosen.inner_lr, data=settings.data
+        trained, stacks[key], device, engine, inner_lr=chosen.inner_lr, **others
     )
-    difference = experiment.difference(trained.facts)
-    if difference:
-        log.info(f"Note: {difference}; test classes may have been trained on.")
+    difference = check_classes(experiment, trained, chosen.part, bool(chosen.split))
     tasks = experiment.tasks(
         chosen.part, shots=chosen.shots, queries=chosen.queries, seed=chosen.seed
     )

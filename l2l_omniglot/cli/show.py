@@ -13,6 +13,7 @@ import click
 from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import Command, Group
 from l2l_omniglot.cli.console import log
+from l2l_omniglot.data import ALL, PARTS
 from l2l_omniglot.errors import DataError
 from l2l_omniglot.experiments.settings import Settings, make_settings
 from l2l_omniglot.experiments.weights import find_weights
@@ -39,7 +40,7 @@ def show() -> None:
 
 
 @show.command(cls=Command)
-@click.option("--part", type=options.Name(["all", "train", "validation", "test"]), default="all",
+@click.option("--part", type=options.Name(PARTS), default=ALL,
               show_default=True, help="Part of the split to choose classes from.")  # fmt: skip
 @click.option("--classes", type=click.IntRange(1, 10_000), default=20, show_default=True,
               help="Number of classes, spread evenly over the part.")  # fmt: skip
@@ -58,7 +59,7 @@ def data(part: str, classes: int, items: int, out: Path | None, **given: Any) ->
     from l2l_omniglot.reports.contact_sheet import class_sheet
 
     numbers = list(range(len(stack.info)))
-    if part != "all":
+    if part != ALL:
         numbers = list(getattr(settings_splits(settings, stack), part))
     if names:
         numbers = _named(stack, numbers, names)
@@ -100,7 +101,7 @@ def task(
     from l2l_omniglot.experiments.experiment import TaskStreams
     from l2l_omniglot.reports.contact_sheet import task_sheet
 
-    default_seed = settings.seed if part != "test" else 0  # that of `evaluate`
+    default_seed = 0 if part in ("test", ALL) else settings.seed  # that of `evaluate`
     tasks = TaskStreams(settings, stack).tasks(
         part, seed=default_seed if seed is None else seed, within_alphabet=within_alphabet
     )

@@ -30,4 +30,6 @@ REDRAWS = ("auto", "always", "never")
 ORDERS = ("tutorial", "random")  # splits that cut an order of all classes
 GROUPS, ALPHABETS, VINYALS, MAML_PLUS_PLUS = "groups", "alphabets", "vinyals", "maml++"
 COUNTED = (*ORDERS, GROUPS)  # splits of which numbers of classes can be asked for
+ALL = "all"
+PARTS = ("test", "validation", "train", ALL)  # of a split, or every class
 NAMED_SPLITS = (*COUNTED, ALPHABETS, VINYALS, MAML_PLUS_PLUS)

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from l2l_omniglot.data import COUNTED
+from l2l_omniglot.data import ALL, COUNTED, PARTS
 from l2l_omniglot.data.splits import Splits, make_splits
 from l2l_omniglot.data.stack import Stack
 from l2l_omniglot.data.tasks import MixedTasks, Tasks
-from l2l_omniglot.errors import SettingsError, check_choice, refused
+from l2l_omniglot.errors import DataError, SettingsError, check_choice, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import (
     build_learner,
@@ -41,10 +41,10 @@ def baselines(
     """Returns the baselines by name, all evaluated on the same two or more tasks.
 
     They are pixels, untrained features and trained features, these in each of the modes of batch
-    normalisation, see `Learner.score_steps`.
+    normalisation, see `Learner.score_steps`; of untrained ones there are no population statistics.
     """
-    stack = experiment.stack
-    untrained = build_learner(experiment.settings, stack.channels, stack.image_size)
+    settings, stack = replace(experiment.settings, statistics="support"), experiment.stack
+    untrained = build_learner(settings, stack.channels, stack.image_size)
     untrained.backbone.to(experiment.learner.device)
     results = {"nearest neighbour, pixels": nearest_pixels(tasks, count)}
     for kind, learner in (("untrained", untrained), ("trained", experiment.learner)):
@@ -87,6 +87,11 @@ class TaskStreams:
                 raise SettingsError(message)
         self.splits = settings_splits(self.settings, self.stack)
 
+    def classes(self, part: str) -> Sequence[int]:
+        """Returns the numbers of the classes of a part: one of `PARTS`."""
+        check_choice("part", part, PARTS)
+        return range(len(self.stack.info)) if part == ALL else getattr(self.splits, part)
+
     def tasks(
         self,
         part: str,
@@ -99,13 +104,12 @@ class TaskStreams:
         augment: bool = False,
         rotated: str = "none",
     ) -> Tasks:
-        """Returns the task stream of a part (``train``, ``validation``, ``test``).
+        """Returns the task stream of a part (``train``, ``validation``, ``test``) or ``all``.
 
         Sizes are those of the settings by default. `rotated` is of classes that do not train:
         ``none``, ``classes`` (rotated characters are classes) or ``each`` (each class of a task is
         rotated at random).
         """
-        check_choice("part", part, Splits._fields)
         settings, training = self.settings, part == "train"
         sizes = {"ways": settings.ways, "shots": settings.shots, "queries": settings.queries}
         if training:
@@ -114,7 +118,7 @@ class TaskStreams:
         given = {"ways": ways, "shots": shots, "queries": queries}
         return Tasks(
             self.stack,
-            getattr(self.splits, part),
+            self.classes(part),
             **sizes | {name: size for name, size in given.items() if size is not None},
             seed=settings.seed if seed is None else seed,
             name=part,
@@ -253,18 +257,17 @@ class Experiment(TaskStreams):
 
     def difference(self, facts: dict[str, Any]) -> str:
         """Describes how data or split differ from a checkpoint's facts; empty if they do not."""
-        current = self.facts()
         if (facts.get("data_name") == SYNTHETIC) != (self.stack.name == SYNTHETIC):
             return ""  # nothing of one is in the other
-        if facts.get("data_sha256") != current["data_sha256"]:
-            actual, expected = current["data_sha256"][:12], str(facts.get("data_sha256"))[:12]
+        if facts.get("data_sha256") != self.stack.sha256:
+            actual, expected = self.stack.sha256[:12], str(facts.get("data_sha256"))[:12]
             return f"the data {self.stack.name} has digest {actual}, at training it was {expected}"
-        if facts.get("split_sha256") != current["split_sha256"]:
+        if facts.get("split_sha256") != digest(self.splits):
             return f"split {self.settings.split} has other classes than at training"
         return ""
 
-    def check_unseen(self, checkpoint: Checkpoint) -> None:
-        """Refuses weights trained or chosen on test classes of this experiment, of any images.
+    def check_unseen(self, checkpoint: Checkpoint, part: str) -> None:
+        """Refuses weights trained or chosen on the classes of a part here, of any images.
 
         Raises:
             SettingsError: if so, or if their classes are not known any more.
@@ -274,12 +277,14 @@ class Experiment(TaskStreams):
             if not self._has_data_of(checkpoint):
                 return
             raise SettingsError(f"{checkpoint.source}: its training classes are not known any more")
-        overlap = set(self.splits.test) & {*theirs.train, *theirs.validation}
+        overlap = set(self.classes(part)) & {*theirs.train, *theirs.validation}
         if overlap:
+            remedy = f"weights that have seen none, such as those of a run with --split {split}"
+            if part == ALL:
+                remedy = "part test, or other data"
             raise SettingsError(
-                f"{checkpoint.source}: trained or chosen on {len(overlap)} test classes of split "
-                f"{split}; expected weights that have seen none, such as those of a run with "
-                f"--split {split}"
+                f"{checkpoint.source}: trained or chosen on {len(overlap)} of the classes to test "
+                f"on; expected {remedy}"
             )
 
     def check_start(self, checkpoint: Checkpoint) -> None:
@@ -315,7 +320,10 @@ class Experiment(TaskStreams):
 
     def _splits_of(self, checkpoint: Checkpoint) -> Splits | None:
         """Returns the splits that a checkpoint was trained with; None if not known any more."""
-        theirs = settings_splits(checkpoint.settings, self.stack)
+        try:
+            theirs = settings_splits(checkpoint.settings, self.stack)
+        except DataError:  # a split of other classes, such as Omniglot's
+            return None
         return theirs if digest(theirs) == checkpoint.facts.get("split_sha256") else None
 
     def checkpoint(self, trainer: Trainer, facts: dict[str, Any], resumable: bool) -> Checkpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,9 @@ from l2l_omniglot.experiments.weights import (
     load_pretrained_checkpoint,
 )
 from l2l_omniglot.meta.by_steps import maml_by_steps
+from l2l_omniglot.meta.imaml import check_loop, imaml
 from l2l_omniglot.meta.learner import Learner
+from l2l_omniglot.meta.rules import Rule
 
 
 def build_learner(
@@ -63,12 +66,20 @@ def build_learner(
         settings.statistics,
         settings.precision == "bfloat16"
         or (settings.precision == "auto" and not adapts and bfloat16_pays(device)),
-        maml_by_steps if settings.checkpoint_steps else settings.rule,
+        _rule(settings),
         settings.proximal,
         settings.norm_weights,
         settings.inner_batch,
         settings.eval_inner_lr or None,
     )
+
+
+def _rule(settings: Settings) -> str | Rule:
+    """Returns how tasks make a meta-gradient."""
+    if settings.rule == "imaml":
+        check_loop(settings.proximal, settings.inner_batch)
+        return partial(imaml, damping=settings.cg_damping)
+    return maml_by_steps if settings.checkpoint_steps else settings.rule
 
 
 def load_learner(

@@ -163,6 +163,37 @@ def _family_maml_plus_plus(ways: int, _shots: int) -> dict[str, Any]:
     }
 
 
+def _family_reptile(ways: int, _shots: int) -> dict[str, Any]:
+    """`_family`, with five shots of which each of five steps sees its own."""
+    return {
+        "head": "shared",
+        "train_shots": 5,
+        "train_queries": 1,
+        "inner_batch": 20,
+        "eval_steps": 10,
+        "inner_lr": 1.0,
+        "eval_inner_lr": 0.025 * min(ways, 20),
+        "optimiser": "adam",
+        "meta_lr": 3e-3,
+        "schedule": "cosine",
+        "clip_gradients": 0.0,
+        "iterations": 10_500,
+    }
+
+
+def _family_imaml(ways: int, _shots: int) -> dict[str, Any]:
+    """`_family`, with more steps, held back less than with the paper's five classes."""
+    return {
+        "proximal": 0.1,
+        "cg_damping": 10.0,
+        "inner_steps": 5,
+        "eval_steps": 5,
+        "inner_lr": 0.4,
+        "eval_inner_lr": 0.02 * min(ways, 20),
+        "iterations": 4000,
+    }
+
+
 RECIPES: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "default": _default,
     "tutorial": _tutorial,
@@ -179,4 +210,6 @@ OWN: dict[tuple[str, str], Callable[[int, int], dict[str, Any]]] = {
     ("family", "meta-sgd"): _family_meta_sgd,
     ("family", "anil"): _family_anil,
     ("family", "maml++"): _family_maml_plus_plus,
+    ("family", "reptile"): _family_reptile,
+    ("family", "imaml"): _family_imaml,
 }

@@ -93,7 +93,13 @@ class Settings:
         minimum=0,
         maximum=1e6,
     )
-    inner_batch: int = _algorithm(
+    cg_damping: float = _optimiser(
+        0.0,
+        "Damping that is added to the factor lambda where iMAML solves for its gradient",
+        minimum=0,
+        maximum=1e6,
+    )
+    inner_batch: int = _task(
         0,
         "Support images that an inner step sees in training, the next ones in turn",
         minimum=0,

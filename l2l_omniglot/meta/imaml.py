@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from l2l_omniglot.data.tasks import TaskBatch
+from l2l_omniglot.errors import check_number, refused
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, task_losses
 from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score, starts_and_ends
 
@@ -23,27 +24,42 @@ def imaml(
     tasks: TaskBatch,
     parameters: Sequence[nn.Parameter],
     shares: Sequence[float],  # noqa: ARG001 - only the last step's loss has an implicit gradient
+    damping: float = 0.0,
     iterations: int = ITERATIONS,
 ) -> MetaGradient:
     """Solves (I + H / lambda) x = g for each task (equation 6 and algorithm 2).
 
     g is the gradient of the query loss at the adapted weights, H the Hessian of the support loss
-    there; learned inner rates have no such gradient.
+    there; learned inner rates have no such gradient. `damping` is added to lambda here alone, as
+    in the authors' code: it keeps x near g where H has large or negative curvatures.
 
     Raises:
         BackboneError: if the inner loop does not start at the trained weights and change all.
+        SettingsError: if it has no proximal term, or does not descend one loss.
     """
     check_plain("iMAML", weights)
+    check_loop(weights.inner.proximal, weights.inner.batch)
     starts, ends = starts_and_ends(weights, tasks)
     leaves = [end.detach().requires_grad_() for end in ends]
     weights.replace(dict(zip(weights.engine.rates.names, leaves, strict=True)))
     scores = score(weights, tasks, weights.inner.policy)
     wanted = _flat(_gradients(scores.losses.sum(), leaves))
     product = _hessian_product(weights, tasks, leaves)
-    pull = weights.inner.proximal
+    pull = weights.inner.proximal + damping
     solved = solve(lambda rows: rows + product(rows) / pull, wanted, iterations)
     gradients = pull_back(starts, _like(solved, leaves), parameters)
     return MetaGradient(scores._replace(losses=scores.losses.detach()), gradients)
+
+
+def check_loop(proximal: float, batch: int) -> None:
+    """Refuses inner loops that approach no minimum which is near where they started.
+
+    Raises:
+        SettingsError: if lambda is not above 0, or each step sees other images.
+    """
+    check_number("proximal", proximal, above=0)
+    if batch:
+        raise refused("inner_batch", batch, "expected all support images for imaml")
 
 
 def solve(

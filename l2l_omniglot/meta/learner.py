@@ -24,7 +24,7 @@ from l2l_omniglot.backbones.head_starts import make_head
 from l2l_omniglot.backbones.heads import convert, head_parameters
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
-from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number, refused
+from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number
 from l2l_omniglot.meta import ENGINES, RULES
 from l2l_omniglot.meta.engines import Choice, Engine, choose_engine
 from l2l_omniglot.meta.engines.fast_weights import Inner, inner_loop
@@ -109,9 +109,6 @@ class Learner(nn.Module):
             check_number("eval_inner_lr", eval_inner_lr, above=0)
         if isinstance(rule, str):
             check_choice("rule", rule, RULES)
-            check_number("proximal", proximal, above=0 if rule == "imaml" else None)
-            if inner_batch and rule == "imaml":
-                raise refused("inner_batch", inner_batch, "expected all support images for imaml")
         check_choice("engine", engine, ENGINES)
         check_choice("train_statistics", train_statistics, STATISTICS)
         check_choice("statistics", statistics, INDUCTIVE_STATISTICS)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import run_cli
@@ -24,7 +25,8 @@ def test_a_protocol_takes_a_stack_of_ones_own(raw_npy: Path):
     assert done.stdout.startswith("Protocol finn: ") and "2 test tasks" in done.stdout
     seen = run_cli(*own, "maml++", "--weights", "conv4")
     assert (seen.returncode, seen.stdout) == (2, "")
-    assert "conv4" in seen.stderr and "test classes of split maml++" in seen.stderr
+    assert "conv4" in seen.stderr and "of the classes to test on" in seen.stderr
+    assert "such as those of a run with --split maml++" in seen.stderr
 
 
 @pytest.mark.slow
@@ -32,6 +34,34 @@ def test_other_images_of_the_classes_may_have_been_trained_on(raw_npy: Path):
     sizes = ("--tasks", "2", "--queries", "1")
     done = run_cli("evaluate", *sizes, "--data", str(raw_npy), "--weights", "conv4")
     assert done.returncode == 0 and "test classes may have been trained on" in done.stderr
+
+
+def test_own_classes_can_all_be_tested_on_and_be_fewer_than_the_training_had(tmp_path: Path):
+    """`resnet8` was trained by 60 ways, and on a split that leaves one of six classes for tests."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 28, 28), dtype=np.uint8)
+    np.save(tmp_path / "own.npy", images)
+    own = ("evaluate", "--data", str(tmp_path / "own.npy"), "--weights", "resnet8", "--tasks", "2")
+    sizes = ("--ways", "5", "--shots", "1", "--queries", "3")
+    done = run_cli(*own, *sizes, "--part", "all", "--baselines")
+    assert done.returncode == 0, done.stderr
+    assert "2 tasks of" in done.stdout and "(all classes, seed 0)" in done.stdout
+    assert "class means, untrained features, inductive" in done.stdout
+    few = run_cli(*own, *sizes)
+    assert few.returncode == 3 and "5-way tasks need at least 5" in few.stderr
+
+
+@pytest.mark.slow
+def test_classes_that_the_weights_have_seen_are_no_test(raw_npy: Path):
+    own = ("evaluate", "--data", str(raw_npy), "--weights", "conv4", "--tasks", "2")
+    for given, remedy in (("--part", "all"), "part test, or other data"), (
+        ("--split", "random"), "such as those of a run with --split random"
+    ):  # fmt: skip
+        seen = run_cli(*own, *given)
+        assert (seen.returncode, seen.stdout) == (2, "")
+        assert "of the classes to test on" in seen.stderr and remedy in seen.stderr
+    done = run_cli(*own, "--split", "tutorial", "--queries", "1")
+    assert done.returncode == 0 and "2 test tasks" in done.stdout, done.stderr
+    assert "trained on" not in done.stderr
 
 
 def test_a_protocol_refuses_other_classes():

@@ -1,6 +1,7 @@
 """iMAML's gradient: of a quadratic problem exactly, and of the inner loop's own minimum."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from l2l_omniglot.data.tasks import Task
 from l2l_omniglot.errors import BackboneError, SettingsError
+from l2l_omniglot.experiments.learners import build_learner
+from l2l_omniglot.experiments.settings import make_settings
 from l2l_omniglot.meta.engines.fast_weights import inner_loop
 from l2l_omniglot.meta.imaml import imaml, solve
 from l2l_omniglot.meta.learner import Learner
@@ -84,6 +87,25 @@ def test_several_tasks_at_once_are_the_sum_of_each():
         torch.testing.assert_close(gradient, sum(each[place] for each in alone))
 
 
+def test_damping_leads_from_the_implicit_gradient_to_that_of_first_order():
+    torch.manual_seed(0)
+    network, task = TinyNet().double(), tiny_task()
+
+    def gradient(**rule: Any) -> torch.Tensor:
+        learner = Learner(network, 0.2, True, proximal=2.0, **rule)
+        return flat_gradient(learner, task, (0.0, 0.0, 0.0, 1.0), learner.reference)
+
+    first = gradient()
+    far = [
+        float((gradient(rule=partial(imaml, damping=damping)) - first).norm() / first.norm())
+        for damping in (0.0, 10.0, 1e9)
+    ]
+    assert far[0] > 2 * far[1] > 0.01
+    assert far[2] < 1e-7
+    made = build_learner(make_settings(algorithm="imaml", cg_damping=10.0))
+    assert made.rule.keywords == {"damping": 10.0}
+
+
 def test_the_proximal_term_holds_the_weights_back():
     torch.manual_seed(0)
     network, task = TinyNet().double(), tiny_task()
@@ -102,11 +124,15 @@ def test_the_proximal_term_holds_the_weights_back():
 
 def test_what_it_cannot_train_is_refused():
     with pytest.raises(SettingsError, match="proximal=0.0: expected a number above 0"):
-        Learner(TinyNet(), 0.1, rule="imaml")
+        build_learner(make_settings(algorithm="imaml", proximal=0.0))
     with pytest.raises(SettingsError, match="rule='mamal': expected one of maml, reptile, imaml"):
         Learner(TinyNet(), 0.1, rule="mamal")
     with pytest.raises(SettingsError, match="inner_batch=5: expected all support images for imaml"):
-        Learner(TinyNet(), 0.1, rule="imaml", proximal=2.0, inner_batch=5)
+        build_learner(make_settings(algorithm="imaml", inner_batch=5))
+    for wrong in ({}, {"proximal": 2.0, "inner_batch": 2}):
+        learner = Learner(TinyNet().double(), 0.1, rule="imaml", **wrong)
+        with pytest.raises(SettingsError, match="expected"):
+            learner.meta_gradient(learner.batch([tiny_task()]), 1)
     learner = Learner(TinyNet().double(), 0.1, rates="parameter", rule="imaml", proximal=2.0)
     with pytest.raises(BackboneError, match="iMAML trains what the inner loop changes"):
         learner.meta_gradient(learner.batch([tiny_task()]), 1)
