@@ -8,8 +8,10 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -20,6 +22,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from l2l_omniglot._util.reading import MOST_ARCHIVE, UnreadableError, read_bytes
 from l2l_omniglot.errors import RunError, refused
+
+OnDead: TypeAlias = Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
+T = TypeVar("T")
 
 TRIES, PAUSE = 5, 0.4  # to open a database, and seconds between two
 OPERATIONS = 11  # kinds of a journal's entries
@@ -32,9 +37,7 @@ def is_database(storage: str) -> bool:
     return "://" in storage
 
 
-def open_storage(
-    storage: str, on_dead: Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
-) -> optuna.storages.BaseStorage:
+def open_storage(storage: str, on_dead: OnDead) -> optuna.storages.BaseStorage:
     """Opens a storage, which is made if need be.
 
     Args:
@@ -47,9 +50,7 @@ def open_storage(
     return _database(storage, on_dead) if is_database(storage) else _journal(storage)
 
 
-def _database(
-    url: str, on_dead: Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
-) -> RDBStorage:
+def _database(url: str, on_dead: OnDead) -> RDBStorage:
     try:
         return _connected(url, on_dead)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
@@ -68,24 +69,26 @@ def _without_password(storage: str) -> str:
         return storage.partition("://")[0] + "://..."
 
 
-def _connected(
-    url: str, on_dead: Callable[[optuna.Study, optuna.trial.FrozenTrial], None]
-) -> RDBStorage:
-    for left in reversed(range(TRIES)):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                return RDBStorage(
-                    url,
-                    heartbeat_interval=HEARTBEAT,
-                    grace_period=GRACE,
-                    heartbeat_stale_trial_callback=on_dead,
-                )
-        except DBAPIError:  # other processes may make the same tables now
-            if not left:
-                raise
-            time.sleep(PAUSE)
-    raise AssertionError("unreachable")
+def _connected(url: str, on_dead: OnDead) -> RDBStorage:
+    connect = partial(
+        RDBStorage,
+        url,
+        heartbeat_interval=HEARTBEAT,
+        grace_period=GRACE,
+        heartbeat_stale_trial_callback=on_dead,
+    )
+    for _ in range(TRIES - 1):
+        with suppress(DBAPIError):  # other processes may make the same tables now
+            return silenced(connect)
+        time.sleep(PAUSE)
+    return silenced(connect)
+
+
+def silenced(call: Callable[[], T]) -> T:
+    """Calls what Optuna calls experimental, without its warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return call()
 
 
 def _journal(path: str) -> JournalStorage:

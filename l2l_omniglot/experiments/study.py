@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -25,7 +24,13 @@ from l2l_omniglot.experiments.reproduce import Stopped
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.search import Dimension
 from l2l_omniglot.experiments.settings import Settings, make_settings
-from l2l_omniglot.experiments.storage import GRACE, is_database, open_storage, storage_errors
+from l2l_omniglot.experiments.storage import (
+    GRACE,
+    is_database,
+    open_storage,
+    silenced,
+    storage_errors,
+)
 from l2l_omniglot.experiments.training import TrainingRun
 from l2l_omniglot.experiments.trials import (
     RUN,
@@ -84,7 +89,7 @@ class Study:
         self.folder, self._search, self._fixed, self._build = folder, search, fixed, build
         for end in (0, -1):  # refused now, not after hours of training
             _check(build(self.settings({each.name: each.ends[end] for each in search})))
-        self._retry = _silenced(lambda: RetryHeartbeatStaleTrialCallback(max_retry=1))
+        self._retry = silenced(lambda: RetryHeartbeatStaleTrialCallback(max_retry=1))
         opened, self._storage = open_storage(storage, self._retry), storage
         self._claims = None if is_database(storage) else Claims(Path(f"{storage}.locks"), name)
         with storage_errors(storage), self._turn():
@@ -205,7 +210,7 @@ class Study:
     def _give_back_dead(self) -> None:
         """Lets the trials of processes that were killed be tried again, once each."""
         if self._claims is None:
-            _silenced(lambda: fail_stale_trials(self._study))
+            silenced(lambda: fail_stale_trials(self._study))
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._claims is None:  # killed before its first heartbeat
                 started = trial.datetime_start.timestamp() if trial.datetime_start else 0
@@ -291,10 +296,3 @@ def _check(experiment: Experiment) -> None:
         checkpoint = find_weights(experiment.settings.start_from)
         experiment.check_start(checkpoint)
         load_resized(experiment.learner, checkpoint)
-
-
-def _silenced(call: Callable[[], Any]) -> Any:
-    """Calls what Optuna calls experimental, without its warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return call()
