@@ -162,6 +162,18 @@ def from_where(context: click.Context, name: str) -> str:
     return ""
 
 
+def given_options(context: click.Context, typed: bool = False) -> dict[str, click.Parameter]:
+    """Returns the parameters that the user sets, by name; if `typed`, on the command line only."""
+    sources = {ParameterSource.COMMANDLINE}
+    if not typed:
+        sources |= {ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP}
+    return {
+        str(option.name): option
+        for option in context.command.params
+        if context.get_parameter_source(str(option.name)) in sources
+    }
+
+
 def _typed(context: click.Context) -> str:
     """Returns what was typed to call the context's command; empty for the program itself."""
     return context.command_path.removeprefix(context.find_root().command_path).strip()

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.config import Command, given_options
 from l2l_omniglot.cli.console import log, say
 from l2l_omniglot.errors import SettingsError, need
 from l2l_omniglot.experiments.weights import best_pretrained, find_weights
@@ -81,10 +80,8 @@ def draw(
 
 def _export(weights: str | None, name: str, steps: int | None, folder: Path) -> None:
     """Writes the page as a folder, and says how to look at it."""
-    context = click.get_current_context()
-    for option in context.command.params:
-        typed = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
-        if option.name in OF_SERVER and typed:
+    for option_name, option in given_options(click.get_current_context(), typed=True).items():
+        if option_name in OF_SERVER:
             raise click.UsageError(
                 f"--export with {option.opts[0]}: no server is started; expected one of both"
             )

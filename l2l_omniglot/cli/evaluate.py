@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from l2l_omniglot._util.files import sha256
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.backbones import EVALUATED
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command, from_where, naming_options
+from l2l_omniglot.cli.config import Command, from_where, given_options, naming_options
 from l2l_omniglot.cli.console import bold, counting, log, say, timed
 from l2l_omniglot.data import ALL
 from l2l_omniglot.errors import TrainingError
@@ -197,10 +196,9 @@ def _check(
     if protocol == OURS:
         return
     fixed = _NOT_OF_RUNS if protocol == LAKE else _SET_BY_PAPERS
-    for option in context.command.params:
-        source = context.get_parameter_source(str(option.name))
-        if option.name in fixed and source is not ParameterSource.DEFAULT:
-            where = from_where(context, option.name)
+    for option_name, option in given_options(context).items():
+        if option_name in fixed:
+            where = from_where(context, option_name)
             raise click.UsageError(
                 f"--protocol {protocol} with {option.opts[0]}{where}: the protocol sets it; "
                 "expected one of both"
@@ -217,15 +215,11 @@ def _check(
 
 def _as_in(paper: Protocol, chosen: EvaluationOptions) -> EvaluationOptions:
     """Takes from a protocol what it sets and the user does not."""
-    context = click.get_current_context()
-
-    def given(name: str) -> bool:
-        return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
+    given = given_options(click.get_current_context())
     changes: dict[str, Any] = {}
-    if paper.tasks and not given("tasks"):
+    if paper.tasks and "tasks" not in given:
         changes["tasks"] = paper.tasks
-    if paper.batch_norm and not given("batch_norm"):
+    if paper.batch_norm and "batch_norm" not in given:
         changes["batch_norm"] = paper.batch_norm
     if paper.queries is not None:
         changes["queries"] = paper.queries

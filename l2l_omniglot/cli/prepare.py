@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from l2l_omniglot._util.text import listed, noted, reasons, shown
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.config import Command, given_options
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
 from l2l_omniglot.errors import DataError, SkippedError
@@ -83,11 +82,9 @@ def prepare(
 
 def _refuse(why: str, *names: str) -> None:
     """Refuses options that were given, since they would change nothing."""
-    context = click.get_current_context()
-    for option in context.command.params:
-        given = context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT
-        if option.name in names and given:
-            raise click.UsageError(f"{option.opts[0]}: {why}", context)
+    for name, option in given_options(click.get_current_context()).items():
+        if name in names:
+            raise click.UsageError(f"{option.opts[0]}: {why}")
 
 
 def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:

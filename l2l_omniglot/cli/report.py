@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.config import Command, given_options
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.cli.evaluate import (
     EvaluationOptions,
@@ -138,10 +138,7 @@ def _report_command(sources: tuple[str, ...]) -> str:
     words = ["l2l-omniglot", "report"]
     for weights in sources:
         words += ["--weights", weights]
-    others = {str(option.name): option for option in context.command.params}
-    del others["weights"]
-    for name, option in others.items():
-        source = context.get_parameter_source(name)
-        if name in context.params and source is click.core.ParameterSource.COMMANDLINE:
+    for name, option in given_options(context, typed=True).items():
+        if name in context.params and name != "weights":
             words += [option.opts[0], str(context.params[name])]
     return shlex.join(words)
