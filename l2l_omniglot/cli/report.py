@@ -20,7 +20,7 @@ from l2l_omniglot.cli.evaluate import (
     other_settings,
 )
 from l2l_omniglot.errors import need
-from l2l_omniglot.experiments.runs import newest_run, taken
+from l2l_omniglot.experiments.runs import take_newest
 from l2l_omniglot.experiments.weights import find_weights, history
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def report(
     from l2l_omniglot.reports import html
 
     chosen = EvaluationOptions(**given)
-    sources = weights or (_newest(),)
+    sources = weights or (str(take_newest(trained=True).path),)
     stacks: dict[tuple[Any, ...], Stack] = {}
     evaluated = [_evaluate(source, chosen, device, engine, stacks) for source in sources]
     names = html.unlike([subject.name for subject in evaluated])
@@ -80,12 +80,6 @@ def report(
         log.info(f"Wrote {count} pictures to {pictures}.")
     for subject in subjects:
         check_finite(subject.name, subject.evaluation)
-
-
-def _newest() -> str:
-    run = newest_run(trained=True)
-    log.info(taken(run))
-    return str(run.path)
 
 
 def _evaluate(

@@ -18,7 +18,7 @@ from l2l_omniglot.cli.console import TrainingProgress, bold, echo_error, log, sa
 from l2l_omniglot.errors import RunError, SettingsError, need
 from l2l_omniglot.experiments.declaration import GROUPS
 from l2l_omniglot.experiments.run_folder import RunFolder
-from l2l_omniglot.experiments.runs import new_run_path, newest_run, record_run, taken
+from l2l_omniglot.experiments.runs import new_run_path, newest_run, record_run, take_newest
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 from l2l_omniglot.experiments.weights import pretrained_names
 
@@ -119,9 +119,7 @@ def _choose_run(
         if run_dir is not None and run_dir.resolve() != Path(resume).resolve():
             raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: expected only one")
         run_dir = Path(resume)
-    folder = RunFolder(run_dir) if run_dir else newest_run()
-    if run_dir is None:
-        log.info(taken(folder))
+    folder = RunFolder(run_dir) if run_dir else take_newest()
     saved = folder.read_settings()
     _check_changes(folder, saved, given)
     return folder, Settings(**{**saved.to_dict(), **given})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import os
 import time
 from datetime import datetime
@@ -15,6 +16,8 @@ from l2l_omniglot._util.text import counted
 from l2l_omniglot.errors import RunError
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import Settings
+
+log = logging.getLogger(__name__)
 
 RUNS_VARIABLE = "L2L_OMNIGLOT_RUNS"
 RECORD = "elsewhere.jsonl"  # in the default place: absolute paths of the runs elsewhere, one a line
@@ -89,6 +92,13 @@ def newest_run(trained: bool = False) -> RunFolder:
     raise RunError(
         f"{runs_folder()}: no run found; train one with `l2l-omniglot train`, or name one"
     )
+
+
+def take_newest(trained: bool = False) -> RunFolder:
+    """Finds a run as `newest_run` does, and says which it is."""
+    run = newest_run(trained)
+    log.info(taken(run))
+    return run
 
 
 def taken(run: RunFolder, now: float | None = None) -> str:

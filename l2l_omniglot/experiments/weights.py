@@ -15,7 +15,7 @@ from l2l_omniglot.experiments.card import CONFIG, MODEL, Card, read_card
 from l2l_omniglot.experiments.metrics import MetricsRow
 from l2l_omniglot.experiments.recipes import RECIPES
 from l2l_omniglot.experiments.run_folder import RunFolder
-from l2l_omniglot.experiments.runs import newest_run, taken
+from l2l_omniglot.experiments.runs import take_newest
 from l2l_omniglot.experiments.settings import DECLARED, Settings, make_settings
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ def newest_file() -> Path:
     Raises:
         RunError: if there is none.
     """
-    folder = newest_run(trained=True)
-    log.info(taken(folder))
-    return weights_file(folder.path)
+    return weights_file(take_newest(trained=True).path)
 
 
 def pretrained_names(folder: Path = FOLDER) -> list[str]:
