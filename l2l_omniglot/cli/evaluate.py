@@ -299,8 +299,7 @@ def _evaluate(
     from l2l_omniglot.meta.evaluation import evaluate as evaluate_learner
 
     steps = experiment.settings.steps(chosen.steps)
-    choice = experiment.learner.choose(tasks[0])
-    log.debug(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
+    log.debug(f"Engine: {experiment.learner.choose(tasks[0])}.")
     with timed("Evaluating"), counting("evaluating", "task", count) as progress:
         return evaluate_learner(
             experiment.learner, tasks, count, steps, progress, experiment.workers, chosen.batch_norm

@@ -176,7 +176,7 @@ def _announce(run: TrainingRun, what: str) -> None:
         f"{settings.recipe}, iterations {run.trainer.iteration} to {settings.iterations}, on "
         f"{experiment.learner.device}{workers}, in {run.folder.path}"
     )
-    log.info(f"Engine: {choice.engine.name}{choice.reason and f' ({choice.reason})'}.")
+    log.info(f"Engine: {choice}.")
 
 
 def _conclude(folder: RunFolder, settings: Settings, outcome: Outcome) -> None:

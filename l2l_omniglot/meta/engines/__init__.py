@@ -34,6 +34,9 @@ class Choice(NamedTuple):
     engine: Engine
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.engine.name}{self.reason and f' ({self.reason})'}"
+
 
 def choose_engine(
     name: str, reference: Learn2learnEngine, backbone: nn.Module, images: torch.Tensor
