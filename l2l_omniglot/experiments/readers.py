@@ -51,7 +51,7 @@ def _omniglot(settings: Settings, announce: Announce, progress: Progress | None)
     if not path.is_file():
         announce(f"No prepared Omniglot at {path}: preparing it now.")
         prepare_omniglot([], path, announce=announce, progress=progress)
-    return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+    return _load(path, settings)
 
 
 def _own(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
@@ -62,6 +62,10 @@ def _own(settings: Settings, announce: Announce, progress: Progress | None) -> S
         paths = "the path of a .npy class stack or of a folder of classes"
         expected = expected_name(settings.data, READERS, paths)
         raise refused("data", settings.data, f"no such file; {expected}", DataError)
+    return _load(path, settings)
+
+
+def _load(path: Path, settings: Settings) -> ImageStack:
     return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
 
 
@@ -79,7 +83,7 @@ def _folder(
         notes = [*classes.passed, *done.left, *small]
         for note in noted(notes, "and {} more; `prepare --classes` names the pictures"):
             announce(note)
-        stack = load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+        stack = _load(path, settings)
     stack.name = str(folder)
     return stack
 
@@ -90,7 +94,7 @@ def _kept(path: Path, recipe: str, settings: Settings) -> ImageStack | None:
         sidecar = read_sidecar(path)
         if sidecar is None or sidecar.recipe != recipe:
             return None
-        return load_stack(path, settings.background, settings.ink)  # type: ignore[arg-type]
+        return _load(path, settings)
     except DataError:
         return None
 
