@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 
 import click
@@ -62,8 +63,6 @@ def export(
     )  # fmt: skip
     script = write_companion(out, preparation, picture_ink)
     if json:
-        from json import dumps
-
         about = {
             "path": str(out),
             "script": str(script),

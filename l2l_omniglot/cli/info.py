@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from l2l_omniglot.cli import options
 from l2l_omniglot.cli.config import PREFIX, Command
 from l2l_omniglot.cli.console import width_of
 from l2l_omniglot.experiments.run_folder import versions
-from l2l_omniglot.experiments.runs import known_runs, newest_run, runs_folder
+from l2l_omniglot.experiments.runs import known_runs, runs_folder
 from l2l_omniglot.experiments.weights import list_pretrained
 
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
@@ -104,9 +105,10 @@ def _pretrained() -> dict[str, Any]:
 
 
 def _newest_run() -> dict[str, Any]:
-    if not known_runs():
+    runs = known_runs()
+    if not runs:
         return {"none in": str(runs_folder())}
-    folder = newest_run()
+    folder = runs[0]
     settings = folder.read_settings()
     rows = [row for row in folder.read_metrics() if row.validated]
     names = ("recipe", "ways", "shots", "backbone", "data", "iterations")
@@ -138,8 +140,6 @@ def info(json: bool) -> None:
     Versions, machine, devices, data, variables, backbones, pretrained weights, the newest run.
     A part that is missing or broken says so; the exit code stays 0.
     """
-    from json import dumps
-
     parts = {name: _tried(part) for name, part in _PARTS.items()}
     if json:
         click.echo(dumps(parts))
