@@ -174,8 +174,9 @@ def note_unread(*collections: Collection) -> None:
     ignored = [shown(path) for collection in collections for path in collection.left]
     if ignored:
         log.info(f"Note: ignored (unsupported extension): {', '.join(ignored)}")
-    for sentence in (sentence for collection in collections for sentence in collection.passed):
-        log.info(f"Note: {shown(sentence)}.")
+    for collection in collections:
+        for sentence in collection.passed:
+            log.info(f"Note: {shown(sentence)}.")
     skipped = [sentence for collection in collections for sentence in collection.skipped]
     if skipped:
         every = len(skipped) + sum(len(collection.files) for collection in collections)

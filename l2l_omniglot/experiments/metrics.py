@@ -95,8 +95,8 @@ class TrainingFigures(NamedTuple):
 
 @dataclass
 class _Span:
-    results: list[StepResult]
-    seconds: float
+    results: list[StepResult] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Meter:
@@ -111,7 +111,7 @@ class Meter:
 
     def __init__(self, tasks: int) -> None:
         self._tasks = tasks
-        self._span, self._before = _Span([], 0.0), _Span([], 0.0)
+        self._span, self._before = _Span(), _Span()
         self.go_on()
 
     def go_on(self) -> None:
@@ -134,7 +134,7 @@ class Meter:
         span, before = self._span, self._before
         if span.seconds < _least(minutes) / 2:
             span = _Span(before.results + span.results, before.seconds + span.seconds)
-        self._before, self._span = self._span, _Span([], 0.0)
+        self._before, self._span = self._span, _Span()
         count = len(span.results)
         if not count:  # all of them were skipped
             return TrainingFigures(math.nan, math.nan, 0.0)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, astuple, dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -128,7 +127,7 @@ def conditions(
         SettingsError: if a setting or an algorithm is unknown.
     """
     combinations = [
-        Condition(*values, recipe) for values in product(settings, backbones, algorithms)
+        Condition(*values, recipe) for values in itertools.product(settings, backbones, algorithms)
     ]
     for condition in combinations:
         check_choice("setting", condition.setting, SETTINGS)
@@ -144,8 +143,7 @@ def read_result(path: Path) -> ConditionResult:
     """
     try:
         body = read_json(path)
-        names = (body["setting"], body["backbone"], body["algorithm"], body["recipe"])
-        condition = Condition(*names)
+        condition = Condition(body["setting"], body["backbone"], body["algorithm"], body["recipe"])
         curves = {mode: Curve(**body[mode]) for mode in BATCH_NORMS if mode in body}
         evaluation = Evaluation(body["tasks"], body["steps"], curves)
         return ConditionResult(
@@ -211,8 +209,9 @@ class Comparison:
         protocol: str = OURS,
         **values: Any,
     ) -> None:
-        self._protocol, split = protocol, PROTOCOLS[protocol].split
-        values |= {"split": split} if split else {}
+        self._protocol = protocol
+        if split := PROTOCOLS[protocol].split:
+            values["split"] = split
         self.settings = {condition: condition.settings(**values) for condition in chosen}
         self._build, self.folder, self._tasks = build, folder, tasks
         self._watcher, self._write = watcher, write

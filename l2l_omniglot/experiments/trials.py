@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class Reporter:
 
     def report(self, row: MetricsRow) -> None:
         """Reports a validation, which counts 0 where its loss is not finite."""
-        finite = abs(row.validation_loss) < float("inf")
+        finite = math.isfinite(row.validation_loss)
         self._trial.report(row.validation_accuracy if finite else 0.0, row.iteration)
 
 
