@@ -34,13 +34,14 @@ class EventWriter:
     def __init__(self, folder: Path, settings: Settings, rows: Sequence[MetricsRow]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        resumed = has_events(folder)
-        again = rows[-1:] if resumed else rows
-        purge = (again[0].iteration if again else 1) if resumed else None
+        purge = None
+        if resumed := has_events(folder):
+            rows = rows[-1:]
+            purge = rows[0].iteration if rows else 1
         self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
         if not resumed:
             self._describe(settings)
-        for row in again:
+        for row in rows:
             self._write(row)
         self._writer.flush()
 
@@ -54,8 +55,7 @@ class EventWriter:
 
     def on_validation(self, row: MetricsRow, best: bool) -> None:  # noqa: ARG002 - as observers have it
         """Writes a validation immediately."""
-        self._write(row)
-        self._writer.flush()
+        self.on_log(row)
 
     def _describe(self, settings: Settings) -> None:
         from torch.utils.tensorboard.summary import hparams

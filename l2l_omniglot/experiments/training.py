@@ -174,7 +174,7 @@ class TrainingRun:
             result = self._step()
             # Workers must agree on when to stop.
             timed_out, stopped = self.experiment.workers.any(
-                minutes is not None and self._minutes() >= minutes, should_stop()
+                minutes is not None and self._session_minutes() >= minutes, should_stop()
             )
             at_end = result.iteration == settings.iterations
             if timed_out or at_end or result.iteration % settings.validation_every == 0:
@@ -190,10 +190,10 @@ class TrainingRun:
                     self._save(self.folder.last)
             if time.monotonic() - self._saved >= SECONDS:
                 self._save(self.folder.last)
-            if not at_end and stopped and not timed_out:
-                return Outcome("stopped", self.trainer.iteration, self.best)
-            if not at_end and timed_out:
+            if timed_out and not at_end:
                 return Outcome("time", self.trainer.iteration, self._best())
+            if stopped and not at_end:
+                return Outcome("stopped", self.trainer.iteration, self.best)
         return Outcome("finished", self.trainer.iteration, self._best())
 
     def _step(self) -> StepResult:
@@ -280,7 +280,8 @@ class TrainingRun:
     @property
     def minutes(self) -> float:
         """Returns the minutes of training and validation so far, including earlier sessions."""
-        return self._minutes_before + self._minutes()
+        return self._minutes_before + self._session_minutes()
 
-    def _minutes(self) -> float:
+    def _session_minutes(self) -> float:
+        """Returns those of this session."""
         return (time.monotonic() - self._started) / 60
