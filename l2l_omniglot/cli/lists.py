@@ -84,12 +84,11 @@ def pretrained(json: bool) -> None:
     if json:
         click.echo(dumps([dataclasses.asdict(card) for card in cards]))
         return
-    results = sorted({result.place[:3] for card in cards for result in card.results})
+    places = sorted({result.place[:3] for card in cards for result in card.results})
     say("Accuracy on test tasks in %, with its 95 % interval")
-    for place in results:
-        _, split, mode = place
-        protocol = list(PROTOCOLS)[place[0]]
-        say(f"\n{mode} batch norm, protocol {protocol}, split {split}")
+    for place in places:
+        number, split, mode = place
+        say(f"\n{mode} batch norm, protocol {list(PROTOCOLS)[number]}, split {split}")
         say(_accuracies(cards, place))
     unmeasured = [card.name for card in cards if not card.results]
     if unmeasured:
