@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, astuple, dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -127,7 +127,7 @@ def conditions(
         SettingsError: if a setting or an algorithm is unknown.
     """
     combinations = [
-        Condition(*values, recipe) for values in itertools.product(settings, backbones, algorithms)
+        Condition(*values, recipe) for values in product(settings, backbones, algorithms)
     ]
     for condition in combinations:
         check_choice("setting", condition.setting, SETTINGS)
@@ -257,7 +257,8 @@ class Comparison:
 
     def _next(self, left: list[Condition]) -> Condition:
         """Takes the first condition that no other process is at; waits until there is one."""
-        for look in itertools.count():
+        told = False
+        while True:
             for condition in left:
                 path = self.folder / condition.name
                 path.mkdir(parents=True, exist_ok=True)
@@ -266,11 +267,11 @@ class Comparison:
                 if lock.take():
                     self._locks[condition] = lock
                     return condition
-            if not look:
+            if not told:
                 names = listed([condition.name for condition in left])
                 log.info(f"Waiting for {names}, where other processes are.")
+                told = True
             time.sleep(POLL)  # they may be killed, and theirs be left
-        raise AssertionError("unreachable")
 
     def results(self) -> list[ConditionResult]:
         """Reads all results in the folder, of this comparison and others.

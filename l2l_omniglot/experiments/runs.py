@@ -72,9 +72,8 @@ def known_runs() -> list[RunFolder]:
     paths = [path for path in runs_folder().glob("*") if path.is_dir()]
     resolved = {path.resolve() for path in paths}
     paths += [_short(path) for path in dict.fromkeys(_recorded()) if path not in resolved]
-    dated = [(_saved(run), run) for run in map(RunFolder, paths)]
-    runs = [(saved, run) for saved, run in dated if saved is not None]
-    return [run for _, run in sorted(runs, key=lambda pair: pair[0], reverse=True)]
+    saved = {run: at for run in map(RunFolder, paths) if (at := _saved(run)) is not None}
+    return sorted(saved, key=saved.__getitem__, reverse=True)
 
 
 def newest_run(trained: bool = False) -> RunFolder:
