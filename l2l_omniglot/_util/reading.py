@@ -73,6 +73,8 @@ def reason_of(error: Exception) -> str:
 
     What other programs quote of the file is shortened.
     """
+    if isinstance(error, KeyError):
+        return f"there is no entry {error}"
     text = (isinstance(error, OSError) and error.strerror) or str(error)
     if "set_int_max_str_digits" in text:  # Python's, of advice to programmers
         return "a number of too many digits"

@@ -10,7 +10,7 @@ import click
 
 from l2l_omniglot._util.text import listed, noted, reasons, shown
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command, given_options
+from l2l_omniglot.cli.config import Command, from_where, given_options
 from l2l_omniglot.cli.console import counting, log
 from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
 from l2l_omniglot.errors import DataError, SkippedError
@@ -82,9 +82,10 @@ def prepare(
 
 def _refuse(why: str, *names: str) -> None:
     """Refuses options that were given, since they would change nothing."""
-    for name, option in given_options(click.get_current_context()).items():
+    context = click.get_current_context()
+    for name, option in given_options(context).items():
         if name in names:
-            raise click.UsageError(f"{option.opts[0]}: {why}")
+            raise click.UsageError(f"{option.opts[0]}{from_where(context, name)}: {why}")
 
 
 def _prepare_own(folder: Path, out: Path, looks: Looks) -> None:

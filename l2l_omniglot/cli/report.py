@@ -127,12 +127,12 @@ def _evaluate_command(chosen: EvaluationOptions, subject: Subject) -> str:
 
 
 def _report_command(sources: tuple[str, ...]) -> str:
-    """Returns this command, with every option that was typed."""
+    """Returns this command, with every option that was set, be it by a file or a variable."""
     context = click.get_current_context()
     words = ["l2l-omniglot", "report"]
     for weights in sources:
         words += ["--weights", weights]
-    for name, option in given_options(context, typed=True).items():
+    for name, option in given_options(context).items():
         if name in context.params and name != "weights":
             words += [option.opts[0], str(context.params[name])]
     return shlex.join(words)

@@ -8,7 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from l2l_omniglot._util.reading import MOST_JSON, UnreadableError, parse_json, read_text
+from l2l_omniglot._util.reading import (
+    MOST_JSON,
+    UnreadableError,
+    parse_json,
+    read_text,
+    reason_of,
+)
 from l2l_omniglot.data import KINDS
 from l2l_omniglot.errors import DataError
 
@@ -143,8 +149,8 @@ def _digest(body: dict[str, Any]) -> str:
 
 def _broken(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path}: broken sidecar ({error}); run `l2l-omniglot prepare` again, or give an unrelated "
-        "file another name"
+        f"{path}: broken sidecar ({reason_of(error)}); run `l2l-omniglot prepare` again, or give "
+        "an unrelated file another name"
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot._util.reading import read_json
+from l2l_omniglot._util.reading import read_json, reason_of
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.protocols import LAKE, OURS, PROTOCOLS, SETTINGS
 from l2l_omniglot.experiments.settings import Settings
@@ -105,4 +105,4 @@ def read_card(path: Path) -> Card:
         card.trained  # noqa: B018 - are they settings?
         return card
     except (OSError, KeyError, ValueError, TypeError, SettingsError) as error:
-        raise RunError(f"{path}: not a readable card: {error}") from error
+        raise RunError(f"{path}: not a readable card: {reason_of(error)}") from error

@@ -148,7 +148,7 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         certainty = Certainty(**body["certainty"]) if "certainty" in body else None
         _check_facts(facts)
     except (KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
-        raise RunError(f"{source}: its settings cannot be read: {error}") from error
+        raise RunError(f"{source}: its settings cannot be read: {reason_of(error)}") from error
     weights, rates, head, norms, moments, optimizer = (
         {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
         for part in (_MODEL, _RATES, _HEAD, _NORMS, _POPULATION, _OPTIMIZER)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.lock import Lock
-from l2l_omniglot._util.reading import read_json
+from l2l_omniglot._util.reading import read_json, reason_of
 from l2l_omniglot._util.text import listed
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.errors import RunError, TrainingError, check_choice
@@ -156,7 +156,7 @@ def read_result(path: Path) -> ConditionResult:
             evaluation,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read, delete it: {error}") from error
+        raise RunError(f"{path}: cannot be read, delete it: {reason_of(error)}") from error
 
 
 class Watcher(Protocol):

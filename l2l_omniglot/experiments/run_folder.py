@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot._util.files import atomic_write, write_text
 from l2l_omniglot._util.lock import Lock
-from l2l_omniglot._util.reading import read_json
+from l2l_omniglot._util.reading import read_json, reason_of
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.metrics import MetricsRow, read_rows, write_rows
 from l2l_omniglot.experiments.settings import Settings
@@ -115,7 +115,7 @@ class RunFolder:
         try:
             return Settings(**self._read_config()["settings"])
         except (TypeError, SettingsError) as error:
-            raise RunError(f"{self.config}: cannot be read: {error}") from error
+            raise RunError(f"{self.config}: cannot be read: {reason_of(error)}") from error
 
     def read_sessions(self) -> list[dict[str, Any]]:
         """Returns ``command``, ``started`` and ``versions`` of every start of the run.
@@ -145,7 +145,7 @@ class RunFolder:
         except FileNotFoundError as error:
             raise RunError(f"{self.path}: holds no run (no config.json)") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self.config}: cannot be read: {error}") from error
+            raise RunError(f"{self.config}: cannot be read: {reason_of(error)}") from error
 
     def read_metrics(self) -> list[MetricsRow]:
         """Reads ``metrics.csv``; skips an incomplete last line, after a kill."""

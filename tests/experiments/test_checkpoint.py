@@ -108,6 +108,9 @@ def test_run_folder_is_never_overwritten(tmp_path: Path):
     folder.config.write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         folder.read_settings()
+    folder.config.write_text('{"facts": {}}')
+    with pytest.raises(RunError, match="cannot be read: there is no entry 'settings'"):
+        folder.read_settings()
 
 
 def test_newest_run_and_its_best_checkpoint(tmp_path: Path):
