@@ -27,7 +27,7 @@ PAPER = "#f7f7fa"  # behind every picture, so that it can be read on a dark page
 HEIGHT, WIDTH = 3.8, 8.6  # inches
 LABELS = [f"{ways}-way\n{shots}-shot" for ways, shots in SETTINGS.values()]
 SNELL, FINN = ("snell", "vinyals", "inductive"), ("finn", "random", "transductive")
-FAMILY = "maml", "fomaml", "meta-sgd", "anil"  # weights that are named for their algorithm
+FAMILY = "maml", "fomaml", "reptile", "meta-sgd", "anil"  # named for their algorithm
 NETWORKS = "conv4", "resnet8"
 # By name: protocol, split and mode of batch normalisation.
 PROTOCOLS = {
@@ -175,10 +175,10 @@ def front() -> Figure:
     """Plots weights that come along beside the papers whose protocols test them."""
     figure, both = panels("On new Omniglot characters: ours and published", 2)
     family, prototypes = both
-    lines = [read_own(name, name, FINN, 0.21 * place - 0.28) for place, name in enumerate(FAMILY)]
+    lines = [read_own(name, name, FINN, 0.17 * place - 0.3) for place, name in enumerate(FAMILY)]
     draw_lines(family, lines, style="")
     for place, (name, colour) in enumerate(zip(FAMILY, LIGHT.runs, strict=False)):
-        draw_published(family, read_published(name, FINN, 0.21 * place - 0.36), colour)
+        draw_published(family, read_published(name, FINN, 0.17 * place - 0.37), colour)
     lines = [read_own(name, name, SNELL, 0.2 * place) for place, name in enumerate(NETWORKS)]
     draw_lines(prototypes, lines, style="")
     draw_published(prototypes, read_published("protonet", SNELL, -0.2))

@@ -95,7 +95,7 @@ class Settings:
     )
     cg_damping: float = _optimiser(
         0.0,
-        "Damping that is added to the factor lambda where iMAML solves for its gradient",
+        "Damping, added to lambda where iMAML solves for its gradient after the inner steps",
         minimum=0,
         maximum=1e6,
     )

@@ -49,7 +49,9 @@ def test_parts_have_their_own_classes_sizes_and_rotations(experiment: Experiment
     ]
     assert (train.queries, validation.queries, test.queries) == (2, 4, 4)
     assert len({train.name, validation.name, test.name}) == 3
-    with pytest.raises(SettingsError, match="part='tset': expected one of train, validation, test"):
+    with pytest.raises(
+        SettingsError, match="part='tset': expected one of test, validation, train, all"
+    ):
         experiment.tasks("tset")
 
 
