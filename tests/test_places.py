@@ -63,7 +63,7 @@ OPTION_OF_TRAIN = (
     Edit("experiments/settings.py", '    highest: float = _algorithm(0.0, "Highest loss")\n',
          "    adapt: str = _algorithm("),
     Edit("experiments/learners.py", "        highest=settings.highest,\n",
-         "    )\n\n\ndef load_learner("),
+         "    )\n\n\ndef _rule("),
 )  # fmt: skip
 
 # Half of the way that Reptile goes.

@@ -128,7 +128,8 @@ class OutputPath(GivenPath):
             return "is the file of the configuration; expected another"
         if self.suffixes and path.suffix.lower() not in self.suffixes:
             return f"expected a file name that ends in {self.suffixes[0]}"
-        if path.exists() and not path.is_file() and not path.is_dir():  # such as /dev/stdout
+        special = path.exists() and not path.is_file() and not path.is_dir()
+        if special and not self.dir_okay:  # such as /dev/stdout
             return "" if os.access(path, os.W_OK) else "may not be written to"
         target = path.resolve()
         places = [target, *target.parents] if self.dir_okay else [*target.parents]
