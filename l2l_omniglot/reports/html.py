@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from l2l_omniglot._util.files import write_text
-from l2l_omniglot._util.text import counted, percent
+from l2l_omniglot._util.text import counted, encodable, percent
 from l2l_omniglot.data.stack import Stack, span
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.experiments.checkpoint import Checkpoint
@@ -111,7 +111,7 @@ def write_report(
         versions=versions(),
         commands=commands,
     )
-    write_text(path, text)
+    write_text(path, encodable(text))  # with the names of files
 
 
 def write_pictures(subjects: Sequence[Subject], folder: Path, samples: int) -> list[Path]:

@@ -60,6 +60,7 @@ TABLE = [
     # Where to write.
     ("report --out file/it.html", 2, "file is a file; expected a folder"),
     ("report --pictures file/in/it", 2, "file is a file; expected a folder"),
+    ("report --pictures /dev/null", 2, "null is a file; expected a folder"),
     ("report --out ''", 2, "'': expected a path"),
     (f"report --out {'x' * 300}.html", 2, "name too long"),
     ("report --weights a --out a.pdf", 2, "'a.pdf': expected a file name that ends in .html"),

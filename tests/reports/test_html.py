@@ -321,3 +321,14 @@ def test_a_report_may_be_quiet(npy: Path, tmp_path: Path, trained_head: Path):
     done = run_cli("report", "--weights", str(trained_head), *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "<title>" in path.read_text(encoding="utf-8")
+
+
+def test_a_report_of_a_file_whose_name_is_no_text_is_written(trained_head: Path, tmp_path: Path):
+    """Its name is in the commands on the page."""
+    file = tmp_path / b"caf\xe9.safetensors".decode(errors="surrogateescape")
+    file.write_bytes(trained_head.read_bytes())
+    out = tmp_path / "it.html"
+    own = ("--weights", str(file), "--data", "synthetic", "--tasks", "2", "--queries", "2")
+    done = run_cli("report", *own, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "caf\\udce9.safetensors" in out.read_text(encoding="utf-8")
