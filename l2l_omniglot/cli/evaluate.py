@@ -51,6 +51,11 @@ class EvaluationOptions:
     split: str | None
     split_seed: int | None
 
+    @property
+    def own_split(self) -> bool:
+        """Returns whether the split is that of the training."""
+        return self.split is None and self.split_seed is None
+
 
 def evaluation_options(tasks: int) -> Callable[[options.F], options.F]:
     """Adds the options that make up `EvaluationOptions`; `tasks` is the default of ``--tasks``."""
@@ -78,9 +83,15 @@ def other_settings(chosen: EvaluationOptions) -> dict[str, Any]:
 
 
 def check_classes(
-    experiment: Experiment, checkpoint: Checkpoint, part: str, other_split: bool
+    experiment: Experiment, checkpoint: Checkpoint, part: str, own_split: bool
 ) -> str:
     """Refuses classes that the weights have seen, where the part does not say that they have.
+
+    Args:
+        experiment: of the weights, on the data and split that are asked for.
+        checkpoint: theirs.
+        part: that tasks are drawn from.
+        own_split: whether nobody asked for a split, so that it is the training's.
 
     Returns:
         How data or split differ from the training's, if that leaves it open, which is noted.
@@ -88,7 +99,7 @@ def check_classes(
     Raises:
         SettingsError: as `Experiment.check_unseen`.
     """
-    if other_split or part == ALL:
+    if not own_split or part == ALL:
         experiment.check_unseen(checkpoint, part)
         return ""
     if difference := experiment.difference(checkpoint.facts):
@@ -151,8 +162,8 @@ def evaluate(
             experiment = Experiment.load(
                 checkpoint, stack, device, engine, workers, ways, chosen.inner_lr, **others
             )
-        other_split = bool(paper.split or chosen.split)
-        check_classes(experiment, checkpoint, chosen.part, other_split)
+        own_split = not paper.split and chosen.own_split
+        check_classes(experiment, checkpoint, chosen.part, own_split)
         if runs is None:
             rotated = rotated_tests if protocol == OURS else paper.rotated
             text, result = _evaluate_tasks(

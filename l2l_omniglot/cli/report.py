@@ -102,7 +102,7 @@ def _evaluate(
     experiment = Experiment.load(
         trained, stacks[key], device, engine, inner_lr=chosen.inner_lr, **others
     )
-    difference = check_classes(experiment, trained, chosen.part, bool(chosen.split))
+    difference = check_classes(experiment, trained, chosen.part, chosen.own_split)
     tasks = experiment.tasks(
         chosen.part, shots=chosen.shots, queries=chosen.queries, seed=chosen.seed
     )

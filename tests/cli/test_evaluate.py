@@ -59,6 +59,8 @@ def test_classes_that_the_weights_have_seen_are_no_test(raw_npy: Path):
         seen = run_cli(*own, *given)
         assert (seen.returncode, seen.stdout) == (2, "")
         assert "of the classes to test on" in seen.stderr and remedy in seen.stderr
+    drawn = run_cli(*own[:3], "--weights", "resnet8-random", "--split-seed", "1")
+    assert drawn.returncode == 2 and "of the classes to test on" in drawn.stderr
     done = run_cli(*own, "--split", "tutorial", "--queries", "1")
     assert done.returncode == 0 and "2 test tasks" in done.stdout, done.stderr
     assert "trained on" not in done.stderr
