@@ -32,10 +32,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     file is removed. Links are followed, an existing file keeps its mode, and anything but a plain
     file, such as ``/dev/stdout``, is written to directly. An OSError names `path`.
     """
-    with _naming(path):
-        special = path.exists() and not path.is_file() and not path.is_dir()
-        with path.open("wb") if special else _replacing(path.resolve()) as file:
-            yield file
+    with (
+        _naming(path),
+        path.open("wb") if is_special(path) else _replacing(path.resolve()) as file,
+    ):
+        yield file
+
+
+def is_special(path: Path) -> bool:
+    """Returns whether it is there, but neither file nor folder: a device such as /dev/stdout."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 @contextmanager

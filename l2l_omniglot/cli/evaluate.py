@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from l2l_omniglot.experiments.settings import Settings
     from l2l_omniglot.meta.evaluation import Evaluation
 
-# Options that a protocol leaves open; the tasks of the one-shot runs are fixed.
+# Options that a protocol sets; the tasks of the one-shot runs are fixed altogether.
 _SET_BY_PAPERS = ("part", "split", "split_seed", "queries", "within_alphabet", "rotated_tests")
 _NOT_OF_RUNS = (*_SET_BY_PAPERS, "ways", "tasks", "shots", "seed", "baselines")
 

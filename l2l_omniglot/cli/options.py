@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from l2l_omniglot._util.files import is_special
 from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import config_files, naming_options
@@ -128,8 +129,7 @@ class OutputPath(GivenPath):
             return "is the file of the configuration; expected another"
         if self.suffixes and path.suffix.lower() not in self.suffixes:
             return f"expected a file name that ends in {self.suffixes[0]}"
-        special = path.exists() and not path.is_file() and not path.is_dir()
-        if special and not self.dir_okay:  # such as /dev/stdout
+        if is_special(path) and not self.dir_okay:
             return "" if os.access(path, os.W_OK) else "may not be written to"
         target = path.resolve()
         places = [target, *target.parents] if self.dir_okay else [*target.parents]
