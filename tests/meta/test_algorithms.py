@@ -145,29 +145,6 @@ def test_meta_sgd_is_learn2learns(task: Task, first_order: bool):
     torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]))
 
 
-def test_anil_is_learn2learns_maml_on_the_head(task: Task):
-    learner = tiny_learner("fixed", "head")
-    network = learner.backbone
-    head = l2l.algorithms.MAML(network.linear, 0.5).clone()
-
-    def features(images: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(network.norm(network.conv(images))).flatten(1)
-
-    for _ in range(2):
-        head.adapt(cross_entropy(head(features(task.support)), task.support_labels))
-    loss = cross_entropy(head(features(task.query)), task.query_labels)
-    expected = torch.autograd.grad(loss, learner.trained)
-    found = flat_gradient(learner, task, LAST)
-    torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]))
-
-
-def test_anil_leaves_the_body_as_it_is(task: Task):
-    learner = tiny_learner("fixed", "head")
-    for adapted in learner.adapt(task.support, task.support_labels, 2):
-        assert torch.equal(adapted.module.conv.weight, learner.backbone.conv.weight)
-    assert not torch.equal(adapted.module.linear.weight, learner.backbone.linear.weight)
-
-
 def test_steps_beyond_training_have_the_last_steps_rates():
     rates = tiny_learner("layer-step", "all").rates
     assert torch.equal(rates.rate("linear.bias", 1), rates.rate("linear.weight", 7))

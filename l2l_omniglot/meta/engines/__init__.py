@@ -1,6 +1,7 @@
 """Engines: how the inner loop is computed. All give the same meta-gradient.
 
 - ``fast_weights``: a backbone's weights while they adapt, and the one inner loop
+- ``kept``: what no inner step changes, as the features of ANIL's body, made once
 - ``learn2learn_engine``: learn2learn's clone and adapt, task by task
 - ``stacked``: several tasks as one batch of every layer
 - ``layers``: layers for several tasks side by side

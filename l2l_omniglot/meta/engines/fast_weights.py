@@ -14,9 +14,10 @@ from torch.nn.functional import cross_entropy
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot.backbones.batch_norm import BY_BATCH, Policy, check_norms
 from l2l_omniglot.backbones.head_starts import HeadStart
-from l2l_omniglot.backbones.heads import head_parameters, the_features
+from l2l_omniglot.backbones.heads import head_name, head_parameters, the_features
 from l2l_omniglot.backbones.passes import Moments, Pass
 from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.meta.engines.kept import Kept
 from l2l_omniglot.meta.inner_rates import InnerRates
 from l2l_omniglot.meta.step_norms import StepNorms
 
@@ -129,6 +130,8 @@ class FastWeights:
         self.engine, self.tasks, self.inner, self.taken = engine, tasks, inner, 0
         self.network = _clone(engine.maml, inner.first_order)
         self.network.lr *= inner.rate_factor
+        body = engine.rates.adapt == "all" or engine.norms.names or inner.batch
+        self._kept = Kept(stays=not body)
         for layer in self.network.modules():  # as made, it shares its original's buffers
             for name, buffer in layer._buffers.items():
                 layer._buffers[name] = None if buffer is None else buffer.clone()
@@ -138,12 +141,15 @@ class FastWeights:
     def logits(self, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Passes each task's images (T, B, channels, H, W) through its own copy: (T, B, ways).
 
-        Batch normalisation treats all images of a task as one batch; with given moments, of T
-        tasks or of 1 for all, no image affects another.
+        A task's images are one batch to be normalised; with given moments, of T tasks or of 1 for
+        all, no image affects another.
 
         Raises:
             BackboneError: if the backbone fails, or returns another shape.
         """
+        features = self._kept.once(lambda: self._last_input(images, moments), images, moments)
+        if features is not None:
+            return self._by_head(features)
         return self._run(images, Pass(given=moments))
 
     def embeddings(self, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
@@ -164,17 +170,34 @@ class FastWeights:
         Raises:
             BackboneError: as `logits`, or if a layer does more than normalise.
         """
-        moments: Moments = {}
-        self._run(images, Pass(recorded=moments))
-        return moments
+
+        def run() -> Moments:
+            moments: Moments = {}
+            self._run(images, Pass(recorded=moments))
+            return moments
+
+        return self._kept.once(run, images) or run()
+
+    def _last_input(self, images: torch.Tensor, moments: Moments | None) -> torch.Tensor | None:
+        """Computes the head's input, as it is given it; None unless it is the last layer."""
+        logits = self._run(images, now := Pass(given=moments, features=[]))
+        seen = now.features or []
+        return seen[0] if len(seen) == 1 and torch.equal(self._by_head(*seen), logits) else None
+
+    def _by_head(self, features: torch.Tensor) -> torch.Tensor:
+        head = self.network.module.get_submodule(head_name(self.engine.backbone))
+        with Pass(), self._autocast(features):
+            logits: torch.Tensor = head(features)
+        return logits.view(self.tasks, -1, logits.shape[-1])
 
     def _run(self, images: torch.Tensor, now: Pass) -> torch.Tensor:
         check_norms(self.engine.backbone, not now.plain)
-        # Autocast is for forward passes only: gradients follow in the precision of what was
-        # computed.
-        half = torch.autocast(images.device.type, torch.bfloat16, enabled=self.inner.bfloat16)
-        with now, half:
+        with now, self._autocast(images):
             return self.engine.forward(self.network, images)
+
+    def _autocast(self, images: torch.Tensor) -> torch.autocast:
+        """For forward passes only: gradients follow in the precision of what was computed."""
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=self.inner.bfloat16)
 
     def named(self) -> dict[str, torch.Tensor]:
         """Returns the present weights by name, each with a leading T."""
@@ -185,6 +208,7 @@ class FastWeights:
         """Replaces weights, by name, each with a leading T."""
         if not weights:
             return
+        self._kept.clear()
         parameters = dict(self.network.module.named_parameters())
         new = {id(parameters[n]): w if self.engine.leading else w[0] for n, w in weights.items()}
         for layer in self.network.module.modules():
