@@ -190,6 +190,8 @@ def read_queries(
     """
     queries = Collection(ink=ink, kind=kind, tell=tell)
     for path in paths:
+        if not path.exists():
+            raise DataError(f"QUERY {path}: no such file or folder")
         if not path.is_dir():
             queries._read(path, None)
             continue

@@ -135,7 +135,9 @@ def read_checkpoint(content: bytes, source: str) -> Checkpoint:
         if digest is not None and digest != _digest(header, data):
             raise UnreadableError("its digest does not fit: it was changed, or a bit flipped")
     except Exception as error:  # safetensors, torch and numpy raise many kinds
-        raise RunError(f"{source}: not a readable checkpoint: {error}") from error
+        raise RunError(
+            f"{source}: not a readable checkpoint, expected a .safetensors file of a run: {error}"
+        ) from error
     file_format = metadata.get("format", "no format")
     if file_format != FORMAT:
         raise RunError(f"{source}: has {file_format!r}; expected {FORMAT!r}")

@@ -327,6 +327,7 @@ def _deeper(folder: Path) -> None:
             "no class is called 'other'",
         ),
         (lambda root: _empty(root / "query"), "QUERY .*query: no readable picture"),
+        (lambda root: shutil.rmtree(root / "query"), "^QUERY .*query: no such file or folder$"),
     ],
 )
 def test_folders_that_will_not_do_are_one_sentence(folders, tmp_path: Path, change, sentence: str):
