@@ -27,6 +27,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
 from processes import Started, run, start_cli
 
 from l2l_omniglot.data.synthetic import synthetic_stack
@@ -42,6 +44,10 @@ TRAIN = ["train", *SMALL, "--iterations", "120", "--run-dir", "run"]
 SHARED = [*TRAIN[:-2], "--meta-batch-size", "2"]
 RESUME = ["train", "--resume", "run"]
 TUNE = ["tune", *SMALL, "--iterations", "20", "--search", "inner_lr=0.01..1:log", "--json"]
+GRID = [
+    "reproduce", "--settings", "5w1s", "--backbones", "fc", "--algorithms", "maml,anil",
+    "--data", "own.npy", "--iterations", "20", "--tasks", "3",
+]  # fmt: skip
 TRIALS = 5  # of a study
 PATIENCE = 120.0  # seconds, for a busy machine
 UNDER = """
@@ -331,6 +337,76 @@ def bad_download(trial: Trial) -> None:
     need(not found, f"{how}: left {found}")
 
 
+def grid_killed(trial: Trial) -> None:
+    """`reproduce` is killed: started again, it ends with the weights of an uninjured grid."""
+    straight = trial.start(*GRID, "--out", "straight")
+    process = trial.start(*GRID, "--out", "grid")
+    trial.pause()
+    process.kill()
+    trial.ends(process, -signal.SIGKILL, 0)
+    trial.ends(straight, 0)
+    trial.ends(trial.start(*GRID, "--out", "grid"), 0)
+    for name in ("5w1s-fc-maml", "5w1s-fc-anil"):
+        grids = [weights(RunFolder(trial.folder / out / name)) for out in ("straight", "grid")]
+        need(grids[0] == grids[1], f"{name}: another end")
+
+
+def writer_killed(trial: Trial) -> None:
+    """What a killed command was to write is there whole, or not at all."""
+    save_drawings(trial.folder / "drawings")
+    words, check = trial.random.choice(WRITERS)
+    out = trial.folder / words[-1]
+    start = time.monotonic()
+    trial.ends(trial.start(*words), 0)
+    usual = time.monotonic() - start
+    out.unlink()
+    process = trial.start(*words)
+    time.sleep(trial.random.uniform(0.5, 1.05) * usual)
+    process.kill()
+    trial.ends(process, -signal.SIGKILL, 0)
+    if out.exists():
+        check(out)
+    trial.ends(trial.start(*words), 0)
+    check(out)
+
+
+def save_drawings(folder: Path) -> None:
+    """Saves two classes of two pictures each, black on white."""
+    stack = synthetic_stack(10)
+    for number in range(2):
+        (folder / f"class {number}").mkdir(parents=True)
+        for item in range(2):
+            array = 255 * (1 - stack.images([number], [item])[0, 0].numpy())
+            Image.fromarray(array.astype(np.uint8)).save(folder / f"class {number}" / f"{item}.png")
+
+
+def is_page(path: Path) -> None:
+    need(path.read_text().rstrip().endswith("</html>"), f"{path.name} is half a page")
+
+
+def is_picture(path: Path) -> None:
+    with Image.open(path) as image:
+        image.load()
+
+
+def is_program(path: Path) -> None:
+    torch.export.load(path)
+
+
+def is_table(path: Path) -> None:
+    need(len(path.read_text().splitlines()) == 5, f"{path.name} is half a table")
+
+
+WRITERS: list[tuple[list[str], Callable[[Path], None]]] = [
+    (["report", "--weights", "conv4", "--data", "synthetic", "--tasks", "2", "--out", "r.html"],
+     is_page),
+    (["show", "task", "0", "--data", "own.npy", "--out", "task.png"], is_picture),
+    (["export", "drawings", "--weights", "conv4", "--out", "program.pt2"], is_program),
+    (["predict", "drawings", "drawings", "--weights", "conv4", "--csv", "--out", "p.csv"],
+     is_table),
+]  # fmt: skip
+
+
 class Mirror(BaseHTTPRequestHandler):
     """Serves an archive in a way that no archive should be served."""
 
@@ -408,6 +484,8 @@ OTHERS: dict[str, Callable[[Trial], None]] = {
     "worker killed": worker_killed,
     "searcher killed": searcher_killed,
     "download gone wrong": bad_download,
+    "reproduce killed": grid_killed,
+    "command killed that writes a file": writer_killed,
 }
 AS_ROOT: dict[str, Callable[[Trial], None]] = {
     "full tmpfs": small_tmpfs,
