@@ -16,7 +16,7 @@ from l2l_omniglot.errors import check_number, refused
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, task_losses
 from l2l_omniglot.meta.rules import MetaGradient, check_plain, pull_back, score, starts_and_ends
 
-ITERATIONS = 5  # of conjugate gradients, as in the paper
+ITERATIONS, TOLERANCE = 5, 0.01  # of conjugate gradients: as in the paper; of what is left of g
 
 
 def imaml(
@@ -26,6 +26,7 @@ def imaml(
     shares: Sequence[float],  # noqa: ARG001 - only the last step's loss has an implicit gradient
     damping: float = 0.0,
     iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
 ) -> MetaGradient:
     """Solves (I + H / lambda) x = g for each task (equation 6 and algorithm 2).
 
@@ -46,7 +47,7 @@ def imaml(
     wanted = _flat(_gradients(scores.losses.sum(), leaves))
     product = _hessian_product(weights, tasks, leaves)
     pull = weights.inner.proximal + damping
-    solved = solve(lambda rows: rows + product(rows) / pull, wanted, iterations)
+    solved = solve(lambda rows: rows + product(rows) / pull, wanted, iterations, tolerance)
     gradients = pull_back(starts, _like(solved, leaves), parameters)
     return MetaGradient(scores._replace(losses=scores.losses.detach()), gradients)
 
@@ -63,7 +64,10 @@ def check_loop(proximal: float, batch: int) -> None:
 
 
 def solve(
-    product: Callable[[torch.Tensor], torch.Tensor], wanted: torch.Tensor, iterations: int
+    product: Callable[[torch.Tensor], torch.Tensor],
+    wanted: torch.Tensor,
+    iterations: int,
+    tolerance: float = 0.0,
 ) -> torch.Tensor:
     """Solves A x = b for T symmetric A by conjugate gradients (Hestenes and Stiefel 1952).
 
@@ -73,10 +77,14 @@ def solve(
         product: from T vectors (T, N) to A times each.
         wanted: b, (T, N).
         iterations: at most N are of use.
+        tolerance: ends where |b - A x| is not above so much of |b|, of every x.
     """
     solution, rest, way = torch.zeros_like(wanted), wanted, wanted
     length = _dots(rest, rest)
+    enough = tolerance**2 * length
     for _ in range(iterations):
+        if bool((length <= enough).all()):
+            break
         image = product(way)
         curvature = _dots(way, image)
         step = torch.where(curvature > 0, length / curvature, 0)

@@ -39,6 +39,24 @@ def test_a_quadratic_problem_has_its_exact_implicit_gradient():
     assert early == sorted(early, reverse=True)
 
 
+def test_the_solver_ends_when_what_is_left_is_small():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.rand(2, 6, generator=generator, dtype=torch.float64)
+    scales = torch.linspace(1, 1.5, 6, dtype=torch.float64)
+    products = []
+
+    def product(way: torch.Tensor) -> torch.Tensor:
+        products.append(way)
+        return way * scales
+
+    found = solve(product, rows, 6, tolerance=0.01)
+    left = (rows - found * scales).norm(dim=1) / rows.norm(dim=1)
+    assert len(products) < 6 and float(left.max()) <= 0.01
+    products.clear()
+    solve(product, rows, 2, tolerance=0.01)
+    assert len(products) == 2  # at most as many as it may take
+
+
 def test_conjugate_gradients_stop_where_there_is_nothing_left_or_no_curvature():
     rows = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
     found = solve(lambda way: way * torch.tensor([[1.0], [2.0], [-1.0]]), rows, 4)
@@ -53,7 +71,7 @@ def test_at_the_minimum_it_equals_finite_differences(engine: str, head: str):
     steps, task = 40, tiny_task()
     learner = Learner(
         TinyNet().double(), 0.1, True, engine, head=head, proximal=8.0,
-        rule=partial(imaml, iterations=50),
+        rule=partial(imaml, iterations=50, tolerance=0.0),
     )  # fmt: skip
     shares = (*(0.0,) * steps, 1.0)
     chosen = learner.choose(task).engine
