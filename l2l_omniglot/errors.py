@@ -38,6 +38,8 @@ class L2LOmniglotError(Exception):
     def __str__(self) -> str:
         if not self.argument:
             return self.why
+        if self.option and self.value is True:  # a flag
+            return f"{self.option}: {self.why}{self.source}"
         called = f"{self.option} " if self.option else f"{self.argument}="
         return f"{called}{self.value!r}: {self.why}{self.source}"
 

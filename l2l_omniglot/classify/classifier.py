@@ -18,6 +18,11 @@ from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import load_learner
 from l2l_omniglot.meta.engines.fast_weights import inner_loop
 
+UNSURE = (
+    "does not know how sure it is after these steps; expected pretrained weights, with their own "
+    "number of steps"
+)
+
 
 class Classifier:
     """A network adapted to a support set, as it was before adapting and after each inner step.
@@ -38,7 +43,7 @@ class Classifier:
 
     Attributes:
         support: the support images, on the device of the networks.
-        certainty: how sure the predictions are, if that was measured.
+        certainty: how sure the predictions are, if that was measured, of as many steps.
         reach: squared distance within which an image may be of each class, float64 (ways,), if that
             was measured.
 
@@ -65,7 +70,8 @@ class Classifier:
         channels, height, width = support.shape[1:]
         size = height if height == width else (height, width)
         learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
-        self.certainty = checkpoint.certainty
+        own_steps = self.steps == settings.steps(None)
+        self.certainty = checkpoint.certainty if own_steps else None
         self.support, labels = support.to(learner.device), labels.to(learner.device)
         self._labels = labels
         self.reach: torch.Tensor | None = None

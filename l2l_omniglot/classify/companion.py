@@ -87,6 +87,8 @@ def main():
         except DataError as error:
             print(f"Error: {{error}}", file=sys.stderr)
             failed = True
+    if not FILE.is_file():
+        raise SystemExit(f"Error: {{FILE}}: no such file; expected the exported one beside this")
     names, rows = classify([*images.values()]) if images else ([], [])
     for path, row in zip(images, rows):
         print(f"{{path}}  {{names[row.argmax()]}}  {{row.max():.4f}}")

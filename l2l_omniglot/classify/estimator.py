@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.classify.classifier import UNSURE, Classifier
 from l2l_omniglot.classify.inputs import (
     PICTURES,
     Array,
@@ -162,8 +162,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return probabilities
 
     def none_of_these(self, X: Any) -> Array:  # noqa: N803
-        """Returns which images seem to be of no class, bool (B,); see `Classifier`."""
-        unlike: Array = self._fitted().none_of_these(self._images(X)).numpy()
+        """Returns which images seem to be of no class, bool (B,); see `Classifier`.
+
+        Raises:
+            InputError: if it was not measured how sure the weights are, with so many steps.
+        """
+        if self._fitted().certainty is None:
+            raise InputError(f"weights={self.weights!r}: it {UNSURE}")
+        unlike: Array = self.classifier_.none_of_these(self._images(X)).numpy()
         return unlike
 
     def _fitted(self) -> Classifier:

@@ -28,8 +28,8 @@ def as_pictures(images: Any, ink: str, kind: str) -> list[Picture] | None:
     """Reads pictures as `predict` does; None if X is of arrays.
 
     Args:
-        images: a list of paths, Pillow images or arrays (H, W, 3), or one array of the last,
-            (B, H, W, 3), uint8, or floats in [0, 1].
+        images: a list or array (B,) of paths, Pillow images or arrays (H, W, 3), or one array of
+            the last, (B, H, W, 3), uint8, or floats in [0, 1].
         ink: see `read_picture`.
         kind: see `read_picture`.
 
@@ -38,6 +38,8 @@ def as_pictures(images: Any, ink: str, kind: str) -> list[Picture] | None:
     """
     if isinstance(images, (str, PathLike, Image.Image)):
         raise InputError(f"one picture ({_short(images)}): expected a list of pictures")
+    if isinstance(images, np.ndarray) and images.ndim == 1 and images.dtype.kind in "OU":
+        images = images.tolist()
     if isinstance(images, np.ndarray) and not _is_colour(images, 4):
         return None
     if not isinstance(images, (list, tuple, np.ndarray)):

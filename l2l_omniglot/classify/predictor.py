@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from l2l_omniglot.classify.classifier import Classifier
+from l2l_omniglot.classify.classifier import UNSURE, Classifier
 from l2l_omniglot.classify.predictions import NONE_OF_THESE, Prediction, Predictions
 from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.picture_folders import Collection
@@ -51,18 +51,17 @@ def predict(
     With `reject`, what seems to be of no class is predicted as `NONE_OF_THESE`.
 
     Raises:
-        SettingsError: if it is to be rejected, and the weights do not know how sure they are, or a
+        SettingsError: if it is to be rejected, and how sure the weights are was not measured, or a
             class has that name.
     """
-    if reject and checkpoint.certainty is None:
-        reason = f"{checkpoint.source} does not know how sure it is; expected pretrained weights"
-        raise refused("reject", reject, reason)
     if reject and NONE_OF_THESE in support.names:
         reason = f"a class is called {NONE_OF_THESE!r}; expected another name"
         raise refused("reject", reject, reason)
     classifier, preparation = adapt_to_pictures(
         checkpoint, support, steps=steps, batch_norm=batch_norm, redraw=redraw, device=device
     )
+    if reject and classifier.certainty is None:
+        raise refused("reject", reject, f"{checkpoint.source} {UNSURE}")
     images = preparation.images(queries.pictures)
     rows = classifier.probabilities(images).tolist()
     unlikes = classifier.none_of_these(images).tolist()
@@ -78,7 +77,7 @@ def predict(
     ]  # fmt: skip
     examples = preparation.pixels(classifier.support.cpu())
     return Predictions(
-        entries, checkpoint.certainty is not None, names,
+        entries, classifier.certainty is not None, names,
         weights_name(checkpoint.source), checkpoint.settings.algorithm,
         classifier.steps, classifier.batch_norm,
         preparation.said([*support.pictures, *queries.pictures]),

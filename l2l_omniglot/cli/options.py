@@ -138,6 +138,8 @@ class OutputPath(GivenPath):
         nearest = next(place for place in places if place.exists())
         if not nearest.is_dir():
             return f"{nearest} is a file; expected a folder"
+        if target.is_file() and not os.access(target, os.W_OK):
+            return "may not be written to"
         writable = os.access(nearest, os.W_OK | os.X_OK)
         return "" if writable else f"the folder {nearest} may not be written to"
 

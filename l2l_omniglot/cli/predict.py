@@ -120,13 +120,19 @@ def _read_pictures(
     support: Path, queries: Sequence[Path], ink: str, kind: str
 ) -> tuple[Collection, Collection]:
     """Reads the pictures of both, with a bar for all of them."""
-    from l2l_omniglot.data.picture_folders import count_pictures, read_queries, read_support
+    from l2l_omniglot.data import picture_folders as folders
 
-    total, read = count_pictures([support, *queries]), itertools.count(1)
+    total, read = folders.count_pictures([support, *queries]), itertools.count(1)
     with counting("reading", "picture", total) as progress:
         how = ink, kind, lambda: progress(next(read))
-        examples = read_support(support, *how)
-        return examples, read_queries(queries, examples.names, *how)
+        examples = folders.read_support(support, *how)
+        found = folders.read_queries(queries, examples.names, *how)
+    if shared := folders.shared_pictures(examples, found):
+        log.info(
+            f"Note: {shared} of {counted(len(found.files), 'query picture')} among the support "
+            "pictures, too: accuracy on these says nothing."
+        )
+    return examples, found
 
 
 def _note_few(queries: int, ways: int) -> None:

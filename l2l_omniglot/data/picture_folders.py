@@ -91,12 +91,15 @@ class Collection:
                     f"{path}: {counted(deep, 'picture')} passed over, one folder too deep"
                 )
 
-    def _read_all(self, listed: Listing, depth: int = 0) -> None:
+    def _read_all(self, folder: Path, above: tuple[Path, ...] = ()) -> None:
         """Reads the pictures of a folder without classes, and of the folders in it."""
+        listed, above = list_folder(folder), (*above, folder.resolve())
         self._read_files(listed, None)
         for path in listed.folders:
-            if depth < DEEPEST:
-                self._read_all(list_folder(path), depth + 1)
+            if path.resolve() in above:
+                self.passed.append(f"{path}: passed over, it is a link to a folder above it")
+            elif len(above) <= DEEPEST:
+                self._read_all(path, above)
             else:
                 self.passed.append(f"{path}: passed over, more than {DEEPEST} folders deep")
 
@@ -166,6 +169,12 @@ def _same_pictures(support: Collection) -> Iterable[str]:
             yield f"{files}: one picture in several classes"
 
 
+def shared_pictures(support: Collection, queries: Collection) -> int:
+    """Counts the query pictures that are support pictures, too."""
+    examples = set(map(sha256, support.files))
+    return sum(sha256(file) in examples for file in queries.files)
+
+
 def read_queries(
     paths: Sequence[Path],
     names: Sequence[str],
@@ -197,7 +206,7 @@ def read_queries(
             continue
         listed = list_folder(path)
         if not any(folder.name in names for folder in listed.folders):
-            queries._read_all(listed)
+            queries._read_all(path)
             continue
         queries._read_files(listed, None)
         for folder in listed.folders:

@@ -86,7 +86,7 @@ class Pair:
 
 
 def hardest(predictions: Sequence[TaskPredictions], mode: str, count: int) -> list[Character]:
-    """Finds the characters of lowest accuracy, of those in two tasks or more if there are any."""
+    """Finds the characters of lowest accuracy, of those in two tasks or more if one is wrong."""
     characters: dict[int, Character] = {}
     for task in predictions:
         for label in task.classes:
@@ -98,9 +98,10 @@ def hardest(predictions: Sequence[TaskPredictions], mode: str, count: int) -> li
                 character.correct += 1
             else:
                 character.predicted_as[task.classes[predicted]] += 1
-    often = [entry for entry in characters.values() if entry.tasks >= LEAST_TASKS]
-    wrong = [entry for entry in often or characters.values() if entry.predicted_as]
-    return sorted(wrong, key=lambda entry: (entry.accuracy, -entry.total, entry.label))[:count]
+    wrong = [entry for entry in characters.values() if entry.predicted_as]
+    often = [entry for entry in wrong if entry.tasks >= LEAST_TASKS]
+    chosen = often or wrong
+    return sorted(chosen, key=lambda entry: (entry.accuracy, -entry.total, entry.label))[:count]
 
 
 def confused(predictions: Sequence[TaskPredictions], mode: str, count: int) -> list[Pair]:

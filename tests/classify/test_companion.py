@@ -120,6 +120,14 @@ def test_the_command_writes_it_and_it_classifies_by_itself(tmp_path: Path):
     )  # fmt: skip
     assert (refused.returncode, refused.stdout) == (1, found.stdout.splitlines(True)[0])
     assert refused.stderr.startswith("Error: no.png: not a readable picture: ")
+    Path("signs.onnx").rename("moved.onnx")
+    lost = subprocess.run(
+        [sys.executable, "signs_pictures.py", paths[0]], capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert (lost.returncode, lost.stdout) == (1, "")
+    assert lost.stderr.endswith("signs.onnx: no such file; expected the exported one beside this\n")
+    assert lost.stderr.count("\n") == 1
 
 
 def test_a_name_means_the_same_in_all_sources():

@@ -130,6 +130,13 @@ def test_what_is_of_no_class_is_known(fitted, task: lo.Task):
     assert told.dtype == bool and told[-1] and told[:-1].mean() < 0.5
 
 
+def test_what_is_of_no_class_is_not_guessed(task: lo.Task):
+    images = task.support.numpy()
+    unsure = lo.FewShotClassifier("maml", steps=1).fit(images, task.support_labels.numpy())
+    with pytest.raises(InputError, match="'maml': it does not know how sure it is after these"):
+        unsure.none_of_these(images)
+
+
 def test_steps_that_were_never_trained_are_refused(task: lo.Task):
     with pytest.raises(lo.L2LOmniglotError, match="steps=3: the weights were trained without"):
         lo.FewShotClassifier(NAME, steps=3).fit(task.support.numpy(), task.support_labels.numpy())
@@ -223,7 +230,7 @@ def test_images_may_be_a_list(fitted, task: lo.Task):
         lo.FewShotClassifier(NAME).fit(uneven, [0, 1])
 
 
-@pytest.mark.parametrize("kind", ["paths", "images", "colours", "floats"])
+@pytest.mark.parametrize("kind", ["paths", "array of paths", "images", "colours", "floats"])
 def test_pictures_are_prepared_as_files_are(kind: str):
     """Those of examples/pictures, as paths, Pillow images or arrays of colours."""
     root = Path(__file__).parents[2] / "examples" / "pictures"
@@ -231,12 +238,15 @@ def test_pictures_are_prepared_as_files_are(kind: str):
     queries = read_queries([root / "query"], support.names)
     make = {
         "paths": str,
+        "array of paths": str,
         "images": lambda path: Image.open(path).copy(),
         "colours": lambda path: np.asarray(Image.open(path).copy().convert("RGB")),
         "floats": lambda path: np.asarray(Image.open(path).convert("RGB"), np.float32) / 255,
     }[kind]
-    found = lo.FewShotClassifier().fit([make(f) for f in support.files], support.classes)
-    probabilities = found.predict_proba([make(f) for f in queries.files])
+    several = np.array if kind == "array of paths" else list
+    examples = several([make(f) for f in support.files])
+    found = lo.FewShotClassifier().fit(examples, support.classes)
+    probabilities = found.predict_proba(several([make(f) for f in queries.files]))
     expected = predict(find_weights("resnet8"), support, queries)
     rows = [list(entry.probabilities.values()) for entry in expected.entries]
     assert np.abs(probabilities - rows).max() < PROBABILITY

@@ -53,10 +53,10 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     """Support and labelled queries: 1, 2 and 3 examples a class, 2 queries each."""
     support, query = tmp_path / "support", tmp_path / "query"
     for number, name in enumerate(SHAPES):
-        for folder, count in ((support, number + 1), (query, 2)):
+        for folder, count, start in ((support, number + 1, 0), (query, 2, 1)):
             (folder / name).mkdir(parents=True)
             for item in range(count):
-                drawing(name, shift=3 * item).save(folder / name / f"{item}.png")
+                drawing(name, shift=start + 3 * item).save(folder / name / f"{item}.png")
     return support, query
 
 
@@ -369,7 +369,7 @@ def test_what_systems_drop_and_what_lies_too_deep_is_named(folders: tuple[Path, 
 def test_the_likeliest_classes_and_a_sheet_of_what_was_seen(folders, tmp_path: Path):
     support, query = folders
     wrong = query / "class1 bars" / "9.png"
-    drawing("class2 cross").save(wrong)
+    drawing("class2 cross", shift=1).save(wrong)
     sheet = tmp_path / "seen.png"
     done = run_cli("predict", str(support), str(query), "--top", "2", "--show", str(sheet))
     assert done.returncode == 0 and done.stderr == f"Wrote {sheet}.\n"
@@ -413,6 +413,10 @@ def test_what_is_of_no_class_is_told(folders: tuple[Path, Path]):
     unsure = dataclasses.replace(find_weights("resnet8"), certainty=None)
     with pytest.raises(SettingsError, match="does not know how sure it is"):
         predict(unsure, examples, queries, reject=True)
+    more = predict(find_weights("maml"), examples, queries, redraw="never", steps=1)
+    assert not more.calibrated and not any(entry.unlike for entry in more.entries)
+    with pytest.raises(SettingsError, match="own number of steps"):
+        predict(find_weights("maml"), examples, queries, steps=1, reject=True)
     text = predictions_table(predict(unsure, examples, queries))
     assert "no inner steps; probabilities not calibrated." in text and "Unlike" not in text
 
@@ -631,6 +635,26 @@ def test_a_class_of_that_name_is_no_rejection(folders, tmp_path: Path):
     done = run_cli("predict", str(support), str(next(query.rglob("*.png"))), "--reject")
     assert done.returncode == 2 and "--reject" in done.stderr
     assert "a class is called 'none of these'; expected another name" in done.stderr
+
+
+def test_support_pictures_among_the_queries_are_noted(folders):
+    support, query = folders
+    done = run_cli("predict", str(support), str(query))
+    assert done.returncode == 0 and "says nothing" not in done.stderr
+    count = len([*support.rglob("*.png")])
+    done = run_cli("predict", str(support), str(support))
+    assert done.returncode == 0
+    assert f"{count} of {count} query pictures among the support pictures, too" in done.stderr
+
+
+def test_a_folder_is_read_once_though_a_link_leads_back_to_it(folders, tmp_path: Path):
+    support, _ = folders
+    (tmp_path / "nest" / "deeper").mkdir(parents=True)
+    drawing("class1 bars").save(tmp_path / "nest" / "deeper" / "0.png")
+    (tmp_path / "nest" / "deeper" / "loop").symlink_to(tmp_path / "nest")
+    found = read_queries([tmp_path / "nest"], read_support(support).names)
+    assert [path.name for path in found.files] == ["0.png"]
+    assert "loop: passed over, it is a link to a folder above it" in found.passed[0]
 
 
 def test_few_queries_together_are_noted(folders):

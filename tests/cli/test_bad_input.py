@@ -1,14 +1,18 @@
 """Bad input to every command: one sentence on stderr, and the documented exit code."""
 
+import os
 import re
 import shlex
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
 from conftest import invoke, run_cli
 from PIL import Image
+
+from l2l_omniglot.cli.options import OutputPath
 
 ELSEWHERE = "mps" if torch.cuda.is_available() else "cuda"  # a device that is not here
 # The command (variables before it, as in a shell), its exit code, and words of its one sentence.
@@ -150,3 +154,19 @@ def test_a_trained_head_refuses_other_ways_and_names_weights_that_would_do(train
     assert (done.returncode, done.stdout) == (2, "")
     assert "a head trained for 5 ways; expected 5, or weights for any number: " in done.stderr
     assert "conv4" in done.stderr
+
+
+def test_a_file_that_may_not_be_written_to_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "kept.png"
+    path.touch()
+    assert OutputPath().convert(path, None, None) == path
+    may = os.access
+
+    def refuses(file: Path | str, mode: int) -> bool:  # as the system answers others than root
+        return may(file, mode) and not (Path(file) == path and mode & os.W_OK)
+
+    monkeypatch.setattr(os, "access", refuses)
+    with pytest.raises(click.BadParameter, match=r"kept\.png': may not be written to"):
+        OutputPath().convert(path, None, None)

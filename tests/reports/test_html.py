@@ -155,6 +155,15 @@ def test_hardest_characters_and_confused_pairs_are_counted():
     assert len(confused(answers, "inductive", 1)) == 1
 
 
+def test_a_character_of_one_task_is_among_the_hardest_if_no_other_is_wrong():
+    answers = [
+        answer(0, (7, 9), "0011", "0011"),
+        answer(1, (9, 7), "0011", "0011"),
+        answer(2, (5, 3), "0011", "1011"),
+    ]
+    assert [entry.label for entry in hardest(answers, "inductive", 5)] == [5]
+
+
 @pytest.mark.slow
 def test_a_report_says_what_evaluate_says_and_stands_alone(npy: Path, tmp_path: Path):
     for seed in ("0", "1"):
