@@ -131,7 +131,7 @@ def naming_options(
     try:
         yield
     except L2LOmniglotError as error:
-        called = {option.name: option.opts[0] for option in context.command.params}
+        called = {given.name: _called(given) for given in context.command.params}
         name = set_by.get(error.argument, error.argument)
         if name in called and not error.option:  # the innermost knows best
             error.option = called[name]
@@ -139,6 +139,10 @@ def naming_options(
         if name != error.argument:
             error.value = context.params[name]
         raise
+
+
+def _called(given: click.Parameter) -> str:
+    return given.opts[0] if isinstance(given, click.Option) else given.human_readable_name
 
 
 def commands(program: click.Group) -> dict[str, click.Command]:

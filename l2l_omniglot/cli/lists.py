@@ -11,7 +11,7 @@ import click
 from l2l_omniglot._util.text import NONE, table
 from l2l_omniglot.backbones.registry import list_backbones
 from l2l_omniglot.cli import options
-from l2l_omniglot.cli.config import Command
+from l2l_omniglot.cli.config import Command, naming_options
 from l2l_omniglot.cli.console import say
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.protocols import PROTOCOLS, SETTINGS
@@ -43,7 +43,8 @@ def check_backbone(name: str, json: bool) -> None:
     """
     from l2l_omniglot.contract import check_backbone as check
 
-    report = check(name)
+    with naming_options(click.get_current_context(), {"backbone": "name"}):
+        report = check(name)
     body = {**dataclasses.asdict(report), "broken": report.broken}
     click.echo(dumps(body)) if json else say(_text(report))
     if report.broken:

@@ -147,7 +147,7 @@ def _family_anil(ways: int, _shots: int) -> dict[str, Any]:
         "eval_steps": 10,
         "inner_lr": 2.0,
         "eval_inner_lr": 0.05 * min(ways, 20),
-        "iterations": 7500,
+        "iterations": 14_000,
     }
 
 

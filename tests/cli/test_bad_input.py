@@ -95,7 +95,7 @@ TABLE = [
     ("train --backbone cnn5", 5, "--backbone 'cnn5'"),  # before any download
     ("train --data own.npy --backbone resnet", 5, "expected one of basenet, cnn4, conv4, fc"),
     ("train --data own.npy --backbone basenett", 5, "did you mean 'basenet'?"),
-    ("check-backbone resnet18", 5, "resnet18"),
+    ("check-backbone resnet18", 5, "NAME 'resnet18': expected one of basenet"),
     # Runs and weights.
     ("evaluate", 6, "no run found; train one with `l2l-omniglot train`"),
     ("evaluate --weights nowhere", 6, "nowhere: no such run folder or checkpoint"),
