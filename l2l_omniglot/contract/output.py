@@ -70,23 +70,36 @@ def statistics(candidate: Candidate) -> None:
 
 @check("logits", builds, keywords, statistics)
 def logits(candidate: Candidate) -> str:
-    """Return one tensor of shape (B, ways), for any B of 2 or more, with the images' dtype."""
+    """Return one tensor of shape (B, outputs), for any B of 2 or more, with the images' dtype."""
     for ways in candidate.ways or (WAYS,):
         network = candidate.network(ways)
         for batch in _BATCHES:
             for training in (True, False):
                 with torch.no_grad(), all_random("contract", "forward"):
-                    _check_logits(network.train(training), images(batch), ways)
-    return "float32 (B, ways)"
+                    _check_logits(network.train(training), images(batch))
+    return "float32"
 
 
-FORWARD = builds, keywords, statistics, logits
+@check("ways", logits)
+def outputs(candidate: Candidate) -> str:
+    """Return one logit for each class, as many as `ways` says."""
+    for ways in candidate.ways or (WAYS,):
+        with torch.no_grad():
+            _check_ways(candidate.network(ways), images(WAYS), ways)
+    return "(B, ways)"
 
 
-def _check_logits(network: nn.Module, batch: torch.Tensor, ways: int) -> None:
+FORWARD = builds, keywords, statistics, logits, outputs
+
+
+def _check_ways(network: nn.Module, batch: torch.Tensor, ways: int) -> None:
+    shape = tuple(checked_forward(network, batch.clone()).shape)
+    if shape[1] != ways:
+        raise BackboneError(f"returned {shape}; expected ({len(batch)}, {ways})")
+
+
+def _check_logits(network: nn.Module, batch: torch.Tensor) -> None:
     logits = checked_forward(network, batch.clone())
-    if logits.shape[1] != ways:
-        raise BackboneError(f"returned {tuple(logits.shape)}; expected ({len(batch)}, {ways})")
     if logits.dtype != batch.dtype:
         raise BackboneError(f"returned {logits.dtype} for {batch.dtype} images; expected the same")
     if not logits.isfinite().all():
@@ -156,5 +169,6 @@ def other_images(candidate: Candidate) -> str:
     for channels, size in _OTHERS:
         network = convert(candidate.build(channels=channels, image_size=size, init="zero")).eval()
         with torch.no_grad():
-            _check_logits(network, images(WAYS, channels, size), WAYS)
+            _check_logits(network, images(WAYS, channels, size))
+            _check_ways(network, images(WAYS, channels, size), WAYS)
     return "1 and 3 channels; 28, 84 and (28, 40) pixels"

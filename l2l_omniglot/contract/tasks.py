@@ -12,7 +12,7 @@ from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.backbones.batch_norm import Norm, checked_forward
 from l2l_omniglot.contract.candidate import INNER_LR, Candidate, check, images, some_task
 from l2l_omniglot.contract.gradients import SOUND
-from l2l_omniglot.contract.output import one_image
+from l2l_omniglot.contract.output import one_image, outputs
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.learners import read_weights, write_weights
@@ -22,7 +22,7 @@ from l2l_omniglot.meta.learner import Learner
 STEPS = 2
 
 
-@check("clone adapts", *SOUND)
+@check("clone adapts", *SOUND, outputs)
 def adapts(candidate: Candidate) -> None:
     """Access layers and parameters as self.name only.
 
@@ -68,7 +68,7 @@ def _one_step(network: nn.Module, batch: TaskBatch) -> dict[str, torch.Tensor]:
     return named
 
 
-@check("backbone untouched", *SOUND)
+@check("backbone untouched", *SOUND, outputs)
 def untouched(candidate: Candidate) -> None:
     """Let forward write to no parameter or buffer of another module than self."""
     learner = candidate.learner()
@@ -80,7 +80,7 @@ def untouched(candidate: Candidate) -> None:
             raise BackboneError(f"adapting to a task changes {name!r} of the backbone itself")
 
 
-@check("independent tasks", *SOUND)
+@check("independent tasks", *SOUND, outputs)
 def independent(candidate: Candidate) -> None:
     """Store nothing about a pass in attributes: no counts, averages or caches."""
     learner = candidate.learner()
@@ -94,7 +94,7 @@ def independent(candidate: Candidate) -> None:
         )
 
 
-@check("independent training", *SOUND)
+@check("independent training", *SOUND, outputs)
 def trains_alike(candidate: Candidate) -> None:
     """Store nothing in self, its class or its module in training mode, either.
 
@@ -132,7 +132,7 @@ def _scores(learner: Learner, task: Task) -> torch.Tensor:
     return torch.cat([score.losses for (score,) in scores])
 
 
-@check("buffers unchanged", *SOUND, required=False)
+@check("buffers unchanged", *SOUND, outputs, required=False)
 def buffers(candidate: Candidate) -> None:
     """Normalise by the batch: custom running averages are discarded after each task."""
     network = candidate.network()
@@ -146,7 +146,7 @@ def buffers(candidate: Candidate) -> None:
                 raise BackboneError(f"its buffer {name!r} changes from one pass to the next")
 
 
-@check("inductive", *SOUND, one_image, required=False)
+@check("inductive", *SOUND, outputs, one_image, required=False)
 def inductive(candidate: Candidate) -> str:
     """Mix images by nn.BatchNorm1d, 2d or 3d only; else only --batch-norm transductive works."""
     learner = candidate.learner()
@@ -155,7 +155,7 @@ def inductive(candidate: Candidate) -> str:
     return f"{layers} batch normalisation layers" if layers else "no image depends on another"
 
 
-@check("stacked", *SOUND, required=False)
+@check("stacked", *SOUND, outputs, required=False)
 def stacks(candidate: Candidate) -> str:
     """Use nn.Linear, plain nn.Conv2d, nn.BatchNorm1d or 2d, and layers without batch effects.
 

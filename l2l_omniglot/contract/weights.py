@@ -12,6 +12,7 @@ from l2l_omniglot.backbones.batch_norm import checked_forward
 from l2l_omniglot.backbones.heads import head_name
 from l2l_omniglot.contract.candidate import WAYS, Candidate, check, images
 from l2l_omniglot.contract.gradients import SOUND
+from l2l_omniglot.contract.output import outputs
 from l2l_omniglot.errors import BackboneError
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.learners import load_resized, read_weights, write_weights
@@ -63,7 +64,7 @@ def saved(candidate: Candidate) -> None:
         )
 
 
-@check("resized", *SOUND)
+@check("resized", *SOUND, outputs)
 def resized(candidate: Candidate) -> str:
     """Let only the first dimension of the head's parameters depend on ways."""
     weights, learner = read_weights(candidate.network()), candidate.learner(OTHER_WAYS)

@@ -349,6 +349,21 @@ class Four(Net):
         return dropout(super().hidden(images), 0.5)
 
 
+class Three(Net):
+    """Has one output too many, a parameter that nothing uses, and one that cannot learn."""
+
+    def __init__(self, ways=5, **others):
+        super().__init__(ways + 1, **others)
+        self.spare = nn.Parameter(torch.zeros(3))
+        self.scale = nn.Parameter(torch.ones(1))
+        self.head = self._modules.pop("head")
+
+    def hidden(self, images):
+        with torch.no_grad():
+            scaled = images * self.scale
+        return super().hidden(scaled)
+
+
 def no_module(**_):
     return "not a module"
 '''
@@ -356,7 +371,7 @@ def no_module(**_):
 DEFECTS = {
     "NoKeywords": (["tolerates keywords"], "unexpected keyword argument 'init'"),
     "FixedWays": (["builds"], "ways=20, .*20 is too many"),
-    "NotTheWays": (["logits"], r"returned \(2, 5\); expected \(2, 2\)"),
+    "NotTheWays": (["ways"], r"returned \(5, 5\); expected \(5, 2\)"),
     "FixedSize": (["other images"], r"fails on images of shape \(5, 3, 28, 28\)"),
     "Flat": (["logits"], r"returned \(4,\); expected logits \(2, ways\)"),
     "Halves": (["logits"], "returned torch.float16 for torch.float32 images"),
@@ -417,7 +432,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-nets\nVersion: 0.3\n")
     (tmp_path / "needy_nets.py").write_text("import no_such_library\n")
-    points = "".join(f"{name} = broken_nets:{name}\n" for name in [*DEFECTS, "Net", "Four"])
+    names = [*DEFECTS, "Net", "Three", "Four"]
+    points = "".join(f"{name} = broken_nets:{name}\n" for name in names)
     points += "Nowhere = no_such_module:Net\nNeedy = needy_nets:Net\n"
     (info / "entry_points.txt").write_text(f"[l2l_omniglot.backbones]\n{points}")
     monkeypatch.syspath_prepend(tmp_path)
@@ -468,6 +484,13 @@ def test_one_fault_does_not_hide_the_next(broken: Path):
     }, failed(report)  # fmt: skip
     assert "unless they draw the same random numbers" in failed(report)["same output"]
     assert not [f.check for f in report.findings if f.outcome == "unclear"]
+
+
+def test_a_wrong_number_of_outputs_does_not_hide_what_cannot_learn(broken: Path):
+    found = failed(check_backbone("Three"))
+    assert found["ways"] == "returned (5, 3); expected (5, 2)"
+    assert "'spare', 'scale'" in found["every gradient"]
+    assert set(found) == {"ways", "every gradient", "gradient"}, found
 
 
 def test_a_missing_module_is_said_to_be_missing(broken: Path):
