@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 CORPUS = Path(__file__).with_name("corpus")
-SECONDS, MEGABYTES = 1, 1024  # that one input may take
+SECONDS, MEGABYTES = 5, 2048  # that one input may take, the largest picture included
 FOLDER = Path(
     tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
 )

@@ -14,6 +14,7 @@ from l2l_omniglot.backbones.head_starts import class_means
 from l2l_omniglot.backbones.heads import embed
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.errors import refused
+from l2l_omniglot.experiments.certainty import Certainty
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import load_learner
 from l2l_omniglot.meta.engines.fast_weights import inner_loop
@@ -70,8 +71,7 @@ class Classifier:
         channels, height, width = support.shape[1:]
         size = height if height == width else (height, width)
         learner = load_learner(checkpoint, ways, size, device, "learn2learn", channels)
-        own_steps = self.steps == settings.steps(None)
-        self.certainty = checkpoint.certainty if own_steps else None
+        self.certainty = certainty_after(checkpoint, steps)
         self.support, labels = support.to(learner.device), labels.to(learner.device)
         self._labels = labels
         self.reach: torch.Tensor | None = None
@@ -162,6 +162,12 @@ class Classifier:
     def network(self, step: int = -1) -> nn.Module:
         """Returns the adapted network, which normalises by the statistics of each batch."""
         return self._networks[step]
+
+
+def certainty_after(checkpoint: Checkpoint, steps: int | None) -> Certainty | None:
+    """Returns how sure predictions are after a number of steps; None if that was not measured."""
+    settings = checkpoint.settings
+    return checkpoint.certainty if settings.steps(steps) == settings.steps(None) else None
 
 
 def _frozen(backbone: nn.Module, adapted: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from l2l_omniglot.classify.classifier import UNSURE, Classifier
+from l2l_omniglot.classify.classifier import UNSURE, Classifier, certainty_after
 from l2l_omniglot.classify.predictions import NONE_OF_THESE, Prediction, Predictions
 from l2l_omniglot.classify.preparation import Preparation
 from l2l_omniglot.data.picture_folders import Collection
@@ -57,11 +57,11 @@ def predict(
     if reject and NONE_OF_THESE in support.names:
         reason = f"a class is called {NONE_OF_THESE!r}; expected another name"
         raise refused("reject", reject, reason)
+    if reject and certainty_after(checkpoint, steps) is None:
+        raise refused("reject", reject, f"{checkpoint.source} {UNSURE}")
     classifier, preparation = adapt_to_pictures(
         checkpoint, support, steps=steps, batch_norm=batch_norm, redraw=redraw, device=device
     )
-    if reject and classifier.certainty is None:
-        raise refused("reject", reject, f"{checkpoint.source} {UNSURE}")
     images = preparation.images(queries.pictures)
     rows = classifier.probabilities(images).tolist()
     unlikes = classifier.none_of_these(images).tolist()

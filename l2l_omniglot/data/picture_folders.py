@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +62,11 @@ class Collection:
     ink: str = "auto"
     kind: str = DRAWINGS
     tell: Callable[[], object] = int
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """Computes the SHA-256 of each file, once all are read."""
+        return list(map(sha256, self.files))
 
     @property
     def doubts(self) -> list[str]:
@@ -161,8 +167,8 @@ def _same_names(names: Sequence[str]) -> Iterable[str]:
 def _same_pictures(support: Collection) -> Iterable[str]:
     """Says which pictures are the same file in several classes, a copying mistake."""
     alike = defaultdict(list)
-    for file, name in zip(support.files, support.classes, strict=True):
-        alike[sha256(file)].append((file, name))
+    for file, name, digest in zip(support.files, support.classes, support.digests, strict=True):
+        alike[digest].append((file, name))
     for several in alike.values():
         if len({name for _, name in several}) > 1:
             files = " and ".join(str(file) for file, _ in several)
@@ -171,8 +177,8 @@ def _same_pictures(support: Collection) -> Iterable[str]:
 
 def shared_pictures(support: Collection, queries: Collection) -> int:
     """Counts the query pictures that are support pictures, too."""
-    examples = set(map(sha256, support.files))
-    return sum(sha256(file) in examples for file in queries.files)
+    examples = set(support.digests)
+    return sum(digest in examples for digest in queries.digests)
 
 
 def read_queries(

@@ -385,7 +385,7 @@ def test_the_likeliest_classes_and_a_sheet_of_what_was_seen(folders, tmp_path: P
     assert refused.returncode == 2 and "--top" in refused.stderr
 
 
-def test_what_is_of_no_class_is_told(folders: tuple[Path, Path]):
+def test_what_is_of_no_class_is_told(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
     """Solid squares, noise and half-black pictures, each at some 100 % for a class otherwise."""
     support, query = folders
     odd = query / "odd"
@@ -415,8 +415,11 @@ def test_what_is_of_no_class_is_told(folders: tuple[Path, Path]):
         predict(unsure, examples, queries, reject=True)
     more = predict(find_weights("maml"), examples, queries, redraw="never", steps=1)
     assert not more.calibrated and not any(entry.unlike for entry in more.entries)
+    # It is refused before anything adapts.
+    monkeypatch.setattr("l2l_omniglot.classify.predictor.adapt_to_pictures", None)
     with pytest.raises(SettingsError, match="own number of steps"):
         predict(find_weights("maml"), examples, queries, steps=1, reject=True)
+    monkeypatch.undo()
     text = predictions_table(predict(unsure, examples, queries))
     assert "no inner steps; probabilities not calibrated." in text and "Unlike" not in text
 

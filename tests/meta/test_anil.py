@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from l2l_omniglot._util.compat import l2l
 from l2l_omniglot.data.tasks import Task
+from l2l_omniglot.meta.engines.fast_weights import Inner
 from l2l_omniglot.meta.learner import Learner
 
 
@@ -96,3 +97,28 @@ def test_a_backbone_that_changes_its_heads_logits_is_adapted_by_them(task: Task,
     tasks = learner.batch([task])
     found = learner.score_steps(tasks, 3, learner.choose(task).engine)[-1][0].losses[0]
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("engine", ["learn2learn", "stacked"])
+def test_that_a_backbone_changes_its_heads_logits_is_found_out_once(task: Task, engine: str):
+    body = nn.Flatten()
+    learner = Learner(Doubled(body, nn.Linear(16, 3).double()), 0.01, engine=engine, adapt="head")
+    passes: list[int] = []
+    learner.backbone.body.register_forward_pre_hook(lambda *_: passes.append(1))
+    counts = []
+    for _ in range(2):
+        passes.clear()
+        learner.meta_gradient(learner.batch([task]), 4)
+        counts.append(len(passes))
+    assert counts == [6, 5]  # four steps and the queries; the first one tried beforehand
+
+
+def test_a_network_that_normalises_nothing_records_nothing_once(task: Task):
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(16, 3).double())
+    passes: list[int] = []
+    backbone[0].register_forward_pre_hook(lambda *_: passes.append(1))
+    learner = Learner(backbone, 0.01, adapt="head")
+    weights = learner.reference.start(1, Inner())
+    support = task.support[None]
+    assert [weights.record(support) for _ in range(3)] == [{}] * 3
+    assert len(passes) == 1

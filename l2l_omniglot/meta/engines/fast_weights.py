@@ -61,6 +61,7 @@ class Engine(ABC):
         threads_share: what a CPU's threads share: ``operations`` (all of them compute each), or
             ``chunks`` (each thread computes a chunk of tasks of its own).
         leading: whether a clone's weights have a leading T.
+        head_is_last: whether the head's logits are the network's, as far as is known.
         maml: learn2learn's ``MAML`` around the module.
     """
 
@@ -77,6 +78,7 @@ class Engine(ABC):
         norms: StepNorms | None,
     ) -> None:
         self.backbone, self.rates, self.head = backbone, rates, head or HeadStart()
+        self.head_is_last = True
         self.norms = norms or StepNorms("adapted", backbone, 0)
         self._parameters = dict(backbone.named_parameters())
         # With allow_nograd, learn2learn's adapt() lets autograd's errors through; without it
@@ -148,9 +150,8 @@ class FastWeights:
             BackboneError: if the backbone fails, or returns another shape.
         """
         features = self._kept.once(lambda: self._last_input(images, moments), images, moments)
-        if features is not None:
-            return self._by_head(features)
-        return self._run(images, Pass(given=moments))
+        whole = Pass(given=moments)
+        return self._run(images, whole) if features is None else self._by_head(features)
 
     def embeddings(self, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Computes the head's input, (T, B, features); see `logits`.
@@ -176,13 +177,17 @@ class FastWeights:
             self._run(images, Pass(recorded=moments))
             return moments
 
-        return self._kept.once(run, images) or run()
+        kept = self._kept.once(run, images)
+        return run() if kept is None else kept
 
     def _last_input(self, images: torch.Tensor, moments: Moments | None) -> torch.Tensor | None:
         """Computes the head's input, as it is given it; None unless it is the last layer."""
+        if not self.engine.head_is_last:
+            return None
         logits = self._run(images, now := Pass(given=moments, features=[]))
         seen = now.features or []
-        return seen[0] if len(seen) == 1 and torch.equal(self._by_head(*seen), logits) else None
+        self.engine.head_is_last = len(seen) == 1 and torch.equal(self._by_head(*seen), logits)
+        return seen[0] if self.engine.head_is_last else None
 
     def _by_head(self, features: torch.Tensor) -> torch.Tensor:
         head = self.network.module.get_submodule(head_name(self.engine.backbone))
