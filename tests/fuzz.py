@@ -12,6 +12,7 @@ import argparse
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -271,7 +272,9 @@ def fuzz(name: str) -> None:
     def one(content: bytes) -> None:
         feed(name, content)
 
-    atheris.Setup(sys.argv, one)
+    # By the first word libFuzzer starts itself again, to merge.
+    again = shlex.join([sys.executable, __file__, "--one", name])
+    atheris.Setup([again, *sys.argv[1:]], one)
     atheris.Fuzz()
 
 
@@ -279,24 +282,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", choices=list(TARGETS), action="append", help="all by default")
     parser.add_argument("--seconds", type=int, default=600, help="of each target (600)")
+    parser.add_argument("--keep", action="store_true", help="add to tests/corpus what is new")
     given = parser.parse_args()
     for name in given.target or TARGETS:
         place = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         for number, content in enumerate(seeds()[name]):
             (place / f"seed{number}").write_bytes(content)
-        command = [
-            sys.executable, __file__, "--one", name, str(place), str(CORPUS / name),
-            f"-max_total_time={given.seconds}", f"-timeout={SECONDS}",
-            f"-rss_limit_mb={MEGABYTES}", "-print_final_stats=1",
-            f"-artifact_prefix={place}/found-", "-max_len=20000", "-verbosity=0",
-        ]  # fmt: skip
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = libfuzzer(name, place, CORPUS / name, f"-max_total_time={given.seconds}")
         stats = [line for line in done.stderr.splitlines() if "number_of_executed" in line]
         found = sorted(place.glob("found-*"))
         print(f"{name}: {' '.join(stats)}; findings {[str(path) for path in found]}", flush=True)
         if done.returncode:
             print(done.stderr[-3000:], flush=True)
+        if given.keep:
+            libfuzzer(name, CORPUS / name, place, "-merge=1").check_returncode()
+
+
+def libfuzzer(name: str, out: Path, more: Path, *how: str) -> subprocess.CompletedProcess[str]:
+    """Runs it in a process of its own: files that reach new code go into the folder `out`."""
+    command = [
+        sys.executable, __file__, "--one", name, str(out), str(more), *how,
+        f"-timeout={SECONDS}", f"-rss_limit_mb={MEGABYTES}", "-print_final_stats=1",
+        f"-artifact_prefix={out}/found-", "-max_len=20000", "-verbosity=0",
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 """
 
 import time
-from pathlib import Path
 
 import fuzz
 import pytest
@@ -19,15 +18,14 @@ def test_a_whole_file_is_taken(name: str):
     assert all(fuzz.feed(name, content) for content in SEEDS[name])
 
 
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [(name, path) for name in fuzz.TARGETS for path in fuzz.corpus(name)],
-    ids=lambda each: each.name if isinstance(each, Path) else each,
-)
-def test_the_corpus_is_taken_or_refused(name: str, path: Path):
-    start = time.process_time()
-    fuzz.feed(name, path.read_bytes())
-    assert time.process_time() - start < 5
+@pytest.mark.parametrize("name", fuzz.TARGETS)
+def test_the_corpus_is_taken_or_refused(name: str):
+    paths = fuzz.corpus(name)
+    assert paths
+    for path in paths:
+        start = time.process_time()
+        fuzz.feed(name, path.read_bytes())
+        assert time.process_time() - start < 5, path
 
 
 def damage(content: bytes, wounds: list[tuple[float, int, bytes]]) -> bytes:

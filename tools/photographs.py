@@ -12,7 +12,7 @@ import argparse
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -321,11 +321,20 @@ def _any_pen(random: Random) -> tuple[tuple[float, float, float], tuple[float, f
     return (INK, *PENS)[random.integers(len(PENS) + 1)], (HAIR, PEN, MARKER)[random.integers(3)]
 
 
+def _projection(start: Points, end: Points) -> Any:
+    """Finds what takes four points to four others, by scikit-image 0.26, or 0.25 on Python 3.10."""
+    if hasattr(ProjectiveTransform, "from_estimate"):
+        return ProjectiveTransform.from_estimate(start, end)
+    found = ProjectiveTransform()
+    found.estimate(start, end)
+    return found
+
+
 def _askew(page: Scene, random: Random) -> Scene:
     """Looks at a page from one side, close enough that it fills the picture."""
     corners = np.array([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]], dtype=float)
     inner = corners + (np.array([WIDTH, HEIGHT]) / 2 - corners) * random.uniform(0, 0.35, (4, 1))
-    seen = ProjectiveTransform.from_estimate(corners, inner)
+    seen = _projection(corners, inner)
     return np.asarray(warp(page, seen, mode="edge"))
 
 
@@ -347,7 +356,7 @@ def _lay(sheet: Scene, below: Scene, random: Random) -> Scene:
     middle = np.array([WIDTH, HEIGHT]) / 2
     placed = (corners - middle) @ turn.T + middle + random.uniform(-38, 38, 2)
     placed += random.uniform(-31, 31, (4, 2))
-    back = ProjectiveTransform.from_estimate(placed, corners)
+    back = _projection(placed, corners)
     mask = warp(np.ones((HEIGHT, WIDTH)), back)[..., None]
     return np.asarray(below + mask * (warp(sheet, back, mode="edge") - below))
 
