@@ -294,7 +294,7 @@ def main() -> None:
         found = sorted(place.glob("found-*"))
         print(f"{name}: {' '.join(stats)}; findings {[str(path) for path in found]}", flush=True)
         if done.returncode:
-            print(done.stderr[-3000:], flush=True)
+            print(f"exit code {done.returncode}", done.stderr[-3000:], flush=True)
         if given.keep:
             libfuzzer(name, CORPUS / name, place, "-merge=1").check_returncode()
 

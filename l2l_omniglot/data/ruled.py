@@ -83,7 +83,7 @@ def _slant(darker: Mask) -> tuple[float, float]:
         return float(np.square(shares(*pair) - mean).sum())
 
     slant, fan = max(product(SLANTS, [0.0]), key=contrast)
-    if np.sort(shares(slant, fan))[-FEWEST] < HINT:
+    if np.sort(shares(slant, fan))[-FEWEST:][0] < HINT:
         return slant, fan
     slant, fan = max(product(slant + FINER_SLANTS, FANS), key=contrast)
     return max(product(slant + FINER_SLANTS / 2, fan + FINER_FANS), key=contrast)

@@ -114,6 +114,15 @@ def test_few_lines_may_be_strokes():
     assert not any(each.ruled.any() for each in ruled_lines(dark * 0.8))
 
 
+@pytest.mark.parametrize("light", [False, True], ids=["dark ink", "light ink"])
+def test_a_photograph_of_few_pixels_has_ink_or_none(light: bool):
+    noise = np.random.default_rng(0)
+    for size in [(1, 1), (1, 35), (4, 40), (5, 5), (9, 2), (40, 3)]:
+        pixels = noise.integers(0, 256, (*size, 3), dtype=np.uint8)
+        found = find_ink(Image.fromarray(pixels), light)
+        assert found.picture.size == size[::-1]
+
+
 def test_a_pale_red_pen_is_told_from_blue_lines(drawing):
     page = np.full((400, 500, 3), 230.0)
     page[::30] = page[1::30] = (120, 150, 200)
