@@ -21,8 +21,22 @@ PAGE = (DOCS / "results.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_up_to_date(name: str):
-    """To the byte: `python -m tools.results_pictures` writes them again."""
-    assert (FOLDER_OF_PICTURES / name).read_bytes() == drawn(name)
+    """To the byte, names aside: `python -m tools.results_pictures` writes them again."""
+    stored = (FOLDER_OF_PICTURES / name).read_bytes()
+    assert without_names(stored) == without_names(drawn(name))
+
+
+def without_names(svg: bytes) -> bytes:
+    """Numbers what matplotlib names by a hash of its numbers, which NumPy 2 writes in other words.
+
+    Two names stay two, and all else is as it was.
+    """
+    numbers: dict[bytes, bytes] = {}
+    return re.sub(
+        rb"\b[a-z][0-9a-f]{10}\b",
+        lambda found: numbers.setdefault(found[0], b"name%d" % len(numbers)),
+        svg,
+    )
 
 
 @pytest.mark.parametrize("name", PICTURES)
