@@ -2,7 +2,7 @@
 
 atheris (libFuzzer) changes whole files of tests/corpus, guided by the branches of the package that
 they reach. A reader may refuse a file by one of the package's own errors, and nothing else: any
-other exception, five seconds, or two gigabytes are a finding, which goes into the corpus once
+other exception, five seconds, or 2.5 gigabytes are a finding, which goes into the corpus once
 mended.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 CORPUS = Path(__file__).with_name("corpus")
-SECONDS, MEGABYTES = 5, 2048  # that one input may take, the largest picture included
+SECONDS, MEGABYTES = 5, 2500  # that one input may take, the largest picture included
 FOLDER = Path(
     tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
 )

@@ -92,15 +92,7 @@ def parse_picture(
     """
     _check(ink, kind)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 million pixels on, and refuses from twice as many.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # broken EXIF and the like
-            with Image.open(io.BytesIO(content), formats=formats) as image:
-                pixels = image.width * image.height  # nothing is decoded before it is used
-                if most_pixels is not None and pixels > most_pixels:
-                    raise ValueError(f"{pixels:,} pixels; expected at most {most_pixels:,}")
-                flat = _flatten(ImageOps.exif_transpose(image), kind)
+        flat = _decode(content, kind, formats, most_pixels)
     except Image.DecompressionBombError as error:  # whose text speaks of an attack
         raise DataError(f"{name}: more than 178 million pixels; save it smaller") from error
     except UnidentifiedImageError as error:  # whose text names an object in memory
@@ -109,6 +101,21 @@ def parse_picture(
     except Exception as error:  # Pillow and its decoders raise many kinds
         raise DataError(f"{name}: not a readable picture: {error}") from error
     return find_picture(flat, name, ink, kind)
+
+
+def _decode(
+    content: bytes, kind: str, formats: tuple[str, ...] | None, most_pixels: int | None
+) -> Image.Image:
+    """Returns a file's picture, upright, 8-bit, grey or RGB; raises what Pillow raises."""
+    with warnings.catch_warnings():
+        # Pillow warns from 89 million pixels on, and refuses from twice as many.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)  # broken EXIF and the like
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            pixels = image.width * image.height  # nothing is decoded before it is used
+            if most_pixels is not None and pixels > most_pixels:
+                raise ValueError(f"{pixels:,} pixels; expected at most {most_pixels:,}")
+            return _flatten(ImageOps.exif_transpose(image), kind)
 
 
 def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
@@ -163,7 +170,8 @@ def _flatten(image: Image.Image, kind: str) -> Image.Image:
         return image.getchannel("L")
     grey = image.mode in {"1", "L", "LA", "La"}
     if not image.has_transparency_data:
-        return image.convert("L" if grey else "RGB")
+        mode = "L" if grey else "RGB"
+        return image if image.mode == mode else image.convert(mode)
     layers = image.convert("LA" if grey else "RGBA")
     alpha = layers.getchannel("A")
     drawn = np.asarray(image.convert("LA").getchannel(0))[np.asarray(alpha) > MIDDLE]
