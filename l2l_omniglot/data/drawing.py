@@ -104,17 +104,26 @@ def find_drawing(
     return drawing
 
 
-def two_sizes(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image]:
-    """Returns a picture to work on, at most `MOST_SIDE` pixels a side, and one to look at.
+def check_shape(picture: Image.Image, name: str) -> None:
+    """Refuses a picture that is too narrow.
 
     Raises:
-        DataError: if it is too narrow; names it.
+        DataError: names it.
     """
     if max(picture.size) > MOST_NARROW * min(picture.size):
         raise DataError(
             f"{name}: {picture.width} x {picture.height} pixels: too narrow; expected a longer "
             f"side of at most {MOST_NARROW} times the shorter one"
         )
+
+
+def two_sizes(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image]:
+    """Returns a picture to work on, at most `MOST_SIDE` pixels a side, and one to look at.
+
+    Raises:
+        DataError: if it is too narrow; names it.
+    """
+    check_shape(picture, name)
     kept = picture.copy()
     kept.thumbnail((MOST_SIDE, MOST_SIDE))
     taken = kept.copy()

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes, reason_of
 from l2l_omniglot.data import DRAWINGS, IMAGES, INKS, KINDS
-from l2l_omniglot.data.drawing import Drawing, find_drawing
+from l2l_omniglot.data.drawing import MOST_SIDE, Drawing, check_shape, find_drawing
 from l2l_omniglot.data.frame import MIDDLE, PAPER
 from l2l_omniglot.data.light import LEAST_CONTRAST, Pixels
 from l2l_omniglot.data.plain import Plain, as_it_is
@@ -92,7 +92,11 @@ def parse_picture(
     """
     _check(ink, kind)
     try:
-        flat = _decode(content, kind, formats, most_pixels)
+        upright = _decode(content, formats, most_pixels)
+        check_shape(upright, name)
+        flat = _flatten(upright, kind)
+    except DataError:
+        raise
     except Image.DecompressionBombError as error:  # whose text speaks of an attack
         raise DataError(f"{name}: more than 178 million pixels; save it smaller") from error
     except UnidentifiedImageError as error:  # whose text names an object in memory
@@ -104,9 +108,9 @@ def parse_picture(
 
 
 def _decode(
-    content: bytes, kind: str, formats: tuple[str, ...] | None, most_pixels: int | None
+    content: bytes, formats: tuple[str, ...] | None, most_pixels: int | None
 ) -> Image.Image:
-    """Returns a file's picture, upright, 8-bit, grey or RGB; raises what Pillow raises."""
+    """Returns a file's picture, upright, in any mode; raises what Pillow raises."""
     with warnings.catch_warnings():
         # Pillow warns from 89 million pixels on, and refuses from twice as many.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -115,7 +119,7 @@ def _decode(
             pixels = image.width * image.height  # nothing is decoded before it is used
             if most_pixels is not None and pixels > most_pixels:
                 raise ValueError(f"{pixels:,} pixels; expected at most {most_pixels:,}")
-            return _flatten(ImageOps.exif_transpose(image), kind)
+            return ImageOps.exif_transpose(image)
 
 
 def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRAWINGS) -> Picture:
@@ -127,7 +131,11 @@ def as_picture(image: Image.Image, name: str, ink: str = "auto", kind: str = DRA
     """
     _check(ink, kind)
     try:
-        flat = _flatten(ImageOps.exif_transpose(image), kind)
+        upright = ImageOps.exif_transpose(image)
+        check_shape(upright, name)
+        flat = _flatten(upright, kind)
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"{name}: not a readable picture: {error}") from error
     return find_picture(flat, name, ink, kind)
@@ -155,7 +163,10 @@ def find_picture(
 
 
 def _flatten(image: Image.Image, kind: str) -> Image.Image:
-    """Converts a picture to 8 bits, grey or RGB, with paper where it is transparent."""
+    """Converts a picture to 8 bits, grey or RGB, with paper where it is transparent.
+
+    It may be changed on the way.
+    """
     if image.mode.startswith("I;16") and kind == IMAGES:
         return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode == "F" or image.mode.startswith("I"):  # their own range becomes 0 to 255
@@ -172,11 +183,13 @@ def _flatten(image: Image.Image, kind: str) -> Image.Image:
     if not image.has_transparency_data:
         mode = "L" if grey else "RGB"
         return image if image.mode == mode else image.convert(mode)
-    layers = image.convert("LA" if grey else "RGBA")
+    mode = "LA" if grey else "RGBA"
+    layers = image if image.mode == mode else image.convert(mode)
+    layers.thumbnail((MOST_SIDE, MOST_SIDE))  # as is done soon in any case; each layer takes memory
     alpha = layers.getchannel("A")
-    drawn = np.asarray(image.convert("LA").getchannel(0))[np.asarray(alpha) > MIDDLE]
+    drawn = np.asarray(layers.convert("LA").getchannel(0))[np.asarray(alpha) > MIDDLE]
     opaque = layers.convert("L" if grey else "RGB")
-    sheet = Image.new(opaque.mode, image.size, "black" if _is_light(drawn) else "white")
+    sheet = Image.new(opaque.mode, layers.size, "black" if _is_light(drawn) else "white")
     sheet.paste(opaque, mask=alpha)
     return sheet
 

@@ -509,6 +509,21 @@ def test_pictures_of_all_kinds_are_read_alike(tmp_path: Path):
     assert (turned == expected).all()
 
 
+def test_a_large_transparent_picture_is_read_as_an_opaque_one(tmp_path: Path):
+    plain = drawing("class2 cross").resize((3000, 2400))
+    clear = Image.merge("RGBA", [Image.new("L", plain.size)] * 3 + [ImageOps.invert(plain)])
+    found = []
+    for number, picture in enumerate((plain, clear)):
+        picture.save(tmp_path / f"{number}.png")
+        found.append(read_picture(tmp_path / f"{number}.png"))
+    levels = [np.asarray(picture.picture).astype(int) for picture in found]
+    assert levels[0].shape == levels[1].shape == (840, 1050)
+    assert abs(levels[0] - levels[1]).max() <= 2  # rounded before or after it is made smaller
+    Image.new("RGBA", (10_100, 100)).save(tmp_path / "narrow.png")
+    with pytest.raises(DataError, match="10100 x 100 pixels: too narrow"):
+        read_picture(tmp_path / "narrow.png")
+
+
 def test_ink_can_be_told(tmp_path: Path):
     chalk = ImageOps.invert(drawing("class1 bars", width=3))
     ImageDraw.Draw(chalk).rectangle((0, 0, 104, 104), outline=255, width=2)  # a bright frame
