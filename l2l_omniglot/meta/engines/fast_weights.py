@@ -149,9 +149,8 @@ class FastWeights:
         Raises:
             BackboneError: if the backbone fails, or returns another shape.
         """
-        features = self._kept.once(lambda: self._last_input(images, moments), images, moments)
-        whole = Pass(given=moments)
-        return self._run(images, whole) if features is None else self._by_head(features)
+        found = self._kept.once(lambda: self._last_input(images, moments), images, moments)
+        return self._run(images, Pass(given=moments)) if found is None else self._by_head(found)
 
     def embeddings(self, images: torch.Tensor, moments: Moments | None = None) -> torch.Tensor:
         """Computes the head's input, (T, B, features); see `logits`.
@@ -186,7 +185,9 @@ class FastWeights:
             return None
         logits = self._run(images, now := Pass(given=moments, features=[]))
         seen = now.features or []
-        self.engine.head_is_last = len(seen) == 1 and torch.equal(self._by_head(*seen), logits)
+        self.engine.head_is_last = len(seen) == 1 and torch.equal(  # NaN says nothing of the head
+            self._by_head(*seen).nan_to_num(), logits.nan_to_num()
+        )
         return seen[0] if self.engine.head_is_last else None
 
     def _by_head(self, features: torch.Tensor) -> torch.Tensor:
