@@ -1,9 +1,10 @@
 """Feeds every reader of strangers' files with damaged ones: python tests/fuzz.py --seconds 600.
 
 atheris (libFuzzer) changes whole files of tests/corpus, guided by the branches of the package that
-they reach. A reader may refuse a file by one of the package's own errors, and nothing else: any
-other exception, five seconds, or 2.5 gigabytes are a finding, which goes into the corpus once
-mended.
+they reach; of an archive every other time one entry, which is packed again, as most other damage
+ends at its checksum. A reader may refuse a file by one of the package's own errors, and nothing
+else: any other exception, five seconds, or 2.5 gigabytes are a finding, which goes into the corpus
+once mended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import argparse
 import io
 import json
 import os
+import random
+import re
 import shlex
 import subprocess
 import sys
@@ -23,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 CORPUS = Path(__file__).with_name("corpus")
+ARCHIVES = ("archive", "one_shot")
 SECONDS, MEGABYTES = 5, 2500  # that one input may take, the largest picture included
 FOLDER = Path(
     tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
@@ -250,6 +254,23 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
+def repacked(content: bytes, seed: int, change: Callable[[bytes], bytes]) -> bytes:
+    """Changes the name or the bytes of an entry of an archive, or leaves it out."""
+    chance = random.Random(seed)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            files = {name: file.read(name) for name in file.namelist()}
+        name = chance.choice(list(files))
+    except Exception:  # no longer an archive
+        return change(content)
+    what, entry = chance.choice(["name", "bytes", "bytes", "nothing"]), files.pop(name)
+    if what == "name":
+        files[change(name.encode()).decode(errors="replace")[:60_000]] = entry
+    elif what == "bytes":
+        files[name] = change(entry)
+    return zipped(files)
+
+
 def corpus(name: str) -> list[Path]:
     """The files that a target is known by: found by fuzzing, or once a finding."""
     return sorted((CORPUS / name).glob("*"))
@@ -272,9 +293,16 @@ def fuzz(name: str) -> None:
     def one(content: bytes) -> None:
         feed(name, content)
 
+    def change(content: bytes, most: int, seed: int) -> bytes:
+        if seed % 2:
+            return bytes(atheris.Mutate(content, most))
+        packed = repacked(content, seed, lambda part: bytes(atheris.Mutate(part, most)))
+        return packed if len(packed) <= most else bytes(atheris.Mutate(content, most))
+
     # By the first word libFuzzer starts itself again, to merge.
     again = shlex.join([sys.executable, __file__, "--one", name])
-    atheris.Setup([again, *sys.argv[1:]], one)
+    how = {"custom_mutator": change} if name in ARCHIVES else {}
+    atheris.Setup([again, *sys.argv[1:]], one, **how)
     atheris.Fuzz()
 
 
@@ -289,7 +317,9 @@ def main() -> None:
         for number, content in enumerate(seeds()[name]):
             (place / f"seed{number}").write_bytes(content)
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
-        done = libfuzzer(name, place, CORPUS / name, f"-max_total_time={given.seconds}")
+        words = file_of("words", b"\n".join(b'"%b"' % word for word in words_of(seeds()[name])))
+        how = f"-max_total_time={given.seconds}", f"-dict={words}"
+        done = libfuzzer(name, place, CORPUS / name, *how)
         stats = [line for line in done.stderr.splitlines() if "number_of_executed" in line]
         found = sorted(place.glob("found-*"))
         print(f"{name}: {' '.join(stats)}; findings {[str(path) for path in found]}", flush=True)
@@ -297,6 +327,11 @@ def main() -> None:
             print(f"exit code {done.returncode}", done.stderr[-3000:], flush=True)
         if given.keep:
             libfuzzer(name, CORPUS / name, place, "-merge=1").check_returncode()
+
+
+def words_of(files: list[bytes]) -> set[bytes]:
+    """The words of whole files, of which libFuzzer makes others; a text's keys, mostly."""
+    return {word for content in files for word in re.findall(rb"[A-Za-z_]{3,}", content)}
 
 
 def libfuzzer(name: str, out: Path, more: Path, *how: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,9 @@
 `python tests/fuzz.py` searches for longer, guided by coverage.
 """
 
+import io
 import time
+import zipfile
 
 import fuzz
 import pytest
@@ -50,6 +52,22 @@ WOUNDS = st.lists(
 def test_a_damaged_file_is_taken_or_refused(name: str, data: st.DataObject):
     whole = data.draw(st.sampled_from(SEEDS[name]))
     fuzz.feed(name, damage(whole, data.draw(WOUNDS)))
+
+
+@pytest.mark.parametrize("name", fuzz.ARCHIVES)
+@settings(
+    max_examples=60, deadline=None, derandomize=True, database=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+@given(seed=st.integers(0, 2**32), wounds=WOUNDS)
+def test_an_archive_with_a_damaged_entry_is_taken_or_refused(
+    name: str, seed: int, wounds: list[tuple[float, int, bytes]]
+):
+    whole = SEEDS[name][0]
+    changed = fuzz.repacked(whole, seed, lambda part: damage(part, wounds))
+    with zipfile.ZipFile(io.BytesIO(changed)) as file:
+        assert file.testzip() is None
+    fuzz.feed(name, changed)
 
 
 def test_a_finding_would_be_noticed(monkeypatch: pytest.MonkeyPatch):
