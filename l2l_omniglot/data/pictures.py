@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from l2l_omniglot._util.reading import MOST_PICTURE, read_bytes, reason_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Picture: TypeAlias = Drawing | Plain
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp")
+ROWS = 64  # of a picture of numbers that are looked at together
 
 
 class Look(NamedTuple):
@@ -169,14 +172,8 @@ def _flatten(image: Image.Image, kind: str) -> Image.Image:
     """
     if image.mode.startswith("I;16") and kind == IMAGES:
         return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode == "F" or image.mode.startswith("I"):  # their own range becomes 0 to 255
-        values = np.asarray(image, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("has pixels that are not finite")
-        span = values.max() - values.min()
-        if span <= LEAST_CONTRAST / PAPER * abs(values).max():
-            return Image.new("L", image.size, PAPER)  # blank
-        return Image.fromarray(((values - values.min()) / span * PAPER).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _ranged(image)
     if image.mode == "LAB":
         return image.getchannel("L")
     grey = image.mode in {"1", "L", "LA", "La"}
@@ -192,6 +189,29 @@ def _flatten(image: Image.Image, kind: str) -> Image.Image:
     sheet = Image.new(opaque.mode, layers.size, "black" if _is_light(drawn) else "white")
     sheet.paste(opaque, mask=alpha)
     return sheet
+
+
+def _ranged(image: Image.Image) -> Image.Image:
+    """Stretches numbers to 0 to 255; those that hardly differ are paper.
+
+    Goes through bands of rows: as float64 a large picture would take gigabytes.
+    """
+    ends = np.array([(band.min(), band.max()) for band in _bands(image)], np.float64)
+    lowest, highest = float(ends.min()), float(ends.max())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError("has pixels that are not finite")
+    span = highest - lowest
+    if span <= LEAST_CONTRAST / PAPER * max(abs(lowest), abs(highest)):
+        return Image.new("L", image.size, PAPER)  # blank
+    stretched = [((band - lowest) / span * PAPER).astype(np.uint8) for band in _bands(image)]
+    return Image.fromarray(np.concatenate(stretched))
+
+
+def _bands(image: Image.Image) -> Iterator[npt.NDArray[np.float64]]:
+    """Returns a picture of numbers from top to bottom, some rows at a time."""
+    for top in range(0, image.height, ROWS):
+        band = image.crop((0, top, image.width, min(top + ROWS, image.height)))
+        yield np.asarray(band, dtype=np.float64)
 
 
 def _is_light(grey: Pixels) -> bool:

@@ -267,6 +267,21 @@ def test_large_pictures_are_shrunk_as_they_are_read(tmp_path: Path):
     assert np.array_equal(read_picture(tmp_path / "lab.tif").picture, drawing("class1 bars"))
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32, ">u2"])
+def test_numbers_of_any_size_become_greys(tmp_path: Path, kind: str):
+    """They are looked at in bands of rows, of which this picture has several."""
+    grey = np.asarray(drawing("class1 bars", size=200))
+    values = (grey.astype(np.float64) * 100 + 1000).astype(kind)
+    mode = {">u2": "I;16B", np.int32: "I", np.float32: "F"}[kind]
+    Image.frombytes(mode, (200, 200), values.tobytes()).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").picture, grey)
+    if kind == np.float32:
+        values[-1, -1] = np.nan
+        Image.fromarray(values).save(tmp_path / "a.tif")
+        with pytest.raises(DataError, match="pixels that are not finite"):
+            read_picture(tmp_path / "a.tif")
+
+
 def test_names_that_are_no_text_are_escaped(folders: tuple[Path, Path], tmp_path: Path):
     support, query = folders
     odd = os.fsencode(query / "class1 bars") + b"/\x1b[31m\xff.png"
