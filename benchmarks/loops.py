@@ -23,20 +23,34 @@ Update = Callable[[], None]
 
 
 def learn2learn_loop(
-    tasks: Sequence[Task], network: nn.Module, lr: float, steps: int, first_order: bool
+    tasks: Sequence[Task],
+    network: nn.Module,
+    lr: float,
+    steps: int,
+    first_order: bool,
+    adapt: str = "all",
 ) -> Update:
-    """Returns the loop of learn2learn's documentation: clone, adapt, backward."""
-    maml = l2l.algorithms.MAML(network, lr=lr, first_order=first_order)
-    optimizer = torch.optim.Adam(maml.parameters(), lr=1e-3)
+    """Returns the loop of learn2learn's documentation: clone, adapt, backward.
+
+    With `adapt` ``head``, for BaseNet, it is that of its ANIL example: the features of an image
+    are computed once, and the last layer is cloned. Support and query set keep statistics of
+    their own here, as in the package.
+    """
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     tasks = [task.to(next(network.parameters()).device) for task in tasks]
+    features: Callable[[torch.Tensor], torch.Tensor] = nn.Identity()
+    if adapt == "head":
+        assert isinstance(network, BaseNet)
+        features, network = network.features, network.linear
+    maml = l2l.algorithms.MAML(network, lr=lr, first_order=first_order)
 
     def update() -> None:
         optimizer.zero_grad()
         for task in tasks:
-            learner = maml.clone()
+            learner, support = maml.clone(), features(task.support)
             for _ in range(steps):
-                learner.adapt(cross_entropy(learner(task.support), task.support_labels))
-            loss = cross_entropy(learner(task.query), task.query_labels)
+                learner.adapt(cross_entropy(learner(support), task.support_labels))
+            loss = cross_entropy(learner(features(task.query)), task.query_labels)
             (loss / len(tasks)).backward()
         optimizer.step()
 
@@ -111,9 +125,10 @@ def package_loop(
     engine: str,
     bfloat16: bool = False,
     rule: str | Rule = "maml",
+    adapt: str = "all",
 ) -> Update:
     """This package's `Trainer`, with one of its engines."""
-    learner = Learner(network, lr, first_order, engine, bfloat16=bfloat16, rule=rule)
+    learner = Learner(network, lr, first_order, engine, adapt=adapt, bfloat16=bfloat16, rule=rule)
     drawn = Drawn(tasks)
     trainer = Trainer(learner, drawn, meta_batch_size=len(tasks), inner_steps=steps, meta_lr=1e-3)
 

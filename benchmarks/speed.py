@@ -29,17 +29,19 @@ LEARN2LEARN, TUTORIAL = "learn2learn's loop (a)", "the tutorial's loop (b)"
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: sizes, order and steps."""
+    """One setting: sizes, order, steps, and what they adapt."""
 
     ways: int
     shots: int
     first_order: bool
     steps: int
+    adapt: str = "all"
 
     def __str__(self) -> str:
         order = "first" if self.first_order else "second"
         steps = f"{self.steps} step{'s' if self.steps > 1 else ''}"
-        return f"{self.ways}-way {self.shots}-shot, {order} order, {steps}"
+        what = ", head alone" if self.adapt == "head" else ""
+        return f"{self.ways}-way {self.shots}-shot, {order} order, {steps}{what}"
 
 
 SETTINGS = [
@@ -47,7 +49,7 @@ SETTINGS = [
     for ways, shots in ((5, 1), (20, 1), (20, 5))
     for first_order in (True, False)
     for steps in (5, 1)
-]
+] + [Setting(ways, 1, first_order=False, steps=5, adapt="head") for ways in (5, 20)]
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,15 @@ def loops(
         return copy.deepcopy(network)
 
     order, steps = setting.first_order, setting.steps
-    updates = {LEARN2LEARN: learn2learn_loop(tasks, fresh(), LR, steps, order)}
+    inner = steps, order, setting.adapt
+    updates = {LEARN2LEARN: learn2learn_loop(tasks, fresh(), LR, *inner)}
     twin = fresh()
     if order and isinstance(twin, BaseNet):
         updates[TUTORIAL] = tutorial_loop(tasks, twin, LR, steps)
     for engine in engines:
         name, _, precision = engine.partition(":")
         half = precision == "bfloat16"
-        update = package_loop(tasks, fresh(), LR, steps, order, name, half)
+        update = package_loop(tasks, fresh(), LR, steps, order, name, half, adapt=setting.adapt)
         updates[f"engine {name}{', bfloat16' if half else ''}"] = update
     return updates
 
@@ -170,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for setting in SETTINGS:
         if given.settings not in str(setting):
             continue
+        if setting.adapt == "head" and given.backbone != "basenet":
+            continue  # the loop beside it knows the parts of that one
         tasks = draw(setting, given.tasks, given.queries)
         updates = loops(setting, tasks, given.backbone, given.device, given.engines.split(","))
         measured = measure(updates, given.device, given.seconds)

@@ -26,7 +26,10 @@ def test_the_corpus_is_taken_or_refused(name: str):
     assert paths
     for path in paths:
         start = time.process_time()
-        fuzz.feed(name, path.read_bytes())
+        try:
+            fuzz.feed(name, path.read_bytes())
+        except Exception as error:
+            raise AssertionError(f"{path}: {error!r}") from error
         assert time.process_time() - start < 5, path
 
 
