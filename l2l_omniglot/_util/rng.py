@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import random
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,16 @@ def all_random(*key: object) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(numpy_state)
+
+
+def random_states() -> bytes:
+    """Returns the states of the global generators, those of CUDA included, to compare."""
+    import numpy as np
+    import torch
+
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states = [state.numpy() for state in (torch.get_rng_state(), *devices)]
+    return pickle.dumps((random.getstate(), np.random.get_state(), states))
 
 
 def reseed(*key: object) -> None:

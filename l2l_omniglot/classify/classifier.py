@@ -153,8 +153,8 @@ class Classifier:
         """
         step %= len(self._networks)
         population = self._inductive.for_support(step)
-        if population is not None:
-            return population
+        if population is not None:  # of the learner, wherever that is
+            return {name: tensor.to(self.support) for name, tensor in population.items()}
         if step not in self._moments:
             self._moments[step] = record_moments(self._networks[step], self.support)
         return self._moments[step]

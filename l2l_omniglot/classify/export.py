@@ -122,7 +122,8 @@ def export_embedding(classifier: Classifier, path: str | Path) -> Exported:
     path = Path(path)
     check_export(path)
     network = copy.deepcopy(classifier.network()).cpu().float().eval()
-    support, moments = classifier.support.cpu().float(), classifier.moments()
+    support = classifier.support.cpu().float()
+    moments = {name: tensor.to(support) for name, tensor in classifier.moments().items()}
     head = head_name(network)
     folded = replace_layers(
         fold_statistics(network, moments, support),

@@ -45,7 +45,7 @@ def baselines(
     """
     settings, stack = replace(experiment.settings, statistics="support"), experiment.stack
     untrained = build_learner(settings, stack.channels, stack.image_size)
-    untrained.backbone.to(experiment.learner.device)
+    untrained.to(experiment.learner.device)
     results = {"nearest neighbour, pixels": nearest_pixels(tasks, count)}
     for kind, learner in (("untrained", untrained), ("trained", experiment.learner)):
         for mode in batch_norms:

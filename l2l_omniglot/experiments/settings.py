@@ -9,7 +9,7 @@ from typing import Any
 
 from l2l_omniglot.backbones import HEADS, INDUCTIVE_STATISTICS, NORM_WEIGHTS, STATISTICS
 from l2l_omniglot.data import NAMED_SPLITS
-from l2l_omniglot.errors import check_choice, refused
+from l2l_omniglot.errors import check_choice, check_number, refused
 from l2l_omniglot.experiments.algorithms import ALGORITHMS, fitting
 from l2l_omniglot.experiments.declaration import GROUPS, Declaration, setting
 from l2l_omniglot.experiments.recipes import ITERATIONS, OWN, RECIPES, TRAIN_QUERIES
@@ -269,10 +269,12 @@ class Settings:
         a step. Unless a rate is asked for, it therefore goes down in proportion.
 
         Raises:
-            SettingsError: if a rate is asked for, and the weights were trained without inner steps.
+            SettingsError: if a rate is asked for that is not above 0, or the weights were trained
+                without inner steps.
         """
         ways = self.ways if ways is None else ways
         if inner_lr is not None:
+            check_number("inner_lr", inner_lr, above=0)
             self._check_adapted("inner_lr", inner_lr, "none")
         elif self.inner_steps and ways < self.ways:
             inner_lr = self.eval_rate * ways / self.ways

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -242,9 +243,12 @@ def train_command(settings: Settings) -> str:
     given: dict[str, Any] = {"ways": settings.ways, "shots": settings.shots}
     for name in ("algorithm", "queries"):  # they set others, too
         if getattr(make_settings(recipe, **given), name) != getattr(settings, name):
-            given[name] = getattr(settings, name)
+            with suppress(SettingsError):  # if the algorithm is what the other settings make of it
+                make_settings(recipe, **given, **{name: getattr(settings, name)})
+                given[name] = getattr(settings, name)
     base, values = make_settings(recipe, **given).to_dict(), settings.to_dict()
-    given |= {k: v for k, v in values.items() if k != "recipe" and v != base[k]}
+    told = {"recipe", "algorithm"}
+    given |= {k: v for k, v in values.items() if k not in told and v != base[k]}
     words = [PROGRAM, "train", *([] if recipe == "default" else ["--recipe", recipe])]
     for name, value in given.items():
         words += DECLARED[name].words(value)

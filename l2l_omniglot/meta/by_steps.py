@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from l2l_omniglot._util.rng import random_states
 from l2l_omniglot.data.tasks import TaskBatch
-from l2l_omniglot.errors import BackboneError
+from l2l_omniglot.errors import BackboneError, refused
 from l2l_omniglot.meta.engines.fast_weights import FastWeights, in_turn, inner_loop, task_losses
 from l2l_omniglot.meta.rules import MetaGradient, differentiate, maml, score
 
@@ -28,12 +29,15 @@ def maml_by_steps(
     Raises:
         BackboneError: if the losses do not depend on any parameter, or the backbone draws random
             numbers.
+        SettingsError: if the inner loop has a proximal term.
     """
     if weights.inner.first_order:  # nothing of a step is kept there
         return maml(weights, tasks, parameters, shares)
-    drawn = torch.get_rng_state()
+    if weights.inner.proximal:
+        raise refused("proximal", weights.inner.proximal, "expected 0 where steps are taken again")
+    drawn = random_states()
     passed = _weights_before_steps(weights, tasks)
-    if not torch.equal(torch.get_rng_state(), drawn):
+    if random_states() != drawn:
         raise BackboneError("it draws random numbers, as dropout does: a step taken again differs")
     sums: list[torch.Tensor | None] = [None] * len(parameters)
     scores, later = [], None

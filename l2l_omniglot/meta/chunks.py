@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
-import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
-import numpy as np
 import torch
 
-from l2l_omniglot._util.rng import all_random, reseed
+from l2l_omniglot._util.rng import all_random, random_states, reseed
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.meta.engines import Engine
 from l2l_omniglot.meta.learner import Learner
@@ -71,15 +68,11 @@ def draws_random_numbers(learner: Learner, task: Task) -> bool:
     mode = learner.backbone.training
     if mode not in learner.draws:
         with all_random("draws"), torch.no_grad():
-            before = _random_states()
+            before = random_states()
             query = learner.batch([task]).query
             learner.reference.start(1, learner.loop()).logits(query)
-            learner.draws[mode] = _random_states() != before
+            learner.draws[mode] = random_states() != before
     return learner.draws[mode]
-
-
-def _random_states() -> bytes:
-    return pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()))
 
 
 @lru_cache(maxsize=1)

@@ -153,8 +153,8 @@ class Learner(nn.Module):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Learner:
         """Moves or casts the population statistics along, as `to` and `double` do the rest."""
-        self.set_extra_state({name: fn(tensor) for name, tensor in self.get_extra_state().items()})
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.set_extra_state({name: fn(tensor) for name, tensor in self.get_extra_state().items()})
         return self
 
     @property
