@@ -267,8 +267,7 @@ def _run(arguments: list[str], env: dict[str, str], cwd: str, streams: _Streams)
     os.environ.update(env)
     streams.take_their_places()
     sys.executable = env.get("TESTS_PYTHON", sys.executable)  # for those it starts in turn
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     given = env.get("PYTHONPATH")  # empty is as good as unset; an empty entry is the folder
     path = [entry or cwd for entry in given.split(os.pathsep)] if given else []
@@ -300,6 +299,7 @@ def _exit_code(arguments: list[str]) -> int:
     """Does what the interpreter is asked to do, and says how it ended as the interpreter would."""
     option, what, *rest = arguments
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as an interpreter, once it runs
         if option == "-m":
             sys.argv = [what, *rest]
             runpy.run_module(what, run_name="__main__", alter_sys=True)

@@ -516,6 +516,7 @@ def soak(plan: list[str], seed: int, tell: Callable[[str], None] = lambda _: Non
             try:
                 injuries[name](trial)
             except Exception as error:
+                tell(f"{number} of {len(plan)} trials: {json.dumps(done)}")
                 said = "\n".join(trial.said)
                 raise FaultError(f"{name}, seed {seed}, trial {number}: {error}\n{said}") from error
             done[name] += 1

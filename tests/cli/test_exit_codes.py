@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +175,21 @@ def test_the_program_ends_with(
 def test_these_are_the_documented_ones():
     refused, workers = {code for _, code, _ in TABLE}, {8}  # the latter in test_workers.py
     assert {code for code, _, _ in CASES} | refused | workers == documented()
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_leaves_no_traceback():
+    script = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'l2l_omniglot.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from l2l_omniglot.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
 
 
 def test_a_second_ctrl_c_while_the_first_is_reported_leaves_no_traceback(
