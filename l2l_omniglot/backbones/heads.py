@@ -149,6 +149,12 @@ def layer_of(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
+def resize_steps(values: torch.Tensor, steps: int, dim: int) -> torch.Tensor:
+    """Leaves out what is learned for later steps, or repeats what is learned for the last one."""
+    chosen = torch.arange(steps, device=values.device).clamp(max=values.shape[dim] - 1)
+    return values.index_select(dim, chosen)
+
+
 def resize_rows(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
     """Fits the weights of a head to the module's number of rows, one for each class.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from l2l_omniglot.backbones import MEASURED
 from l2l_omniglot.data import ALL, COUNTED, PARTS
 from l2l_omniglot.data.splits import Splits, make_splits
 from l2l_omniglot.data.stack import Stack
@@ -232,7 +233,7 @@ class Experiment(TaskStreams):
 
     def measure_population(self) -> None:
         """Measures the population statistics, if training or inductive scores need them."""
-        if {self.settings.statistics, self.settings.train_statistics} & {"population", "per-step"}:
+        if {self.settings.statistics, self.settings.train_statistics} & {*MEASURED}:
             self.learner.measure_population(self.tasks("train").batch(0, POPULATION_TASKS))
 
     def choose_engine(self) -> Choice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -164,12 +164,13 @@ def write_learner(learner: Learner, checkpoint: Checkpoint) -> None:
 
 
 def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Copies weights to start a training from, and inner rates if of the same kind.
+    """Copies weights to start a training from, and what else is learned if it is of the same kind.
 
-    A head for another number of ways is resized by `l2l_omniglot.backbones.heads.resize_rows`.
+    A head for another number of ways is resized by `l2l_omniglot.backbones.heads.resize_rows`; of
+    more inner steps the first are taken, and for more than there are the last is repeated.
 
     Raises:
-        RunError: if the weights do not fit, other than in the number of ways.
+        RunError: if the weights do not fit, other than in the numbers of ways and steps.
     """
     weights, head = dict(checkpoint.weights), head_parameters(learner.backbone)
     if learner.head.computed:
@@ -179,17 +180,21 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
     fitted = dataclasses.replace(
         checkpoint,
         weights=resize_rows(weights, learner.backbone),
-        rates=_or_own(resize_rows(checkpoint.rates, learner.rates), learner.rates),
-        head=_or_own(checkpoint.head, learner.head),
-        norms=_or_own(resize_rows(checkpoint.norms, learner.norms), learner.norms),
+        rates=_if_alike(checkpoint.rates, learner.rates, learner.rates.resized),
+        head=_if_alike(checkpoint.head, learner.head),
+        norms=_if_alike(checkpoint.norms, learner.norms, learner.norms.resized),
     )
     write_learner(learner, fitted)
 
 
-def _or_own(weights: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
-    """Returns the weights, or a module's own if theirs are of another kind of module."""
+def _if_alike(
+    weights: dict[str, torch.Tensor],
+    module: nn.Module,
+    resized: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict,
+) -> dict[str, torch.Tensor]:
+    """Returns the weights, resized, or the present ones if theirs are of another kind of module."""
     current = read_weights(module)
-    return weights if weights.keys() == current.keys() else current
+    return resized(weights) if weights.keys() == current.keys() else current
 
 
 def read_backbone(learner: Learner) -> dict[str, torch.Tensor]:

@@ -232,9 +232,7 @@ class Settings:
         if self.checkpoint_steps and (self.rule != "maml" or self.proximal):
             reason = "expected rule 'maml' without a proximal term, or no checkpoints"
             raise refused("checkpoint_steps", self.checkpoint_steps, reason)
-        names = fitting(self)  # an algorithm's name says what its parts are
-        if self.algorithm not in names:
-            object.__setattr__(self, "algorithm", names[0])
+        object.__setattr__(self, "algorithm", fitting(self)[0])  # the name says what its parts are
 
     @property
     def any_ways(self) -> bool:
@@ -309,10 +307,9 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
     """Returns the settings of a recipe, with single values overridden.
 
     Args:
-        recipe: ``default`` (MAML of BaseNet: best accuracy in 20 CPU minutes), ``tutorial``,
-            ``paper`` (Finn et al. 2017, or the paper of Reptile or iMAML), ``family`` (MAML,
-            FOMAML, Meta-SGD, ANIL or MAML++, near their papers' figures in an hour) or ``best``
-            (prototypical networks).
+        recipe: ``default`` (MAML of BaseNet, its best accuracy in 20 CPU minutes), ``tutorial``,
+            ``paper`` (Finn et al. 2017, or the paper of Reptile or iMAML), ``family`` (any of the
+            MAML family, near its paper's figures in an hour) or ``best`` (prototypical networks).
         overrides: any field of `Settings`; None counts as not given. `queries` also sets
             `train_queries`, unless that is given.
 
@@ -335,7 +332,7 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
         if recipe_values := OWN.get((recipe, given["algorithm"])):
             values |= recipe_values(*size)
     settings = Settings(**{**values, **given, "recipe": recipe})
-    if settings.algorithm != given.get("algorithm", settings.algorithm):
+    if given.get("algorithm", settings.algorithm) not in fitting(settings):
         raise refused(
             "algorithm", given["algorithm"],
             f"with the other settings that is {settings.algorithm}; expected {settings.algorithm}, "

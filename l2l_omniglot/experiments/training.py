@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from l2l_omniglot._util.files import sha256
+from l2l_omniglot.backbones import MEASURED
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import RunError, TrainingError, refused
 from l2l_omniglot.experiments.checkpoint import Checkpoint
@@ -97,7 +98,7 @@ class TrainingRun:
         if settings.start_from and not self.trainer.iteration:
             start["start_sha256"] = self._start()
         known = self.experiment.learner.population is not None
-        if settings.train_statistics in ("population", "per-step") and not known:
+        if settings.train_statistics in MEASURED and not known:
             self.experiment.measure_population()
         if workers.first and resumed:
             self.folder.reopen(settings)

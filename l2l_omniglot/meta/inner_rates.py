@@ -7,7 +7,13 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from l2l_omniglot.backbones.heads import head_name, head_parameters, layer_of
+from l2l_omniglot.backbones.heads import (
+    head_name,
+    head_parameters,
+    layer_of,
+    resize_rows,
+    resize_steps,
+)
 from l2l_omniglot.errors import BackboneError, check_choice, check_number
 from l2l_omniglot.meta import ADAPTED, INNER_RATES
 
@@ -92,6 +98,10 @@ class InnerRates(nn.Module):
         """
         return self.initial
 
+    def resized(self, rates: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Fits learned rates of the same kind, trained for other ways or steps, to these."""
+        return resize_rows(rates, self)
+
     def bound(self) -> None:
         """Brings rates that an update has moved out of their range back into it."""
 
@@ -137,6 +147,11 @@ class LayerStepRates(InnerRates):
     def rate(self, name: str, step: int) -> Rate:
         """See `InnerRates`."""
         return self.rates[self._number[name], min(step, self.rates.shape[1] - 1)]
+
+    def resized(self, rates: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """See `InnerRates`."""
+        steps = self.rates.shape[1]
+        return {name: resize_steps(values, steps, dim=1) for name, values in rates.items()}
 
     @torch.no_grad()
     def bound(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pkgutil import resolve_name
 
 import torch
@@ -22,6 +22,7 @@ from l2l_omniglot.backbones.batch_norm import (
 )
 from l2l_omniglot.backbones.head_starts import make_head
 from l2l_omniglot.backbones.heads import convert, head_parameters
+from l2l_omniglot.backbones.modes import evaluation_mode
 from l2l_omniglot.backbones.passes import Moments
 from l2l_omniglot.data.tasks import Task, TaskBatch
 from l2l_omniglot.errors import BackboneError, SettingsError, check_choice, check_number
@@ -335,13 +336,6 @@ class Learner(nn.Module):
             )
         return Policy(statistics, self.population)
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Puts the backbone into evaluation mode (no dropout) for the block."""
-        modes = {module: module.training for module in self.backbone.modules()}
-        self.backbone.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Puts the backbone into evaluation mode for a block, see `evaluation_mode`."""
+        return evaluation_mode(self.backbone)

@@ -7,6 +7,7 @@ from torch import nn
 
 from l2l_omniglot.backbones import NORM_WEIGHTS
 from l2l_omniglot.backbones.batch_norm import Norm
+from l2l_omniglot.backbones.heads import resize_steps
 from l2l_omniglot.errors import check_choice
 
 
@@ -37,6 +38,11 @@ class StepNorms(nn.Module):
         self.values = nn.ParameterList(
             named[name].detach().expand(steps + 1, -1).clone() for name in self.names
         )
+
+    def resized(self, norms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Fits those that were trained with another number of steps."""
+        counts = {name: len(value) for name, value in self.named_parameters()}
+        return {name: resize_steps(value, counts[name], dim=0) for name, value in norms.items()}
 
     def at(self, step: int, tasks: int) -> dict[str, torch.Tensor]:
         """Returns those after so many steps, for T tasks, (T, channels); beyond K, the last."""

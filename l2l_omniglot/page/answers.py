@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,11 +36,26 @@ class Nearness(NamedTuple):
     unlike: bool
 
 
+class _Once:
+    """A classifier that is made when it is first asked for; who asks meanwhile waits."""
+
+    def __init__(self, make: Callable[[Support], Classifier], support: Support) -> None:
+        self._make, self._support = make, support
+        self._lock = threading.Lock()
+        self._made: Classifier | None = None
+
+    def get(self) -> Classifier:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make(self._support)
+            return self._made
+
+
 class Answers:
     """Adapts a trained network to support sets, and classifies queries.
 
-    Safe to use from many threads: they take turns to adapt, so that one adapts for all that ask
-    about the same support set, and classify side by side.
+    Safe to use from many threads: one adapts for all that ask about the same support set, which
+    the others do not wait for.
 
     Args:
         checkpoint: trained weights, on square images of one channel.
@@ -79,8 +95,7 @@ class Answers:
         self.ink, self.kind = settings.ink, checkpoint.pictures
         self.steps = settings.steps(steps)
         self._checkpoint, self._device, self._stack = checkpoint, device, stack
-        self._lock = threading.Lock()
-        self._classifier = lru_cache(maxsize=KEPT)(self._adapt)
+        self._classifiers = lru_cache(maxsize=KEPT)(lambda support: _Once(self._adapt, support))
         # Refuses a network that cannot be used this way, and makes the first answer fast.
         falling, rising = (((0.0, 0.0), (1.0, 1.0)),), (((0.0, 1.0), (1.0, 0.0)),)
         some = [(rising,) if number % 2 else (falling,) for number in range(self.ways[0])]
@@ -130,8 +145,7 @@ class Answers:
         return self._stack.image(example)
 
     def _adapted(self, support: Support) -> Classifier:
-        with self._lock:
-            return self._classifier(support)
+        return self._classifiers(support).get()
 
     def _adapt(self, support: Support) -> Classifier:
         images = [self.image(example) for examples in support for example in examples]

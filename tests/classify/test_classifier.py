@@ -55,6 +55,17 @@ def test_distances_are_those_of_the_prototypes(checkpoint, images):
     assert distances[0, 0] < rounding(distances) and (distances >= 0).all()
 
 
+def test_in_float64_the_populations_statistics_are_so_too(images):
+    """They come from the learner, and are not copied into the classifier's networks."""
+    classifier = adapted(find_weights("resnet8"), images)
+    assert {value.dtype for value in classifier.moments().values()} == {torch.float32}
+    before = classifier.logits(images)
+    classifier.double()
+    assert {value.dtype for value in classifier.moments().values()} == {torch.float64}
+    after = classifier.logits(images.double())
+    assert (after - before).abs().max() < rounding(before)
+
+
 def test_the_reach_of_a_class_shrinks_with_its_shots(checkpoint, images):
     far = torch.zeros(1, 1, 28, 28)
     classifier = adapted(checkpoint, images)

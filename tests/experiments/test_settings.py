@@ -177,6 +177,9 @@ def test_with_fewer_ways_a_step_is_shorter_unless_a_rate_is_asked_for():
     assert trained.tested(30).eval_rate == trained.tested(20).eval_rate == 0.1
     assert trained.tested(5, 0.3).eval_rate == 0.3
     assert make_settings(ways=20, inner_lr=0.4).tested(5).eval_rate == pytest.approx(0.1)
+    for rate in (0.0, -1.0):
+        with pytest.raises(SettingsError, match=f"inner_lr={rate}: expected a number above 0"):
+            trained.tested(5, rate)
     still = make_settings("best", ways=20)
     assert still.tested(5) == dataclasses.replace(still, ways=5)
     with pytest.raises(SettingsError, match="inner_lr=0.3: the weights were trained without"):

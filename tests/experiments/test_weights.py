@@ -11,17 +11,20 @@ from tiny import Silent
 
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.errors import RunError, SettingsError
+from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.learners import (
     build_learner,
     load_learner,
     load_resized,
+    read_backbone,
     read_weights,
 )
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import make_settings
 from l2l_omniglot.experiments.training import TrainingRun
 from l2l_omniglot.experiments.weights import find_weights
+from l2l_omniglot.meta.learner import Learner
 
 SHORT = {
     "iterations": 2,
@@ -85,6 +88,33 @@ def test_a_training_for_other_ways_starts_with_the_mean_row(trained: Path, ways:
         learner.backbone.block2.conv.weight, checkpoint.weights["block2.conv.weight"]
     )
     assert learner.backbone(torch.rand(4, 1, 28, 28)).shape == (4, ways)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_training_with_other_steps_takes_the_first_and_repeats_the_last(steps: int):
+    def build(inner_steps: int) -> Learner:
+        return build_learner(
+            make_settings(
+                backbone="cnn4",
+                algorithm="maml++",
+                norm_weights="per-step",
+                inner_steps=inner_steps,
+            )
+        )
+
+    trained, learner = build(2), build(steps)
+    with torch.no_grad():
+        for value in [*trained.rates.parameters(), *trained.norms.parameters()]:
+            value.copy_(torch.rand_like(value))
+    settings = make_settings(backbone="cnn4", algorithm="maml++", inner_steps=2)
+    parts = {name: read_weights(getattr(trained, name)) for name in ("rates", "head", "norms")}
+    load_resized(learner, Checkpoint(settings, 0, read_backbone(trained), **parts))
+    for step in range(steps):
+        expected = trained.rates.rates[:, min(step, 1)]
+        assert torch.equal(learner.rates.rates[:, step], expected)
+    for step in range(steps + 1):
+        for name, value in learner.norms.at(step, 1).items():
+            assert torch.equal(value, trained.norms.at(min(step, 2), 1)[name])
 
 
 @pytest.mark.parametrize("ways", [2, 7])

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from strangers import some_backbone
 from torch import nn
 
+from l2l_omniglot._util.rng import all_random
 from l2l_omniglot.data.stack import ImageStack
 from l2l_omniglot.data.tasks import Tasks
 from l2l_omniglot.errors import BackboneError, SettingsError
@@ -59,6 +61,28 @@ def test_dropout_is_refused(stack: ImageStack):
     learner = Learner(network, 0.1, rule=maml_by_steps)
     task = learner.batch([Tasks(stack, range(60), queries=3)[0]])
     with pytest.raises(BackboneError, match="draws random numbers, as dropout does"):
+        learner.meta_gradient(task, 2)
+
+
+class Jitter(nn.Module):
+    """Draws from NumPy's global generator, as a few backbones do."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images * (1 + 0.1 * float(np.random.rand()))
+
+
+def test_other_generators_are_watched_too(stack: ImageStack):
+    network = nn.Sequential(nn.Flatten(), Jitter(), nn.Linear(784, 5))
+    learner = Learner(network, 0.1, rule=maml_by_steps)
+    task = learner.batch([Tasks(stack, range(60), queries=3)[0]])
+    with all_random("jitter"), pytest.raises(BackboneError, match="draws random numbers"):
+        learner.meta_gradient(task, 2)
+
+
+def test_a_proximal_term_is_refused(stack: ImageStack):
+    learner = Learner(some_backbone("fc"), 0.1, rule=maml_by_steps, proximal=2.0)
+    task = learner.batch([Tasks(stack, range(60), queries=3)[0]])
+    with pytest.raises(SettingsError, match=r"proximal=2.0: expected 0 where steps are taken"):
         learner.meta_gradient(task, 2)
 
 

@@ -114,6 +114,18 @@ def test_evaluation_is_without_dropout(task: Task):
     assert learner.backbone.training
 
 
+def test_threads_leave_evaluation_as_the_first_found_it(task: Task):
+    """The second enters before the first leaves, and finds evaluation mode."""
+    learner = Learner(Dropout(), 0.1)
+    first, second = learner.evaluating(), learner.evaluating()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not learner.backbone.training
+    second.__exit__(None, None, None)
+    assert learner.backbone.training and learner.backbone.drop.training
+
+
 def test_frozen_parameters_stay(task: Task):
     network = TinyNet()
     network.conv.weight.requires_grad_(False)

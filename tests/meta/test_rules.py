@@ -121,6 +121,8 @@ def test_a_learner_is_a_module_and_its_state_is_all_that_training_changes(stack:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True) if a is not None)
     one.double()
     assert {found.dtype for found in one.population.values()} == {torch.float64}
+    one.to("meta")
+    assert {found.device.type for found in one.population.values()} == {"meta"}
     parts = {name.partition(".")[0] for name in one.state_dict()}
     assert parts == {"backbone", "rates", "head", "_extra_state"}
 
