@@ -18,8 +18,8 @@ from l2l_omniglot._util.files import sha256
 from l2l_omniglot.experiments.card import MODEL, Card
 from l2l_omniglot.experiments.checkpoint import Checkpoint, load_checkpoint
 from l2l_omniglot.experiments.metrics import MetricsRow
-from l2l_omniglot.experiments.readers import OMNIGLOT
 from l2l_omniglot.experiments.run_folder import RunFolder
+from l2l_omniglot.experiments.settings import Settings
 from l2l_omniglot.experiments.weights import FOLDER, as_typed, list_pretrained
 from tools.card import measure, write_readme
 
@@ -76,9 +76,9 @@ def ship(
     if path.exists() and not replace:
         raise SystemExit(f"{path}: exists already; expected another name, or --replace")
     checkpoint = load_checkpoint(run.last if last else run.best)
-    if checkpoint.settings.data != OMNIGLOT:
+    if checkpoint.settings.data != Settings.data:
         data = checkpoint.settings.data
-        raise SystemExit(f"{run.path}: was trained on {data!r}; expected {OMNIGLOT!r}")
+        raise SystemExit(f"{run.path}: was trained on {data!r}; expected {Settings.data!r}")
     row, before = _row(run, checkpoint.iteration), _history(checkpoint.settings.start_from)
     shipped = _shipped(checkpoint, half, eval_steps=eval_steps, eval_inner_lr=eval_inner_lr)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -52,12 +52,12 @@ def open_console() -> None:
 
 def echo_error(line: str) -> None:
     """Prints a line on stderr, even if quiet: why the program ends, for example."""
-    click.echo(fitted(printable(line), sys.stderr), err=True, color=wants_colour())
+    click.echo(in_width(printable(line), sys.stderr), err=True, color=wants_colour())
 
 
 def say(text: str) -> None:
     """Prints a result that people read on stdout."""
-    click.echo(fitted(printable(text), sys.stdout))
+    click.echo(in_width(printable(text), sys.stdout))
 
 
 def echo_data(text: str) -> None:
@@ -66,7 +66,7 @@ def echo_data(text: str) -> None:
     click.echo("\n".join(map(shown, lines)) if sys.stdout.isatty() else text)
 
 
-def fitted(text: str, stream: IO[str]) -> str:
+def in_width(text: str, stream: IO[str]) -> str:
     """Folds a text to the width of the terminal that a stream is; else it stays as it is."""
     width = width_of(stream)
     return fold(text, width) if width else text

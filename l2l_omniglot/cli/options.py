@@ -21,7 +21,7 @@ from l2l_omniglot.cli.config import config_files, naming_options
 from l2l_omniglot.cli.console import counting, log, timed
 from l2l_omniglot.data import DRAWINGS, NAMED_SPLITS, PARTS
 from l2l_omniglot.errors import L2LOmniglotError, expected_name
-from l2l_omniglot.experiments import runs
+from l2l_omniglot.experiments import READERS, runs
 from l2l_omniglot.experiments.recipes import RECIPES
 from l2l_omniglot.experiments.settings import DECLARED, Settings
 from l2l_omniglot.experiments.weights import (
@@ -176,11 +176,11 @@ def known_weights() -> list[str]:
     return [*pretrained_names(), *known_runs()]
 
 
-# What completes a setting; the names of data are those of a module that loads NumPy.
+# What completes a setting.
 COMPLETED: dict[str, Callable[[], Iterable[str]]] = {
     "backbone": backbone_names,
     "start_from": known_weights,
-    "data": lambda: ("omniglot", "synthetic"),
+    "data": lambda: READERS,
     "split": lambda: NAMED_SPLITS,
 }
 _TYPES: dict[str, type] = {"int": int, "float": float, "str": str}
@@ -302,11 +302,9 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
         if values.get(name, "").endswith(ending):
             values[name] = str(Path(values[name]).resolve())
     start = values.get("start_from", "")
-    if values.get("data") and Path(values["data"]).is_dir():
-        from l2l_omniglot.experiments.readers import READERS
-
-        if values["data"] not in READERS:  # whose names come first
-            values["data"] = str(Path(values["data"]).resolve())
+    data = values.get("data")
+    if data and data not in READERS and Path(data).is_dir():  # whose names come first
+        values["data"] = str(Path(data).resolve())
     if start and start not in pretrained_names() and Path(start).exists():
         values["start_from"] = str(Path(start).resolve())
     return values

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from l2l_omniglot.experiments.recipes import RECIPES
 if TYPE_CHECKING:
     from l2l_omniglot.data.stack import Stack
     from l2l_omniglot.experiments.experiment import Experiment
-    from l2l_omniglot.experiments.reproduce import Condition
     from l2l_omniglot.experiments.settings import Settings
     from l2l_omniglot.experiments.training import Outcome, TrainingRun
 
@@ -103,7 +101,18 @@ def reproduce(
             stacks.append(options.open_stack(settings))
         return Experiment.build(settings, stacks[0], device)
 
-    watcher = _Watcher()
+    stops: list[int] = []  # the signals of trainings
+
+    def train(run: TrainingRun, minutes: float | None) -> Outcome:
+        """Reports the progress on stderr; Ctrl-C ends the training in good order."""
+        settings = run.experiment.settings
+        progress = TrainingProgress(settings.iterations, settings.meta_batch_size)
+        run.observers.append(progress)
+        with graceful_stop() as stop, progress.watching(run.trainer.iteration):
+            outcome = run.train(minutes, stop)
+        stops.append(stop.signal or 0)
+        return outcome
+
     if PROTOCOLS[protocol].split and values["split"] is not None:
         raise click.UsageError(
             f"--protocol {protocol} with --split {values['split']}: the protocol sets it; "
@@ -111,37 +120,16 @@ def reproduce(
         )
     count = tasks or PROTOCOLS[protocol].tasks or TASKS
     comparison = Comparison(
-        chosen, build, out, count, watcher, write_results, protocol, **options.absolute(values)
-    )
+        chosen, build, out, count, train, partial(counting, "evaluating", "task"), write_results,
+        protocol, **options.absolute(values),
+    )  # fmt: skip
     try:
         errors = comparison.run(budget)
     except Stopped:
         echo_error("Stopped; the same command goes on.")
-        raise SystemExit(128 + watcher.signal) from None
+        raise SystemExit(128 + stops[-1]) from None
     if results := comparison.results():
         say(reproduction_table(results))
         log.info(f"Wrote {out / 'results.md'} and others.")
     if errors:
         raise type(errors[0])("; ".join(map(str, errors)))
-
-
-class _Watcher:
-    """Reports the progress on stderr; Ctrl-C ends a training in good order."""
-
-    signal = 0
-
-    def begins(self, condition: Condition, settings: Settings) -> None:
-        log.info(f"{condition.name}: {settings.iterations} iterations")
-
-    def observer(self, settings: Settings) -> TrainingProgress:
-        self._progress = TrainingProgress(settings.iterations, settings.meta_batch_size)
-        return self._progress
-
-    def train(self, run: TrainingRun, minutes: float | None) -> Outcome:
-        with graceful_stop() as stop, self._progress.watching(run.trainer.iteration):
-            outcome = run.train(minutes, stop)
-        self.signal = stop.signal or 0
-        return outcome
-
-    def evaluating(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
-        return counting("evaluating", "task", count)

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import affine_grid, grid_sample
 
 # Each is drawn for every image, uniformly from minus to plus this.
-TURN = 0.26  # radians
+ROTATION = 0.26  # radians
 SCALE, STRETCH = 0.15, 0.1  # shares of the size: of both sides, and of one against the other
 SHEAR = 0.2
 SHIFT = 0.12  # share of the side
@@ -24,10 +24,10 @@ def affine(images: torch.Tensor, generator: torch.Generator, background: float) 
         Images of the same shape.
     """
     drawn = 2 * torch.rand(6, len(images), generator=generator) - 1
-    turn, shear = TURN * drawn[0], SHEAR * drawn[1]
+    angle, shear = ROTATION * drawn[0], SHEAR * drawn[1]
     height = (1 + SCALE * drawn[2]) * (1 + STRETCH * drawn[3])
     width = (1 + SCALE * drawn[2]) * (1 - STRETCH * drawn[3])
-    cos, sin = turn.cos(), turn.sin()
+    cos, sin = angle.cos(), angle.sin()
     # From a pixel of the new image to its place in the old one, in units of half a side.
     rows = [
         torch.stack([width * cos, width * (shear * cos - sin), 2 * SHIFT * drawn[4]], dim=1),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from l2l_omniglot.data.frame import NEEDING
+from l2l_omniglot.data.frame import NEEDING, PAPER
 from l2l_omniglot.data.ruled import ruled_lines, without_lines
 from l2l_omniglot.errors import need
 
@@ -27,7 +27,6 @@ HALF_INK = 0.45  # of the difference between paper and ink
 WINDOW = 1 / 5  # of the shorter side, of Sauvola's threshold
 SPECK = 0.04  # of the largest stroke's pixels; what is smaller is no ink
 ALONG = 0.25  # of a side that ink may take of the picture's border; more is something else
-PAPER = 255
 
 
 class Ink(NamedTuple):

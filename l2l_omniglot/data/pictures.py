@@ -42,7 +42,7 @@ def read_picture(
 ) -> Picture:
     """Reads a picture, and finds the drawing in it if it is to be one.
 
-    Takes the first frame, turned as its EXIF data says. Transparent parts become white, or black
+    Takes the first frame, rotated as its EXIF data says. Transparent parts become white, or black
     where all opaque parts are light.
 
     Args:

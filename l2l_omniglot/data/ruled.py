@@ -129,13 +129,13 @@ def without_lines(dark: Levels, ruling: Ruling) -> Levels:
     """Takes lines out of darkness (H, W): ink on them stays, and strokes across them are whole."""
     if not ruling.ruled.any():
         return dark
-    turned = dark.T if ruling.upright else dark
+    rotated = dark.T if ruling.upright else dark
     on = ruling.ruled[ruling.rows]
-    level = _line_levels(turned, ruling)[ruling.rows]
-    above, below = _nearest_off(turned, on)
+    level = _line_levels(rotated, ruling)[ruling.rows]
+    above, below = _nearest_off(rotated, on)
     across = np.minimum(above, below)  # a stroke goes on at both sides
-    darker = np.where(turned > HEADROOM * level, turned, 0)
-    darkness: Levels = np.where(on, np.maximum(across, np.minimum(darker, turned)), turned)
+    darker = np.where(rotated > HEADROOM * level, rotated, 0)
+    darkness: Levels = np.where(on, np.maximum(across, np.minimum(darker, rotated)), rotated)
     return darkness.T if ruling.upright else darkness
 
 

@@ -33,7 +33,7 @@ POINTS_A_CURVE = 8
 # end of a piece must be the same number as the start of the next, or Pillow joins them otherwise.
 FINEST = 2.0**40
 # How far hands differ, chosen so that raw pixels are a poor guide to the character.
-JITTER, SLANT, TURN, STRETCH, SHIFT = 0.05, 0.22, 0.20, 0.14, 0.07
+JITTER, SLANT, ROTATION, STRETCH, SHIFT = 0.05, 0.22, 0.20, 0.14, 0.07
 
 
 def synthetic_stack(
@@ -131,16 +131,16 @@ def _invent_character(generator: np.random.Generator) -> list[Points]:
 
 
 def _by_hand(strokes: list[Points], generator: np.random.Generator) -> list[Points]:
-    """Varies strokes as a hand would: bent, slanted, turned, stretched and shifted."""
-    angle = generator.normal(0, TURN)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    """Varies strokes as a hand would: bent, slanted, rotated, stretched and shifted."""
+    angle = generator.normal(0, ROTATION)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     slant = np.array([[1, generator.normal(0, SLANT)], [0, 1]])
     stretch = np.diag(np.clip(generator.normal(1, STRETCH, size=2), 0.6, 1.3))
     shift = generator.normal(0, SHIFT, size=2)
     written = []
     for stroke in strokes:
         bent = stroke + generator.normal(0, JITTER, size=stroke.shape)
-        written.append((bent - 0.5) @ (turn @ slant @ stretch).T + 0.5 + shift)
+        written.append((bent - 0.5) @ (rotation @ slant @ stretch).T + 0.5 + shift)
     return written
 
 

@@ -24,3 +24,9 @@
 - ``study``: a search that processes share; ``trials``: its trials
 - ``tensorboard``: event files
 """
+
+# By name where their functions are: no NumPy is loaded here.
+READERS = {
+    "omniglot": f"{__name__}.readers:read_omniglot",
+    "synthetic": f"{__name__}.readers:read_synthetic",
+}

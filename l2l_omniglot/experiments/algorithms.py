@@ -70,6 +70,6 @@ _MARKS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def fitting(own: Any) -> list[str]:
+def fitting(settings: Any) -> list[str]:
     """Returns the names of the algorithms that some `Settings` are, the most telling first."""
-    return [name for name, mark in _MARKS.items() if mark(own)] or ["maml"]
+    return [name for name, mark in _MARKS.items() if mark(settings)] or ["maml"]

@@ -273,18 +273,16 @@ class Experiment(TaskStreams):
         Raises:
             SettingsError: if so, or if their classes are not known any more.
         """
-        theirs, split = self._splits_of(checkpoint), self.settings.split
-        if theirs is None:
-            if not self._has_data_of(checkpoint):
-                return
+        theirs = self._splits_of(checkpoint)
+        if theirs is None and self._has_data_of(checkpoint):
             raise SettingsError(f"{checkpoint.source}: its training classes are not known any more")
-        overlap = set(self.classes(part)) & {*theirs.train, *theirs.validation}
-        if overlap:
+        if theirs and (seen := {*self.classes(part)} & {*theirs.train, *theirs.validation}):
+            split = self.settings.split
             remedy = f"weights that have seen none, such as those of a run with --split {split}"
             if part == ALL:
                 remedy = "part test, or other data"
             raise SettingsError(
-                f"{checkpoint.source}: trained or chosen on {len(overlap)} of the classes to test "
+                f"{checkpoint.source}: trained or chosen on {len(seen)} of the classes to test "
                 f"on; expected {remedy}"
             )
 
@@ -296,24 +294,24 @@ class Experiment(TaskStreams):
         """
         if not self._has_data_of(checkpoint):
             return
-        theirs, source = self._splits_of(checkpoint), self.settings.start_from
+        theirs, trained = self._splits_of(checkpoint), checkpoint.settings
+        reason = ""
         if theirs is None:
-            raise refused(
-                "start_from", source,
-                f"the training classes of its split {checkpoint.settings.split} are not known any "
-                "more; expected weights that were not trained on validation or test classes here",
-            )  # fmt: skip
-        overlap = {*self.splits.validation, *self.splits.test} & set(theirs.train)
-        if overlap:
-            options = f"split={checkpoint.settings.split}"
-            if checkpoint.settings.split in COUNTED:
+            reason = (
+                f"the training classes of its split {trained.split} are not known any more; "
+                "expected weights that were not trained on validation or test classes here"
+            )
+        elif seen := {*self.splits.validation, *self.splits.test} & {*theirs.train}:
+            options = f"split={trained.split}"
+            if trained.split in COUNTED:
                 options += f", validation_classes={len(theirs.validation)}"
                 options += f", test_classes={len(theirs.test)}"
-            raise refused(
-                "start_from", source,
-                f"was trained on {len(overlap)} of the validation or test classes here; expected a "
-                f"split that keeps them apart, such as its own, {options}",
-            )  # fmt: skip
+            reason = (
+                f"was trained on {len(seen)} of the validation or test classes here; expected a "
+                f"split that keeps them apart, such as its own, {options}"
+            )
+        if reason:
+            raise refused("start_from", self.settings.start_from, reason)
 
     def _has_data_of(self, checkpoint: Checkpoint) -> bool:
         """Returns whether a checkpoint was trained on the same images."""

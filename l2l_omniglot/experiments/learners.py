@@ -177,24 +177,24 @@ def load_resized(learner: Learner, checkpoint: Checkpoint) -> None:
         weights = {name: tensor for name, tensor in weights.items() if name not in head}
     elif not weights.keys() & set(head):  # its head was computed: ours stays as it starts
         weights |= {k: v for k, v in read_weights(learner.backbone).items() if k in head}
-    fitted = dataclasses.replace(
+    resized = dataclasses.replace(
         checkpoint,
         weights=resize_rows(weights, learner.backbone),
         rates=_if_alike(checkpoint.rates, learner.rates, learner.rates.resized),
         head=_if_alike(checkpoint.head, learner.head),
         norms=_if_alike(checkpoint.norms, learner.norms, learner.norms.resized),
     )
-    write_learner(learner, fitted)
+    write_learner(learner, resized)
 
 
 def _if_alike(
     weights: dict[str, torch.Tensor],
     module: nn.Module,
-    resized: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict,
+    resize: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict,
 ) -> dict[str, torch.Tensor]:
     """Returns the weights, resized, or the present ones if theirs are of another kind of module."""
     current = read_weights(module)
-    return resized(weights) if weights.keys() == current.keys() else current
+    return resize(weights) if weights.keys() == current.keys() else current
 
 
 def read_backbone(learner: Learner) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TypeAlias
 
 from l2l_omniglot._util.files import cache_folder
@@ -16,11 +17,12 @@ from l2l_omniglot.data.sidecar import read_sidecar
 from l2l_omniglot.data.stack import ImageStack, Stack, load_stack
 from l2l_omniglot.data.synthetic import synthetic_stack
 from l2l_omniglot.errors import DataError, expected_name, refused
+from l2l_omniglot.experiments import READERS
 from l2l_omniglot.experiments.settings import Settings
 
 Reader: TypeAlias = Callable[[Settings, Announce, "Progress | None"], Stack]
 
-OMNIGLOT, SYNTHETIC = "omniglot", "synthetic"
+SYNTHETIC = "synthetic"
 
 
 def open_data(
@@ -39,14 +41,17 @@ def open_data(
         DownloadError: if Omniglot is not prepared and cannot be downloaded; the message gives
             commands that help.
     """
-    return READERS.get(settings.data, _own)(settings, announce, progress)
+    reader: Reader = resolve_name(READERS.get(settings.data, f"{__name__}:read_path"))
+    return reader(settings, announce, progress)
 
 
-def _synthetic(settings: Settings, _announce: Announce, _progress: Progress | None) -> Stack:
+def read_synthetic(settings: Settings, _announce: Announce, _progress: Progress | None) -> Stack:
+    """Returns the built-in characters."""
     return synthetic_stack(seed=settings.split_seed, ink=settings.ink)  # type: ignore[arg-type]
 
 
-def _omniglot(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
+def read_omniglot(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
+    """Returns Omniglot as the cache folder has it; prepares it first if it has not."""
     path = default_stack_path()
     if not path.is_file():
         announce(f"No prepared Omniglot at {path}: preparing it now.")
@@ -54,7 +59,8 @@ def _omniglot(settings: Settings, announce: Announce, progress: Progress | None)
     return _load(path, settings)
 
 
-def _own(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
+def read_path(settings: Settings, announce: Announce, progress: Progress | None) -> Stack:
+    """Returns the stack of a file, or of a folder of classes."""
     path = Path(settings.data)
     if settings.data and path.is_dir():
         return _folder(path, settings, announce, progress)
@@ -97,6 +103,3 @@ def _kept(path: Path, recipe: str, settings: Settings) -> ImageStack | None:
         return _load(path, settings)
     except DataError:
         return None
-
-
-READERS: dict[str, Reader] = {OMNIGLOT: _omniglot, SYNTHETIC: _synthetic}

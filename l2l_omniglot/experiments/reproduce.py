@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, astuple, dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from l2l_omniglot._util.files import write_text
 from l2l_omniglot._util.lock import Lock
@@ -27,7 +27,7 @@ from l2l_omniglot.experiments.published import Figure, published_figure
 from l2l_omniglot.experiments.readers import SYNTHETIC
 from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.settings import Settings, make_settings
-from l2l_omniglot.experiments.training import Observer, Outcome, TrainingRun
+from l2l_omniglot.experiments.training import Outcome, TrainingRun
 from l2l_omniglot.experiments.weights import find_weights
 from l2l_omniglot.meta.evaluation import Curve, Evaluation, evaluate
 
@@ -159,22 +159,6 @@ def read_result(path: Path) -> ConditionResult:
         raise RunError(f"{path}: cannot be read, delete it: {reason_of(error)}") from error
 
 
-class Watcher(Protocol):
-    """Follows a comparison, e.g. to show its progress."""
-
-    def begins(self, condition: Condition, settings: Settings) -> None:
-        """Called before a condition is trained."""
-
-    def observer(self, settings: Settings) -> Observer:
-        """Returns the observer of its training."""
-
-    def train(self, run: TrainingRun, minutes: float | None) -> Outcome:
-        """Trains the run, e.g. with a way to stop it."""
-
-    def evaluating(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Surrounds an evaluation; gives what is called with the number of tasks done."""
-
-
 class Stopped(Exception):  # noqa: N818 - no error
     """A training was stopped on request."""
 
@@ -189,7 +173,8 @@ class Comparison:
         build: builds the experiment of a condition's settings.
         folder: for the run folders and the results.
         tasks: test tasks per condition, always the same ones.
-        watcher: follows the comparison.
+        train: trains a run for so many minutes at most, e.g. with a way to stop it.
+        counting: surrounds an evaluation of so many tasks; gives what is called with those done.
         write: writes all results into the folder, after each condition.
         protocol: how to evaluate; its split is also the one to train on.
         values: of `Settings` that all conditions share, e.g. ``iterations``.
@@ -204,7 +189,8 @@ class Comparison:
         build: Callable[[Settings], Experiment],
         folder: Path,
         tasks: int,
-        watcher: Watcher,
+        train: Callable[[TrainingRun, float | None], Outcome],
+        counting: Callable[[int], AbstractContextManager[Callable[[int], None]]],
         write: Callable[[list[ConditionResult], Path], None],
         protocol: str = OURS,
         **values: Any,
@@ -214,7 +200,7 @@ class Comparison:
             values["split"] = split
         self.settings = {condition: condition.settings(**values) for condition in chosen}
         self._build, self.folder, self._tasks = build, folder, tasks
-        self._watcher, self._write = watcher, write
+        self._train, self._counting, self._write = train, counting, write
         self._locks: dict[Condition, Lock] = {}
         for settings in self.settings.values():  # refused now, not after hours of training
             self._test_tasks(build(settings))
@@ -239,7 +225,7 @@ class Comparison:
             condition = self._next(left)
             settings = self.settings[condition]
             left.remove(condition)
-            self._watcher.begins(condition, settings)
+            log.info(f"{condition.name}: {settings.iterations} iterations")
             share = None
             if minutes is not None and condition in waiting:
                 several = sum(each in waiting for each in left) + 1
@@ -313,11 +299,11 @@ class Comparison:
         if resume and run_folder.read_settings() != settings:
             raise RunError(f"{path}: holds a run with other settings; expected another folder")
         experiment = self._build(settings)
-        run = TrainingRun(experiment, run_folder, self._watcher.observer(settings))
+        run = TrainingRun(experiment, run_folder)
         run.begin(resume=resume)
         before, result_path = run.minutes, path / RESULT
         if run.trainer.iteration < settings.iterations:
-            if self._watcher.train(run, minutes).reason == "stopped":
+            if self._train(run, minutes).reason == "stopped":
                 raise Stopped
         else:
             run_folder.unlock()  # which a training does at its end
@@ -327,7 +313,7 @@ class Comparison:
         best = find_weights(path)
         write_learner(experiment.learner, best)
         learner, tasks = experiment.learner, self._test_tasks(experiment)
-        with self._watcher.evaluating(self._tasks) as progress:
+        with self._counting(self._tasks) as progress:
             evaluation = evaluate(
                 learner, tasks, self._tasks, settings.eval_steps, progress, batch_norm="both"
             )

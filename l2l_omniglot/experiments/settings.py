@@ -193,7 +193,7 @@ class Settings:
     )
     data: str = _data("omniglot", "Images: omniglot, synthetic, a .npy class stack, or a folder")
     background: str = _data(
-        "auto", "Paper colour of the images as stored", choices=("auto", "white", "black")
+        "auto", "Background colour of the images as stored", choices=("auto", "white", "black")
     )
     split: str = _data(
         "tutorial",

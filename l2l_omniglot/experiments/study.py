@@ -114,7 +114,7 @@ class Study:
 
         Args:
             count: of trials.
-            stop: tells whether a stop was requested.
+            stop: returns whether a stop was requested.
             on_trial: called after each of this process's trials, with the number finished so far.
 
         Raises:

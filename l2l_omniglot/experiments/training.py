@@ -38,7 +38,7 @@ class Observer(Protocol):
         """Called after a new line of metrics without a validation, every few seconds."""
 
     def on_validation(self, row: MetricsRow, best: bool) -> None:
-        """Called after every validation; `best` tells whether it is the best so far."""
+        """Called after every validation; `best` says if it is the best so far."""
 
 
 @dataclass(frozen=True)

@@ -98,5 +98,5 @@ def _tile(look: Look, step: str) -> Pixels:
 def padded(picture: Image.Image, side: int) -> Image.Image:
     """Scales a picture to fit a square of so many pixels a side, and fills that with paper."""
     paper = (PAPER,) * len(picture.getbands())
-    fitted: Image.Image = ImageOps.pad(picture, (side, side), Image.Resampling.BOX, color=paper)
-    return fitted
+    padded: Image.Image = ImageOps.pad(picture, (side, side), Image.Resampling.BOX, color=paper)
+    return padded

@@ -10,8 +10,8 @@ from tiny import Silent, Uneven
 
 from l2l_omniglot.data.splits import Splits
 from l2l_omniglot.data.stack import ImageStack
+from l2l_omniglot.experiments import READERS
 from l2l_omniglot.experiments import experiment as experiments
-from l2l_omniglot.experiments import readers
 from l2l_omniglot.experiments.experiment import Experiment
 from l2l_omniglot.experiments.readers import open_data
 from l2l_omniglot.experiments.run_folder import RunFolder
@@ -44,7 +44,8 @@ def test_a_reader_is_a_function_and_a_line_of_the_table(
 ):
     """Classes of unequal size, from a stack of its own: trained on, saved, evaluated."""
     small = Uneven(ImageStack(stack._array[..., ::7, ::7]))
-    monkeypatch.setitem(readers.READERS, "mine", lambda *_: small)
+    monkeypatch.setitem(READERS, "mine", f"{__name__}:read_mine")
+    monkeypatch.setitem(globals(), "read_mine", lambda *_: small)
     parts = Splits(tuple(range(12, 22)), tuple(range(22, 26)), tuple(range(26, 30)))
     monkeypatch.setattr(experiments, "settings_splits", lambda *_: parts)
     settings = make_settings(
