@@ -1,6 +1,6 @@
 """How many places something new touches: each kind is added to a copy of the package, and trained.
 
-docs/architecture.md, "What something new touches", has the same numbers.
+docs/architecture.md, "What to change to add something", has the same numbers.
 """
 
 import os

@@ -28,7 +28,7 @@ LEFT_OUT = {"to_images"}  # the script has no use for it
 START = '''"""Classifies pictures: python {script} PICTURE ...
 
 Or, in Python: from {module} import image, classify. Needs NumPy and Pillow, {runner};
-scikit-image and SciPy for photographs, and for pictures that are redrawn.
+for drawings SciPy, and for photographs and pictures that are redrawn scikit-image.
 """
 {mark}
 
