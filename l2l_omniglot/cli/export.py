@@ -16,6 +16,7 @@ from l2l_omniglot.cli.predict import (
     picture_options,
     support_argument,
 )
+from l2l_omniglot.experiments.weights import weights_name
 
 
 @click.command(cls=Command, short_help="Write a network adapted to your pictures.")
@@ -59,7 +60,7 @@ def export(
     exported = export_classifier(
         classifier, out, names, ink=checkpoint.settings.ink,
         redraw=preparation.redraw, pictures=preparation.kind, output=returns,
-        about={"weights": Path(checkpoint.source).name, "steps": classifier.steps},
+        about={"weights": weights_name(checkpoint.source), "steps": classifier.steps},
     )  # fmt: skip
     script = write_companion(out, preparation, picture_ink)
     if json:

@@ -30,7 +30,7 @@ from l2l_omniglot.errors import BackboneError, SettingsError
 from l2l_omniglot.experiments.checkpoint import Checkpoint
 from l2l_omniglot.experiments.learners import read_weights
 from l2l_omniglot.experiments.settings import make_settings
-from l2l_omniglot.experiments.weights import load_pretrained_checkpoint
+from l2l_omniglot.experiments.weights import load_pretrained_checkpoint, weights_name
 
 pytestmark = pytest.mark.slow  # torch takes seconds to trace and to write a network
 
@@ -281,7 +281,7 @@ def test_the_command_writes_a_file_that_classifies(
     assert done.stdout.startswith("a.onnx: probabilities of 3 classes (alpha, beta, gamma)\n")
     run, metadata = load_exported("a.onnx")
     assert metadata["classes"] == NAMES
-    assert (metadata["weights"], metadata["steps"]) == (zero_head.name, 20)
+    assert (metadata["weights"], metadata["steps"]) == (weights_name(str(zero_head)), 20)
     assert (metadata["ink"], metadata["redraw"]) == ("white", "never")
     images = stack.images([0, 1, 2], [0, 0, 0])
     assert run(images).argmax(dim=1).tolist() == [0, 1, 2]
