@@ -168,7 +168,7 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     import difflib
 
     by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(value.lower(), by_lower, n=1)
+    close = difflib.get_close_matches(str(value).lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 

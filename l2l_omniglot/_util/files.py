@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from l2l_omniglot.errors import refused
+
 CACHE_VARIABLE = "L2L_OMNIGLOT_CACHE"
 OFFLINE_VARIABLE = "L2L_OMNIGLOT_OFFLINE"  # if set, nothing is downloaded
 
@@ -18,10 +20,18 @@ def cache_folder() -> Path:
     """Returns ``L2L_OMNIGLOT_CACHE`` if set, else the user's cache folder for this package."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:  # of a user that is not there
+            raise refused(CACHE_VARIABLE, chosen, f"expected a folder; {error}") from error
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("l2l-omniglot"))
+
+
+def resolved(path: str | Path) -> Path:
+    """Returns a path without links; of links in a circle, the first (`Path.resolve` raises)."""
+    return Path(os.path.realpath(path))
 
 
 @contextmanager
@@ -34,7 +44,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """
     with (
         _naming(path),
-        path.open("wb") if is_special(path) else _replacing(path.resolve()) as file,
+        path.open("wb") if is_special(path) else _replacing(resolved(path)) as file,
     ):
         yield file
 
@@ -80,7 +90,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     There may be an empty folder of that name. When the block fails, nothing is left.
     """
-    path = path.resolve()
+    path = resolved(path)
     with folder_beside(path) as parent:
         folder = parent / path.name
         folder.mkdir()  # with the usual mode, which a temporary folder has not

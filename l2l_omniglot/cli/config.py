@@ -260,7 +260,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        text = read_text(path, MOST_TOML)
+        text = read_text(path, MOST_TOML).removeprefix("\ufeff")  # as Windows' Notepad begins
         if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
             raise UnreadableError(f"a line of more than {MOST_DOTS} dots")
         body: dict[str, Any] = tomllib.loads(text)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from l2l_omniglot._util.files import is_special
+from l2l_omniglot._util.files import is_special, resolved
 from l2l_omniglot._util.process import DEVICES
 from l2l_omniglot.backbones.registry import backbone_names
 from l2l_omniglot.cli.config import config_files, naming_options
@@ -131,7 +131,7 @@ class OutputPath(GivenPath):
             return f"expected a file name that ends in {self.suffixes[0]}"
         if is_special(path) and not self.dir_okay:
             return "" if os.access(path, os.W_OK) else "may not be written to"
-        target = path.resolve()
+        target = resolved(path)
         places = [target, *target.parents] if self.dir_okay else [*target.parents]
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.stat()  # raises of too long a name, or a loop of links
@@ -148,7 +148,7 @@ def is_same(one: Path, other: Path) -> bool:
     """Returns whether two paths are of one file, by whatever name, there already or not."""
     if one.exists() and other.exists():
         return one.samefile(other)
-    return one.resolve() == other.resolve()
+    return resolved(one) == resolved(other)
 
 
 def completing(names: Callable[[], Iterable[str]]) -> Completer:
@@ -300,13 +300,13 @@ def absolute(given: dict[str, Any]) -> dict[str, Any]:
     values = {name: value for name, value in given.items() if value is not None}
     for name, ending in (("data", ".npy"), ("split", ".json")):
         if values.get(name, "").endswith(ending):
-            values[name] = str(Path(values[name]).resolve())
+            values[name] = str(resolved(values[name]))
     start = values.get("start_from", "")
     data = values.get("data")
     if data and data not in READERS and Path(data).is_dir():  # whose names come first
-        values["data"] = str(Path(data).resolve())
+        values["data"] = str(resolved(data))
     if start and start not in pretrained_names() and Path(start).exists():
-        values["start_from"] = str(Path(start).resolve())
+        values["start_from"] = str(resolved(start))
     return values
 
 

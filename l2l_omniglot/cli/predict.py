@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.files import resolved, write_text
 from l2l_omniglot._util.text import counted, shown
 from l2l_omniglot.backbones import BATCH_NORMS
 from l2l_omniglot.cli import options
@@ -156,7 +156,7 @@ def _check_outputs(
     places = [*inputs, *([Path(weights)] if weights else [])]
     for option, path in given.items():
         for place in places:
-            within = place.resolve() in (path.resolve(), *path.absolute().parents)
+            within = resolved(place) in (resolved(path), *path.absolute().parents)
             picture = within and path.suffix.lower() in SUFFIXES
             if picture or (path.exists() and _reads(place, path)):
                 raise click.UsageError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from l2l_omniglot._util.files import resolved
 from l2l_omniglot._util.process import graceful_stop, restarted
 from l2l_omniglot.backbones.registry import check_registered
 from l2l_omniglot.cli import options
@@ -116,7 +117,7 @@ def _choose_run(
         settings = make_settings(**given)
         return RunFolder(run_dir or new_run_path(settings)), settings
     if resume != NEWEST:
-        if run_dir is not None and run_dir.resolve() != Path(resume).resolve():
+        if run_dir is not None and resolved(run_dir) != resolved(resume):
             raise click.UsageError(f"--resume {resume} and --run-dir {run_dir}: expected only one")
         run_dir = Path(resume)
     folder = RunFolder(run_dir) if run_dir else take_newest()

@@ -75,9 +75,12 @@ def open_array(path: Path) -> tuple[Array, ArrayFile]:
     if length < needed:
         raise UnreadableError(f"has {length} bytes of {needed}: cut short")
     source = ArrayFile(path, (status.st_dev, status.st_ino), start + needed, mapped)
-    if mapped:
-        return np.memmap(path, dtype, "r", start, shape, order), source
-    return np.frombuffer(content, dtype).reshape(shape, order=order), source
+    try:
+        if mapped:
+            return np.memmap(path, dtype, "r", start, shape, order), source
+        return np.frombuffer(content, dtype).reshape(shape, order=order), source
+    except ValueError as error:  # more axes, or a larger product of them, than numpy has
+        raise UnreadableError(f"its header has the shape {shape}: {error}") from error
 
 
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
@@ -93,6 +96,8 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
         raise UnreadableError(f"its header is broken: {error}") from error
     if dtype.hasobject:
         raise UnreadableError("holds Python objects, which could run code; expected numbers")
+    if dtype.subdtype:
+        raise UnreadableError(f"holds {dtype}, arrays in an array; expected numbers")
     if not dtype.itemsize:
         raise UnreadableError(f"holds {dtype}, of 0 bytes; expected numbers")
     if not all(type(length) is int and 0 <= length <= MOST_SIZE for length in shape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def read_sidecar(npy: Path) -> Sidecar | None:
         DataError: if it is damaged, or the JSON file beside the stack is not readable at all.
     """
     path = sidecar_path(npy)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
         text = read_text(path, MOST_JSON)

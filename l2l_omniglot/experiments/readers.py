@@ -9,7 +9,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TypeAlias
 
-from l2l_omniglot._util.files import cache_folder
+from l2l_omniglot._util.files import cache_folder, resolved
 from l2l_omniglot._util.text import noted, shown
 from l2l_omniglot.data.class_folders import Looks, list_classes, prepare_classes, recipe_of
 from l2l_omniglot.data.omniglot import Announce, Progress, default_stack_path, prepare_omniglot
@@ -79,7 +79,7 @@ def _folder(
     folder: Path, settings: Settings, announce: Announce, progress: Progress | None
 ) -> Stack:
     """Opens a folder of classes, prepared in the cache folder: again if a picture has changed."""
-    classes, digest = list_classes(folder), hashlib.sha256(os.fsencode(folder.resolve()))
+    classes, digest = list_classes(folder), hashlib.sha256(os.fsencode(resolved(folder)))
     path = cache_folder() / f"classes-{digest.hexdigest()[:16]}.npy"  # one file a folder
     stack = _kept(path, recipe_of(classes, Looks()), settings)
     if stack is None:

@@ -17,7 +17,7 @@ from l2l_omniglot._util.lock import Lock
 from l2l_omniglot._util.reading import read_json, reason_of
 from l2l_omniglot.errors import RunError, SettingsError
 from l2l_omniglot.experiments.metrics import MetricsRow, read_rows, write_rows
-from l2l_omniglot.experiments.settings import Settings
+from l2l_omniglot.experiments.settings import DECLARED, Settings
 
 if TYPE_CHECKING:
     from l2l_omniglot.experiments.checkpoint import Checkpoint
@@ -113,7 +113,10 @@ class RunFolder:
             RunError: if the folder holds no run, or its ``config.json`` is broken.
         """
         try:
-            return Settings(**self._read_config()["settings"])
+            values = self._read_config()["settings"]
+            if unknown := sorted(set(values) - set(DECLARED)):
+                raise TypeError(f"has the setting {unknown[0]!r}, which is none")
+            return Settings(**values)
         except (TypeError, SettingsError) as error:
             raise RunError(f"{self.config}: cannot be read: {reason_of(error)}") from error
 
@@ -138,6 +141,8 @@ class RunFolder:
     def _read_config(self) -> dict[str, Any]:
         try:
             body = read_json(self.config)
+            if not isinstance(body, dict):
+                raise ValueError("expected an object with settings, facts and sessions")
             entries = {name: body[name] for name in ("settings", "facts", "sessions")}
             if not all(_is_session(session) for session in entries["sessions"]):
                 raise ValueError("a session has other entries than command, started and versions")

@@ -11,6 +11,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from l2l_omniglot._util.files import is_special, resolved
 from l2l_omniglot._util.reading import MOST_JSON, UnreadableError, parse_json, read_bytes
 from l2l_omniglot._util.text import counted
 from l2l_omniglot.errors import RunError
@@ -42,8 +43,10 @@ def record_run(path: Path) -> None:
 
     Where nothing can be written there, it is not noted: a training does not fail by that.
     """
-    folder, home = path.resolve(), runs_folder()
-    if folder.parent == home.resolve() or folder in _recorded():
+    folder, home = resolved(path), runs_folder()
+    if folder.parent == resolved(home) or folder in _recorded():
+        return
+    if is_special(home / RECORD):  # a pipe would wait for its other end
         return
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
@@ -70,8 +73,8 @@ def known_runs() -> list[RunFolder]:
     Those that were moved or deleted are left out.
     """
     paths = [path for path in runs_folder().glob("*") if path.is_dir()]
-    resolved = {path.resolve() for path in paths}
-    paths += [_short(path) for path in dict.fromkeys(_recorded()) if path not in resolved]
+    here = {resolved(path) for path in paths}
+    paths += [_short(path) for path in dict.fromkeys(_recorded()) if path not in here]
     saved = {run: at for run in map(RunFolder, paths) if (at := _saved(run)) is not None}
     return sorted(saved, key=saved.__getitem__, reverse=True)
 
@@ -109,7 +112,7 @@ def taken(run: RunFolder, now: float | None = None) -> str:
 def _saved(run: RunFolder) -> float | None:
     """Returns when a run was saved last, or begun; None if there is none."""
     for path in (run.last, run.config):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the latter of a path that cannot be
             return path.stat().st_mtime
     return None
 

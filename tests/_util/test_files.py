@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from l2l_omniglot._util.files import atomic_write, folder_beside, whole_folder
+from l2l_omniglot._util.files import (
+    CACHE_VARIABLE,
+    atomic_write,
+    cache_folder,
+    folder_beside,
+    resolved,
+    whole_folder,
+)
+from l2l_omniglot.errors import SettingsError
 
 
 @pytest.mark.parametrize("make", [atomic_write, folder_beside, whole_folder])
@@ -19,6 +27,20 @@ def test_what_cannot_be_made_is_named_and_no_temporary_name(
         pass
     assert caught.value.filename == str(path)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_links_in_a_circle_are_a_path_like_others(tmp_path: Path):
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    assert resolved(tmp_path / "one").parent == tmp_path.resolve()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert resolved(tmp_path / "link" / "x") == tmp_path.resolve() / "x"
+
+
+def test_a_cache_folder_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(CACHE_VARIABLE, "~nobody-here/x")
+    with pytest.raises(SettingsError, match="L2L_OMNIGLOT_CACHE='~nobody-here/x': expected a fo"):
+        cache_folder()
 
 
 def test_a_folder_is_there_when_it_is_whole(tmp_path: Path):

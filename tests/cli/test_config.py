@@ -251,7 +251,7 @@ def test_the_one_shot_runs_go_with_no_options_for_tasks(text: str, typed: list[s
 
 
 def test_sections_are_stronger_than_keys_at_the_top():
-    for text in ("ways = 3\n[train]\nways = 4\n",):
+    for text in ("ways = 3\n[train]\nways = 4\n", "\ufeffways = 3\n[train]\nways = 4\n"):
         Path("own.toml").write_text(text)
         found = read_config(Path("own.toml"), cli)
         assert (found["train"]["ways"], found["evaluate"]["ways"]) == (4, 3)

@@ -1,6 +1,7 @@
 """The sidecar's digest of itself: a flipped bit is an error, never another class name."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_a_file_nested_deep_or_with_a_long_number_is_an_error(npy: Path):
     for text in ("[" * 100_000, '{"format": ' * 50 + "1" + "}" * 50, "9" * 5000):
         sidecar_path(npy).write_text(text)
         with pytest.raises(DataError, match="broken sidecar"):
+            read_sidecar(npy)
+
+
+def test_what_is_no_file_is_an_error_and_not_no_sidecar(npy: Path):
+    path = npy.with_suffix(".json")
+    for make in (os.mkfifo, os.mkdir, lambda place: place.symlink_to("nowhere")):
+        path.rmdir() if path.is_dir() else path.unlink()
+        make(path)
+        with pytest.raises(DataError, match=rf"{path.name}: "):
             read_sidecar(npy)
 
 

@@ -13,6 +13,7 @@ from conftest import run_cli
 from processes import start_cli
 
 from l2l_omniglot.errors import RunError
+from l2l_omniglot.experiments.run_folder import RunFolder
 from l2l_omniglot.experiments.runs import known_runs, newest_run, record_run, taken
 
 SMALL = (
@@ -54,12 +55,33 @@ def test_a_run_that_was_moved_or_deleted_breaks_nothing():
     shutil.rmtree("c")
     Path("b").rename("moved")
     with RECORD.open("a") as file:
-        file.write('broken\n7\n""\n')
+        file.write('broken\n7\n""\n"a\\u0000b"\n"/tmp/\\ud800x"\n')
     assert names() == ["runs/a"]
     Path("moved").rename("b")
     assert newest_run().path == Path("b")
     RECORD.write_bytes(b"\xff\xfe\n")
     assert names() == ["runs/a"]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("null", "expected an object with settings, facts and sessions"),
+        ('{"settings": {"device": 1}, "facts": {}, "sessions": []}', "the setting 'device', which"),
+    ],
+)
+def test_a_config_of_something_else_says_what_was_needed(config: str, said: str):
+    folder = make("runs/a", 30, "config.json")
+    (folder / "config.json").write_text(config)
+    with pytest.raises(RunError, match=f"config.json: cannot be read: .*{said}"):
+        RunFolder(folder).read_settings()
+
+
+def test_a_record_that_is_a_pipe_is_not_waited_for():
+    Path("runs").mkdir()
+    os.mkfifo(RECORD)
+    record_run(make("b", 20))
+    assert names() == []
 
 
 def test_a_record_that_cannot_be_written_breaks_nothing():
