@@ -232,7 +232,9 @@ class Settings:
         if self.checkpoint_steps and (self.rule != "maml" or self.proximal):
             reason = "expected rule 'maml' without a proximal term, or no checkpoints"
             raise refused("checkpoint_steps", self.checkpoint_steps, reason)
-        object.__setattr__(self, "algorithm", fitting(self)[0])  # the name says what its parts are
+        names = fitting(self)  # an algorithm's name says what its parts are
+        if self.algorithm not in names:
+            object.__setattr__(self, "algorithm", names[0])
 
     @property
     def any_ways(self) -> bool:
@@ -332,7 +334,7 @@ def make_settings(recipe: str = "default", **overrides: Any) -> Settings:
         if recipe_values := OWN.get((recipe, given["algorithm"])):
             values |= recipe_values(*size)
     settings = Settings(**{**values, **given, "recipe": recipe})
-    if given.get("algorithm", settings.algorithm) not in fitting(settings):
+    if settings.algorithm != given.get("algorithm", settings.algorithm):
         raise refused(
             "algorithm", given["algorithm"],
             f"with the other settings that is {settings.algorithm}; expected {settings.algorithm}, "

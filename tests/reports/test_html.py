@@ -274,7 +274,6 @@ def test_what_cannot_be_reported_is_refused_in_a_sentence(tmp_path: Path):
         make_settings(algorithm="fomaml", data="/a b/own.npy", iterations=3, first_order=True),
         make_settings("tutorial", first_order=False, algorithm="maml", start_from="conv4"),
         make_settings("best", inner_steps=2),
-        make_settings("tutorial", algorithm="fomaml", inner_rates="parameter"),
     ],
 )
 def test_the_command_that_repeats_a_training_has_its_settings(settings: Settings):
