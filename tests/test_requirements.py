@@ -3,9 +3,10 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 WITHOUT = """
@@ -20,13 +21,10 @@ sys.meta_path.insert(0, Missing())
 """
 
 
-def normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def pinned(names: Iterable[str] = ("requirements.txt", "requirements-torch.txt")) -> set[str]:
+def pinned() -> set[str]:
+    names = ("requirements.txt", "requirements-torch.txt")
     lines = [line for name in names for line in (ROOT / name).read_text().splitlines()]
-    return {normal(line.partition("==")[0]) for line in lines if "==" in line}
+    return {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
 
 
 def runs_without_the_rest(script: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +33,7 @@ def runs_without_the_rest(script: str) -> subprocess.CompletedProcess[str]:
     missing = {
         module
         for module, owners in packages_distributions().items()
-        if not known & set(map(normal, owners))
+        if not known & set(map(canonicalize_name, owners))
     }
     assert {"onnx", "optuna", "pytest"} <= missing
     return subprocess.run(

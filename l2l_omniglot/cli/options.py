@@ -116,8 +116,8 @@ class OutputPath(GivenPath):
         path = super().convert(value, param, ctx)
         try:
             problem = self._problem(path)
-        except (OSError, RuntimeError) as error:  # a folder that may not be read, a loop of links
-            problem = getattr(error, "strerror", None) or str(error)
+        except OSError as error:  # a folder that may not be read, a loop of links
+            problem = error.strerror or str(error)
         if problem:
             self.fail(f"'{value}': {problem}", param, ctx)
         return path

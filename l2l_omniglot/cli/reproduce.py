@@ -102,17 +102,6 @@ def reproduce(
         return Experiment.build(settings, stacks[0], device)
 
     stops: list[int] = []  # the signals of trainings
-
-    def train(run: TrainingRun, minutes: float | None) -> Outcome:
-        """Reports the progress on stderr; Ctrl-C ends the training in good order."""
-        settings = run.experiment.settings
-        progress = TrainingProgress(settings.iterations, settings.meta_batch_size)
-        run.observers.append(progress)
-        with graceful_stop() as stop, progress.watching(run.trainer.iteration):
-            outcome = run.train(minutes, stop)
-        stops.append(stop.signal or 0)
-        return outcome
-
     if PROTOCOLS[protocol].split and values["split"] is not None:
         raise click.UsageError(
             f"--protocol {protocol} with --split {values['split']}: the protocol sets it; "
@@ -120,8 +109,9 @@ def reproduce(
         )
     count = tasks or PROTOCOLS[protocol].tasks or TASKS
     comparison = Comparison(
-        chosen, build, out, count, train, partial(counting, "evaluating", "task"), write_results,
-        protocol, **options.absolute(values),
+        chosen, build, out, count, partial(_train, stops),
+        partial(counting, "evaluating", "task"), write_results, protocol,
+        **options.absolute(values),
     )  # fmt: skip
     try:
         errors = comparison.run(budget)
@@ -133,3 +123,14 @@ def reproduce(
         log.info(f"Wrote {out / 'results.md'} and others.")
     if errors:
         raise type(errors[0])("; ".join(map(str, errors)))
+
+
+def _train(stops: list[int], run: TrainingRun, minutes: float | None) -> Outcome:
+    """Reports the progress on stderr; Ctrl-C ends the training in good order, and is noted."""
+    settings = run.experiment.settings
+    progress = TrainingProgress(settings.iterations, settings.meta_batch_size)
+    run.observers.append(progress)
+    with graceful_stop() as stop, progress.watching(run.trainer.iteration):
+        outcome = run.train(minutes, stop)
+    stops.append(stop.signal or 0)
+    return outcome

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from l2l_omniglot._util.files import write_text
+from l2l_omniglot._util.files import resolved, write_text
 from l2l_omniglot._util.lock import Lock
 from l2l_omniglot._util.reading import read_json
 from l2l_omniglot.data.light import Pixels
@@ -66,7 +66,7 @@ class StackWriter:
     def __init__(self, out: Path, shape: tuple[int, int, int], recipe: str) -> None:
         if out.exists() and not out.is_file():
             raise DataError(f"{out}: is no regular file; expected the name of a .npy file")
-        out = out.resolve()  # of a link, what it points at
+        out = resolved(out)  # of a link, what it points at
         self._out, self._shape, self._recipe = out, shape, recipe
         self._part = out.with_name(f".{out.name}.part")
         self._journal = out.with_name(f".{out.name}.part.json")
